@@ -1,0 +1,1 @@
+"""Inference service: model packages in, predictions over HTTP out."""

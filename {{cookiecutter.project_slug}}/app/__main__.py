@@ -1,0 +1,41 @@
+"""`python -m app`: serve the models of MODELS_DIR over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from app.errors import SettingsError, StartupError
+
+WRONG_SETTINGS = 2
+CANNOT_RUN_HERE = 1
+
+
+def main() -> int:
+    """Serve; see README.md for the settings.
+
+    Returns:
+        0 after a stop by signal, 1 when the models cannot run here, 2 for wrong settings.
+    """
+    # ONNX Runtime reads it when it is imported, and would report usage over the network.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    from app import logs
+    from app.server import serve
+    from app.settings import load_settings
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        return WRONG_SETTINGS
+    logs.configure(settings)
+    try:
+        return serve(settings)
+    except StartupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return CANNOT_RUN_HERE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

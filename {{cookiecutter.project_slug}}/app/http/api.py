@@ -1,0 +1,191 @@
+"""The FastAPI application: probes, metadata, metrics, documentation and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib import resources
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from app.errors import MethodNotAllowed, NotFound, RequestError
+from app.http.asgi import error_answer
+from app.http.openapi import document
+from app.inference.host import ModelHost
+from app.inference.model import Model
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.release import Release
+from app.transports import tutorial
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+EXTENSIONS = ["binary_tensor_data"]
+PLATFORMS = {"onnx": "onnxruntime_onnx", "joblib": "sklearn_joblib"}
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def create_api(
+    release: Callable[[], Release],
+    host: ModelHost,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    with_keys: bool,
+    lifespan: Lifespan,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        release: gives the release; its model digest is known once the models are read.
+        with_keys: whether inference asks for an API key, for the documentation.
+    """
+    facts = release()
+    app = FastAPI(
+        title=facts.title,
+        description=facts.description,
+        version=facts.version,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    _add_health(app, lifecycle, host)
+    _add_metadata(app, release, host, lifecycle)
+    _add_pages(app, metrics, lifecycle)
+    _add_errors(app)
+
+    def openapi() -> dict[str, Any]:
+        return document(app, host, with_keys)
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
+    @app.get("/v2/health/live", tags=["health"])
+    @app.get("/healthz", tags=["health"])
+    async def live() -> Response:
+        """Live: the process answers."""
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", tags=["health"])
+    @app.get("/readyz", tags=["health"])
+    async def ready() -> Response:
+        """Ready: every model is loaded, warm and verified; else 503 with the reason."""
+        return _json(lifecycle.report(), 200 if lifecycle.ready else 503)
+
+    @app.get("/v2/models/{name}/ready", tags=["health"])
+    @app.get("/v2/models/{name}/versions/{version}/ready", tags=["health"])
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        """Readiness of one model."""
+        host.get(name, version)
+        return _json({"name": name} | lifecycle.report(), 200 if lifecycle.ready else 503)
+
+
+def _add_metadata(
+    app: FastAPI, release: Callable[[], Release], host: ModelHost, lifecycle: Lifecycle
+) -> None:
+    @app.get("/v2", tags=["metadata"])
+    async def server() -> Response:
+        """The release: name, version, revision and digest of the models."""
+        facts = release()
+        return _json(
+            {
+                "name": facts.name,
+                "title": facts.title,
+                "version": facts.version,
+                "extensions": EXTENSIONS,
+                "revision": facts.revision,
+                "model_digest": facts.model_digest,
+                "models": sorted(host.models),
+                "state": lifecycle.state.value,
+            }
+        )
+
+    @app.get("/v2/models", tags=["metadata"])
+    async def models() -> Response:
+        """All models."""
+        return _json({"models": [_describe(each.model) for each in host.models.values()]})
+
+    @app.get("/v2/models/{name}", tags=["metadata"])
+    @app.get("/v2/models/{name}/versions/{version}", tags=["metadata"])
+    async def model(name: str, version: str | None = None) -> Response:
+        """One model: signature, version, digest, execution provider in use."""
+        return _json(_describe(host.get(name, version).model))
+
+    @app.get("/v2/models/{name}/example", tags=["metadata"])
+    async def example(name: str) -> Response:
+        """A request body that works with `/predict`: the first golden sample."""
+        return Response(tutorial.example(host.get(name).model), media_type="application/json")
+
+
+def _add_pages(app: FastAPI, metrics: Metrics, lifecycle: Lifecycle) -> None:
+    @app.get("/metrics", tags=["health"])
+    async def prometheus() -> Response:
+        """Metrics in Prometheus' text format."""
+        metrics.ready(lifecycle.ready)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    page = resources.files("app.http").joinpath("page.html").read_text(encoding="utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return Response(
+            page,
+            media_type="text/html",
+            headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"},
+        )
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def known(_: Request, error: RequestError) -> Response:
+        return _error(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        if error.status_code == MethodNotAllowed.status:
+            allowed = (error.headers or {}).get("Allow", "POST")
+            fault: RequestError = MethodNotAllowed(
+                f"{request.method} is not answered on {request.url.path}; use {allowed}"
+            )
+        else:
+            fault = NotFound(f"there is no route {request.url.path}; see /docs")
+        return _error(fault)
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "versions": [manifest.version],
+        "platform": PLATFORMS[manifest.format],
+        "inputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape}
+            | ({"parameters": {"features": each.features}} if each.features else {})
+            for each in manifest.inputs
+        ],
+        "outputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape}
+            | ({"parameters": {"labels": each.labels}} if each.labels else {})
+            for each in manifest.outputs
+        ],
+        "parameters": {
+            "description": manifest.description,
+            "execution_provider": model.provider,
+            "digest": model.package.digest,
+        },
+    }
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _error(error: RequestError) -> Response:
+    status, headers, body = error_answer(error)
+    return Response(body, status, {key.decode(): value.decode() for key, value in headers})

@@ -1,0 +1,1 @@
+"""From named arrays to named arrays: signature, batching, models."""

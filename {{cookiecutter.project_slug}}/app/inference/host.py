@@ -1,0 +1,146 @@
+"""The models of this process: loaded in the background, found by name, each behind its batcher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from app.errors import NotFound, NotReady, ProviderError, StartupError
+from app.inference.batcher import Batcher, Limits
+from app.inference.model import Cost, Model, load_models
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.runtimes.cpu import granted_cpus
+from app.settings import Settings
+from app.tensors.datatypes import Array
+
+log = logging.getLogger(__name__)
+
+
+class ServedModel:
+    """A model and the queue in front of it."""
+
+    def __init__(self, model: Model, batcher: Batcher, timeout: float) -> None:
+        self.model = model
+        self._batcher = batcher
+        self._timeout = timeout
+
+    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Check inputs and compute their outputs.
+
+        Raises:
+            RequestError: the inputs break the signature, or the queue cannot take them.
+        """
+        rows = self.model.signature.check(inputs)
+        return await self._batcher.infer(inputs, rows, self._timeout)
+
+
+class ModelHost:
+    """Loads the models and keeps them.
+
+    Args:
+        on_fatal: called when the process must not go on, because the models would run on another
+            execution provider than the one that was asked for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        on_fatal: Callable[[StartupError], None],
+    ) -> None:
+        self._settings = settings
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._on_fatal = on_fatal
+        self._lanes = settings.compute_lanes or granted_cpus()
+        self._executor = ThreadPoolExecutor(self._lanes, thread_name_prefix="compute")
+        self._models: dict[str, ServedModel] = {}
+
+    async def load(self) -> None:
+        """Load, verify and warm up every model, then say ready; or say why not."""
+        try:
+            loaded = await asyncio.to_thread(self._load_and_warm_up)
+        except ProviderError as error:
+            self._lifecycle.fail(str(error))
+            self._on_fatal(error)
+        except StartupError as error:
+            self._lifecycle.fail(str(error))
+            log.error("not ready: %s", error)
+        except Exception:
+            self._lifecycle.fail("models could not be loaded: unexpected error, see the log")
+            log.exception("not ready: unexpected error while loading models")
+        else:
+            for model, cost in loaded:
+                self._serve(model, cost)
+            self._lifecycle.set_ready()
+            log.info("ready")
+
+    def close(self) -> None:
+        """Release the compute threads."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def models(self) -> Mapping[str, ServedModel]:
+        """All models by name; empty until they are ready."""
+        return self._models
+
+    def get(self, name: str | None, version: str | None = None) -> ServedModel:
+        """Find a model.
+
+        Args:
+            name: its name; None means the default one.
+            version: its version, where the caller cares.
+
+        Raises:
+            NotReady: the models are not loaded, or the process failed.
+            NotFound: there is no such model or version.
+        """
+        if not self._models:
+            raise NotReady(
+                f"the service is {self._lifecycle.state.value}: {self._lifecycle.reason}",
+                retry_after=1,
+            )
+        served = self.default() if name is None else self._models.get(name)
+        if served is None and name is None:
+            raise NotFound(
+                "/predict has no default model; set DEFAULT_MODEL to one of "
+                f"{sorted(self._models)}, or ask /v2/models/<name>/infer"
+            )
+        if served is None:
+            raise NotFound(f"there is no model {name!r}; there are {sorted(self._models)}")
+        if version is not None and version != served.model.manifest.version:
+            raise NotFound(
+                f"model {name!r} has no version {version!r}; it has "
+                f"{served.model.manifest.version!r}"
+            )
+        return served
+
+    def default(self) -> ServedModel | None:
+        """The model behind ``/predict``: the one that was set, or the only one."""
+        if self._settings.default_model is not None:
+            return self._models.get(self._settings.default_model)
+        return next(iter(self._models.values())) if len(self._models) == 1 else None
+
+    def _load_and_warm_up(self) -> list[tuple[Model, Cost]]:
+        models = load_models(self._settings)
+        return [(model, model.warm_up(self._settings.max_batch_rows)) for model in models]
+
+    def _serve(self, model: Model, cost: Cost) -> None:
+        settings = self._settings
+        limits = Limits(settings.max_batch_rows, settings.max_queue_rows, self._lanes)
+        batcher = Batcher(
+            model.run,
+            model.signature,
+            limits,
+            cost,
+            self._executor,
+            self._metrics.observer(model.name),
+        )
+        self._models[model.name] = ServedModel(model, batcher, settings.request_timeout_seconds)
+        self._metrics.model(
+            model.name, model.manifest.version, model.provider, model.package.digest
+        )

@@ -1,0 +1,163 @@
+"""A loaded model: verified package, runtime, and the check that it answers as in training."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import PackageError, StartupError
+from app.package.digest import find_packages
+from app.package.golden import compare
+from app.package.reader import Package, read_package
+from app.runtimes.base import Runtime
+from app.settings import Settings
+from app.tensors.datatypes import Array, canonical
+from app.tensors.signature import Signature
+
+log = logging.getLogger(__name__)
+
+SINGLE_ROWS_CHECKED = 8
+WARM_UP_LIMIT_SECONDS = 1.0
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Measured seconds of one run: ``fixed + per_row * rows``."""
+
+    fixed: float
+    per_row: float
+
+    def seconds(self, rows: int) -> float:
+        """The estimate for a run of that many rows."""
+        return self.fixed + self.per_row * rows
+
+
+class Model:
+    """One model that can compute. It knows nothing of HTTP, queues or other models."""
+
+    def __init__(self, package: Package, runtime: Runtime) -> None:
+        self.package = package
+        self.manifest = package.manifest
+        self.signature: Signature = package.manifest.signature
+        self._runtime = runtime
+
+    @property
+    def name(self) -> str:
+        """The model's name, which is also its folder's."""
+        return self.manifest.name
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use."""
+        return self._runtime.provider
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute outputs for inputs that passed the signature check."""
+        return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
+
+    def verify(self) -> None:
+        """Compare with the golden record: all samples at once, then the first ones singly.
+
+        Raises:
+            PackageError: an output differs from what the training framework gave.
+        """
+        golden = self.package.golden
+        compare(self.manifest.outputs, golden.outputs, self._run_or_fail(golden.inputs))
+        if not self.signature.batched:
+            return
+        rows = len(next(iter(golden.inputs.values())))
+        for row in range(min(rows, SINGLE_ROWS_CHECKED)):
+            one = slice(row, row + 1)
+            compare(
+                self.manifest.outputs,
+                {name: value[one] for name, value in golden.outputs.items()},
+                self._run_or_fail({name: value[one] for name, value in golden.inputs.items()}),
+            )
+
+    def warm_up(self, max_rows: int) -> Cost:
+        """Run real samples in doubling batch sizes and measure what a run costs.
+
+        Stops at ``max_rows``, or where one run takes longer than a second.
+        """
+        golden = self.package.golden.inputs
+        if not self.signature.batched:
+            return Cost(self._seconds(golden), 0.0)
+        first = self._seconds(repeat_rows(golden, 1))
+        rows, seconds = 1, first
+        while rows < max_rows and seconds < WARM_UP_LIMIT_SECONDS:
+            rows = min(rows * 2, max_rows)
+            seconds = self._seconds(repeat_rows(golden, rows))
+        per_row = max(0.0, (seconds - first) / (rows - 1)) if rows > 1 else 0.0
+        return Cost(first, per_row)
+
+    def _seconds(self, inputs: Mapping[str, Array]) -> float:
+        best = float("inf")
+        for _ in range(REPEATS):
+            begun = time.perf_counter()
+            self._run_or_fail(inputs)
+            best = min(best, time.perf_counter() - begun)
+        return best
+
+    def _run_or_fail(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            return self.run(inputs)
+        except Exception as error:  # runtimes raise their own classes
+            reason = " ".join(str(error).split())
+            raise PackageError(f"{self.name}: the golden inputs cannot be run: {reason}") from error
+
+
+def repeat_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """Cut or repeat the rows of every array, so that there are exactly ``rows``."""
+    return {
+        name: np.ascontiguousarray(np.resize(value, (rows, *value.shape[1:])))
+        for name, value in inputs.items()
+    }
+
+
+def load_model(package: Package, settings: Settings) -> Model:
+    """Load and verify one model.
+
+    Raises:
+        PackageError: it cannot be loaded, or answers differently from training.
+        ProviderError: it would not run on the execution provider that was asked for.
+    """
+    # Imported here because a repository has only the runtimes that its models need, and because
+    # the port should open before a large library has been read from disk.
+    if package.manifest.format == "joblib":
+        from app.runtimes import joblib_runtime
+
+        runtime: Runtime = joblib_runtime.load(package, settings)
+    else:
+        from app.runtimes import onnx_runtime
+
+        runtime = onnx_runtime.load(package, settings)
+    model = Model(package, runtime)
+    model.verify()
+    log.info("%s %s verified on %s", model.name, model.manifest.version, model.provider)
+    return model
+
+
+def load_models(settings: Settings) -> list[Model]:
+    """Load and verify every package of the models folder.
+
+    Raises:
+        StartupError: the first fault found; its message begins with the package's name.
+    """
+    models = []
+    for directory in find_packages(Path(settings.models_dir)):
+        try:
+            models.append(load_model(read_package(directory), settings))
+        except StartupError as error:
+            raise type(error)(f"model {directory.name!r}: {error}") from error
+    names = [model.name for model in models]
+    if settings.default_model is not None and settings.default_model not in names:
+        raise StartupError(
+            f"DEFAULT_MODEL={settings.default_model!r}: there is no such model; there are {names}"
+        )
+    return models

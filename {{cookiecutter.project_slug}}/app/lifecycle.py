@@ -1,0 +1,50 @@
+"""The state of the process: starting, ready, failed or draining, and why.
+
+Live means that the process answers; ready means that it is warm and answers correctly.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where the process stands."""
+
+    STARTING = "starting"
+    READY = "ready"
+    FAILED = "failed"
+    DRAINING = "draining"
+
+
+class Lifecycle:
+    """The one place that knows whether requests are welcome."""
+
+    def __init__(self) -> None:
+        self.state = State.STARTING
+        self.reason = "models are being loaded and checked"
+
+    @property
+    def ready(self) -> bool:
+        """True when every model is loaded, warm and verified, and no stop was asked for."""
+        return self.state is State.READY
+
+    def set_ready(self) -> None:
+        """All checks passed. A process that is draining stays so."""
+        if self.state is State.STARTING:
+            self.state, self.reason = State.READY, ""
+
+    def fail(self, reason: str) -> None:
+        """A check failed; the process stays live, so that the reason can be read over HTTP."""
+        if self.state is not State.DRAINING:
+            self.state, self.reason = State.FAILED, reason
+
+    def drain(self) -> None:
+        """A stop was asked for: finish what was accepted."""
+        self.state, self.reason = State.DRAINING, "the process was asked to stop"
+
+    def report(self) -> dict[str, object]:
+        """The body of a readiness probe."""
+        if self.ready:
+            return {"ready": True, "state": self.state.value}
+        return {"ready": False, "state": self.state.value, "reason": self.reason}

@@ -1,0 +1,162 @@
+"""The manifest of a model package, ``model.yaml``: what the model is and where it comes from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import PackageError
+from app.package.digest import MANIFEST
+from app.tensors.datatypes import Datatype
+from app.tensors.signature import Signature, TensorSpec
+
+GOLDEN = "golden.npz"
+
+
+def _plain_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError("letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
+    return value
+
+
+def _dimensions(value: tuple[int, ...]) -> tuple[int, ...]:
+    if any(dimension == 0 or dimension < -1 for dimension in value):
+        raise ValueError("dimensions are positive, or -1 where the size varies")
+    return value
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+Shape = Annotated[tuple[int, ...], AfterValidator(_dimensions)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class FileEntry(_Strict):
+    """One file of the package."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Tolerance(_Strict):
+    """``|served - golden| <= absolute + relative * |golden|``, for floating-point outputs."""
+
+    absolute: float = Field(1e-5, ge=0)
+    relative: float = Field(1e-5, ge=0)
+
+
+class InputTensor(_Strict):
+    """One input. ``features`` names the columns of a table-shaped input."""
+
+    name: str = Field(min_length=1)
+    datatype: Datatype
+    shape: Shape
+    allow_nan: bool = False
+    features: tuple[str, ...] = ()
+
+
+class OutputTensor(_Strict):
+    """One output. ``labels`` names the classes that an integer output counts.
+
+    ``method`` is the estimator's method behind the output of a joblib model.
+    """
+
+    name: str = Field(min_length=1)
+    datatype: Datatype
+    shape: Shape
+    labels: tuple[str, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    method: Literal["predict", "predict_proba", "decision_function", "transform"] | None = None
+
+
+class Training(_Strict):
+    """Where the model was made; ``packages`` holds the versions that made it."""
+
+    python: str
+    packages: dict[str, str]
+    estimator: str = ""
+    data: str = ""
+    licence: str = ""
+    source: str = ""
+
+
+class Manifest(_Strict):
+    """``model.yaml``. The first output is what ``/predict`` calls the prediction."""
+
+    manifest_version: Literal[1]
+    name: PlainName
+    version: PlainName
+    description: str = ""
+    format: Literal["onnx", "joblib"]
+    model_file: PlainName
+    files: dict[PlainName, FileEntry]
+    inputs: tuple[InputTensor, ...] = Field(min_length=1)
+    outputs: tuple[OutputTensor, ...] = Field(min_length=1)
+    training: Training
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        for needed in (self.model_file, GOLDEN):
+            if needed not in self.files:
+                raise ValueError(f"files must list {needed}")
+        for kind in (self.inputs, self.outputs):
+            names = [tensor.name for tensor in kind]
+            if len(set(names)) != len(names):
+                raise ValueError(f"tensor names must differ: {names}")
+        if self.format == "joblib":
+            for output in self.outputs:
+                if output.method is None:
+                    raise ValueError(f"output {output.name!r} of a joblib model needs a method")
+        return self
+
+    @property
+    def signature(self) -> Signature:
+        """The part of the manifest that requests are checked against."""
+        return Signature(
+            inputs=tuple(
+                TensorSpec(each.name, each.datatype, each.shape, each.allow_nan)
+                for each in self.inputs
+            ),
+            outputs=tuple(
+                TensorSpec(each.name, each.datatype, each.shape, allow_nan=True)
+                for each in self.outputs
+            ),
+        )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check ``model.yaml`` of one package.
+
+    Raises:
+        PackageError: it is missing, is not YAML, or breaks a rule; every fault is named.
+    """
+    path = directory / MANIFEST
+    try:
+        content: Any = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise PackageError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise PackageError(f"{path}: must be a mapping of keys to values")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'manifest'}: "
+            f"{item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        )
+        raise PackageError(f"{path}: {faults}") from None
+    if manifest.name != directory.name:
+        raise PackageError(
+            f"{path}: name is {manifest.name!r} and its folder is {directory.name!r}; "
+            "they must be the same"
+        )
+    return manifest

@@ -1,0 +1,1 @@
+"""The engines that compute: ONNX Runtime and joblib. Arrays in, arrays out."""

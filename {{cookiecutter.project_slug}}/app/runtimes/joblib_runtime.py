@@ -1,0 +1,82 @@
+"""scikit-learn models from joblib files, on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from app.errors import PackageError, ProviderError
+from app.tensors.datatypes import NUMPY, Array
+from app.package.drift import check_drift
+from app.package.manifest import OutputTensor
+from app.package.reader import Package
+from app.settings import Provider, Settings
+
+log = logging.getLogger(__name__)
+
+
+class JoblibRuntime:
+    """One fitted estimator; each output is one of its methods."""
+
+    provider: Provider = "cpu"
+
+    def __init__(self, estimator: Any, outputs: tuple[OutputTensor, ...]) -> None:
+        self._calls = [(output, getattr(estimator, output.method or "predict")) for output in outputs]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs; see ``Runtime``."""
+        (table,) = inputs.values()
+        return {
+            output.name: np.asarray(call(table)).astype(NUMPY[output.datatype], copy=False)
+            for output, call in self._calls
+        }
+
+
+def load(package: Package, settings: Settings) -> JoblibRuntime:
+    """Unpickle the model of a verified package.
+
+    A pickle runs code, so the bytes are compared with the manifest once more and exactly those
+    bytes are unpickled, and the versions are compared before that.
+
+    Raises:
+        PackageError: the bytes, the versions or the estimator are not what the manifest says.
+        ProviderError: only CUDA is allowed, and scikit-learn has no CUDA.
+    """
+    if "cpu" not in settings.execution_providers:
+        raise ProviderError(
+            f"EXECUTION_PROVIDERS=cuda, but {package.manifest.name!r} is a joblib model and "
+            "scikit-learn runs on the CPU only; set EXECUTION_PROVIDERS=cpu, or export it to ONNX"
+        )
+    for difference in check_drift(package.manifest):
+        log.warning("%s: risky difference: %s", package.manifest.name, difference)
+    path = package.model_path
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != package.manifest.files[path.name].sha256:
+        raise PackageError(f"{path}: changed while it was being loaded")
+    estimator = _unpickle(content, package)
+    if len(package.manifest.inputs) != 1:
+        raise PackageError(f"{path}: a joblib model takes exactly one input")
+    for output in package.manifest.outputs:
+        if not callable(getattr(estimator, output.method or "predict", None)):
+            raise PackageError(f"{path}: {type(estimator).__name__} has no {output.method}()")
+    return JoblibRuntime(estimator, package.manifest.outputs)
+
+
+def _unpickle(content: bytes, package: Package) -> Any:
+    import joblib  # not in every serving set: only repositories with a joblib model install it
+
+    try:
+        with warnings.catch_warnings():
+            # Versions were compared above, with a rule; scikit-learn's warning adds nothing.
+            warnings.simplefilter("ignore")
+            return joblib.load(io.BytesIO(content))
+    except Exception as error:  # unpickling can raise anything
+        raise PackageError(
+            f"{package.model_path}: cannot be unpickled: {type(error).__name__}: {error}"
+        ) from None

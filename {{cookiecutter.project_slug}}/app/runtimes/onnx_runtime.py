@@ -1,0 +1,105 @@
+"""ONNX models on ONNX Runtime, with CUDA or on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnxruntime as ort
+
+from app.errors import PackageError, ProviderError
+from app.tensors.datatypes import Array, Datatype
+from app.tensors.signature import TensorSpec
+from app.package.reader import Package
+from app.runtimes.cpu import granted_cpus
+from app.runtimes.providers import NAMES, choose, confirm
+from app.settings import Provider, Settings
+
+_DATATYPES: dict[str, Datatype] = {
+    "tensor(bool)": "BOOL", "tensor(uint8)": "UINT8", "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32", "tensor(uint64)": "UINT64", "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16", "tensor(int32)": "INT32", "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16", "tensor(float)": "FP32", "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}  # fmt: skip
+FATAL_ONLY = 4
+
+
+class OnnxRuntime:
+    """One ``InferenceSession``. ONNX Runtime allows concurrent ``run`` calls on it."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+        self.provider: Provider = NAMES[session.get_providers()[0]]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs; see ``Runtime``."""
+        values: list[Any] = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def load(package: Package, settings: Settings) -> OnnxRuntime:
+    """Load the model of a verified package.
+
+    Raises:
+        PackageError: ONNX Runtime cannot load it, or its signature is not the manifest's.
+        ProviderError: CUDA is required and the model would not run there.
+    """
+    chosen = choose(settings.execution_providers)
+    try:
+        session = ort.InferenceSession(
+            str(package.model_path), sess_options=_options(settings), providers=chosen
+        )
+    except ProviderError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        reason = " ".join(str(error).split())
+        raise PackageError(f"{package.model_path}: ONNX Runtime cannot load it: {reason}") from None
+    confirm(session, chosen, settings.execution_providers)
+    # A run that fails on the GPU must fail, not move the session to the CPU for good.
+    session.disable_fallback()
+    _check_signature(session, package)
+    return OnnxRuntime(session)
+
+
+def _options(settings: Settings) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.intra_op_threads or granted_cpus()
+    options.inter_op_num_threads = 1
+    # Idle threads that spin take the CPU time of the threads that decode requests.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # What goes wrong is raised, or told by app.runtimes.providers; no second voice on stderr.
+    options.log_severity_level = FATAL_ONLY
+    return options
+
+
+def _check_signature(session: ort.InferenceSession, package: Package) -> None:
+    signature = package.manifest.signature
+    for kind, nodes, specs in (
+        ("input", session.get_inputs(), signature.inputs),
+        ("output", session.get_outputs(), signature.outputs),
+    ):
+        have = {node.name: node for node in nodes}
+        if set(have) != {spec.name for spec in specs}:
+            raise PackageError(
+                f"{package.model_path}: has {kind}s {sorted(have)} and the manifest says "
+                f"{sorted(spec.name for spec in specs)}; package the model again"
+            )
+        for spec in specs:
+            node = have[spec.name]
+            if _DATATYPES.get(node.type) != spec.datatype or not _fits(node.shape, spec):
+                raise PackageError(
+                    f"{package.model_path}: {kind} {spec.name!r} is {node.type}{node.shape} and "
+                    f"the manifest says {spec}; package the model again"
+                )
+
+
+def _fits(shape: list[int | str | None], spec: TensorSpec) -> bool:
+    """A named or unknown dimension of the file fits any size; a fixed one fits only itself."""
+    if len(shape) != len(spec.shape):
+        # Some converters leave an output's shape out altogether.
+        return not shape
+    return all(
+        not isinstance(have, int) or have == want for have, want in zip(shape, spec.shape, strict=True)
+    )

@@ -1,0 +1,73 @@
+"""Put the service together: one object that is the ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from app.errors import PackageError, StartupError
+from app.http.api import create_api
+from app.http.inference import InferenceEndpoints
+from app.inference.host import ModelHost
+from app.lifecycle import Lifecycle
+from app.metrics import Metrics
+from app.package.digest import models_digest
+from app.release import Release, read_release
+from app.settings import Settings
+
+
+class Service:
+    """The inference service as an ASGI application.
+
+    The port opens at once; models are loaded and checked behind it.
+
+    Args:
+        on_fatal: called when the process must end instead of staying "failed".
+    """
+
+    def __init__(
+        self, settings: Settings, on_fatal: Callable[[StartupError], None] = lambda error: None
+    ) -> None:
+        self.lifecycle = Lifecycle()
+        self._metrics = Metrics()
+        self._release = read_release(_digest(settings), settings.git_revision)
+        self._metrics.build(asdict(replace(self._release, description="")))
+        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal)
+        api = create_api(
+            lambda: self._release,
+            self.host,
+            self.lifecycle,
+            self._metrics,
+            bool(settings.api_keys),
+            self._lifespan,
+        )
+        self._app = InferenceEndpoints(settings, self.host, self.lifecycle, self._metrics, api)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self._app(scope, receive, send)
+
+    @property
+    def release(self) -> Release:
+        """What is running."""
+        return self._release
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(self.host.load())
+        yield
+        loading.cancel()
+        self.host.close()
+
+
+def _digest(settings: Settings) -> str:
+    try:
+        return models_digest(Path(settings.models_dir))
+    except PackageError:
+        return ""  # loading will fail for the same reason, and say it

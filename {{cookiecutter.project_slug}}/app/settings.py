@@ -1,0 +1,138 @@
+"""The service's settings: environment variables, typed, all faults reported at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, cast
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+
+Provider = Literal["cpu", "cuda"]
+PROVIDER_CHOICES: tuple[tuple[Provider, ...], ...] = (("cpu",), ("cuda",), ("cuda", "cpu"))
+MIN_KEY_LENGTH = 16
+
+
+def _split(value: object) -> object:
+    """Turn ``a, b`` into ``("a", "b")``; anything but a string is left to pydantic."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _providers(value: object) -> object:
+    parts = _split(value.lower() if isinstance(value, str) else value)
+    if parts not in PROVIDER_CHOICES:
+        raise ValueError("must be cpu, cuda or cuda,cpu")
+    return parts
+
+
+def _keys(value: object) -> object:
+    keys = _split(value)
+    if isinstance(keys, tuple):
+        for position, key in enumerate(keys, start=1):
+            if not re.fullmatch(rf"[\x21-\x7e]{{{MIN_KEY_LENGTH},}}", str(key)):
+                raise ValueError(
+                    f"key {position} must have at least {MIN_KEY_LENGTH} printable ASCII characters"
+                )
+    return keys
+
+
+class Settings(BaseSettings):
+    """What can be set. Names are the environment variables, in capitals."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("0.0.0.0", description="Address to listen on.")
+    port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
+    models_dir: str = Field("models", min_length=1, description="Folder of the model packages.")
+    default_model: str | None = Field(
+        None, description="Model behind `/predict`; not needed while there is only one."
+    )
+    execution_providers: Annotated[
+        tuple[Provider, ...], NoDecode, BeforeValidator(_providers)
+    ] = Field(
+        ("cpu",),
+        description="`cpu`; `cuda`: the GPU or no start; `cuda,cpu`: CPU allowed, and shown.",
+    )
+    api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = Field(
+        (),
+        repr=False,
+        description="Accepted API keys, comma separated, each of at least "
+        f"{MIN_KEY_LENGTH} characters. Empty: inference is open.",
+    )
+    max_body_bytes: int = Field(
+        16 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, in bytes."
+    )
+    max_batch_rows: int = Field(
+        256, ge=1, le=65536, description="Most rows in one run of the model."
+    )
+    max_queue_rows: int = Field(
+        4096,
+        ge=1,
+        le=1_000_000,
+        description="Most rows waiting per model, and in one request; beyond it: 429.",
+    )
+    request_timeout_seconds: float = Field(
+        30.0, gt=0, le=600, description="Time for sending a body, and again for waiting."
+    )
+    drain_seconds: float = Field(
+        8.0, ge=0, le=60, description="Longest wait for accepted requests after SIGTERM."
+    )
+    compute_lanes: int = Field(
+        0, ge=0, le=256, description="Runs of a model at the same time; 0: one per CPU granted."
+    )
+    intra_op_threads: int = Field(
+        1, ge=0, le=256, description="ONNX Runtime threads inside one run; 0: one per CPU granted."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info`, `warning` or `error`."
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
+    )
+    git_revision: str = Field(
+        "unknown", description="Commit the image was built from; set by the image."
+    )
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: with one line for each variable that breaks its rule.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError([_fault(item) for item in error.errors()]) from None
+
+
+def _fault(item: ErrorDetails) -> str:
+    name = str(item["loc"][0]) if item["loc"] else "settings"
+    field = Settings.model_fields[name]
+    # A key is a secret even when it is malformed: never repeat it.
+    value = "(hidden)" if name == "api_keys" else repr(item["input"])
+    rule = item["msg"].removeprefix("Value error, ")
+    return f"{name.upper()}={value}: {rule} (default: {_default(field.default)})"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(cast("tuple[str, ...]", value)) or "empty"
+    return "empty" if value is None else str(value)
+
+
+def markdown_table() -> str:
+    """The table of every variable, as the README shows it."""
+    lines = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `{name.upper()}` | `{_default(field.default)}` | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table())

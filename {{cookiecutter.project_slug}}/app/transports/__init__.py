@@ -1,0 +1,1 @@
+"""Two ways to say the same thing: the tutorial's `/predict` and the Open Inference Protocol."""

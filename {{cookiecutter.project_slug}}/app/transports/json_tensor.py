@@ -1,0 +1,136 @@
+"""JSON arrays to numpy arrays, without a Python object for every number.
+
+The fast way takes a homogeneous array as one buffer. A buffer has lost its nesting, so lengths
+are compared beforehand. Whatever the fast way does not take goes to ``json_walk``, which is
+slow and exact, and names the element at fault.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import simdjson
+
+from app.errors import InvalidInput
+from app.tensors.datatypes import NUMPY, Array
+from app.tensors.signature import TensorSpec
+from app.transports.json_walk import walk
+
+# Buffer type of simdjson and the numpy type that reads it, by kind of dtype.
+_BUFFERS: dict[str, tuple[str, Any]] = {
+    "f": ("d", np.float64),
+    "i": ("i", np.int64),
+    "u": ("u", np.uint64),
+}
+
+
+def nested_tensor(node: Any, spec: TensorSpec, field: str, brackets: int) -> Array:
+    """Read an array whose nesting is its shape; a single row may come without its outer list.
+
+    Args:
+        node: the parsed JSON value.
+        spec: the input it is for.
+        field: its name in the request, for messages.
+        brackets: opening square brackets in the whole body.
+
+    Raises:
+        InvalidInput: ragged, or an element does not fit the datatype.
+    """
+    array = _fast_nested(node, spec, brackets)
+    if array is None:
+        array = walk(_plain(node), spec, field)
+    if spec.shape[:1] == (-1,) and array.ndim == len(spec.shape) - 1:
+        return array[np.newaxis]
+    return array
+
+
+def shaped_tensor(node: Any, spec: TensorSpec, field: str, shape: tuple[int, ...]) -> Array:
+    """Read an array whose shape is given beside it; the data is flat, or nested as the shape.
+
+    Raises:
+        InvalidInput: the number of elements or the nesting does not fit, or an element does not.
+    """
+    size = math.prod(shape)
+    flat = None
+    if isinstance(node, simdjson.Array) and not (node and isinstance(node[0], simdjson.Array)):
+        flat = _buffer(node, spec)
+    if flat is None:
+        values = walk(_plain(node), spec, field)
+        if values.ndim > 1 and values.shape != shape:
+            raise InvalidInput(
+                f"{field} is nested as {list(values.shape)} and its shape says {list(shape)}",
+                field=field,
+                rule="data is flat, or nested as its shape",
+            )
+        flat = values.reshape(-1)
+    if flat.size != size:
+        raise InvalidInput(
+            f"{field} has {flat.size} values and its shape {list(shape)} needs {size}",
+            field=field,
+            rule="as many values as the shape has",
+        )
+    return flat.reshape(shape)
+
+
+def _fast_nested(node: Any, spec: TensorSpec, brackets: int) -> Array | None:
+    """The array, or None where the slow way has to look."""
+    if not isinstance(node, simdjson.Array) or len(node) == 0:
+        return None
+    shape = _regular_shape(node)
+    # Lists in a regular nesting of this shape. More brackets than that mean deeper nesting
+    # somewhere (or another field with lists), which equal lengths alone would not show.
+    lists = sum(math.prod(shape[:level]) for level in range(len(shape)))
+    if shape == () or brackets != lists:
+        return None
+    flat = _buffer(node, spec)
+    if flat is None or flat.size != math.prod(shape):
+        return None
+    return flat.reshape(shape)
+
+
+def _regular_shape(node: simdjson.Array) -> tuple[int, ...]:
+    """Lengths of the lists at each level, () when lists of one level differ in length."""
+    count = len(node)
+    if count == 0 or not isinstance(node[0], simdjson.Array):
+        return (count,)
+    inner = _regular_shape(node[0])
+    if inner == ():
+        return ()
+    if len(inner) == 1:
+        width = inner[0]
+        regular = all(isinstance(row, simdjson.Array) and len(row) == width for row in node)
+    else:
+        regular = all(isinstance(row, simdjson.Array) and _regular_shape(row) == inner for row in node)
+    return (count, *inner) if regular else ()
+
+
+def _buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
+    """All numbers of a list, at any depth, or None if one does not fit the datatype."""
+    dtype = NUMPY[spec.datatype]
+    if dtype.kind not in _BUFFERS:
+        return None
+    letter, wide = _BUFFERS[dtype.kind]
+    try:
+        values: Array = np.frombuffer(node.as_buffer(of_type=letter), dtype=wide)
+    except (TypeError, ValueError):
+        return None
+    if dtype == wide:
+        return values
+    if dtype.kind == "f":
+        # Too large for the datatype becomes infinite, and the signature check names it.
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    if values.size and (values.min() < limits.min or values.max() > limits.max):
+        return None
+    return values.astype(dtype)
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, simdjson.Array):
+        return node.as_list()
+    if isinstance(node, simdjson.Object):
+        return node.as_dict()
+    return node

@@ -1,0 +1,85 @@
+"""`POST /predict`: the contract that the tutorials of this field teach.
+
+Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
+for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import simdjson
+
+from app.errors import InvalidInput
+from app.inference.model import Model
+from app.tensors.datatypes import Array
+from app.transports.json_body import parse_object
+from app.transports.json_tensor import nested_tensor
+
+
+def decode(body: bytes, model: Model) -> dict[str, Array]:
+    """Read the named arrays of a request.
+
+    Raises:
+        MalformedBody: not a JSON object.
+        InvalidInput: no ``data``, or its values do not fit the signature.
+    """
+    document = parse_object(body)
+    if "data" not in document:
+        raise InvalidInput(
+            f'"data" is missing; send for example {example(model)}',
+            field="data",
+            rule='an object with the key "data"',
+        )
+    data = document["data"]
+    specs = model.signature.inputs
+    # With the lists of other fields counted too, the fast way is merely not taken.
+    if isinstance(data, simdjson.Object):
+        return {
+            name: nested_tensor(value, model.signature.input(name), f"data.{name}", brackets=-1)
+            for name, value in data.items()
+        }
+    if len(specs) > 1:
+        names = ", ".join(repr(spec.name) for spec in specs)
+        raise InvalidInput(
+            f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
+            field="data",
+        )
+    return {specs[0].name: nested_tensor(data, specs[0], "data", body.count(b"["))}
+
+
+def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
+    """The JSON answer: the first output as ``predictions``, the others under their names."""
+    first, *others = model.manifest.outputs
+    predictions = outputs[first.name]
+    answer: dict[str, Any] = {"predictions": _jsonable(predictions)}
+    if first.labels:
+        answer["labels"] = [_label(first.labels, value) for value in predictions.reshape(-1).tolist()]
+    if others:
+        answer["outputs"] = {each.name: _jsonable(outputs[each.name]) for each in others}
+    answer["model"] = model.name
+    answer["version"] = model.manifest.version
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def example(model: Model) -> str:
+    """A request body that works: the first golden sample, as JSON text."""
+    inputs = model.package.golden.inputs
+    rows = {name: value[:1] if model.signature.batched else value for name, value in inputs.items()}
+    data: Any = {name: _jsonable(value) for name, value in rows.items()}
+    if len(data) == 1:
+        (data,) = data.values()
+    return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _jsonable(array: Array) -> Any:
+    """orjson writes contiguous numeric arrays by itself; text it takes as a list."""
+    if array.dtype.kind == "O":
+        return array.tolist()
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def _label(labels: tuple[str, ...], value: int) -> str | None:
+    return labels[value] if 0 <= value < len(labels) else None

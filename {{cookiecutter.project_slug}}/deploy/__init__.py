@@ -1,0 +1,1 @@
+"""From this repository to running containers: the image, and where it runs."""
