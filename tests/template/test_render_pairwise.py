@@ -144,3 +144,11 @@ def test_a_template_path_can_be_checked_out_on_windows(path: str) -> None:
 def test_a_file_with_a_conditional_name_is_rendered_not_copied(path: str) -> None:
     # Copied, it would go to an empty name where the condition is false, and cookiecutter fails.
     assert not is_copied(path)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in template_paths() if p.endswith(".py") or p.startswith(".github/")]
+)
+def test_code_and_workflows_are_copied_not_rendered(path: str) -> None:
+    # Their braces are Python's and GitHub's; what varies stands in pyproject.toml and project.yaml.
+    assert is_copied(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -57,7 +58,10 @@ def serve(settings: Settings) -> int:
     """Serve until stopped.
 
     Returns:
-        The exit code: 0 after a drained stop, 1 when the service must not run here.
+        The exit code of a drained stop, 0.
+
+    Raises:
+        StartupError: the address is taken, or the models must not run here.
     """
     fatal: list[StartupError] = []
 
@@ -68,8 +72,6 @@ def serve(settings: Settings) -> int:
     service = Service(settings, on_fatal)
     config = uvicorn.Config(
         service,
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -79,7 +81,18 @@ def serve(settings: Settings) -> int:
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
     server = Server(config, service.lifecycle)
-    server.run()
+    server.run(sockets=[_listen(settings)])
     for error in fatal:
         raise error
     return server.exit_code
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartupError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
+            "choose another address with HOST and PORT"
+        ) from None

@@ -52,11 +52,11 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Model behind `/predict`; not needed while there is only one."
     )
-    execution_providers: Annotated[
-        tuple[Provider, ...], NoDecode, BeforeValidator(_providers)
-    ] = Field(
-        ("cpu",),
-        description="`cpu`; `cuda`: the GPU or no start; `cuda,cpu`: CPU allowed, and shown.",
+    execution_providers: Annotated[tuple[Provider, ...], NoDecode, BeforeValidator(_providers)] = (
+        Field(
+            ("cpu",),
+            description="`cpu`; `cuda`: the GPU or no start; `cuda,cpu`: CPU allowed, and shown.",
+        )
     )
     api_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_keys)] = Field(
         (),

@@ -1,4 +1,4 @@
-"""Write a model package: model file, manifest and golden record, checked before it is put in place."""
+"""Write a model package: model file, manifest, golden record; checked before it is in place."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def _exported(estimator: Any, features: int, classes: int) -> bytes:
         options={"zipmap": False},
         target_opset=TARGET_OPSET,
     )
-    # The converter lists them in the order of a set: sorted, the same training gives the same bytes.
+    # The converter lists them in the order of a set; sorted, the bytes are always the same.
     imports = sorted(model.opset_import, key=lambda each: str(each.domain))
     del model.opset_import[:]
     model.opset_import.extend(imports)

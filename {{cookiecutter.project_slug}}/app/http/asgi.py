@@ -18,9 +18,7 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
-async def read_body(
-    receive: Receive, declared: bytes | None, limit: int, timeout: float
-) -> bytes:
+async def read_body(receive: Receive, declared: bytes | None, limit: int, timeout: float) -> bytes:
     """Read a request body, refusing it as soon as it is known to be too large.
 
     Args:
@@ -39,21 +37,18 @@ async def read_body(
             raise MalformedBody("Content-Length is not a number")
         if int(declared) > limit:
             raise _too_large(int(declared), limit)
-    message = await _next(receive, timeout)
-    first: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(first) > limit:
-            raise _too_large(len(first), limit)
-        return first
     try:
         async with asyncio.timeout(timeout):
-            return await _rest(receive, first, limit)
+            return await _read(receive, limit)
     except TimeoutError:
-        raise _too_slow(timeout) from None
+        raise RequestTimeout(
+            f"the body did not arrive within {timeout:g} s", rule="REQUEST_TIMEOUT_SECONDS"
+        ) from None
 
 
-async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
-    chunks, size, more = [first], len(first), True
+async def _read(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size, more = 0, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -63,30 +58,13 @@ async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:
         if size > limit:
             raise _too_large(size, limit)
         more = message.get("more_body", False)
-    return b"".join(chunks)
-
-
-async def _next(receive: Receive, timeout: float) -> dict[str, object]:  # type: ignore[misc]
-    try:
-        async with asyncio.timeout(timeout):
-            message = await receive()
-    except TimeoutError:
-        raise _too_slow(timeout) from None
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return dict(message)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _too_large(size: int, limit: int) -> BodyTooLarge:
     return BodyTooLarge(
         f"the body has {size} bytes or more; at most {limit} are read",
         rule=f"at most {limit} bytes (MAX_BODY_BYTES)",
-    )
-
-
-def _too_slow(timeout: float) -> RequestTimeout:
-    return RequestTimeout(
-        f"the body did not arrive within {timeout:g} s", rule="REQUEST_TIMEOUT_SECONDS"
     )
 
 

@@ -9,8 +9,15 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.errors import InferenceFailed, MethodNotAllowed, RequestError, UnsupportedMediaType
-from app.http.asgi import JSON, ClientGone, Header, error_answer, read_body, send as send_answer
+from app.errors import (
+    InferenceFailed,
+    MethodNotAllowed,
+    NotFound,
+    RequestError,
+    UnsupportedMediaType,
+)
+from app.http.asgi import JSON, ClientGone, Header, error_answer, read_body
+from app.http.asgi import send as send_answer
 from app.http.auth import KeyGuard
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
@@ -54,7 +61,7 @@ class InferenceEndpoints:
         """ASGI."""
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path == PREDICT or (path.startswith(MODELS) and path.endswith(INFER)):
+            if path.startswith(PREDICT) or (path.startswith(MODELS) and path.endswith(INFER)):
                 await self._answer(scope, path, receive, send)
                 return
         await self._rest(scope, receive, send)
@@ -62,7 +69,7 @@ class InferenceEndpoints:
     async def _answer(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        transport = "predict" if path == PREDICT else "oip"
+        transport = "predict" if path.startswith(PREDICT) else "oip"
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} is not answered on {path}; use POST")
@@ -97,12 +104,12 @@ class InferenceEndpoints:
             self._settings.request_timeout_seconds,
         )
         _check_content(headers)
-        if path == PREDICT:
-            return await self._predict(body)
+        if path.startswith(PREDICT):
+            return await self._predict(path, body)
         return await self._oip(path, headers.get(HEADER_LENGTH), body)
 
-    async def _predict(self, body: bytes) -> Answer:
-        served = self._host.get(None)
+    async def _predict(self, path: str, body: bytes) -> Answer:
+        served = self._host.get(_name_of(path))
         outputs = await served.infer(tutorial.decode(body, served.model))
         return 200, [JSON], [tutorial.encode(outputs, served.model)]
 
@@ -119,6 +126,14 @@ class InferenceEndpoints:
             [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % json_length)],
             chunks,
         )
+
+
+def _name_of(path: str) -> str | None:
+    """`/predict` asks the default model, `/predict/{name}` the one of that name."""
+    rest = path[len(PREDICT) :]
+    if rest and not rest.startswith("/"):
+        raise NotFound(f"there is no route {path}; see /docs")
+    return unquote(rest[1:]) or None
 
 
 def _model_of(path: str) -> tuple[str, str | None]:

@@ -54,8 +54,8 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
         security = [{"ApiKey": []}, {"Bearer": []}]
     paths = content.setdefault("paths", {})
     for name, served in host.models.items():
-        operation = _infer(served.model)
-        paths[f"/v2/models/{name}/infer"] = {"post": operation | {"security": security}}
+        paths[f"/predict/{name}"] = {"post": _predict(served.model) | {"security": security}}
+        paths[f"/v2/models/{name}/infer"] = {"post": _infer(served.model) | {"security": security}}
     default = host.default()
     if default is not None:
         paths["/predict"] = {"post": _predict(default.model) | {"security": security}}

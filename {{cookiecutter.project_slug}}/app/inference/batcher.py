@@ -209,7 +209,9 @@ class Batcher:
         now = time.monotonic()
         jobs: list[_Job] = []
         rows = 0
-        while line and (not jobs or (self._batched and rows + line[0].rows <= self._limits.batch_rows)):
+        while line and (
+            not jobs or (self._batched and rows + line[0].rows <= self._limits.batch_rows)
+        ):
             job = line.popleft()
             self._waiting_rows -= job.rows
             if job.future.done():

@@ -108,7 +108,7 @@ class ModelHost:
         if served is None and name is None:
             raise NotFound(
                 "/predict has no default model; set DEFAULT_MODEL to one of "
-                f"{sorted(self._models)}, or ask /v2/models/<name>/infer"
+                f"{sorted(self._models)}, or ask /predict/<name>"
             )
         if served is None:
             raise NotFound(f"there is no model {name!r}; there are {sorted(self._models)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import PackageError, StartupError
+from app.errors import PackageError, SettingsError, StartupError
 from app.package.digest import find_packages
 from app.package.golden import compare
 from app.package.reader import Package, read_package
@@ -157,7 +157,6 @@ def load_models(settings: Settings) -> list[Model]:
             raise type(error)(f"model {directory.name!r}: {error}") from error
     names = [model.name for model in models]
     if settings.default_model is not None and settings.default_model not in names:
-        raise StartupError(
-            f"DEFAULT_MODEL={settings.default_model!r}: there is no such model; there are {names}"
-        )
+        fault = f"DEFAULT_MODEL={settings.default_model!r}: no such model; there are {names}"
+        raise SettingsError([fault])
     return models

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import InvalidInput, PackageError
-from app.tensors.datatypes import Array, canonical
 from app.package.manifest import GOLDEN, Manifest, OutputTensor
+from app.tensors.datatypes import Array, canonical
 
 LIKELY_CAUSES = (
     "likely causes: the model was trained on float64 and exported to float32, another version of "

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from app.errors import PackageError, ProviderError
-from app.tensors.datatypes import NUMPY, Array
 from app.package.drift import check_drift
 from app.package.manifest import OutputTensor
 from app.package.reader import Package
 from app.settings import Provider, Settings
+from app.tensors.datatypes import NUMPY, Array
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ class JoblibRuntime:
     provider: Provider = "cpu"
 
     def __init__(self, estimator: Any, outputs: tuple[OutputTensor, ...]) -> None:
-        self._calls = [(output, getattr(estimator, output.method or "predict")) for output in outputs]
+        self._calls = [
+            (output, getattr(estimator, output.method or "predict")) for output in outputs
+        ]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see ``Runtime``."""
@@ -76,7 +78,7 @@ def _unpickle(content: bytes, package: Package) -> Any:
             # Versions were compared above, with a rule; scikit-learn's warning adds nothing.
             warnings.simplefilter("ignore")
             return joblib.load(io.BytesIO(content))
-    except Exception as error:  # unpickling can raise anything
+    except Exception as error:  # noqa: BLE001 - unpickling can raise anything
         raise PackageError(
             f"{package.model_path}: cannot be unpickled: {type(error).__name__}: {error}"
         ) from None

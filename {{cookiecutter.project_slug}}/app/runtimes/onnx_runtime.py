@@ -8,12 +8,12 @@ from typing import Any
 import onnxruntime as ort
 
 from app.errors import PackageError, ProviderError
-from app.tensors.datatypes import Array, Datatype
-from app.tensors.signature import TensorSpec
 from app.package.reader import Package
 from app.runtimes.cpu import granted_cpus
 from app.runtimes.providers import NAMES, choose, confirm
 from app.settings import Provider, Settings
+from app.tensors.datatypes import Array, Datatype
+from app.tensors.signature import TensorSpec
 
 _DATATYPES: dict[str, Datatype] = {
     "tensor(bool)": "BOOL", "tensor(uint8)": "UINT8", "tensor(uint16)": "UINT16",
@@ -53,7 +53,7 @@ def load(package: Package, settings: Settings) -> OnnxRuntime:
         )
     except ProviderError:
         raise
-    except Exception as error:  # onnxruntime's exceptions share no base class
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         reason = " ".join(str(error).split())
         raise PackageError(f"{package.model_path}: ONNX Runtime cannot load it: {reason}") from None
     confirm(session, chosen, settings.execution_providers)
@@ -101,5 +101,6 @@ def _fits(shape: list[int | str | None], spec: TensorSpec) -> bool:
         # Some converters leave an output's shape out altogether.
         return not shape
     return all(
-        not isinstance(have, int) or have == want for have, want in zip(shape, spec.shape, strict=True)
+        not isinstance(have, int) or have == want
+        for have, want in zip(shape, spec.shape, strict=True)
     )

@@ -66,7 +66,9 @@ class Signature:
             self.input(name)
         for spec in self.inputs:
             if spec.name not in arrays:
-                raise InvalidInput(f"input {spec.name!r} is missing; it takes {spec}", field=spec.name)
+                raise InvalidInput(
+                    f"input {spec.name!r} is missing; it takes {spec}", field=spec.name
+                )
             check_tensor(spec, arrays[spec.name])
         return self._rows(arrays) if self.batched else 1
 

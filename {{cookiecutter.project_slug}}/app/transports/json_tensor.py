@@ -8,7 +8,7 @@ slow and exact, and names the element at fault.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import simdjson
@@ -19,7 +19,7 @@ from app.tensors.signature import TensorSpec
 from app.transports.json_walk import walk
 
 # Buffer type of simdjson and the numpy type that reads it, by kind of dtype.
-_BUFFERS: dict[str, tuple[str, Any]] = {
+_BUFFERS: dict[str, tuple[Literal["d", "i", "u"], Any]] = {
     "f": ("d", np.float64),
     "i": ("i", np.int64),
     "u": ("u", np.uint64),
@@ -102,7 +102,9 @@ def _regular_shape(node: simdjson.Array) -> tuple[int, ...]:
         width = inner[0]
         regular = all(isinstance(row, simdjson.Array) and len(row) == width for row in node)
     else:
-        regular = all(isinstance(row, simdjson.Array) and _regular_shape(row) == inner for row in node)
+        regular = all(
+            isinstance(row, simdjson.Array) and _regular_shape(row) == inner for row in node
+        )
     return (count, *inner) if regular else ()
 
 

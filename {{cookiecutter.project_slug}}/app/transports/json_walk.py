@@ -32,7 +32,9 @@ def _shape(value: Any, field: str) -> tuple[int, ...]:
     while isinstance(value, list):
         shape.append(len(value))
         if not value:
-            raise InvalidInput(f"{field} holds an empty list", field=field, rule="at least one value")
+            raise InvalidInput(
+                f"{field} holds an empty list", field=field, rule="at least one value"
+            )
         value = value[0]
     return tuple(shape)
 

@@ -55,7 +55,9 @@ def decode(body: bytes, header_length: bytes | None, model: Model) -> OipRequest
     document = parse_object(header)
     entries = _objects(document, "inputs")
     if not entries:
-        raise InvalidInput('"inputs" is missing or empty', field="inputs", rule="at least one input")
+        raise InvalidInput(
+            '"inputs" is missing or empty', field="inputs", rule="at least one input"
+        )
     inputs: dict[str, Array] = {}
     for position, entry in enumerate(entries):
         spec = model.signature.input(_text(entry, "name", f"inputs[{position}]"))
@@ -162,10 +164,11 @@ def _objects(document: simdjson.Object, key: str) -> list[simdjson.Object]:
         return []
     if not isinstance(value, simdjson.Array):
         raise InvalidInput(f'"{key}" must be a list', field=key, rule="a list of objects")
-    items = list(value)
-    for position, item in enumerate(items):
+    items = []
+    for position, item in enumerate(value):
         if not isinstance(item, simdjson.Object):
             raise InvalidInput(f"{key}[{position}] must be an object", field=f"{key}[{position}]")
+        items.append(item)
     return items
 
 
@@ -180,14 +183,14 @@ def _text(entry: simdjson.Object, key: str, field: str) -> str:
 
 def _shape(entry: simdjson.Object, field: str) -> tuple[int, ...]:
     value = entry.get("shape")
-    shape = value.as_list() if isinstance(value, simdjson.Array) else None
-    if shape is None or not all(_is_count(dimension) for dimension in shape):
+    listed: list[Any] = value.as_list() if isinstance(value, simdjson.Array) else [None]
+    if not all(_is_count(dimension) for dimension in listed):
         raise InvalidInput(
             f"{field}.shape is missing, or not a list of sizes",
             field=f"{field}.shape",
             rule="a list of whole numbers, none negative",
         )
-    return tuple(shape)
+    return tuple(listed)
 
 
 def _parameters(entry: simdjson.Object, field: str) -> dict[str, Any]:
@@ -195,9 +198,7 @@ def _parameters(entry: simdjson.Object, field: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, simdjson.Object):
-        raise InvalidInput(
-            f"{field}.parameters must be an object", field=f"{field}.parameters"
-        )
+        raise InvalidInput(f"{field}.parameters must be an object", field=f"{field}.parameters")
     return value.as_dict()
 
 

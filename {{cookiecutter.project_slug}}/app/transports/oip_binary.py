@@ -63,7 +63,7 @@ def write(array: Array) -> bytes | memoryview:
     if array.dtype.kind == "O":
         parts = [str(value).encode() for value in array.reshape(-1)]
         return b"".join(LENGTH.pack(len(part)) + part for part in parts)
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _read_text(data: memoryview, count: int, field: str) -> Array:

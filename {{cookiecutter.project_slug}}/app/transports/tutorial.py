@@ -1,4 +1,4 @@
-"""`POST /predict`: the contract that the tutorials of this field teach.
+"""`POST /predict` and `/predict/{name}`: the contract that the tutorials of this field teach.
 
 Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
 for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
@@ -56,7 +56,9 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
     predictions = outputs[first.name]
     answer: dict[str, Any] = {"predictions": _jsonable(predictions)}
     if first.labels:
-        answer["labels"] = [_label(first.labels, value) for value in predictions.reshape(-1).tolist()]
+        answer["labels"] = [
+            _label(first.labels, value) for value in predictions.reshape(-1).tolist()
+        ]
     if others:
         answer["outputs"] = {each.name: _jsonable(outputs[each.name]) for each in others}
     answer["model"] = model.name

@@ -1,0 +1,42 @@
+"""What the tests of the running service share: an engine, and the images built once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .containers import built_image, docker
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> None:
+    """Fail where no engine answers; skip only where `make test` found that none can be had."""
+    if os.environ.get("ACI_ML_DOCKER") == "absent":
+        pytest.skip(
+            "no Docker engine on this machine, and none can be installed: see the log above"
+        )
+    try:
+        docker("version", timeout=30)
+    except (AssertionError, OSError) as error:
+        pytest.fail(
+            "no Docker engine answers; run scripts/docker_engine.sh start and "
+            f"scripts/base_image.sh, or `make test`, which does\n{error}",
+            pytrace=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def cpu_image(docker_engine: None, rendered_service: Path) -> Iterator[str]:
+    """The tag of the CPU image of the rendered service."""
+    with built_image(rendered_service, "cpu") as tag:
+        yield tag
+
+
+@pytest.fixture(scope="session")
+def gpu_image(docker_engine: None, rendered_service: Path) -> Iterator[str]:
+    """The tag of the GPU image of the rendered service; cold, it downloads two gigabytes."""
+    with built_image(rendered_service, "gpu") as tag:
+        yield tag

@@ -1,0 +1,42 @@
+"""Fixtures: the service with this repository's models, and with toy models that say everything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+# Before anything imports onnxruntime, which reads it once.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+from tests import toy_models
+from tests.server import running
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ROOT / "models"
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[httpx.Client]:
+    """A client of the running service with this repository's own models."""
+    with running(MODELS) as server, httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the toy models; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("toy-models")
+    toy_models.write_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toys(toy_dir: Path) -> Iterator[httpx.Client]:
+    """A client of the running service with the toy models; `/predict` asks `scale`."""
+    settings = {"DEFAULT_MODEL": "scale", "MAX_BODY_BYTES": "20000", "MAX_QUEUE_ROWS": "500"}
+    with running(toy_dir, **settings) as server, httpx.Client(base_url=server.url) as client:
+        yield client

@@ -1,0 +1,233 @@
+"""Micro-batching: what shares a run, what never does, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
+from app.inference.batcher import INLINE_SECONDS, Batcher, Limits
+from app.inference.model import Cost
+from app.tensors.datatypes import Array
+from app.tensors.signature import Signature, TensorSpec
+
+INLINE = Cost(0.0, 0.0)
+THREADED = Cost(INLINE_SECONDS * 10, 0.0)
+FOREVER = 60.0
+
+
+class Recorder:
+    """Observes, and remembers the rows of every run."""
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.waits: list[float] = []
+
+    def waited(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def computed(self, rows: int, seconds: float) -> None:
+        self.runs.append(rows)
+
+
+class Double:
+    """A model that doubles; it fails on a row of -13, and can be held back."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        assert self.gate.wait(timeout=10)
+        if (inputs["x"] == -13).any():
+            raise ValueError("unlucky")
+        return {"y": inputs["x"] * 2}
+
+
+def make(
+    run: Double,
+    *,
+    cost: Cost = INLINE,
+    batch_rows: int = 8,
+    queue_rows: int = 100,
+    shape: tuple[int, ...] = (-1, 2),
+) -> tuple[Batcher, Recorder]:
+    recorder = Recorder()
+    specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
+    limits = Limits(batch_rows, queue_rows, lanes=1)
+    executor = ThreadPoolExecutor(1)
+    return Batcher(run, specs, limits, cost, executor, recorder), recorder
+
+
+def rows(*values: float, width: int = 2) -> dict[str, Array]:
+    return {"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}
+
+
+async def ask(batcher: Batcher, inputs: dict[str, Array], timeout: float = FOREVER) -> Array:
+    return (await batcher.infer(inputs, len(inputs["x"]), timeout))["y"]
+
+
+@pytest.mark.parametrize("cost", [INLINE, THREADED], ids=["inline", "threaded"])
+def test_requests_of_one_moment_share_a_run(cost: Cost) -> None:
+    async def main() -> None:
+        batcher, recorder = make(Double(), cost=cost)
+        answers = await asyncio.gather(*[ask(batcher, rows(value)) for value in range(5)])
+        assert [answer[0, 0] for answer in answers] == [0, 2, 4, 6, 8]
+        assert recorder.runs == [5]
+
+    asyncio.run(main())
+
+
+def test_what_arrives_during_a_run_shares_the_next_one() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, cost=THREADED)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(1)))
+        await asyncio.sleep(0.01)
+        later = [asyncio.create_task(ask(batcher, rows(value))) for value in (2, 3, 4)]
+        await asyncio.sleep(0.01)
+        run.gate.set()
+        assert [answer[0, 0] for answer in await asyncio.gather(first, *later)] == [2, 4, 6, 8]
+        assert recorder.runs == [1, 3]
+
+    asyncio.run(main())
+
+
+def test_no_run_exceeds_the_row_limit_and_large_requests_are_put_together() -> None:
+    async def main() -> None:
+        batcher, recorder = make(Double(), batch_rows=8)
+        answers = await asyncio.gather(
+            ask(batcher, rows(*range(20))), ask(batcher, rows(*range(5)))
+        )
+        assert [list(answer[:, 1]) for answer in answers] == [
+            [2 * value for value in range(20)],
+            [2 * value for value in range(5)],
+        ]
+        assert max(recorder.runs) <= 8
+        assert sum(recorder.runs) == 25
+
+    asyncio.run(main())
+
+
+def test_other_shapes_go_alone() -> None:
+    async def main() -> None:
+        batcher, recorder = make(Double(), shape=(-1, -1))
+        narrow, wide = await asyncio.gather(
+            ask(batcher, rows(1, 2)), ask(batcher, rows(3, width=5))
+        )
+        assert (narrow.shape, wide.shape) == ((2, 2), (1, 5))
+        assert sorted(recorder.runs) == [1, 2]
+
+    asyncio.run(main())
+
+
+def test_one_request_that_breaks_the_model_hurts_no_other() -> None:
+    async def main() -> None:
+        batcher, _ = make(Double())
+        results = await asyncio.gather(
+            *[ask(batcher, rows(value)) for value in (1, -13, 2)], return_exceptions=True
+        )
+        assert isinstance(results[1], InferenceFailed)
+        assert "unlucky" not in results[1].message
+        assert [result[0, 0] for result in (results[0], results[2])] == [2, 4]  # type: ignore[index]
+
+    asyncio.run(main())
+
+
+def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, _ = make(run, cost=THREADED, queue_rows=10)
+        run.gate.clear()
+        running = asyncio.create_task(ask(batcher, rows(0)))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(ask(batcher, rows(*range(8))))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await ask(batcher, rows(1, 2, 3))
+        assert refused.value.retry_after is not None
+        assert refused.value.retry_after >= 1
+        with pytest.raises(BodyTooLarge):
+            await ask(batcher, rows(*range(11)))
+        run.gate.set()
+        assert len(await waiting) == 8
+        assert len(await running) == 1
+        assert batcher.waiting_rows == 0
+
+    asyncio.run(main())
+
+
+def test_a_request_past_its_deadline_is_not_computed() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, cost=THREADED)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(1)))
+        await asyncio.sleep(0.01)
+        late = asyncio.create_task(ask(batcher, rows(2), timeout=0.01))
+        await asyncio.sleep(0.05)
+        run.gate.set()
+        await first
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert recorder.runs == [1]
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_request_is_not_computed() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, cost=THREADED)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(1)))
+        await asyncio.sleep(0.01)
+        gone = asyncio.create_task(ask(batcher, rows(2)))
+        stays = asyncio.create_task(ask(batcher, rows(3)))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        run.gate.set()
+        await asyncio.gather(first, stays)
+        assert recorder.runs == [1, 1]
+        assert batcher.waiting_rows == 0
+
+    asyncio.run(main())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    widths=st.lists(st.integers(1, 3), min_size=12, max_size=12),
+    pauses=st.lists(st.booleans(), min_size=12, max_size=12),
+    threaded=st.booleans(),
+)
+def test_batched_answers_equal_single_ones(
+    sizes: list[int], widths: list[int], pauses: list[bool], threaded: bool
+) -> None:
+    """For every mix of sizes, shapes and orders of arrival."""
+    generator = np.random.default_rng(sum(sizes))
+    requests = [
+        {"x": generator.random((size, width), np.float32)}
+        for size, width in zip(sizes, widths, strict=False)
+    ]
+
+    async def main() -> list[Array]:
+        cost = THREADED if threaded else INLINE
+        batcher, _ = make(Double(), cost=cost, queue_rows=1000, shape=(-1, -1))
+        tasks = []
+        for request, pause in zip(requests, pauses, strict=False):
+            tasks.append(asyncio.create_task(ask(batcher, request)))
+            if pause:
+                await asyncio.sleep(0)
+        return await asyncio.gather(*tasks)
+
+    for request, answer in zip(requests, asyncio.run(main()), strict=True):
+        np.testing.assert_array_equal(answer, request["x"] * 2)

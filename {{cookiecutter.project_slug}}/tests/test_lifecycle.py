@@ -1,0 +1,178 @@
+"""Start and stop: live at once, ready when correct, no accepted request lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.lifecycle import Lifecycle, State
+from tests.server import ROOT, Server, running, started
+
+BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
+HEAD = (
+    b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
+)
+ONE_MODEL = {"DEFAULT_MODEL": "scale"}
+CLIENTS = 8
+
+
+def test_states() -> None:
+    lifecycle = Lifecycle()
+    assert (lifecycle.state, lifecycle.ready) == (State.STARTING, False)
+    lifecycle.set_ready()
+    assert lifecycle.report() == {"ready": True, "state": "ready"}
+    lifecycle.drain()
+    lifecycle.set_ready()
+    lifecycle.fail("too late")
+    assert lifecycle.report()["state"] == "draining"
+
+
+def test_a_broken_package_keeps_the_service_live_but_not_ready(
+    toy_dir: Path, tmp_path: Path
+) -> None:
+    models = Path(shutil.copytree(toy_dir, tmp_path / "models"))
+    (models / "echo" / "golden.npz").unlink()
+    with started(models) as server:
+        report = server.wait_for("failed")
+        assert "model 'echo'" in str(report["reason"])
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        assert httpx.get(f"{server.url}/readyz").status_code == 503
+        assert httpx.get(f"{server.url}/v2").json()["state"] == "failed"
+        answer = httpx.post(f"{server.url}/predict", json={"data": [1, 2, 3]})
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert "golden.npz" in answer.json()["error"]
+        assert server.stop() == 0
+
+
+def test_cuda_without_cuda_ends_the_process_with_one_line(toy_dir: Path) -> None:
+    with started(toy_dir, EXECUTION_PROVIDERS="cuda") as server:
+        assert server.process.wait(timeout=30) == 1
+        assert server.process.stderr is not None
+        lines = server.process.stderr.read().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert "EXECUTION_PROVIDERS=cuda, but CUDA cannot be used" in lines[0]
+
+
+def test_cuda_with_leave_to_fall_back_runs_on_the_cpu_and_shows_it(toy_dir: Path) -> None:
+    with running(toy_dir, EXECUTION_PROVIDERS="cuda,cpu", **ONE_MODEL) as server:
+        model = httpx.get(f"{server.url}/v2/models/scale").json()
+        assert model["parameters"]["execution_provider"] == "cpu"
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'execution_provider="cpu"' in metrics
+
+
+def _send_half(server: Server) -> socket.socket:
+    connection = socket.create_connection((server.host, server.port), timeout=10)
+    connection.sendall(HEAD + BODY[:5])
+    return connection
+
+
+def test_sigterm_finishes_the_request_that_was_begun(toy_dir: Path) -> None:
+    with started(toy_dir, **ONE_MODEL) as server:
+        server.wait_for("ready")
+        connection = _send_half(server)
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(OSError):
+            socket.create_connection((server.host, server.port), timeout=1)
+        connection.sendall(BODY[5:])
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 200
+        assert json.loads(answer.read())["predictions"] == [[2, 4, 6]]
+        assert answer.headers["connection"] == "close"
+        assert server.process.wait(timeout=10) == 0
+
+
+def test_sigterm_does_not_wait_for_ever(toy_dir: Path) -> None:
+    with started(toy_dir, DRAIN_SECONDS="1", **ONE_MODEL) as server:
+        server.wait_for("ready")
+        connection = _send_half(server)
+        time.sleep(0.2)
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - begun < 10
+        connection.close()
+
+
+def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
+    """Keep-alive clients ask without a pause; each answered request is whole and right."""
+    with started(toy_dir, **ONE_MODEL) as server:
+        server.wait_for("ready")
+        outcomes: list[str] = []
+        threads = [
+            threading.Thread(target=_ask_until_closed, args=(server, outcomes)) for _ in "12345678"
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join(timeout=10)
+        assert outcomes == ["closed after its answer"] * len(threads)
+
+
+def _ask_until_closed(server: Server, outcomes: list[str]) -> None:
+    connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            connection.request("POST", "/predict", BODY, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            right = answer.status == 200 and json.loads(answer.read())["predictions"] == [[2, 4, 6]]
+        except (OSError, http.client.HTTPException) as error:
+            outcomes.append(f"lost: {error!r}")
+            return
+        if not right:
+            outcomes.append(f"wrong: {answer.status}")
+            return
+        if answer.headers.get("connection") == "close":
+            outcomes.append("closed after its answer")
+            return
+    outcomes.append("never closed")
+
+
+def test_a_port_in_use_is_said_in_one_line(toy_dir: Path) -> None:
+    with (
+        running(toy_dir, **ONE_MODEL) as first,
+        started(toy_dir, PORT=str(first.port), **ONE_MODEL) as second,
+    ):
+        assert second.process.wait(timeout=30) == 1
+        assert second.process.stderr is not None
+        (line,) = second.process.stderr.read().splitlines()
+        assert line.startswith(f"error: cannot listen on 127.0.0.1:{first.port}")
+
+
+def test_telemetry_of_onnxruntime_is_off_before_it_is_imported() -> None:
+    code = (
+        "import os, sys, app.__main__\n"
+        "os.environ['PORT'] = 'refused'\n"
+        "app.__main__.main()\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.split() == ["1", "False"]

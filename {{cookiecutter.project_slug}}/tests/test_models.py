@@ -1,0 +1,101 @@
+"""Every model of this repository answers as in training, over both transports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+
+from app import check
+from app.inference.model import load_model
+from app.package.golden import compare
+from app.package.reader import Package, read_package
+from app.settings import Settings
+from app.tensors.datatypes import NUMPY, Array
+from tests.conftest import MODELS
+
+DIRECTORIES = sorted(path.parent for path in MODELS.glob("*/model.yaml"))
+every_model = pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
+
+
+def as_json(array: Array) -> object:
+    """Nested lists, with null for NaN."""
+    if array.dtype.kind == "O":
+        return array.tolist()
+    return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def as_array(values: object, package: Package, name: str) -> Array:
+    """A JSON value as the output of that name."""
+    (datatype,) = (each.datatype for each in package.manifest.outputs if each.name == name)
+    return np.array(values, dtype=NUMPY[datatype])
+
+
+def test_there_is_a_model() -> None:
+    assert DIRECTORIES
+
+
+def test_all_packages_pass_the_check_that_the_image_build_makes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS_DIR", str(MODELS))
+    assert check.main(["--providers", "cpu"]) == 0
+    assert capsys.readouterr().out.count("answered as in training") == len(DIRECTORIES)
+
+
+@every_model
+def test_predict_gives_the_training_outputs(client: httpx.Client, directory: Path) -> None:
+    package = read_package(directory)
+    lists = {name: as_json(value) for name, value in package.golden.inputs.items()}
+    data = lists if len(lists) > 1 else next(iter(lists.values()))
+    answer = client.post(f"/predict/{directory.name}", json={"data": data})
+    assert answer.status_code == 200, answer.text
+    first, *others = [output.name for output in package.manifest.outputs]
+    served = {first: as_array(answer.json()["predictions"], package, first)}
+    served |= {name: as_array(answer.json()["outputs"][name], package, name) for name in others}
+    compare(package.manifest.outputs, package.golden.outputs, served)
+
+
+@every_model
+def test_open_inference_protocol_gives_the_training_outputs(
+    client: httpx.Client, directory: Path
+) -> None:
+    package = read_package(directory)
+    inputs = [
+        {"name": each.name, "datatype": each.datatype, "shape": value.shape,
+         "data": as_json(value.reshape(-1))}
+        for each in package.manifest.inputs
+        for value in [package.golden.inputs[each.name]]
+    ]  # fmt: skip
+    answer = client.post(f"/v2/models/{directory.name}/infer", json={"inputs": inputs})
+    assert answer.status_code == 200, answer.text
+    served = {
+        each["name"]: as_array(each["data"], package, each["name"]).reshape(each["shape"])
+        for each in answer.json()["outputs"]
+    }
+    compare(package.manifest.outputs, package.golden.outputs, served)
+
+
+@every_model
+def test_the_example_that_the_documentation_shows_works(
+    client: httpx.Client, directory: Path
+) -> None:
+    document = client.get("/openapi.json").json()
+    for path in (f"/predict/{directory.name}", f"/v2/models/{directory.name}/infer"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]
+        answer = client.post(path, json=content["application/json"]["example"])
+        assert answer.status_code == 200, answer.text
+
+
+@every_model
+def test_a_changed_golden_answer_is_noticed(directory: Path) -> None:
+    """The golden check can fail: with every expected output shifted, it does."""
+    package = read_package(directory)
+    model = load_model(package, Settings(execution_providers=("cpu",)))
+    for name, value in package.golden.outputs.items():
+        package.golden.outputs[name] = np.roll(value, 1, axis=0)[::-1]
+    with pytest.raises(Exception, match="golden check failed"):
+        model.verify()
