@@ -67,7 +67,7 @@ make_root() {
     packages="ca-certificates,python$version-minimal,libpython$version-stdlib,python3-venv"
     say "building a stand-in from Debian $suite, about 90 s (log: $log)"
     debootstrap --variant=minbase --include="$packages" "$suite" "$root" \
-        "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" >"$log" 2>&1 &
+        ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$log" 2>&1 &
     pid=$!
     follow "$pid" "$log"
     wait "$pid" || {

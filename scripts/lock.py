@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "requirements"
 FORMATS = ("joblib", "onnx")
 CONDITIONAL = "serve-cpu.txt"
+UV = Path(sys.executable).parent / "uv"
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="lock-") as folder:
             _compile(Path(folder), form, upgrade=options.upgrade and form == FORMATS[0])
     _check_agreement()
+    _compile_own(upgrade=options.upgrade)
 
 
 def template_name(lock: str, form: str) -> str:
@@ -69,6 +71,18 @@ def _compile(folder: Path, form: str, *, upgrade: bool) -> None:
     )
     for lock in sorted(requirements.glob("*.txt")):
         shutil.copy(lock, TEMPLATE / template_name(lock.name, form))
+
+
+def _compile_own(*, upgrade: bool) -> None:
+    """The template's own locks; tools that it shares with the services have the same version."""
+    print("compiling the template's own locks", flush=True)
+    shared = ["-c", str(TEMPLATE.relative_to(ROOT) / "dev.txt")]
+    command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+    command += ["--no-build", "--fork-strategy", "fewest", "--python-version", "3.11"]
+    command += ["--no-annotate", *shared, *(["--upgrade"] if upgrade else [])]
+    for name in ("render", "dev"):
+        files = [f"requirements/{name}.in", "-o", f"requirements/{name}.txt"]
+        subprocess.run([*command, *files], cwd=ROOT, check=True)
 
 
 def _check_agreement() -> None:

@@ -58,9 +58,14 @@ def docker(*arguments: str, check: bool = True, timeout: float = 120) -> str:
     return done.stdout.strip()
 
 
-def image_name() -> str:
-    """A tag that nobody else has."""
-    return f"aci-ml-template-test:{uuid.uuid4().hex[:12]}"
+@contextmanager
+def unused_image_name() -> Iterator[str]:
+    """A tag that nobody else has; the image that got it, if one did, is removed at the end."""
+    tag = f"aci-ml-template-test:{uuid.uuid4().hex[:12]}"
+    try:
+        yield tag
+    finally:
+        docker("image", "rm", "--force", tag, check=False)
 
 
 def build_image(
@@ -82,13 +87,10 @@ def build_image(
 @contextmanager
 def built_image(service: Path, accelerator: str) -> Iterator[str]:
     """An image of a service, removed at the end. Its layers stay in the builder's cache."""
-    tag = image_name()
-    done = build_image(service, tag, accelerator)
-    try:
+    with unused_image_name() as tag:
+        done = build_image(service, tag, accelerator)
         assert done.returncode == 0, done.stdout[-6000:]
         yield tag
-    finally:
-        docker("image", "rm", "--force", tag, check=False)
 
 
 def image_config(image: str) -> dict[str, Any]:

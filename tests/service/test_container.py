@@ -15,6 +15,8 @@ import yaml
 from .containers import HARDENED, Container, docker, image_config, running
 from .traffic import BODY, CLOSED, HalfSent, Load
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ("--memory", "512m", "--cpus", "1")
 
 

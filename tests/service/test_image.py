@@ -20,9 +20,11 @@ from .containers import (
     docker,
     docker_client,
     image_config,
-    image_name,
     in_image,
+    unused_image_name,
 )
+
+pytestmark = pytest.mark.slow
 
 MEGABYTE = 1_000_000
 NO_DIGEST = "0" * 64
@@ -68,12 +70,9 @@ def test_its_labels_name_the_release(cpu_image: str, rendered_service: Path) -> 
 def test_a_plain_docker_build_works_without_arguments(
     docker_engine: None, rendered_service: Path
 ) -> None:
-    tag = image_name()
-    try:
+    with unused_image_name() as tag:
         done = _plain_build(rendered_service, "--tag", tag)
         assert done.returncode == 0, done.stderr[-3000:]
-    finally:
-        docker("image", "rm", "--force", tag, check=False)
 
 
 def test_a_model_with_one_changed_byte_does_not_build(
@@ -99,21 +98,22 @@ def test_a_model_that_answers_differently_from_training_does_not_build(
 def test_other_models_than_the_builder_meant_do_not_build(
     docker_engine: None, rendered_service: Path
 ) -> None:
-    tag = image_name()
-    done = _plain_build(rendered_service, "--tag", tag, "--build-arg", f"MODEL_DIGEST={NO_DIGEST}")
-    assert done.returncode != 0
-    assert f"{NO_DIGEST} was expected" in done.stderr
-    assert docker("image", "ls", "--quiet", tag) == ""
+    with unused_image_name() as tag:
+        expected = f"MODEL_DIGEST={NO_DIGEST}"
+        done = _plain_build(rendered_service, "--tag", tag, "--build-arg", expected)
+        assert done.returncode != 0
+        assert f"{NO_DIGEST} was expected" in done.stderr
+        assert docker("image", "ls", "--quiet", tag) == ""
 
 
 def _assert_does_not_build(service: Path, cause: str) -> None:
     """The build fails, shows the cause, and leaves no image."""
-    tag = image_name()
-    done = build_image(service, tag, "cpu")
-    assert done.returncode == 1
-    assert cause in done.stdout
-    assert "image: docker build failed" in done.stdout.splitlines()[-1]
-    assert docker("image", "ls", "--quiet", tag) == ""
+    with unused_image_name() as tag:
+        done = build_image(service, tag, "cpu")
+        assert done.returncode == 1
+        assert cause in done.stdout
+        assert "image: docker build failed" in done.stdout.splitlines()[-1]
+        assert docker("image", "ls", "--quiet", tag) == ""
 
 
 def _plain_build(service: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -129,12 +129,14 @@ def _plain_build(service: Path, *options: str) -> subprocess.CompletedProcess[st
 
 
 def _compressed_bytes(image: str) -> int:
-    with subprocess.Popen([docker_client(), "save", image], stdout=subprocess.PIPE) as save:
-        with subprocess.Popen(["gzip"], stdin=save.stdout, stdout=subprocess.PIPE) as gzip:
-            assert gzip.stdout is not None
-            size = 0
-            while chunk := gzip.stdout.read(1 << 20):
-                size += len(chunk)
+    size = 0
+    with (
+        subprocess.Popen([docker_client(), "save", image], stdout=subprocess.PIPE) as save,
+        subprocess.Popen(["gzip"], stdin=save.stdout, stdout=subprocess.PIPE) as gzip,
+    ):
+        assert gzip.stdout is not None
+        while chunk := gzip.stdout.read(1 << 20):
+            size += len(chunk)
     assert save.returncode == gzip.returncode == 0
     return size
 

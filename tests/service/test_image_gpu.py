@@ -14,7 +14,7 @@ import pytest
 
 from .containers import HARDENED, built_image, distributions, docker, in_image, running
 
-pytestmark = pytest.mark.gpu_image
+pytestmark = pytest.mark.slow
 
 CUDA_LAYER = "COPY /opt/cuda /opt/cuda"
 LOAD_CUDA = """

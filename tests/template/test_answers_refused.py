@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cookiecutter.exceptions import FailedHookException  # type: ignore[import-untyped]
+from cookiecutter.exceptions import FailedHookException
 
 from .conftest import REPOSITORY, Render, questions
 

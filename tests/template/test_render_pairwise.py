@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from allpairspy import AllPairs  # type: ignore[import-untyped]
+from allpairspy import AllPairs
 
 from .conftest import REPOSITORY, TEMPLATE_FOLDER, Render, files_in, questions
 from .expected_tree import expected_files

@@ -1,0 +1,55 @@
+# Everyday commands; `make help` lists them. Each creates what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format lock bench clean
+
+# The interpreter itself and not a launcher, which may choose another one in another folder.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; do \
+	$$each -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+
+export ORT_DISABLE_TELEMETRY := 1
+export UV_CUSTOM_COMPILE_COMMAND := make lock
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, SERVE=0 to stop then)
+	@$(BIN)/python scripts/demo.py --python $(PYTHON) $(if $(FORMAT),--format $(FORMAT)) \
+		$(if $(PORT),--port $(PORT)) $(if $(filter 0,$(SERVE)),--stop)
+
+test: $(VENV)/.dev ## Test everything; FAST=1 leaves out images and README commands
+	@PYTHON=$(PYTHON) scripts/test.sh $(if $(filter 1,$(FAST)),fast,full)
+
+lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfile
+	@scripts/lint.sh
+
+format: $(VENV)/.dev ## Format the template's own code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
+	@$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+bench: $(VENV)/.dev ## Measure the service beside the tutorial's app and print ratios
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove environments, caches and everything in build/
+	scripts/docker_engine.sh stop
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'error: python -m venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+$(VENV)/.render: requirements/render.txt | $(BIN)/python
+	@echo "installing the $$(grep -c == $<) locked packages for rendering"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt | $(BIN)/python
+	@echo "installing the $$(grep -c == $<) locked packages for development"
+	@$(PIP) -r $<
+	@touch $@

@@ -1,0 +1,121 @@
+"""Read the shell blocks of a README and run them in their order, as a reader would.
+
+A block is fenced with ```sh. The comment `<!-- test: background -->` on the line before it says
+that its command serves until it is stopped: it is started, awaited, and stopped when the next
+such block or the end comes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = re.compile(
+    r"(?P<mark><!-- test: background -->\n)?^(?P<indent> *)```sh\n(?P<text>.*?)^ *```$", re.M | re.S
+)
+ANY_SHELL = re.compile(r"^ *```(sh|bash|shell|console|zsh)\b", re.M)
+BLOCK_SECONDS = 600
+READY_SECONDS = 300
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Block:
+    """One shell block."""
+
+    text: str
+    background: bool
+
+
+def read_blocks(readme: Path) -> list[Block]:
+    """All shell blocks; a block in another spelling of shell would escape, so it is an error."""
+    text = readme.read_text(encoding="utf-8")
+    blocks = [
+        Block(re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M), bool(match["mark"]))
+        for match in BLOCK.finditer(text)
+    ]
+    assert len(ANY_SHELL.findall(text)) == len(blocks), f"{readme}: fence shell blocks with ```sh"
+    return blocks
+
+
+class Reader:
+    """Types blocks into a shell, in one folder.
+
+    Args:
+        folder: where the shell stands.
+        port: replaces 8000, so that the test needs no port of its own machine.
+        replacements: texts that cannot be reached from here, and what stands in for them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        environment: Mapping[str, str],
+        replacements: Mapping[str, str],
+    ) -> None:
+        self._folder = folder
+        self._port = port
+        self._environment = {**os.environ, **environment, "PORT": str(port), "MAKEFLAGS": ""}
+        self._replacements = {**replacements, ":8000": f":{port}"}
+        self._serving: subprocess.Popen[bytes] | None = None
+
+    def type(self, block: Block) -> str:
+        """Run one block; what it printed.
+
+        Raises:
+            AssertionError: it failed, or the service it starts did not become ready.
+        """
+        text = block.text
+        for old, new in self._replacements.items():
+            text = text.replace(old, new)
+        if block.background:
+            self.stop()
+            self._start(text)
+            return ""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=BLOCK_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def stop(self) -> None:
+        """Stop what serves, with all that it started."""
+        if self._serving is None:
+            return
+        os.killpg(self._serving.pid, signal.SIGTERM)
+        self._serving.wait(timeout=STOP_SECONDS)
+        self._serving = None
+
+    def _start(self, text: str) -> None:
+        self._serving = subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self._serving.poll() is None:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2).close()
+                return
+            except (urllib.error.HTTPError, OSError):
+                time.sleep(0.2)
+        raise AssertionError(f"never ready: {text}")
