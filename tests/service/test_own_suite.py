@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import Rendered
 
-FORMATS = ("onnx", "joblib")
+# The two variants differ in one model file and one lock, so the fast tier has the first only.
+FORMATS = ("onnx", pytest.param("joblib", marks=pytest.mark.slow))
 
 
 def run(python: Path, folder: Path, *arguments: str) -> None:
