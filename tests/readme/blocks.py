@@ -23,7 +23,7 @@ BLOCK = re.compile(
 )
 ANY_SHELL = re.compile(r"^ *```(sh|bash|shell|console|zsh)\b", re.M)
 BLOCK_SECONDS = 600
-READY_SECONDS = 300
+READY_SECONDS = 120
 STOP_SECONDS = 30
 
 
