@@ -1,6 +1,7 @@
-"""The limit of the HTTP layer: reads the body, computes nothing, answers what CONSTANT_ANSWER holds.
+"""The limit of the HTTP layer: reads the body, computes nothing, answers from a file.
 
-An ASGI application without a framework; uvicorn serves it with httptools and uvloop.
+An ASGI application without a framework; uvicorn serves it with httptools and uvloop. The path
+names the file in the folder CONSTANT_ANSWERS.
 """
 
 from __future__ import annotations
@@ -12,16 +13,20 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 
-ANSWER = Path(os.environ["CONSTANT_ANSWER"]).read_bytes()
-START = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(ANSWER)).encode()),
-    ],
+
+def _messages(answer: bytes) -> tuple[Message, Message]:
+    length = str(len(answer)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    return (
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": answer},
+    )
+
+
+ANSWERS = {
+    f"/{path.name}": _messages(path.read_bytes())
+    for path in Path(os.environ["CONSTANT_ANSWERS"]).glob("*.json")
 }
-BODY = {"type": "http.response.body", "body": ANSWER}
 
 
 async def app(
@@ -29,8 +34,9 @@ async def app(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Answer every request with the same bytes."""
+    """Answer every request for a path with the same bytes."""
+    start, body = ANSWERS[scope["path"]]
     while (await receive()).get("more_body", False):
         pass
-    await send(START)
-    await send(BODY)
+    await send(start)
+    await send(body)

@@ -19,8 +19,7 @@ def main() -> int:
     """
     # ONNX Runtime reads it when it is imported, and would report usage over the network.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    from app import logs
-    from app.server import serve
+    from app import logs, server, workers
     from app.settings import load_settings
 
     try:
@@ -31,7 +30,7 @@ def main() -> int:
         return WRONG_SETTINGS
     logs.configure(settings)
     try:
-        return serve(settings)
+        return server.serve(settings) if settings.workers == 1 else workers.serve(settings)
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
         return CANNOT_RUN_HERE

@@ -1,41 +1,63 @@
-"""uvicorn, with a stop that loses no accepted request."""
+"""uvicorn, with bounded connections and a stop that loses no accepted request."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from app.errors import StartupError
-from app.lifecycle import Lifecycle
+from app.http.connection import Connection, Limits, sweep
+from app.metrics.slab import Slab
 from app.service import Service
 from app.settings import Settings
 
 KEEP_ALIVE_SECONDS = 65
 BACKLOG = 2048
+# After a stop was asked for, each answer says "connection: close". Clients that are busy close
+# within this time by themselves; closing under them could cross their next request.
+LINGER_SECONDS = 0.5
 
 
 class Server(uvicorn.Server):
-    """Runs one service until SIGTERM or SIGINT, then drains; ``exit_code`` says how it ended."""
+    """Runs one service until SIGTERM or SIGINT, then drains.
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
-        super().__init__(config)
-        self._lifecycle = lifecycle
-        self.exit_code = 0
+    Args:
+        settings: of the service.
+        slab: shared metrics, where there are several workers.
+        channel: brings accepted connections from the dispatcher; None when this process listens.
+    """
 
-    def stop(self, exit_code: int) -> None:
-        """End the process from inside, in an orderly way."""
-        self.exit_code = exit_code
+    def __init__(
+        self, settings: Settings, slab: Slab | None = None, channel: socket.socket | None = None
+    ) -> None:
+        self._service = Service(settings, self._give_up, slab, self._in_flight)
+        self._settings = settings
+        self._channel = channel
+        self._sweeper: asyncio.Task[None] | None = None
+        self._arriving: set[asyncio.Task[Any]] = set()
+        self.fatal: StartupError | None = None
+        super().__init__(_config(settings, self._service))
+
+    def _in_flight(self) -> int:
+        # A task stands for each request whose headers have been read.
+        return len(self.server_state.tasks)
+
+    def _give_up(self, error: StartupError) -> None:
+        self.fatal = error
         self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Not ready from this moment; uvicorn stops accepting and finishes what it has."""
-        self._lifecycle.drain()
+        """Not ready from this moment on; what was accepted is finished."""
+        self._service.lifecycle.drain()
         super().handle_exit(sig, frame)
 
     @contextmanager
@@ -53,9 +75,62 @@ class Server(uvicorn.Server):
             for each, handler in before.items():
                 signal.signal(each, handler)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, or take connections from the dispatcher; then watch over them."""
+        await super().startup(sockets)
+        if self._channel is not None:
+            self._channel.setblocking(False)
+            asyncio.get_running_loop().add_reader(
+                self._channel.fileno(), self._take_connections, self._channel
+            )
+        seconds = self._settings.request_timeout_seconds
+        self._sweeper = asyncio.create_task(sweep(self.server_state.connections, seconds))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, let busy clients go by themselves, then close and finish the rest."""
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            server.close()
+        if self._channel is not None:
+            self._take_connections(self._channel)
+            loop.remove_reader(self._channel.fileno())
+        until = loop.time() + LINGER_SECONDS
+        # uvicorn's set of connections tells nobody when it changes.
+        while self.server_state.connections and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await super().shutdown(sockets)
+
+    def _take_connections(self, channel: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                message, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+            except BlockingIOError:
+                return
+            if not message:  # the dispatcher is gone
+                loop.remove_reader(channel.fileno())
+                self.should_exit = True
+                return
+            for descriptor in descriptors:
+                connection = socket.socket(fileno=descriptor)
+                connection.setblocking(False)
+                task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+                self._arriving.add(task)
+                task.add_done_callback(self._arriving.discard)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return Connection(
+            limits=_limits(self._settings),
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
 
 def serve(settings: Settings) -> int:
-    """Serve until stopped.
+    """Serve in this process until stopped.
 
     Returns:
         The exit code of a drained stop, 0.
@@ -63,36 +138,48 @@ def serve(settings: Settings) -> int:
     Raises:
         StartupError: the address is taken, or the models must not run here.
     """
-    fatal: list[StartupError] = []
-
-    def on_fatal(error: StartupError) -> None:
-        fatal.append(error)
-        server.stop(1)
-
-    service = Service(settings, on_fatal)
-    config = uvicorn.Config(
-        service,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # uvicorn counts whole seconds.
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
-    )
-    server = Server(config, service.lifecycle)
-    server.run(sockets=[_listen(settings)])
-    for error in fatal:
-        raise error
-    return server.exit_code
+    server = Server(settings)
+    server.run(sockets=[listen(settings)])
+    if server.fatal is not None:
+        raise server.fatal
+    return 0
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        StartupError: the address cannot be listened on.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    address = (settings.host, settings.port)
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise StartupError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
             "choose another address with HOST and PORT"
         ) from None
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        service,
+        http=partial(Connection, limits=_limits(settings)),  # type: ignore[arg-type]
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing here uses the client's address.
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        # uvicorn counts whole seconds.
+        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.max_connections, settings.max_body_bytes)

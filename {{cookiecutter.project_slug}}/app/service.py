@@ -16,8 +16,9 @@ from app.http.api import create_api
 from app.http.inference import InferenceEndpoints
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
-from app.metrics import Metrics
-from app.package.digest import models_digest
+from app.metrics.service import Metrics, columns_for
+from app.metrics.slab import Slab
+from app.package.digest import find_packages, models_digest
 from app.release import Release, read_release
 from app.settings import Settings
 
@@ -29,16 +30,23 @@ class Service:
 
     Args:
         on_fatal: called when the process must end instead of staying "failed".
+        slab: where metrics are written; given where several worker processes share one.
+        in_flight: how many requests the server is answering now; 2 where it cannot tell, which
+            means that another one may come.
     """
 
     def __init__(
-        self, settings: Settings, on_fatal: Callable[[StartupError], None] = lambda error: None
+        self,
+        settings: Settings,
+        on_fatal: Callable[[StartupError], None] = lambda error: None,
+        slab: Slab | None = None,
+        in_flight: Callable[[], int] = lambda: 2,
     ) -> None:
-        self.lifecycle = Lifecycle()
-        self._metrics = Metrics()
+        self._metrics = Metrics(slab or make_slab(settings))
+        self.lifecycle = Lifecycle(self._metrics.set_ready, self._metrics.all_ready)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
-        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal)
+        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight)
         api = create_api(
             lambda: self._release,
             self.host,
@@ -71,3 +79,12 @@ def _digest(settings: Settings) -> str:
         return models_digest(Path(settings.models_dir))
     except PackageError:
         return ""  # loading will fail for the same reason, and say it
+
+
+def make_slab(settings: Settings) -> Slab:
+    """Room for the metrics of all workers and models."""
+    try:
+        models = len(find_packages(Path(settings.models_dir)))
+    except PackageError:
+        models = 0  # loading will fail for the same reason, and say it
+    return Slab(settings.workers, columns_for(models))

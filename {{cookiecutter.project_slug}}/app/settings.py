@@ -68,13 +68,23 @@ class Settings(BaseSettings):
         16 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, in bytes."
     )
     max_batch_rows: int = Field(
-        256, ge=1, le=65536, description="Most rows in one run of the model."
+        256,
+        ge=1,
+        le=65536,
+        description="Most rows in one run of a model; fewer where measuring showed that more win "
+        "nothing.",
     )
     max_queue_rows: int = Field(
         4096,
         ge=1,
         le=1_000_000,
         description="Most rows waiting per model, and in one request; beyond it: 429.",
+    )
+    max_queue_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024 * 1024,
+        le=64 * 1024**3,
+        description="Most bytes of input waiting per model; beyond it: 429.",
     )
     request_timeout_seconds: float = Field(
         30.0, gt=0, le=600, description="Time for sending a body, and again for waiting."
@@ -87,6 +97,16 @@ class Settings(BaseSettings):
     )
     intra_op_threads: int = Field(
         1, ge=0, le=256, description="ONNX Runtime threads inside one run; 0: one per CPU granted."
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that serve. More than one pays for small models, whose requests "
+        "cost more than their computation; each holds its own copy of the models.",
+    )
+    max_connections: int = Field(
+        1000, ge=1, le=100_000, description="Most open connections per worker; beyond it: 503."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info`, `warning` or `error`."

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
 from app.inference.batcher import INLINE_SECONDS, Batcher, Limits
-from app.inference.model import Cost
+from app.inference.profile import Profile, measure
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
-INLINE = Cost(0.0, 0.0)
-THREADED = Cost(INLINE_SECONDS * 10, 0.0)
+INLINE = Profile(0.0, 0.0, 1000)
+THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000)
+MEGABYTE = 1024 * 1024
 FOREVER = 60.0
 
 
@@ -54,16 +55,18 @@ class Double:
 def make(
     run: Double,
     *,
-    cost: Cost = INLINE,
+    profile: Profile = INLINE,
     batch_rows: int = 8,
     queue_rows: int = 100,
+    queue_bytes: int = MEGABYTE,
+    in_flight: int = 2,
     shape: tuple[int, ...] = (-1, 2),
 ) -> tuple[Batcher, Recorder]:
     recorder = Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
-    limits = Limits(batch_rows, queue_rows, lanes=1)
+    limits = Limits(batch_rows, queue_rows, queue_bytes, lanes=1)
     executor = ThreadPoolExecutor(1)
-    return Batcher(run, specs, limits, cost, executor, recorder), recorder
+    return Batcher(run, specs, limits, profile, executor, recorder, lambda: in_flight), recorder
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:
@@ -74,10 +77,10 @@ async def ask(batcher: Batcher, inputs: dict[str, Array], timeout: float = FOREV
     return (await batcher.infer(inputs, len(inputs["x"]), timeout))["y"]
 
 
-@pytest.mark.parametrize("cost", [INLINE, THREADED], ids=["inline", "threaded"])
-def test_requests_of_one_moment_share_a_run(cost: Cost) -> None:
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+def test_requests_of_one_moment_share_a_run(profile: Profile) -> None:
     async def main() -> None:
-        batcher, recorder = make(Double(), cost=cost)
+        batcher, recorder = make(Double(), profile=profile)
         answers = await asyncio.gather(*[ask(batcher, rows(value)) for value in range(5)])
         assert [answer[0, 0] for answer in answers] == [0, 2, 4, 6, 8]
         assert recorder.runs == [5]
@@ -88,7 +91,7 @@ def test_requests_of_one_moment_share_a_run(cost: Cost) -> None:
 def test_what_arrives_during_a_run_shares_the_next_one() -> None:
     async def main() -> None:
         run = Double()
-        batcher, recorder = make(run, cost=THREADED)
+        batcher, recorder = make(run, profile=THREADED)
         run.gate.clear()
         first = asyncio.create_task(ask(batcher, rows(1)))
         await asyncio.sleep(0.01)
@@ -145,7 +148,7 @@ def test_one_request_that_breaks_the_model_hurts_no_other() -> None:
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     async def main() -> None:
         run = Double()
-        batcher, _ = make(run, cost=THREADED, queue_rows=10)
+        batcher, _ = make(run, profile=THREADED, queue_rows=10)
         run.gate.clear()
         running = asyncio.create_task(ask(batcher, rows(0)))
         await asyncio.sleep(0.01)
@@ -168,7 +171,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
 def test_a_request_past_its_deadline_is_not_computed() -> None:
     async def main() -> None:
         run = Double()
-        batcher, recorder = make(run, cost=THREADED)
+        batcher, recorder = make(run, profile=THREADED)
         run.gate.clear()
         first = asyncio.create_task(ask(batcher, rows(1)))
         await asyncio.sleep(0.01)
@@ -186,7 +189,7 @@ def test_a_request_past_its_deadline_is_not_computed() -> None:
 def test_a_cancelled_request_is_not_computed() -> None:
     async def main() -> None:
         run = Double()
-        batcher, recorder = make(run, cost=THREADED)
+        batcher, recorder = make(run, profile=THREADED)
         run.gate.clear()
         first = asyncio.create_task(ask(batcher, rows(1)))
         await asyncio.sleep(0.01)
@@ -200,6 +203,55 @@ def test_a_cancelled_request_is_not_computed() -> None:
         assert batcher.waiting_rows == 0
 
     asyncio.run(main())
+
+
+def test_a_request_that_is_alone_needs_no_queue() -> None:
+    async def main() -> None:
+        batcher, recorder = make(Double(), in_flight=1)
+        coroutine = ask(batcher, rows(1))
+        with pytest.raises(StopIteration) as done:
+            coroutine.send(None)
+        assert done.value.value[0, 0] == 2
+        assert (recorder.runs, recorder.waits) == ([1], [0.0])
+        with pytest.raises(InferenceFailed):
+            await ask(batcher, rows(-13))
+
+    asyncio.run(main())
+
+
+def test_bytes_that_wait_are_bounded() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, _ = make(run, profile=THREADED, queue_bytes=100)
+        run.gate.clear()
+        running = asyncio.create_task(ask(batcher, rows(0)))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(ask(batcher, rows(*range(8))))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="64 of 100 bytes"):
+            await ask(batcher, rows(*range(5)))
+        run.gate.set()
+        await asyncio.gather(running, waiting)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("fixed", "per_row", "batch_rows"), [(1.0, 0.0, 256), (0.0, 1.0, 1), (4.0, 1.0, 64)]
+)
+def test_batches_grow_while_rows_get_cheaper(
+    monkeypatch: pytest.MonkeyPatch, fixed: float, per_row: float, batch_rows: int
+) -> None:
+    """With a clock that goes by the cost of the run alone."""
+    clock = [0.0]
+    monkeypatch.setattr("app.inference.profile.time.perf_counter", lambda: clock[0])
+
+    def run(rows: int) -> None:
+        clock[0] += (fixed + per_row * rows) / 1e6
+
+    profile = measure(run, 256)
+    assert profile.batch_rows == batch_rows
+    assert profile.seconds(8) == pytest.approx((fixed + per_row * 8) / 1e6)
 
 
 @settings(deadline=None, max_examples=60)
@@ -220,8 +272,8 @@ def test_batched_answers_equal_single_ones(
     ]
 
     async def main() -> list[Array]:
-        cost = THREADED if threaded else INLINE
-        batcher, _ = make(Double(), cost=cost, queue_rows=1000, shape=(-1, -1))
+        profile = THREADED if threaded else INLINE
+        batcher, _ = make(Double(), profile=profile, queue_rows=1000, shape=(-1, -1))
         tasks = []
         for request, pause in zip(requests, pauses, strict=False):
             tasks.append(asyncio.create_task(ask(batcher, request)))

@@ -18,7 +18,7 @@ from app.http.openapi import document
 from app.inference.host import ModelHost
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
-from app.metrics import Metrics
+from app.metrics.service import Metrics
 from app.release import Release
 from app.transports import tutorial
 
@@ -55,7 +55,7 @@ def create_api(
     )
     _add_health(app, lifecycle, host)
     _add_metadata(app, release, host, lifecycle)
-    _add_pages(app, metrics, lifecycle)
+    _add_pages(app, metrics)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
@@ -76,14 +76,16 @@ def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
     @app.get("/readyz", tags=["health"])
     async def ready() -> Response:
         """Ready: every model is loaded, warm and verified; else 503 with the reason."""
-        return _json(lifecycle.report(), 200 if lifecycle.ready else 503)
+        report = lifecycle.report()
+        return _json(report, 200 if report["ready"] else 503)
 
     @app.get("/v2/models/{name}/ready", tags=["health"])
     @app.get("/v2/models/{name}/versions/{version}/ready", tags=["health"])
     async def model_ready(name: str, version: str | None = None) -> Response:
         """Readiness of one model."""
         host.get(name, version)
-        return _json({"name": name} | lifecycle.report(), 200 if lifecycle.ready else 503)
+        report = {"name": name} | lifecycle.report()
+        return _json(report, 200 if report["ready"] else 503)
 
 
 def _add_metadata(
@@ -123,11 +125,10 @@ def _add_metadata(
         return Response(tutorial.example(host.get(name).model), media_type="application/json")
 
 
-def _add_pages(app: FastAPI, metrics: Metrics, lifecycle: Lifecycle) -> None:
+def _add_pages(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """Metrics in Prometheus' text format."""
-        metrics.ready(lifecycle.ready)
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     page = resources.files("app.http").joinpath("page.html").read_text(encoding="utf-8")

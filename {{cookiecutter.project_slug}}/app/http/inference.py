@@ -16,12 +16,12 @@ from app.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from app.http.asgi import JSON, ClientGone, Header, error_answer, read_body
-from app.http.asgi import send as send_answer
+from app.http.asgi import JSON, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
+from app.http.body import ClientGone, read_body
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
-from app.metrics import Metrics
+from app.metrics.service import Metrics
 from app.settings import Settings
 from app.transports import oip, tutorial
 

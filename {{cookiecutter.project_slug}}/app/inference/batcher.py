@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
-from app.inference.model import Cost
+from app.inference.profile import Profile
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
@@ -38,10 +38,11 @@ LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one batcher: rows in one run, rows waiting, runs at the same time."""
+    """Bounds of one batcher: rows in one run, rows and bytes waiting, runs at the same time."""
 
     batch_rows: int
     queue_rows: int
+    queue_bytes: int
     lanes: int
 
 
@@ -58,11 +59,12 @@ class Observer(Protocol):
 
 
 class _Job:
-    __slots__ = ("deadline", "enqueued", "future", "inputs", "rows")
+    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows")
 
     def __init__(self, inputs: Arrays, rows: int, deadline: float, now: float) -> None:
         self.inputs = inputs
         self.rows = rows
+        self.bytes = sum(value.nbytes for value in inputs.values())
         self.deadline = deadline
         self.enqueued = now
         self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
@@ -74,8 +76,10 @@ class Batcher:
     Args:
         run: computes a batch; called on the event loop when short, else in ``executor``.
         signature: tells whether rows can share a run, and which shapes can.
-        cost: measured cost of a run.
+        profile: measured cost of a run.
         executor: threads for long runs; shared by all models.
+        in_flight: requests that this process is answering now, those included whose bodies have
+            arrived but are not decoded yet.
     """
 
     def __init__(
@@ -83,23 +87,27 @@ class Batcher:
         run: Callable[[Arrays], dict[str, Array]],
         signature: Signature,
         limits: Limits,
-        cost: Cost,
+        profile: Profile,
         executor: Executor,
         observer: Observer,
+        in_flight: Callable[[], int] = lambda: 2,
     ) -> None:
         self._run = run
         self._batched = signature.batched
         self._fixed_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         self._limits = limits
-        self._cost = cost
+        self._profile = profile
+        self._batch_rows = min(limits.batch_rows, profile.batch_rows)
         self._executor = executor
         self._observer = observer
+        self._in_flight = in_flight
         # One line for each set of shapes that can share a run; served in turn.
         self._lines: dict[object, deque[_Job]] = {}
         self._waiting_rows = 0
+        self._waiting_bytes = 0
         self._running = 0
         self._pump_scheduled = False
-        self._rows_per_second = 1.0 / max(cost.seconds(1), 1e-6)
+        self._rows_per_second = 1.0 / max(profile.seconds(1), 1e-6)
 
     @property
     def waiting_rows(self) -> int:
@@ -120,16 +128,36 @@ class Batcher:
             DeadlineExceeded: the deadline passed before the run began.
             InferenceFailed: the runtime raised.
         """
-        self._admit(rows)
         now = time.monotonic()
-        if not self._batched or rows <= self._limits.batch_rows:
+        if self._alone(rows):
+            return self._infer_now(_Job(inputs, rows, now + timeout, now))
+        self._admit(rows, sum(value.nbytes for value in inputs.values()))
+        if not self._batched or rows <= self._batch_rows:
             return await self._enqueue(_Job(inputs, rows, now + timeout, now))
         return await self._infer_in_parts(inputs, rows, now, timeout)
+
+    def _alone(self, rows: int) -> bool:
+        """Whether nobody could share the run or would wait for it: then no queue is needed."""
+        return (
+            not self._lines
+            and self._running == 0
+            and self._profile.seconds(rows) <= INLINE_SECONDS
+            and rows <= self._batch_rows
+            and self._in_flight() <= 1
+        )
+
+    def _infer_now(self, job: _Job) -> dict[str, Array]:
+        outcomes, seconds = self._compute([job])
+        self._observer.waited(0.0)
+        self._observe([job], seconds)
+        if isinstance(outcomes[0], Exception):
+            raise _failed()
+        return outcomes[0]
 
     async def _infer_in_parts(
         self, inputs: Arrays, rows: int, now: float, timeout: float
     ) -> dict[str, Array]:
-        step = self._limits.batch_rows
+        step = self._batch_rows
         jobs = []
         for start in range(0, rows, step):
             part = {name: value[start : start + step] for name, value in inputs.items()}
@@ -143,7 +171,7 @@ class Batcher:
             raise
         return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
 
-    def _admit(self, rows: int) -> None:
+    def _admit(self, rows: int, size: int) -> None:
         if rows > self._limits.queue_rows:
             raise BodyTooLarge(
                 f"the request has {rows} rows; send at most {self._limits.queue_rows} at a time",
@@ -156,6 +184,13 @@ class Batcher:
                 rule=f"at most {self._limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
                 retry_after=self.retry_after(),
             )
+        if self._waiting_bytes + size > self._limits.queue_bytes and self._waiting_bytes:
+            raise Overloaded(
+                f"the queue holds {self._waiting_bytes} of {self._limits.queue_bytes} bytes; "
+                "try again later",
+                rule=f"at most {self._limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
+                retry_after=self.retry_after(),
+            )
 
     def retry_after(self) -> int:
         """Whole seconds until the queue, at the measured rate, will have drained."""
@@ -165,6 +200,7 @@ class Batcher:
     def _enqueue(self, job: _Job) -> asyncio.Future[dict[str, Array]]:
         self._lines.setdefault(self._key(job), deque()).append(job)
         self._waiting_rows += job.rows
+        self._waiting_bytes += job.bytes
         self._schedule_pump()
         return job.future
 
@@ -185,8 +221,9 @@ class Batcher:
             jobs = self._take()
             if not jobs:
                 continue
-            rows = sum(job.rows for job in jobs)
-            if self._cost.seconds(rows) <= INLINE_SECONDS:
+            # All that waits counts: more than a short run of it is better shared out to threads.
+            rows = sum(job.rows for job in jobs) + self._waiting_rows
+            if self._running == 0 and self._profile.seconds(rows) <= INLINE_SECONDS:
                 self._settle(jobs, *self._compute(jobs))
                 if self._lines:
                     self._schedule_pump()
@@ -209,11 +246,10 @@ class Batcher:
         now = time.monotonic()
         jobs: list[_Job] = []
         rows = 0
-        while line and (
-            not jobs or (self._batched and rows + line[0].rows <= self._limits.batch_rows)
-        ):
+        while line and (not jobs or (self._batched and rows + line[0].rows <= self._batch_rows)):
             job = line.popleft()
             self._waiting_rows -= job.rows
+            self._waiting_bytes -= job.bytes
             if job.future.done():
                 continue
             if now > job.deadline:
@@ -267,16 +303,21 @@ class Batcher:
         return parts
 
     def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        rows = sum(job.rows for job in jobs)
-        self._observer.computed(rows, seconds)
-        rate = self._limits.lanes * rows / max(seconds, 1e-6)
-        self._rows_per_second += RATE_SMOOTHING * (rate - self._rows_per_second)
+        self._observe(jobs, seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
             if isinstance(outcome, Exception):
-                job.future.set_exception(
-                    InferenceFailed("the model failed on this request; the log has the cause")
-                )
+                job.future.set_exception(_failed())
             else:
                 job.future.set_result(outcome)
+
+    def _observe(self, jobs: Sequence[_Job], seconds: float) -> None:
+        rows = sum(job.rows for job in jobs)
+        self._observer.computed(rows, seconds)
+        rate = self._limits.lanes * rows / max(seconds, 1e-6)
+        self._rows_per_second += RATE_SMOOTHING * (rate - self._rows_per_second)
+
+
+def _failed() -> InferenceFailed:
+    return InferenceFailed("the model failed on this request; the log has the cause")

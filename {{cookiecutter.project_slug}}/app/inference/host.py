@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from app.errors import NotFound, NotReady, ProviderError, StartupError
 from app.inference.batcher import Batcher, Limits
-from app.inference.model import Cost, Model, load_models
+from app.inference.model import Model, load_models
+from app.inference.profile import Profile
 from app.lifecycle import Lifecycle
-from app.metrics import Metrics
+from app.metrics.service import Metrics
 from app.runtimes.cpu import granted_cpus
 from app.settings import Settings
 from app.tensors.datatypes import Array
@@ -43,6 +44,7 @@ class ModelHost:
     Args:
         on_fatal: called when the process must not go on, because the models would run on another
             execution provider than the one that was asked for.
+        in_flight: how many requests the server is answering now.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class ModelHost:
         lifecycle: Lifecycle,
         metrics: Metrics,
         on_fatal: Callable[[StartupError], None],
+        in_flight: Callable[[], int],
     ) -> None:
+        self._in_flight = in_flight
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
@@ -74,8 +78,8 @@ class ModelHost:
             self._lifecycle.fail("models could not be loaded: unexpected error, see the log")
             log.exception("not ready: unexpected error while loading models")
         else:
-            for model, cost in loaded:
-                self._serve(model, cost)
+            for model, profile in loaded:
+                self._serve(model, profile)
             self._lifecycle.set_ready()
             log.info("ready")
 
@@ -125,21 +129,28 @@ class ModelHost:
             return self._models.get(self._settings.default_model)
         return next(iter(self._models.values())) if len(self._models) == 1 else None
 
-    def _load_and_warm_up(self) -> list[tuple[Model, Cost]]:
+    def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
         models = load_models(self._settings)
         return [(model, model.warm_up(self._settings.max_batch_rows)) for model in models]
 
-    def _serve(self, model: Model, cost: Cost) -> None:
+    def _serve(self, model: Model, profile: Profile) -> None:
         settings = self._settings
-        limits = Limits(settings.max_batch_rows, settings.max_queue_rows, self._lanes)
+        limits = Limits(
+            batch_rows=settings.max_batch_rows,
+            queue_rows=settings.max_queue_rows,
+            queue_bytes=settings.max_queue_bytes,
+            lanes=self._lanes,
+        )
         batcher = Batcher(
             model.run,
             model.signature,
             limits,
-            cost,
+            profile,
             self._executor,
             self._metrics.observer(model.name),
+            self._in_flight,
         )
+        log.info("%s: batches of up to %s rows", model.name, profile.batch_rows)
         self._models[model.name] = ServedModel(model, batcher, settings.request_timeout_seconds)
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from app.errors import PackageError, SettingsError, StartupError
+from app.inference.profile import Profile, measure
 from app.package.digest import find_packages
 from app.package.golden import compare
 from app.package.reader import Package, read_package
@@ -22,20 +21,6 @@ from app.tensors.signature import Signature
 log = logging.getLogger(__name__)
 
 SINGLE_ROWS_CHECKED = 8
-WARM_UP_LIMIT_SECONDS = 1.0
-REPEATS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Measured seconds of one run: ``fixed + per_row * rows``."""
-
-    fixed: float
-    per_row: float
-
-    def seconds(self, rows: int) -> float:
-        """The estimate for a run of that many rows."""
-        return self.fixed + self.per_row * rows
 
 
 class Model:
@@ -80,29 +65,14 @@ class Model:
                 self._run_or_fail({name: value[one] for name, value in golden.inputs.items()}),
             )
 
-    def warm_up(self, max_rows: int) -> Cost:
-        """Run real samples in doubling batch sizes and measure what a run costs.
-
-        Stops at ``max_rows``, or where one run takes longer than a second.
-        """
+    def warm_up(self, max_rows: int) -> Profile:
+        """Run real samples in growing batches, and learn what a run costs and how far to batch."""
         golden = self.package.golden.inputs
-        if not self.signature.batched:
-            return Cost(self._seconds(golden), 0.0)
-        first = self._seconds(repeat_rows(golden, 1))
-        rows, seconds = 1, first
-        while rows < max_rows and seconds < WARM_UP_LIMIT_SECONDS:
-            rows = min(rows * 2, max_rows)
-            seconds = self._seconds(repeat_rows(golden, rows))
-        per_row = max(0.0, (seconds - first) / (rows - 1)) if rows > 1 else 0.0
-        return Cost(first, per_row)
 
-    def _seconds(self, inputs: Mapping[str, Array]) -> float:
-        best = float("inf")
-        for _ in range(REPEATS):
-            begun = time.perf_counter()
-            self._run_or_fail(inputs)
-            best = min(best, time.perf_counter() - begun)
-        return best
+        def run(rows: int) -> None:
+            self._run_or_fail(repeat_rows(golden, rows) if self.signature.batched else golden)
+
+        return measure(run, max_rows if self.signature.batched else 1)
 
     def _run_or_fail(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         try:

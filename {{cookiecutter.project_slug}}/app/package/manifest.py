@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,7 +116,7 @@ class Manifest(_Strict):
                     raise ValueError(f"output {output.name!r} of a joblib model needs a method")
         return self
 
-    @property
+    @cached_property
     def signature(self) -> Signature:
         """The part of the manifest that requests are checked against."""
         return Signature(

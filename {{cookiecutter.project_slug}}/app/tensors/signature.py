@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,15 +28,24 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.datatype}{list(self.shape)}"
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of that shape is allowed; -1 in the specification fits any size."""
+        if len(shape) != len(self.shape):
+            return False
+        # The usual case, without a loop: only the number of rows varies.
+        if self.shape[:1] == (-1,) and shape[1:] == self.shape[1:]:
+            return True
+        return all(want in (-1, have) for want, have in zip(self.shape, shape, strict=True))
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Signature:
     """Inputs and outputs of one model, in the model's own order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    @property
+    @cached_property
     def batched(self) -> bool:
         """True when the first dimension of every tensor counts rows."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
@@ -62,8 +72,9 @@ class Signature:
         Raises:
             InvalidInput: a name, datatype, rank, dimension or value breaks the signature.
         """
-        for name in arrays:
-            self.input(name)
+        if len(arrays) > len(self.inputs):
+            for name in arrays:
+                self.input(name)
         for spec in self.inputs:
             if spec.name not in arrays:
                 raise InvalidInput(
@@ -98,9 +109,7 @@ def check_tensor(spec: TensorSpec, array: Array) -> None:
             field=spec.name,
             rule=f"datatype {spec.datatype}",
         )
-    if array.ndim != len(spec.shape) or any(
-        want not in (-1, have) for want, have in zip(spec.shape, array.shape, strict=True)
-    ):
+    if not spec.fits(array.shape):
         raise InvalidInput(
             f"{spec.name!r} has shape {list(array.shape)}; the model takes {list(spec.shape)}, "
             "where -1 stands for any number",

@@ -78,6 +78,8 @@ def _fast_nested(node: Any, spec: TensorSpec, brackets: int) -> Array | None:
     """The array, or None where the slow way has to look."""
     if not isinstance(node, simdjson.Array) or len(node) == 0:
         return None
+    if brackets == 1:
+        return _buffer(node, spec)
     shape = _regular_shape(node)
     # Lists in a regular nesting of this shape. More brackets than that mean deeper nesting
     # somewhere (or another field with lists), which equal lengths alone would not show.
@@ -96,8 +98,8 @@ def _regular_shape(node: simdjson.Array) -> tuple[int, ...]:
     if count == 0 or not isinstance(node[0], simdjson.Array):
         return (count,)
     inner = _regular_shape(node[0])
-    if inner == ():
-        return ()
+    if inner == () or count == 1:
+        return inner and (1, *inner)
     if len(inner) == 1:
         width = inner[0]
         regular = all(isinstance(row, simdjson.Array) and len(row) == width for row in node)

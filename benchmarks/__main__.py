@@ -1,0 +1,71 @@
+"""`python -m benchmarks`: measure the service beside other servers; --help lists the options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from benchmarks import prepare, report, results, wrk
+from benchmarks.curves import measure_curves
+from benchmarks.measure import measure, say
+from benchmarks.servers import SERVERS
+
+
+def main() -> int:
+    """Measure, then write results.json, results.md and benchmark.svg.
+
+    Returns:
+        0 when there is a report, 1 when nothing could be measured.
+    """
+    options = _options()
+    # Every child process that imports onnxruntime must know it before.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = options.out / "results.json"
+    if options.report:
+        report.write(results.load(kept), options.out)
+        return 0
+    try:
+        wrk.install()
+    except wrk.LoadFailedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    found = results.Results(about=prepare.about(quick=options.quick))
+    plan = prepare.plan(
+        found,
+        prepare.Choice(
+            servers=tuple(options.servers.split(",")),
+            models=tuple(options.models.split(",")),
+            quick=options.quick,
+            repetitions=options.repetitions,
+            seconds=options.seconds,
+        ),
+    )
+    measure(plan, found, kept)
+    if options.curves:
+        measure_curves(plan, found)
+    found.save(kept)
+    report.write(found, options.out)
+    say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
+    return 0 if found.samples else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one configuration each, short loads: a few minutes"
+    )
+    parser.add_argument("--servers", default=",".join(each.name for each in SERVERS))
+    parser.add_argument("--models", default="iris,dense,conv")
+    parser.add_argument("--repetitions", type=int, help="default: 3; with --quick 2")
+    parser.add_argument("--seconds", type=float, help="of each load; default: 4; with --quick 1")
+    parser.add_argument("--no-curves", dest="curves", action="store_false")
+    parser.add_argument("--out", type=Path, default=prepare.OUT, help="folder of the results")
+    parser.add_argument("--report", action="store_true", help="only write the last results anew")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What a run measured, as it is kept in results.json, and the numbers that follow from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.loads import LOADS
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One load on one configuration of one server, in one repetition.
+
+    `rate` counts requests per second, latencies are milliseconds, `memory_mb` is the proportional
+    set size of all processes after the load, `start_s` the time from start to the first answer.
+    """
+
+    repetition: int
+    load: str
+    server: str
+    configuration: str
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    memory_mb: float
+    start_s: float
+
+
+@dataclass(frozen=True)
+class Bare:
+    """Bare `session.run`: rows per second of each thread configuration at a batch size."""
+
+    repetition: int
+    model: str
+    batch: int
+    rates: dict[str, float]
+
+    @property
+    def best(self) -> float:
+        """Rows per second of the best thread configuration."""
+        return max(self.rates.values())
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Constant-rate load: what was offered and answered a second, and the latencies of that."""
+
+    server: str
+    offered: float
+    answered: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass
+class Results:
+    """Everything that a run measured. `left_out` holds reasons by server or configuration."""
+
+    about: dict[str, str] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    bare: list[Bare] = field(default_factory=list)
+    curves: list[CurvePoint] = field(default_factory=list)
+    installed_mb: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def of(self, load: str, server: str, configuration: str) -> list[Sample]:
+        """The repetitions of one load on one configuration, in order."""
+        return [
+            each
+            for each in self.samples
+            if (each.load, each.server, each.configuration) == (load, server, configuration)
+        ]
+
+    def configurations(self, load: str, server: str) -> list[str]:
+        """The configurations of a server that were measured with a load, in order."""
+        chosen = [each for each in self.samples if (each.load, each.server) == (load, server)]
+        return list(dict.fromkeys(each.configuration for each in chosen))
+
+    def best(self, load: str, server: str) -> str | None:
+        """The best configuration of a server: by throughput, for one client by latency.
+
+        Those that were measured more often, because they were close to the best, come first.
+        """
+        names = self.configurations(load, server)
+        if not names:
+            return None
+        idle = next(each.idle for each in LOADS if each.name == load)
+        counts = {name: len(self.of(load, server, name)) for name in names}
+        last = [name for name in names if counts[name] == max(counts.values())]
+
+        def merit(name: str) -> float:
+            samples = self.of(load, server, name)
+            return -_median(samples, "p50_ms") if idle else _median(samples, "rate")
+
+        return max(last, key=merit)
+
+    def save(self, path: Path) -> None:
+        """Write all of it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+
+def load(path: Path) -> Results:
+    """Read what `Results.save` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content["samples"] = [Sample(**each) for each in content["samples"]]
+    content["bare"] = [Bare(**each) for each in content["bare"]]
+    content["curves"] = [CurvePoint(**each) for each in content["curves"]]
+    return Results(**content)
+
+
+def spread(values: Iterable[float]) -> float:
+    """(largest - smallest) / median."""
+    listed = list(values)
+    return (max(listed) - min(listed)) / median(listed)
+
+
+def paired_ratio(ours: Iterable[tuple[int, float]], theirs: Iterable[tuple[int, float]]) -> float:
+    """Median over repetitions of ours / theirs, each from the same repetition.
+
+    The machine drifts in the course of a run, and takes both with it.
+
+    Raises:
+        ValueError: no repetition has both.
+    """
+    other = dict(theirs)
+    ratios = [value / other[repetition] for repetition, value in ours if repetition in other]
+    if not ratios:
+        raise ValueError("no repetition has both")
+    return median(ratios)
+
+
+def _median(samples: list[Sample], name: str) -> float:
+    return median(float(getattr(each, name)) for each in samples)

@@ -1,0 +1,108 @@
+"""One client connection: uvicorn's, with the limits that keep a slow or greedy client harmless."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.errors import Overloaded
+
+SWEEP_SECONDS = 1.0
+RETRY_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What connections may cost: how many at once, and bytes of one request body."""
+
+    connections: int
+    body_bytes: int
+
+
+class Connection(HttpToolsProtocol):
+    """An HTTP connection that is closed when its client is too slow.
+
+    It keeps the time at which the client was last known to do its part: it connected, or it began a
+    request. ``sweep`` compares that with what a client may take.
+    """
+
+    def __init__(self, *, limits: Limits, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._limits = limits
+        self._quiet_since = self.loop.time()
+        self._blocked_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept, or refuse with 503 when there are too many already."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.connections:
+            transport.write(_refusal(self._limits.connections))
+            transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request began; its headers must be complete before long."""
+        super().on_message_begin()
+        self._quiet_since = self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        """Collect the body and wake the application once, when all of it is there.
+
+        uvicorn stops reading at 64 KiB and wakes the application for each piece; a megabyte of
+        JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
+        """
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > self._limits.body_bytes:
+            self.flow.pause_reading()
+            cycle.message_event.set()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer as fast as it is written."""
+        super().pause_writing()
+        self._blocked_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        super().resume_writing()
+        self._blocked_since = 0.0
+
+    def too_slow(self, now: float, seconds: float) -> bool:
+        """Whether the client has let the connection wait for longer than it may."""
+        if self._blocked_since:
+            return now - self._blocked_since > seconds
+        waits_for_client = self.cycle is None or self.cycle.response_complete
+        # Between requests the keep-alive timer decides; it runs only then.
+        if not waits_for_client or self.timeout_keep_alive_task is not None:
+            return False
+        return now - self._quiet_since > seconds
+
+
+async def sweep(connections: Iterable[Any], seconds: float) -> None:
+    """Close connections of clients that are too slow, once a second, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        now = loop.time()
+        for connection in list(connections):
+            if isinstance(connection, Connection) and connection.too_slow(now, seconds):
+                connection.transport.abort()
+
+
+def _refusal(limit: int) -> bytes:
+    error = Overloaded(
+        f"{limit} connections are open already; try again later",
+        rule=f"at most {limit} connections (MAX_CONNECTIONS)",
+    )
+    body = orjson.dumps(error.body())
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+        f"retry-after: {RETRY_SECONDS}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,64 @@
+"""What a run of a model costs, measured while it is warmed up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LONGEST_RUN_SECONDS = 0.25
+REPEATS = 3
+# A larger batch must make rows cheaper by a tenth; where it does not, it only makes them wait.
+WORTHWHILE = 0.9
+# Two doublings without gain, because a single measurement on a busy machine proves little.
+PATIENCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Seconds of one run, ``fixed + per_row * rows``, and the batch beyond which nothing is won.
+
+    ``batch_rows`` is small for models that keep the processor busy with a single row (images),
+    and large for those that spend most of a run on calling it.
+    """
+
+    fixed: float
+    per_row: float
+    batch_rows: int
+
+    def seconds(self, rows: int) -> float:
+        """The estimate for a run of that many rows."""
+        return self.fixed + self.per_row * rows
+
+
+def measure(run: Callable[[int], None], max_rows: int) -> Profile:
+    """Run batches of 1, 2, 4, ... rows while larger ones pay.
+
+    Args:
+        run: runs the model on so many rows.
+        max_rows: largest batch to try.
+    """
+    rows = 1
+    seconds = {1: _best(run, 1)}
+    cheapest, without_gain = 1, 0
+    while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS and without_gain < PATIENCE:
+        rows = min(rows * 2, max_rows)
+        seconds[rows] = _best(run, rows)
+        if seconds[rows] / rows < WORTHWHILE * seconds[cheapest] / cheapest:
+            cheapest, without_gain = rows, 0
+        else:
+            without_gain += 1
+    slope = (seconds[cheapest] - seconds[1]) / (cheapest - 1) if cheapest > 1 else seconds[1]
+    per_row = max(0.0, slope)
+    return Profile(max(0.0, seconds[1] - per_row), per_row, cheapest)
+
+
+def _best(run: Callable[[int], None], rows: int) -> float:
+    best = float("inf")
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        run(rows)
+        best = min(best, time.perf_counter() - begun)
+        if best > LONGEST_RUN_SECONDS:
+            break
+    return best

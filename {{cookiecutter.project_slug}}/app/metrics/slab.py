@@ -1,0 +1,112 @@
+"""Numbers that several worker processes write and any of them can sum.
+
+prometheus_client's own multi-process mode writes files and takes a lock for every increment, and a
+request here updates ten numbers within some twenty microseconds. So each worker owns a row of one
+shared, anonymous memory mapping, writes to it without a lock, and only reading adds the rows up.
+The mapping is made before the workers are forked and needs no writable disk.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Sequence
+
+DOUBLE = 8
+
+
+class Slab:
+    """A table of float64 numbers: one row for each worker, one column for each number.
+
+    Args:
+        workers: number of rows.
+        columns: number of columns; ``reserve`` hands them out.
+    """
+
+    def __init__(self, workers: int, columns: int) -> None:
+        self._memory = mmap.mmap(-1, max(1, workers * columns) * DOUBLE)
+        self._cells: memoryview[float] = memoryview(self._memory).cast("d")
+        self._columns = columns
+        self._used = 0
+        self.workers = workers
+        self.row = self._row(0)
+
+    def become(self, worker: int) -> None:
+        """Write to this worker's row from now on; called once, after the fork."""
+        self.row = self._row(worker)
+
+    def reserve(self, count: int) -> int:
+        """The first of ``count`` new columns. All workers must reserve in the same order.
+
+        Raises:
+            MemoryError: the slab is full.
+        """
+        first = self._used
+        self._used += count
+        if self._used > self._columns:
+            raise MemoryError(f"the slab has {self._columns} columns and {self._used} are needed")
+        return first
+
+    def total(self, column: int) -> float:
+        """The sum of one column over all workers."""
+        return sum(self._row(worker)[column] for worker in range(self.workers))
+
+    def values(self, column: int) -> list[float]:
+        """One column: the number of each worker."""
+        return [self._row(worker)[column] for worker in range(self.workers)]
+
+    def _row(self, worker: int) -> memoryview[float]:
+        start = worker * self._columns
+        return self._cells[start : start + self._columns]
+
+
+class Count:
+    """A number that only grows."""
+
+    __slots__ = ("_column", "_slab")
+
+    def __init__(self, slab: Slab) -> None:
+        self._slab = slab
+        self._column = slab.reserve(1)
+
+    def add(self, amount: float = 1.0) -> None:
+        """Add to this worker's number."""
+        self._slab.row[self._column] += amount
+
+    def total(self) -> float:
+        """The sum over all workers."""
+        return self._slab.total(self._column)
+
+
+class Distribution:
+    """How often a value fell into which bucket, and the sum of all values.
+
+    Args:
+        bounds: upper bounds of the buckets, inclusive and rising; one more is added for the rest.
+    """
+
+    __slots__ = ("_first", "_slab", "_sum", "bounds")
+
+    def __init__(self, slab: Slab, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self._slab = slab
+        self._first = slab.reserve(len(self.bounds) + 2)
+        self._sum = self._first + len(self.bounds) + 1
+
+    def add(self, value: float) -> None:
+        """Record one value in this worker's row."""
+        row = self._slab.row
+        row[self._first + bisect_left(self.bounds, value)] += 1.0
+        row[self._sum] += value
+
+    def cumulative(self) -> list[float]:
+        """Values at or below each bound, and the count of all, over all workers."""
+        counts, running = [], 0.0
+        for column in range(self._first, self._sum):
+            running += self._slab.total(column)
+            counts.append(running)
+        return counts
+
+    def sum(self) -> float:
+        """The sum of all values, over all workers."""
+        return self._slab.total(self._sum)
