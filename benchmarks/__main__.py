@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks import prepare, report, results, wrk
 from benchmarks.curves import measure_curves
+from benchmarks.environments import ROOT
 from benchmarks.measure import measure, say
 from benchmarks.servers import SERVERS
 
@@ -41,6 +42,7 @@ def main() -> int:
             quick=options.quick,
             repetitions=options.repetitions,
             seconds=options.seconds,
+            template=options.template,
         ),
     )
     measure(plan, found, kept)
@@ -63,6 +65,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of each load; default: 4; with --quick 1")
     parser.add_argument("--no-curves", dest="curves", action="store_false")
     parser.add_argument("--out", type=Path, default=prepare.OUT, help="folder of the results")
+    parser.add_argument(
+        "--template", type=Path, default=ROOT, help="checkout to render; default: this one"
+    )
     parser.add_argument("--report", action="store_true", help="only write the last results anew")
     return parser.parse_args()
 

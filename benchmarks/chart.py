@@ -14,21 +14,25 @@ COLOURS = {
     "ours": "#0b62a8",
     "ours-binary": "#4ba3e3",
     "fastapi": "#e08a00",
+    "fastapi-async": "#f2b84b",
     "flask": "#c8501e",
     "bentoml": "#00836a",
     "litserve": "#b0528f",
     "mlserver": "#806a2a",
     "constant": "#8a8f98",
+    "bare": "#8a8f98",
 }
 NAMES = {
     "ours": "this template",
     "ours-binary": "… binary tensors",
     "fastapi": "FastAPI app",
+    "fastapi-async": "… on event loop",
     "flask": "Flask app",
     "bentoml": "BentoML",
     "litserve": "LitServe",
     "mlserver": "MLServer",
     "constant": "constant answer",
+    "bare": "bare session.run",
 }
 PANELS = (
     ("iris", "Iris, 1 row, 64 clients"),
@@ -74,11 +78,22 @@ def _bars(results: Results, load: str) -> Bars:
     bars = []
     for server in SERVERS:
         best = results.best(load, server.name)
-        # What only echoes says little beside a model that takes its time.
-        if best and (server.kind != "limit" or load == "iris"):
+        if best and server.kind != "limit":
             samples = results.of(load, server.name, best)
             bars.append((server.name, median(each.rate for each in samples)))
-    return bars
+    return [*bars, *_limit(results, load)] if bars else []
+
+
+def _limit(results: Results, load: str) -> Bars:
+    """The limit that is near: HTTP for a tiny model, computing for large requests."""
+    if load == "iris":
+        best = results.best(load, "constant")
+        samples = results.of(load, "constant", best) if best else []
+        return [("constant", median(each.rate for each in samples))] if samples else []
+    rows = {"dense-256": 256, "conv": 1}.get(load)
+    model = load.partition("-")[0]
+    found = [e.best for e in results.bare if (e.model, e.batch) == (model, rows)]
+    return [("bare", median(found) / (rows or 1))] if found else []
 
 
 def _panel(left: float, top: float, title: str, bars: Bars) -> Iterator[str]:
@@ -102,9 +117,9 @@ def _curves(left: float, top: float, points: list[CurvePoint]) -> Iterator[str]:
     yield _text(
         left, top + 14, "Iris at a constant rate, p99 in milliseconds: lower is better", 13, "bold"
     )
-    x_of = _log_scale([each.offered for each in points], left + 40, WIDTH - 150)
+    x_of = _LogScale([each.offered for each in points], left + 40, WIDTH - 150)
     bottom = top + CURVE_HEIGHT + 24
-    y_of = _log_scale([each.p99_ms for each in points], bottom, top + 34)
+    y_of = _LogScale([each.p99_ms for each in points], bottom, top + 34)
     for value in _ticks([each.p99_ms for each in points]):
         y = y_of(value)
         yield f"<path d='M{left + 40} {y:.1f}H{WIDTH - 150}' stroke='#e3e5e8'/>"
@@ -112,7 +127,7 @@ def _curves(left: float, top: float, points: list[CurvePoint]) -> Iterator[str]:
     for value in _ticks([each.offered for each in points]):
         yield _text(x_of(value), bottom + 18, f"{value:g}", anchor="middle", colour="#666")
     yield _text(WIDTH - 150, bottom + 34, "requests/s offered", anchor="end", colour="#666")
-    taken: list[float] = []
+    taken: list[tuple[float, float]] = []
     for name in dict.fromkeys(each.server for each in points):
         line = [(x_of(p.offered), y_of(p.p99_ms)) for p in points if p.server == name]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in line)
@@ -121,14 +136,14 @@ def _curves(left: float, top: float, points: list[CurvePoint]) -> Iterator[str]:
         yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{thick}'/>"
         x, y = line[-1]
         yield f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='{colour}'/>"
-        while any(abs(y - other) < 13 for other in taken):
+        while any(abs(x - other) < 110 and abs(y - above) < 13 for other, above in taken):
             y += 13
-        taken.append(y)
+        taken.append((x, y))
         weight = "bold" if name == "ours" else "normal"
         yield _text(x + 8, y + 4, NAMES[name], weight=weight, colour=colour)
 
 
-class _log_scale:  # noqa: N801 - used like a function
+class _LogScale:
     """Maps values to places, logarithmically."""
 
     def __init__(self, values: list[float], start: float, end: float) -> None:

@@ -62,9 +62,13 @@ def _offer(plan: Plan, process: Launched, rate: float) -> dict[str, float]:
     path = process.url(1).partition(f":{process.port}")[2]
     numbers = [str(each) for each in (rate, plan.seconds, CONNECTIONS)]
     headers = [f"{name}: {value}" for name, value in request.headers.items()]
-    command = [sys.executable, OPEN_LOOP, str(process.port), path, body, *numbers, *headers]
+    command: list[str | Path] = [sys.executable, OPEN_LOOP, str(process.port), path, body]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        [*command, *numbers, *headers],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
     )
     if done.returncode != 0:
         raise ServerFailedError(done.stderr.strip().splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
@@ -20,11 +21,13 @@ class CannotInstallError(Exception):
     """An environment cannot be made here; the message says why."""
 
 
-def render_service() -> Path:
-    """Render the service with the default answers, as the working tree has it now."""
+def render_service(template: Path = ROOT) -> Path:
+    """Render the service with the default answers, as the template's working tree has it now."""
     output = BUILD / "service"
     shutil.rmtree(output, ignore_errors=True)
-    return Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(output)))
+    # Next steps for a user, which the hook prints, are not for this one.
+    with contextlib.redirect_stdout(None):
+        return Path(cookiecutter(str(template), no_input=True, output_dir=str(output)))
 
 
 def environment(name: str, lock: Path) -> Path:
@@ -56,7 +59,7 @@ def pinned(lock: Path, package: str = "") -> str:
 
 
 def installed_megabytes(venv: Path) -> float:
-    """Size of what a lock installs, in MB (10**6 bytes); byte code, made on first use, not counted."""
+    """Size of what a lock installs, in MB (10**6 bytes), without the byte code of first use."""
     files = (path for path in (venv / "lib").rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if path.suffix != ".pyc") / 1e6
 

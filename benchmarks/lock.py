@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lock-") as folder:
         same = Path(folder) / "same.txt"
         same.write_text(f"{RUNTIME}=={version}\n", encoding="utf-8")
-        for lock in [server.lock for server in SERVERS if server.lock]:
+        for lock in sorted({server.lock for server in SERVERS if server.lock}):
             print(f"compiling {lock.relative_to(ROOT)}", flush=True)
             subprocess.run(
                 [*compile_, "-c", same, lock.with_suffix(".in"), "-o", lock],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def dense() -> Any:
     weights: list[Any] = []
     sizes = (256, 1024, 1024, 1024, 16)
     flow = "features"
-    for layer, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         weights += _weights(random, layer, (fan_in, fan_out), fan_in)
         nodes.append(helper.make_node("Gemm", [flow, f"w{layer}", f"b{layer}"], [f"sum{layer}"]))
         flow = f"sum{layer}"
@@ -71,7 +72,7 @@ def conv() -> Any:
     weights: list[Any] = []
     channels = (3, 48, 96, 160, 256)
     flow = "features"
-    for layer, (before, after) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+    for layer, (before, after) in enumerate(pairwise(channels)):
         weights += _weights(random, layer, (after, before, 3, 3), before * 9, bias=after)
         names = [flow, f"w{layer}", f"b{layer}"]
         nodes.append(

@@ -128,9 +128,9 @@ def _sample(
 
 def _bare(plan: Plan, repetition: int, model: str) -> list[Bare]:
     folder = plan.site.models / model
-    command = [plan.site.venv / "bin" / "python", LIMIT, folder / "model.onnx", str(plan.seconds)]
+    command: list[str | Path] = [plan.site.venv / "bin" / "python", LIMIT, folder / "model.onnx"]
     done = subprocess.run(
-        [*command, *sorted(folder.glob("samples-*.npz"))],
+        [*command, str(plan.seconds), *sorted(folder.glob("samples-*.npz"))],
         capture_output=True,
         text=True,
         timeout=BARE_TIMEOUT,

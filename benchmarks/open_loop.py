@@ -24,20 +24,30 @@ READ_BYTES = 65536
 
 @dataclass(eq=False)
 class Connection:
-    """A keep-alive connection with at most one request on its way."""
+    """A connection with at most one request on its way; kept alive where the server does."""
 
-    socket: socket.socket
+    port: int
+    socket: socket.socket | None = None
     due: float = 0.0
     received: bytearray = field(default_factory=bytearray)
 
     def fileno(self) -> int:
         """For select."""
-        return self.socket.fileno()
+        return self.socket.fileno() if self.socket else -1
 
     def send(self, request: bytes, due: float) -> None:
         """Send the request that was due at that time."""
         self.due = due
+        if self.socket is None:
+            self.socket = socket.create_connection(("127.0.0.1", self.port))
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(request)
+
+    def close(self) -> None:
+        """Close it, until the next request."""
+        if self.socket:
+            self.socket.close()
+        self.socket = None
 
     def answered(self) -> bool:
         """Read what has come.
@@ -48,7 +58,7 @@ class Connection:
         Raises:
             ConnectionError: it is not 200, or the server closed the connection.
         """
-        chunk = self.socket.recv(READ_BYTES)
+        chunk = self.socket.recv(READ_BYTES) if self.socket else b""
         if not chunk:
             raise ConnectionError("the server closed a connection")
         self.received += chunk
@@ -57,23 +67,21 @@ class Connection:
             return False
         if not self.received.startswith(b"HTTP/1.1 200"):
             raise ConnectionError(bytes(self.received[:200]).decode("latin-1"))
-        if len(self.received) < end + 4 + content_length(bytes(self.received[:end])):
+        headers = headers_of(bytes(self.received[:end]))
+        if b"content-length" not in headers:
+            raise ConnectionError("an answer has no Content-Length")
+        if len(self.received) < end + 4 + int(headers[b"content-length"]):
             return False
         self.received.clear()
+        if headers.get(b"connection") == b"close":
+            self.close()
         return True
 
 
-def content_length(head: bytes) -> int:
-    """The length of the body that follows these headers.
-
-    Raises:
-        ConnectionError: they do not say.
-    """
-    for line in head.lower().split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name == b"content-length":
-            return int(value)
-    raise ConnectionError("an answer has no Content-Length")
+def headers_of(head: bytes) -> dict[bytes, bytes]:
+    """The headers of an answer, all in small letters."""
+    parts = [line.partition(b":") for line in head.lower().split(b"\r\n")[1:]]
+    return {name: value.strip() for name, _, value in parts}
 
 
 def request_bytes(port: int, path: str, body: bytes, headers: list[str]) -> bytes:
@@ -88,7 +96,7 @@ def run(port: int, request: bytes, rate: float, seconds: float, count: int) -> d
     Returns:
         The rate that was answered within the run, and latencies in milliseconds.
     """
-    idle = deque(Connection(socket.create_connection(("127.0.0.1", port))) for _ in range(count))
+    idle = deque(Connection(port) for _ in range(count))
     everyone = list(idle)
     busy: set[Connection] = set()
     latencies: list[float] = []
@@ -115,7 +123,7 @@ def run(port: int, request: bytes, rate: float, seconds: float, count: int) -> d
                 idle.append(connection)
     elapsed = min(time.perf_counter() - begun, seconds)
     for connection in everyone:
-        connection.socket.close()
+        connection.close()
     return {
         "offered": rate,
         "answered": in_time / elapsed,

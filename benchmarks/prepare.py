@@ -39,11 +39,12 @@ class Choice:
     quick: bool = False
     repetitions: int | None = None
     seconds: float | None = None
+    template: Path = ROOT
 
 
 def plan(results: Results, choice: Choice) -> Plan:
     """Prepare everything; servers that cannot be installed are left out with a printed reason."""
-    service = render_service()
+    service = render_service(choice.template)
     locks = service / "requirements"
     scratch = BUILD / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _contender(
                 f"its lock has {RUNTIME} {theirs} and the service {ours}; "
                 "run python -m benchmarks.lock"
             )
-        venv = environment(server.name, server.lock)
+        venv = environment(server.lock.parent.name, server.lock)
     if server.kind != "limit":
         results.installed_mb[server.name] = installed_megabytes(venv)
     configurations = []

@@ -150,9 +150,9 @@ def _target(outcome: Outcome) -> list[str]:
         load,
         kind + FIGURES[target.figure],
         outcome.opponent,
-        f"{sign} {number(target.bound)}",
+        f"{sign} {number(target.bound)}" if target.bound else "nothing, for comparison",
         measured,
-        VERDICT[outcome.met],
+        VERDICT[outcome.met] if target.bound or outcome.ratio is None else "",
     ]
 
 

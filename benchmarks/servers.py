@@ -16,7 +16,7 @@ from typing import Literal
 from benchmarks.wires import Wire
 
 HERE = Path(__file__).resolve().parent
-Kind = Literal["ours", "ours binary", "tutorial app", "model server", "limit"]
+Kind = Literal["ours", "ours binary", "tutorial app", "async app", "model server", "limit"]
 UVICORN = ("{bin}/uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--no-access-log")
 
 
@@ -50,8 +50,9 @@ class Server:
     @property
     def lock(self) -> Path | None:
         """What is installed for it; None: the service's own serving lock."""
-        peer = self.folder is not None and self.folder.parent.name == "peers"
-        return self.folder / "requirements.txt" if peer and self.folder else None
+        if self.folder is None or self.folder == HERE:
+            return None
+        return self.folder / "requirements.txt"
 
 
 def _ours(name: str, *, quick: bool = False, needs: str = "", **settings: str) -> Configuration:
@@ -91,9 +92,8 @@ OURS = (
 def _fastapi(
     workers: int, threads: int, path: str = "/predict", *, quick: bool = False
 ) -> Configuration:
-    route = "async route" if path.endswith("async") else "route"
     return Configuration(
-        f"{workers} workers, {route}, {_threads(threads)}",
+        f"{_workers(workers)}, {_threads(threads)}",
         (*UVICORN, "--workers", str(workers), "--log-level", "warning", "app:app"),
         {"INTRA_OP_THREADS": str(threads)},
         path=path,
@@ -113,7 +113,7 @@ def _gunicorn(arguments: str, threads: int, *, quick: bool = False) -> Configura
 def _bentoml(workers: int, batching: str, threads: int, *, quick: bool = False) -> Configuration:
     command = "{bin}/bentoml serve service:Net --host 127.0.0.1 --port {port}"
     return Configuration(
-        f"{workers} workers, batching {batching}, {_threads(threads)}",
+        f"{_workers(workers)}, batching {batching}, {_threads(threads)}",
         tuple(command.split()),
         {
             "WORKERS": str(workers),
@@ -130,7 +130,7 @@ def _litserve(
     workers: int, batch: int, wait: str, threads: int, *, quick: bool = False
 ) -> Configuration:
     return Configuration(
-        f"{workers} workers, batches of {batch}, {_threads(threads)}",
+        f"{_workers(workers)}, batches of {batch}, {_threads(threads)}",
         ("{bin}/python", "server.py"),
         {
             "PORT": "{port}",
@@ -171,7 +171,7 @@ def _mlserver(workers: int, batch: int, threads: int, *, quick: bool = False) ->
 
 def _constant(workers: int) -> Configuration:
     return Configuration(
-        f"{workers} worker{'s' * (workers > 1)}",
+        _workers(workers),
         (
             *UVICORN,
             *("--http", "httptools", "--loop", "uvloop", "--log-level", "warning"),
@@ -181,6 +181,10 @@ def _constant(workers: int) -> Configuration:
         path="/{rows}.json",
         quick=True,
     )
+
+
+def _workers(workers: int) -> str:
+    return "1 worker" if workers == 1 else f"{workers} workers"
 
 
 def _threads(threads: int) -> str:
@@ -200,13 +204,16 @@ SERVERS = (
         "fastapi",
         "FastAPI tutorial app, uvicorn",
         "tutorial app",
-        (
-            _fastapi(2, 1, "/predict-async", quick=True),
-            _fastapi(1, 0, "/predict-async"),
-            _fastapi(1, 0),
-            _fastapi(2, 1),
-            _fastapi(2, 0),
-        ),
+        (_fastapi(2, 1, quick=True), _fastapi(1, 0, quick=True), _fastapi(2, 0)),
+        HERE / "peers" / "fastapi",
+    ),
+    # Faster for a tiny model, and against the documentation's advice: while one request computes,
+    # its worker answers no other, not even a health check. So it is shown beside the tutorial app.
+    Server(
+        "fastapi-async",
+        "FastAPI, computing on the event loop",
+        "async app",
+        (_fastapi(2, 1, "/predict-async", quick=True), _fastapi(1, 0, "/predict-async")),
         HERE / "peers" / "fastapi",
     ),
     Server(

@@ -79,8 +79,9 @@ def same(answer: FloatArray, expected: FloatArray) -> bool:
 
 
 def _rounded(inputs: FloatArray) -> npt.NDArray[np.float64]:
-    # Without the digits that only float32's neighbours need.
-    return np.round(inputs.astype(np.float64), DECIMALS)
+    # Without the digits that float32 does not have.
+    exact: npt.NDArray[np.float64] = inputs.astype(np.float64)
+    return np.round(exact, DECIMALS)
 
 
 def _json(document: object) -> bytes:

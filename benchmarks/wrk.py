@@ -96,6 +96,6 @@ def parse(output: str) -> Loaded:
     loaded = Loaded(**json.loads(line.removeprefix(REPORT)))
     if loaded.requests == 0 or loaded.refused or loaded.failed:
         raise LoadFailedError(
-            f"of {loaded.requests} requests {loaded.failed} failed and {loaded.refused} were refused"
+            f"of {loaded.requests} requests {loaded.failed} failed, {loaded.refused} were refused"
         )
     return loaded

@@ -18,6 +18,8 @@ app/http/__init__.py
 app/http/api.py
 app/http/asgi.py
 app/http/auth.py
+app/http/body.py
+app/http/connection.py
 app/http/inference.py
 app/http/openapi.py
 app/http/page.html
@@ -25,9 +27,12 @@ app/inference/__init__.py
 app/inference/batcher.py
 app/inference/host.py
 app/inference/model.py
+app/inference/profile.py
 app/lifecycle.py
 app/logs.py
-app/metrics.py
+app/metrics/__init__.py
+app/metrics/service.py
+app/metrics/slab.py
 app/package/__init__.py
 app/package/digest.py
 app/package/drift.py
@@ -37,6 +42,7 @@ app/package/reader.py
 app/release.py
 app/runtimes/__init__.py
 app/runtimes/base.py
+app/runtimes/buckets.py
 app/runtimes/cpu.py
 app/runtimes/joblib_runtime.py
 app/runtimes/onnx_runtime.py
@@ -54,6 +60,7 @@ app/transports/json_walk.py
 app/transports/oip.py
 app/transports/oip_binary.py
 app/transports/tutorial.py
+app/workers.py
 deploy/__init__.py
 deploy/docker.py
 deploy/image.py
@@ -80,12 +87,15 @@ tests/conftest.py
 tests/server.py
 tests/test_access.py
 tests/test_batcher.py
+tests/test_buckets.py
+tests/test_connections.py
 tests/test_lifecycle.py
 tests/test_models.py
 tests/test_packages.py
 tests/test_predict.py
 tests/test_protocol.py
 tests/test_settings.py
+tests/test_workers.py
 tests/toy_models.py
 training/__init__.py
 training/package.py

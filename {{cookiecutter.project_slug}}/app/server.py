@@ -34,12 +34,17 @@ class Server(uvicorn.Server):
         settings: of the service.
         slab: shared metrics, where there are several workers.
         channel: brings accepted connections from the dispatcher; None when this process listens.
+        worker: number of this process among the workers.
     """
 
     def __init__(
-        self, settings: Settings, slab: Slab | None = None, channel: socket.socket | None = None
+        self,
+        settings: Settings,
+        slab: Slab | None = None,
+        channel: socket.socket | None = None,
+        worker: int = 0,
     ) -> None:
-        self._service = Service(settings, self._give_up, slab, self._in_flight)
+        self._service = Service(settings, self._give_up, slab, self._in_flight, worker)
         self._settings = settings
         self._channel = channel
         self._sweeper: asyncio.Task[None] | None = None

@@ -33,6 +33,7 @@ class Service:
         slab: where metrics are written; given where several worker processes share one.
         in_flight: how many requests the server is answering now; 2 where it cannot tell, which
             means that another one may come.
+        worker: number of this process among the workers.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class Service:
         on_fatal: Callable[[StartupError], None] = lambda error: None,
         slab: Slab | None = None,
         in_flight: Callable[[], int] = lambda: 2,
+        worker: int = 0,
     ) -> None:
         self._metrics = Metrics(slab or make_slab(settings))
         self.lifecycle = Lifecycle(self._metrics.set_ready, self._metrics.all_ready)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
-        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight)
+        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
         api = create_api(
             lambda: self._release,
             self.host,

@@ -98,6 +98,15 @@ class Settings(BaseSettings):
     intra_op_threads: int = Field(
         1, ge=0, le=256, description="ONNX Runtime threads inside one run; 0: one per CPU granted."
     )
+    gpu_memory_bytes: int = Field(
+        0, ge=0, description="Most GPU memory that ONNX Runtime may take, in bytes; 0: no limit."
+    )
+    gpu_tf32: bool = Field(
+        False, description="Let matrix products on the GPU round to TF32: faster, less exact."
+    )
+    gpu_cuda_graphs: bool = Field(
+        False, description="Replay a CUDA graph for each batch size; for models of fixed shapes."
+    )
     workers: int = Field(
         1,
         ge=1,

@@ -149,7 +149,7 @@ def _work(
     for each in inherited:
         each.close()
     slab.become(number)
-    server = Server(settings, slab, channel)
+    server = Server(settings, slab, channel, number)
     server.run(sockets=[])
     if server.fatal is not None:
         if number == 0:  # all workers fail for the same reason; one says it

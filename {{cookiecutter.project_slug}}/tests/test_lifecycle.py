@@ -117,7 +117,7 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         server.wait_for("ready")
         outcomes: list[str] = []
         threads = [
-            threading.Thread(target=_ask_until_closed, args=(server, outcomes)) for _ in "12345678"
+            threading.Thread(target=ask_until_closed, args=(server, outcomes)) for _ in "12345678"
         ]
         for thread in threads:
             thread.start()
@@ -128,7 +128,7 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         assert outcomes == ["closed after its answer"] * len(threads)
 
 
-def _ask_until_closed(server: Server, outcomes: list[str]) -> None:
+def ask_until_closed(server: Server, outcomes: list[str]) -> None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -128,9 +128,9 @@ class Batcher:
             DeadlineExceeded: the deadline passed before the run began.
             InferenceFailed: the runtime raised.
         """
-        now = time.monotonic()
         if self._alone(rows):
-            return self._infer_now(_Job(inputs, rows, now + timeout, now))
+            return self._infer_now(inputs, rows)
+        now = time.monotonic()
         self._admit(rows, sum(value.nbytes for value in inputs.values()))
         if not self._batched or rows <= self._batch_rows:
             return await self._enqueue(_Job(inputs, rows, now + timeout, now))
@@ -146,13 +146,16 @@ class Batcher:
             and self._in_flight() <= 1
         )
 
-    def _infer_now(self, job: _Job) -> dict[str, Array]:
-        outcomes, seconds = self._compute([job])
-        self._observer.waited(0.0)
-        self._observe([job], seconds)
-        if isinstance(outcomes[0], Exception):
-            raise _failed()
-        return outcomes[0]
+    def _infer_now(self, inputs: Arrays, rows: int) -> dict[str, Array]:
+        begun = time.perf_counter()
+        try:
+            return self._run(inputs)
+        except Exception as error:
+            log.error("the model failed on a request", exc_info=error)
+            raise _failed() from None
+        finally:
+            self._observer.waited(0.0)
+            self._observe(rows, time.perf_counter() - begun)
 
     async def _infer_in_parts(
         self, inputs: Arrays, rows: int, now: float, timeout: float
@@ -303,7 +306,7 @@ class Batcher:
         return parts
 
     def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        self._observe(jobs, seconds)
+        self._observe(sum(job.rows for job in jobs), seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -312,8 +315,7 @@ class Batcher:
             else:
                 job.future.set_result(outcome)
 
-    def _observe(self, jobs: Sequence[_Job], seconds: float) -> None:
-        rows = sum(job.rows for job in jobs)
+    def _observe(self, rows: int, seconds: float) -> None:
         self._observer.computed(rows, seconds)
         rate = self._limits.lanes * rows / max(seconds, 1e-6)
         self._rows_per_second += RATE_SMOOTHING * (rate - self._rows_per_second)

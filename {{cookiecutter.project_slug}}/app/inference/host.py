@@ -13,6 +13,7 @@ from app.inference.model import Model, load_models
 from app.inference.profile import Profile
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
+from app.runtimes.base import DeviceLost
 from app.runtimes.cpu import granted_cpus
 from app.settings import Settings
 from app.tensors.datatypes import Array
@@ -45,6 +46,7 @@ class ModelHost:
         on_fatal: called when the process must not go on, because the models would run on another
             execution provider than the one that was asked for.
         in_flight: how many requests the server is answering now.
+        worker: number of this process, and so of the GPU that it takes.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class ModelHost:
         metrics: Metrics,
         on_fatal: Callable[[StartupError], None],
         in_flight: Callable[[], int],
+        worker: int = 0,
     ) -> None:
         self._in_flight = in_flight
+        self._worker = worker
         self._settings = settings
         self._lifecycle = lifecycle
         self._metrics = metrics
@@ -129,8 +133,22 @@ class ModelHost:
             return self._models.get(self._settings.default_model)
         return next(iter(self._models.values())) if len(self._models) == 1 else None
 
+    def _watched(self, model: Model) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        """The model's run, with an eye on the device; called on any thread."""
+        loop = asyncio.get_running_loop()
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            try:
+                return model.run(inputs)
+            except DeviceLost as error:
+                reason = f"the device of model {model.name!r} is lost: {error}"
+                loop.call_soon_threadsafe(self._lifecycle.fail, reason)
+                raise
+
+        return run
+
     def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
-        models = load_models(self._settings)
+        models = load_models(self._settings, self._worker)
         return [(model, model.warm_up(self._settings.max_batch_rows)) for model in models]
 
     def _serve(self, model: Model, profile: Profile) -> None:
@@ -142,7 +160,7 @@ class ModelHost:
             lanes=self._lanes,
         )
         batcher = Batcher(
-            model.run,
+            self._watched(model),
             model.signature,
             limits,
             profile,

@@ -90,8 +90,8 @@ def repeat_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
     }
 
 
-def load_model(package: Package, settings: Settings) -> Model:
-    """Load and verify one model.
+def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
+    """Load and verify one model; on a GPU, on the one of that number.
 
     Raises:
         PackageError: it cannot be loaded, or answers differently from training.
@@ -106,15 +106,15 @@ def load_model(package: Package, settings: Settings) -> Model:
     else:
         from app.runtimes import onnx_runtime
 
-        runtime = onnx_runtime.load(package, settings)
+        runtime = onnx_runtime.load(package, settings, device)
     model = Model(package, runtime)
     model.verify()
     log.info("%s %s verified on %s", model.name, model.manifest.version, model.provider)
     return model
 
 
-def load_models(settings: Settings) -> list[Model]:
-    """Load and verify every package of the models folder.
+def load_models(settings: Settings, device: int = 0) -> list[Model]:
+    """Load and verify every package of the models folder; see ``load_model``.
 
     Raises:
         StartupError: the first fault found; its message begins with the package's name.
@@ -122,7 +122,7 @@ def load_models(settings: Settings) -> list[Model]:
     models = []
     for directory in find_packages(Path(settings.models_dir)):
         try:
-            models.append(load_model(read_package(directory), settings))
+            models.append(load_model(read_package(directory), settings, device))
         except StartupError as error:
             raise type(error)(f"model {directory.name!r}: {error}") from error
     names = [model.name for model in models]

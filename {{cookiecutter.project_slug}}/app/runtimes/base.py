@@ -8,6 +8,10 @@ from typing import Protocol
 from app.tensors.datatypes import Array
 
 
+class DeviceLost(Exception):
+    """The device does not compute any more; only a new process can use it again."""
+
+
 class Runtime(Protocol):
     """A loaded model. ``run`` is called from several threads at once."""
 
@@ -17,5 +21,9 @@ class Runtime(Protocol):
         ...
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute all outputs for inputs that passed the signature check."""
+        """Compute all outputs for inputs that passed the signature check.
+
+        Raises:
+            DeviceLost: the device failed, not the request.
+        """
         ...

@@ -9,8 +9,10 @@ import onnxruntime as ort
 
 from app.errors import PackageError, ProviderError
 from app.package.reader import Package
+from app.runtimes.base import DeviceLost
+from app.runtimes.buckets import BucketRunner, Device, can_bind
 from app.runtimes.cpu import granted_cpus
-from app.runtimes.providers import NAMES, choose, confirm
+from app.runtimes.providers import CUDA, NAMES, choose, confirm, with_options
 from app.settings import Provider, Settings
 from app.tensors.datatypes import Array, Datatype
 from app.tensors.signature import TensorSpec
@@ -23,24 +25,56 @@ _DATATYPES: dict[str, Datatype] = {
     "tensor(string)": "BYTES",
 }  # fmt: skip
 FATAL_ONLY = 4
+# How CUDA names errors after which a context is unusable, as ONNX Runtime's messages quote them.
+LOST_DEVICE = (
+    "cudaErrorDevicesUnavailable",
+    "cudaErrorECCUncorrectable",
+    "cudaErrorHardwareStackError",
+    "cudaErrorIllegalAddress",
+    "cudaErrorLaunchFailure",
+    "device-side assert",
+    "an illegal memory access was encountered",
+    "uncorrectable ECC error",
+    "unspecified launch failure",
+    "CUDA-capable device(s) is/are busy or unavailable",
+    "GPU has fallen off the bus",
+)
 
 
 class OnnxRuntime:
-    """One ``InferenceSession``. ONNX Runtime allows concurrent ``run`` calls on it."""
+    """One ``InferenceSession``. ONNX Runtime allows concurrent ``run`` calls on it.
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    Args:
+        session: the loaded model.
+        runner: runs batches in reused buffers; None where that is not possible or pays nothing.
+    """
+
+    def __init__(self, session: ort.InferenceSession, runner: BucketRunner | None = None) -> None:
         self._session = session
+        self._runner = runner
         self._outputs = [output.name for output in session.get_outputs()]
         self.provider: Provider = NAMES[session.get_providers()[0]]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see ``Runtime``."""
-        values: list[Any] = self._session.run(self._outputs, dict(inputs))
+        try:
+            if self._runner is not None and self._runner.fits(len(next(iter(inputs.values())))):
+                return self._runner.run(inputs)
+            values: list[Any] = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:
+            if self.provider == "cuda" and any(sign in str(error) for sign in LOST_DEVICE):
+                raise DeviceLost(" ".join(str(error).split())) from error
+            raise
         return dict(zip(self._outputs, values, strict=True))
 
 
-def load(package: Package, settings: Settings) -> OnnxRuntime:
+def load(package: Package, settings: Settings, device: int = 0) -> OnnxRuntime:
     """Load the model of a verified package.
+
+    Args:
+        package: the package.
+        settings: of the service.
+        device: number of the GPU; several worker processes take one each.
 
     Raises:
         PackageError: ONNX Runtime cannot load it, or its signature is not the manifest's.
@@ -49,7 +83,9 @@ def load(package: Package, settings: Settings) -> OnnxRuntime:
     chosen = choose(settings.execution_providers)
     try:
         session = ort.InferenceSession(
-            str(package.model_path), sess_options=_options(settings), providers=chosen
+            str(package.model_path),
+            sess_options=_options(settings),
+            providers=with_options(chosen, settings, device),
         )
     except ProviderError:
         raise
@@ -60,7 +96,19 @@ def load(package: Package, settings: Settings) -> OnnxRuntime:
     # A run that fails on the GPU must fail, not move the session to the CPU for good.
     session.disable_fallback()
     _check_signature(session, package)
-    return OnnxRuntime(session)
+    return OnnxRuntime(session, _runner(session, package, settings, device))
+
+
+def _runner(
+    session: ort.InferenceSession, package: Package, settings: Settings, device: int
+) -> BucketRunner | None:
+    signature = package.manifest.signature
+    if session.get_providers()[0] != CUDA or not can_bind(signature):
+        return None
+    place = Device("cuda", device)
+    return BucketRunner(
+        session, signature, place, settings.max_batch_rows, graphs=settings.gpu_cuda_graphs
+    )
 
 
 def _options(settings: Settings) -> ort.SessionOptions:

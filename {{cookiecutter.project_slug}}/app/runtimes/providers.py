@@ -15,7 +15,7 @@ from typing import Any
 import onnxruntime as ort
 
 from app.errors import ProviderError
-from app.settings import Provider
+from app.settings import Provider, Settings
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -39,6 +39,26 @@ def choose(wanted: tuple[Provider, ...]) -> list[str]:
         log.warning("CUDA cannot be used, running on the CPU as allowed: %s", obstacle)
         return [CPU]
     raise ProviderError(f"EXECUTION_PROVIDERS=cuda, but CUDA cannot be used: {obstacle}")
+
+
+def with_options(
+    chosen: list[str], settings: Settings, device: int
+) -> list[str | tuple[str, dict[str, str]]]:
+    """The provider list with CUDA's options. ONNX Runtime accepts misspelt ones silently, so they
+    are made here, from validated settings, and nowhere else.
+    """
+    options = {
+        "device_id": str(device),
+        # Grow by what is asked for, not by doubling: the memory is shared with other models.
+        "arena_extend_strategy": "kSameAsRequested",
+        # The exhaustive search costs seconds for every new shape.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "1" if settings.gpu_tf32 else "0",
+        "enable_cuda_graph": "1" if settings.gpu_cuda_graphs else "0",
+    }
+    if settings.gpu_memory_bytes:
+        options["gpu_mem_limit"] = str(settings.gpu_memory_bytes)
+    return [(name, options) if name == CUDA else name for name in chosen]
 
 
 def confirm(session: ort.InferenceSession, chosen: list[str], wanted: tuple[Provider, ...]) -> None:

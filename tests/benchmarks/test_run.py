@@ -1,0 +1,32 @@
+"""The smallest real comparison: the service beside the tutorial's app, one second a load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALLEST = ["--quick", "--servers", "ours,fastapi", "--models", "iris", "--no-curves"]
+
+
+@pytest.mark.slow
+def test_a_run_compares_the_service_with_the_tutorial_app(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *SMALLEST, "--repetitions", "1", "--out", tmp_path],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = results.load(tmp_path / "results.json")
+    assert {each.server for each in found.samples} == {"ours", "fastapi"}, found.left_out
+    report = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "this template" in report
+    assert "FastAPI tutorial app" in report
