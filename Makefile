@@ -32,8 +32,8 @@ format: $(VENV)/.dev ## Format the template's own code
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
 	@$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
-bench: $(VENV)/.dev ## Measure the service beside the tutorial's app and print ratios
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean: ## Remove environments, caches and everything in build/
 	scripts/docker_engine.sh stop

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 
 from benchmarks import prepare, report, results, wrk
 from benchmarks.curves import measure_curves
-from benchmarks.environments import ROOT
+from benchmarks.environments import BUILD, ROOT
 from benchmarks.measure import measure, say
 from benchmarks.servers import SERVERS
 
@@ -23,10 +25,12 @@ def main() -> int:
     options = _options()
     # Every child process that imports onnxruntime must know it before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # Ends like Ctrl-C: what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options.out.mkdir(parents=True, exist_ok=True)
     kept = options.out / "results.json"
     if options.report:
-        report.write(results.load(kept), options.out)
+        _write(results.load(kept), options)
         return 0
     try:
         wrk.install()
@@ -43,15 +47,22 @@ def main() -> int:
             repetitions=options.repetitions,
             seconds=options.seconds,
             template=options.template,
+            out=options.out.resolve(),
         ),
     )
     measure(plan, found, kept)
     if options.curves:
-        measure_curves(plan, found)
+        measure_curves(plan, found, every=2 if options.quick else 1)
     found.save(kept)
-    report.write(found, options.out)
-    say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
+    _write(found, options)
     return 0 if found.samples else 1
+
+
+def _write(found: results.Results, options: argparse.Namespace) -> None:
+    report.write(found, options.out)
+    if options.chart:
+        shutil.copy(options.out / "benchmark.svg", options.chart)
+    say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
 
 
 def _options() -> argparse.Namespace:
@@ -61,13 +72,14 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--servers", default=",".join(each.name for each in SERVERS))
     parser.add_argument("--models", default="iris,dense,conv")
-    parser.add_argument("--repetitions", type=int, help="default: 3; with --quick 2")
+    parser.add_argument("--repetitions", type=int, help="default: 3; with --quick 1")
     parser.add_argument("--seconds", type=float, help="of each load; default: 4; with --quick 1")
     parser.add_argument("--no-curves", dest="curves", action="store_false")
-    parser.add_argument("--out", type=Path, default=prepare.OUT, help="folder of the results")
+    parser.add_argument("--out", type=Path, default=BUILD, help="folder of the results")
     parser.add_argument(
         "--template", type=Path, default=ROOT, help="checkout to render; default: this one"
     )
+    parser.add_argument("--chart", type=Path, help="write the chart to this file too")
     parser.add_argument("--report", action="store_true", help="only write the last results anew")
     return parser.parse_args()
 

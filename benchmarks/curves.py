@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.launch import Launched, launched
@@ -24,8 +24,11 @@ SATURATED = 0.97
 TIMEOUT_SECONDS = 60
 
 
-def measure_curves(plan: Plan, results: Results) -> None:
-    """Add curves of iris with single rows; a server without samples of that load has none."""
+def measure_curves(plan: Plan, results: Results, every: int = 1) -> None:
+    """Add curves of iris with single rows, at every n-th rate.
+
+    A server without samples of that load has none.
+    """
     if LOAD not in {load.name for load in plan.loads}:
         return
     say("latency curves, constant rate")
@@ -34,19 +37,21 @@ def measure_curves(plan: Plan, results: Results) -> None:
         if name is None or contender.server.kind == "ours binary":
             continue
         try:
-            for point in _curve(plan, contender, name):
+            for point in _curve(plan, contender, name, RATES[::every]):
                 results.curves.append(point)
         except (ServerFailedError, subprocess.SubprocessError) as error:
             say(f"  {contender.server.title}: curve LEFT OUT: {error}")
             results.left_out[f"{contender.server.title}, latency curve"] = str(error)
 
 
-def _curve(plan: Plan, contender: Contender, name: str) -> Iterator[CurvePoint]:
+def _curve(
+    plan: Plan, contender: Contender, name: str, rates: Iterable[float]
+) -> Iterator[CurvePoint]:
     configuration = next(each for each in contender.configurations if each.name == name)
     model = next(load.model for load in LOADS if load.name == LOAD)
     with launched(contender.server, configuration, model, contender.site) as process:
         _offer(plan, process, RATES[2])
-        for rate in RATES:
+        for rate in rates:
             answer = _offer(plan, process, rate)
             point = CurvePoint(server=contender.server.name, **answer)
             if point.answered < SATURATED * point.offered:

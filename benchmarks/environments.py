@@ -21,9 +21,8 @@ class CannotInstallError(Exception):
     """An environment cannot be made here; the message says why."""
 
 
-def render_service(template: Path = ROOT) -> Path:
+def render_service(output: Path, template: Path = ROOT) -> Path:
     """Render the service with the default answers, as the template's working tree has it now."""
-    output = BUILD / "service"
     shutil.rmtree(output, ignore_errors=True)
     # Next steps for a user, which the hook prints, are not for this one.
     with contextlib.redirect_stdout(None):

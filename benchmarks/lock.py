@@ -20,11 +20,12 @@ COMMAND = "python -m benchmarks.lock"
 
 def main() -> None:
     """Compile every peer's requirements.in."""
-    version = pinned(render_service() / "requirements" / "serve-cpu.txt", RUNTIME)
     compile_ = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     compile_ += ["--no-build", "--fork-strategy", "fewest", "--python-version", "3.11"]
     compile_ += ["--no-annotate", *(["--upgrade"] if "--upgrade" in sys.argv[1:] else [])]
     with tempfile.TemporaryDirectory(prefix="lock-") as folder:
+        service = render_service(Path(folder) / "service")
+        version = pinned(service / "requirements" / "serve-cpu.txt", RUNTIME)
         same = Path(folder) / "same.txt"
         same.write_text(f"{RUNTIME}=={version}\n", encoding="utf-8")
         for lock in sorted({server.lock for server in SERVERS if server.lock}):

@@ -25,14 +25,17 @@ from benchmarks.measure import Contender, Plan, say
 from benchmarks.results import Results
 from benchmarks.servers import SERVERS, Server
 
-OUT = BUILD
 MAKE_MODELS = Path(__file__).with_name("make_models.py")
 RUNTIME = "onnxruntime"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the command line asked for; None: as the kind of run has it."""
+    """What the command line asked for; None: as the kind of run has it.
+
+    `template` is the checkout to render, `out` the folder of the results and of all that is made
+    for them, but for the environments, which all runs share.
+    """
 
     servers: tuple[str, ...]
     models: tuple[str, ...]
@@ -40,15 +43,18 @@ class Choice:
     repetitions: int | None = None
     seconds: float | None = None
     template: Path = ROOT
+    out: Path = BUILD
 
 
 def plan(results: Results, choice: Choice) -> Plan:
     """Prepare everything; servers that cannot be installed are left out with a printed reason."""
-    service = render_service(choice.template)
+    service = render_service(choice.out / "service", choice.template)
     locks = service / "requirements"
-    scratch = BUILD / "scratch"
+    scratch = choice.out / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    site = Site(environment("serve", locks / "serve-cpu.txt"), service, BUILD / "models", scratch)
+    site = Site(
+        environment("serve", locks / "serve-cpu.txt"), service, choice.out / "models", scratch
+    )
     _make_models(site, environment("train", locks / "train.txt"))
     known = _settings(site)
     contenders = []
@@ -66,7 +72,7 @@ def plan(results: Results, choice: Choice) -> Plan:
             for load in LOADS
             if load.model in choice.models and (load.quick or not choice.quick)
         ),
-        repetitions=choice.repetitions or (2 if choice.quick else 3),
+        repetitions=choice.repetitions or (1 if choice.quick else 3),
         seconds=choice.seconds or (1 if choice.quick else 4),
         warm_seconds=1,
         site=site,

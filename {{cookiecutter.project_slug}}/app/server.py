@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import uvicorn
 
 from app.errors import StartupError
@@ -22,6 +24,7 @@ from app.settings import Settings
 
 KEEP_ALIVE_SECONDS = 65
 BACKLOG = 2048
+GC_THRESHOLDS = (50_000, 20, 20)
 # After a stop was asked for, each answer says "connection: close". Clients that are busy close
 # within this time by themselves; closing under them could cross their next request.
 LINGER_SECONDS = 0.5
@@ -79,6 +82,15 @@ class Server(uvicorn.Server):
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until stopped; tunes the process for a long life first."""
+        # Numbers too large for their datatype become infinite and are refused by name.
+        np.seterr(over="ignore")
+        # A request leaves no cycles behind. The default, a look at the young objects after every
+        # 700 new ones, costs several per cent of a small model's throughput.
+        gc.set_threshold(*GC_THRESHOLDS)
+        super().run(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, or take connections from the dispatcher; then watch over them."""

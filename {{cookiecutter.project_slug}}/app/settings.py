@@ -86,6 +86,13 @@ class Settings(BaseSettings):
         le=64 * 1024**3,
         description="Most bytes of input waiting per model; beyond it: 429.",
     )
+    max_queue_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=600,
+        description="Longest wait that a request may expect, at the measured rate; beyond it: 429. "
+        "Set it near the latency you promise.",
+    )
     request_timeout_seconds: float = Field(
         30.0, gt=0, le=600, description="Time for sending a body, and again for waiting."
     )

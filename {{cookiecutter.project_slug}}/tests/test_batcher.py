@@ -59,12 +59,13 @@ def make(
     batch_rows: int = 8,
     queue_rows: int = 100,
     queue_bytes: int = MEGABYTE,
+    queue_seconds: float = FOREVER,
     in_flight: int = 2,
     shape: tuple[int, ...] = (-1, 2),
 ) -> tuple[Batcher, Recorder]:
     recorder = Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
-    limits = Limits(batch_rows, queue_rows, queue_bytes, lanes=1)
+    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes=1)
     executor = ThreadPoolExecutor(1)
     return Batcher(run, specs, limits, profile, executor, recorder, lambda: in_flight), recorder
 
@@ -232,6 +233,28 @@ def test_bytes_that_wait_are_bounded() -> None:
             await ask(batcher, rows(*range(5)))
         run.gate.set()
         await asyncio.gather(running, waiting)
+
+    asyncio.run(main())
+
+
+def test_a_request_that_would_wait_too_long_is_refused() -> None:
+    """The measured run takes 20 ms; more than a batch that waits means more than one run."""
+
+    async def main() -> None:
+        run = Double()
+        batcher, _ = make(run, profile=THREADED, batch_rows=4, queue_seconds=0.03)
+        run.gate.clear()
+        tasks = [asyncio.create_task(ask(batcher, rows(0)))]
+        await asyncio.sleep(0.01)
+        for _ in range(2):
+            tasks.append(asyncio.create_task(ask(batcher, rows(1, 2, 3))))
+            await asyncio.sleep(0)
+        assert batcher.wait_seconds() == pytest.approx(0.04)
+        with pytest.raises(Overloaded, match=r"would wait for 0\.04 s"):
+            await ask(batcher, rows(1))
+        run.gate.set()
+        await asyncio.gather(*tasks)
+        assert batcher.wait_seconds() == 0
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import toy_models
 from tests.server import Server, running
 
 HEAD = (
@@ -144,3 +145,17 @@ def test_a_body_that_outgrows_the_limit_is_refused_while_it_comes(server: Server
     with suppress(ConnectionResetError):
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
     assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_rows_of_a_client_that_went_away_are_not_computed(tmp_path: Path) -> None:
+    toy_models.write_slow(tmp_path)
+    body = b'{"data": [[1]]}'
+    with running(tmp_path, COMPUTE_LANES="1", MAX_BATCH_ROWS="1") as server:
+        computes, leaves, stays = (connect(server, HEAD % len(body) + body) for _ in range(3))
+        time.sleep(0.05)
+        leaves.close()
+        for connection in (computes, stays):
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        text = httpx.get(f"{server.url}/metrics").text
+        assert 'inference_batch_rows_sum{model="slow"} 2.0' in text
+        assert 'inference_requests_total{status="499",transport="predict"} 1.0' in text

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import Overloaded
 
+# Where an endpoint leaves its task in the ASGI scope, so that it ends with its connection.
+TASK = "app.task"
 SWEEP_SECONDS = 1.0
 RETRY_SECONDS = 1
 
@@ -43,6 +45,13 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.connections:
             transport.write(_refusal(self._limits.connections))
             transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: nobody waits for what it asked."""
+        super().connection_lost(exc)
+        task = self.cycle.scope.get(TASK) if self.cycle is not None else None
+        if isinstance(task, asyncio.Task):
+            task.cancel()
 
     def on_message_begin(self) -> None:
         """A request began; its headers must be complete before long."""

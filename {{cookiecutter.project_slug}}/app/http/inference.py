@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from app.errors import (
 from app.http.asgi import JSON, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
 from app.http.body import ClientGone, read_body
+from app.http.connection import TASK
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
@@ -70,11 +72,14 @@ class InferenceEndpoints:
         begun = time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         transport = "predict" if path.startswith(PREDICT) else "oip"
+        # For the connection: when its client goes away, this task has no purpose any more.
+        scope[TASK] = asyncio.current_task()
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} is not answered on {path}; use POST")
             status, answer_headers, chunks = await self._infer(path, headers, receive)
-        except ClientGone:
+        except (ClientGone, asyncio.CancelledError):
+            # Whatever waited in a queue has left it with the cancellation.
             self._metrics.request(transport, 499, time.perf_counter() - begun)
             return
         except RequestError as error:
@@ -146,6 +151,8 @@ def _model_of(path: str) -> tuple[str, str | None]:
 
 
 def _check_content(headers: Mapping[bytes, bytes]) -> None:
+    if headers.get(b"content-type") == JSON[1] and b"content-encoding" not in headers:
+        return
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
         raise UnsupportedMediaType(

@@ -32,17 +32,18 @@ Outcome = dict[str, Array] | Exception
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
 INLINE_SECONDS = 0.002
-RATE_SMOOTHING = 0.2
+SLOWNESS_SMOOTHING = 0.1
 LONGEST_RETRY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one batcher: rows in one run, rows and bytes waiting, runs at the same time."""
+    """Bounds of one batcher: rows in one run; rows, bytes and seconds waiting; runs at a time."""
 
     batch_rows: int
     queue_rows: int
     queue_bytes: int
+    queue_seconds: float
     lanes: int
 
 
@@ -107,7 +108,8 @@ class Batcher:
         self._waiting_bytes = 0
         self._running = 0
         self._pump_scheduled = False
-        self._rows_per_second = 1.0 / max(profile.seconds(1), 1e-6)
+        # How much longer runs take now than they did alone, while warming up.
+        self._slowness = 1.0
 
     @property
     def waiting_rows(self) -> int:
@@ -175,30 +177,43 @@ class Batcher:
         return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
 
     def _admit(self, rows: int, size: int) -> None:
-        if rows > self._limits.queue_rows:
+        limits = self._limits
+        if rows > limits.queue_rows:
             raise BodyTooLarge(
-                f"the request has {rows} rows; send at most {self._limits.queue_rows} at a time",
-                rule=f"at most {self._limits.queue_rows} rows (MAX_QUEUE_ROWS)",
+                f"the request has {rows} rows; send at most {limits.queue_rows} at a time",
+                rule=f"at most {limits.queue_rows} rows (MAX_QUEUE_ROWS)",
             )
-        if self._waiting_rows + rows > self._limits.queue_rows:
+        if self._waiting_rows + rows > limits.queue_rows:
             raise Overloaded(
-                f"the queue holds {self._waiting_rows} of {self._limits.queue_rows} rows; "
+                f"the queue holds {self._waiting_rows} of {limits.queue_rows} rows; "
                 "try again later",
-                rule=f"at most {self._limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
+                rule=f"at most {limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
                 retry_after=self.retry_after(),
             )
-        if self._waiting_bytes + size > self._limits.queue_bytes and self._waiting_bytes:
+        if self._waiting_bytes + size > limits.queue_bytes and self._waiting_bytes:
             raise Overloaded(
-                f"the queue holds {self._waiting_bytes} of {self._limits.queue_bytes} bytes; "
+                f"the queue holds {self._waiting_bytes} of {limits.queue_bytes} bytes; "
                 "try again later",
-                rule=f"at most {self._limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
+                rule=f"at most {limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
                 retry_after=self.retry_after(),
             )
 
+        if self._waiting_rows > self._batch_rows and self.wait_seconds() > limits.queue_seconds:
+            raise Overloaded(
+                f"the request would wait for {self.wait_seconds():.2f} s; try again later",
+                rule=f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
+                retry_after=self.retry_after(),
+            )
+
+    def wait_seconds(self) -> float:
+        """Seconds until what waits now will have been taken, at the measured rate."""
+        runs = math.ceil(self._waiting_rows / self._batch_rows)
+        one = self._profile.seconds(min(self._waiting_rows, self._batch_rows))
+        return self._slowness * runs * one / self._limits.lanes
+
     def retry_after(self) -> int:
-        """Whole seconds until the queue, at the measured rate, will have drained."""
-        seconds = math.ceil(self._waiting_rows / self._rows_per_second)
-        return max(1, min(seconds, LONGEST_RETRY_SECONDS))
+        """Whole seconds until the queue will have drained."""
+        return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
 
     def _enqueue(self, job: _Job) -> asyncio.Future[dict[str, Array]]:
         self._lines.setdefault(self._key(job), deque()).append(job)
@@ -317,8 +332,8 @@ class Batcher:
 
     def _observe(self, rows: int, seconds: float) -> None:
         self._observer.computed(rows, seconds)
-        rate = self._limits.lanes * rows / max(seconds, 1e-6)
-        self._rows_per_second += RATE_SMOOTHING * (rate - self._rows_per_second)
+        slowness = seconds / max(self._profile.seconds(rows), 1e-6)
+        self._slowness += SLOWNESS_SMOOTHING * (slowness - self._slowness)
 
 
 def _failed() -> InferenceFailed:

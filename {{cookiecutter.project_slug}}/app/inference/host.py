@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,9 @@ class ModelHost:
         else:
             for model, profile in loaded:
                 self._serve(model, profile)
+            # Libraries and models live as long as the process: never look through them again.
+            gc.collect()
+            gc.freeze()
             self._lifecycle.set_ready()
             log.info("ready")
 
@@ -157,6 +161,7 @@ class ModelHost:
             batch_rows=settings.max_batch_rows,
             queue_rows=settings.max_queue_rows,
             queue_bytes=settings.max_queue_bytes,
+            queue_seconds=settings.max_queue_seconds,
             lanes=self._lanes,
         )
         batcher = Batcher(

@@ -123,9 +123,9 @@ def _buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
     if dtype == wide:
         return values
     if dtype.kind == "f":
-        # Too large for the datatype becomes infinite, and the signature check names it.
-        with np.errstate(over="ignore"):
-            return values.astype(dtype)
+        # Too large for the datatype becomes infinite, and the signature check names it; numpy's
+        # warning about that is switched off where the server starts.
+        return values.astype(dtype)
     limits = np.iinfo(dtype)
     if values.size and (values.min() < limits.min or values.max() > limits.max):
         return None
