@@ -36,7 +36,7 @@ def markdown(results: Results) -> str:
         [
             "Each server with its best configuration of this run. Medians over the repetitions; "
             "spread is (largest - smallest) / median of the requests per second; ratios are the "
-            "median of ours / theirs within one repetition.",
+            "median of ours / theirs within one repetition. " + _disturbance(results),
             "",
         ],
         *(
@@ -48,7 +48,8 @@ def markdown(results: Results) -> str:
         _targets(results),
         _footprint(results),
         _curves(results),
-        _left_out(results),
+        _reasons("Left out", results.left_out),
+        _reasons("Faults after the first right answer", results.relapses),
     ]
     return "\n".join(line for part in parts for line in part)
 
@@ -65,6 +66,14 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}".replace(",", " ")
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _disturbance(results: Results) -> str:
+    shares = sorted(each.others for each in results.samples) or [0.0]
+    return (
+        f"Other processes took {median(shares):.0%} of the CPU time during the median load, "
+        f"{shares[-1]:.0%} during the most disturbed one."
+    )
 
 
 def _load(results: Results, load: Load) -> list[str]:
@@ -206,8 +215,8 @@ def _curves(results: Results) -> list[str]:
     return ["## p99 in ms at a constant rate (iris, 1 row)", "", *table(head, rows)]
 
 
-def _left_out(results: Results) -> list[str]:
-    if not results.left_out:
+def _reasons(title: str, reasons: dict[str, str]) -> list[str]:
+    if not reasons:
         return []
-    lines = [f"- {name}: {' '.join(why.split())[:400]}" for name, why in results.left_out.items()]
-    return ["## Left out", "", *lines, ""]
+    lines = [f"- {name}: {' '.join(why.split())[:400]}" for name, why in reasons.items()]
+    return [f"## {title}", "", *lines, ""]

@@ -17,7 +17,8 @@ class Sample:
     """One load on one configuration of one server, in one repetition.
 
     `rate` counts requests per second, latencies are milliseconds, `memory_mb` is the proportional
-    set size of all processes after the load, `start_s` the time from start to the first answer.
+    set size of all processes after the load, `start_s` the time from start to the first answer,
+    `others` the share of CPU time that processes outside the measurement took.
     """
 
     repetition: int
@@ -29,6 +30,7 @@ class Sample:
     p99_ms: float
     memory_mb: float
     start_s: float
+    others: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ class CurvePoint:
 
 @dataclass
 class Results:
-    """Everything that a run measured. `left_out` holds reasons by server or configuration."""
+    """Everything that a run measured.
+
+    `left_out` holds reasons by server or configuration, `relapses` the faults of those that had
+    answered rightly before.
+    """
 
     about: dict[str, str] = field(default_factory=dict)
     samples: list[Sample] = field(default_factory=list)
@@ -67,6 +73,7 @@ class Results:
     curves: list[CurvePoint] = field(default_factory=list)
     installed_mb: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    relapses: dict[str, str] = field(default_factory=dict)
 
     def of(self, load: str, server: str, configuration: str) -> list[Sample]:
         """The repetitions of one load on one configuration, in order."""

@@ -12,7 +12,7 @@ from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_least, at_most, none_of
 
 # Enough clients to fill every batch: the capacity is what full batches reach.
-CLIENTS = 96
+CLIENTS = 48
 CONNECTIONS = 600
 BASE_LOAD = 0.8
 OVERLOAD = 3.0

@@ -14,11 +14,14 @@ REFUSALS = (429, 503)
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer: its status, its bytes, and what its headers say."""
+    """A complete answer: its status, its bytes, and what its headers say.
+
+    `retry_after` is in seconds; None where it is not said.
+    """
 
     status: int
     size: int
-    retry_after: bool
+    retry_after: float | None
     closing: bool
 
 
@@ -40,7 +43,9 @@ def read_answer(received: bytes | bytearray) -> Answer | None:
     if len(received) < size:
         return None
     closing = headers.get(b"connection") == b"close"
-    return Answer(int(received[9:12]), size, b"retry-after" in headers, closing)
+    retry_after = headers.get(b"retry-after")
+    seconds = None if retry_after is None else float(retry_after)
+    return Answer(int(received[9:12]), size, seconds, closing)
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Tally:
         self.by_kind[kind] += 1
         if answer.status not in expected:
             self.faults[f"{answer.status} for {kind}"] += 1
-        if answer.status in REFUSALS and not answer.retry_after:
+        if answer.status in REFUSALS and answer.retry_after is None:
             self.faults[f"{answer.status} without Retry-After"] += 1
 
     def summary(self) -> dict[str, Any]:

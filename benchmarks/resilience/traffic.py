@@ -35,7 +35,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Shape:
-    """How much load: `rate` a second, or 0 for as fast as answers come; `most` requests at most."""
+    """How much load: `rate` a second, or 0 for as fast as answers come; `most` requests at most.
+
+    Clients of a constant rate stand for ever new ones, and come whatever was said before. Clients
+    that send as fast as they are answered wait as long as Retry-After tells them to.
+    """
 
     connections: int
     seconds: float
@@ -76,6 +80,7 @@ class Traffic:
         self._poll = select.epoll()
         self._clients: dict[int, Client] = {}
         self._idle: deque[Client] = deque()
+        self._resting: list[tuple[float, Client]] = []
 
     def run(self) -> None:
         """Send, read, count; returns when the time is over and the last answers are here."""
@@ -86,6 +91,7 @@ class Traffic:
         sending = True
         while self._clients:
             now = time.perf_counter()
+            self._wake(now)
             sending = sending and self.sent < total and now < end
             wait = self._send_due(begun, now, total) if sending else POLL_SECONDS
             if not sending and (self._all_idle() or now > end + LAST_ANSWERS_SECONDS):
@@ -112,6 +118,13 @@ class Traffic:
                 return min(due - now, POLL_SECONDS)
             self._send(self._idle.popleft(), due)
         return POLL_SECONDS
+
+    def _wake(self, now: float) -> None:
+        """Let those go on whose time to try again has come."""
+        rested = [client for until, client in self._resting if until <= now]
+        if rested:
+            self._resting = [each for each in self._resting if each[0] > now]
+            self._idle.extend(rested)
 
     def _send(self, client: Client, due: float) -> None:
         client.kind = next(self._kinds)
@@ -169,6 +182,8 @@ class Traffic:
         if answer.closing or client.rest:
             self._close(client)
             self._connect()
+        elif answer.retry_after is not None and not self._shape.rate:
+            self._resting.append((now + answer.retry_after, client))
         else:
             self._idle.append(client)
 
@@ -197,12 +212,13 @@ class Traffic:
 
     def _close(self, client: Client) -> None:
         del self._clients[client.socket.fileno()]
-        if client.kind is None and client in self._idle:
+        if client in self._idle:
             self._idle.remove(client)
+        self._resting = [each for each in self._resting if each[1] is not client]
         client.socket.close()
 
     def _all_idle(self) -> bool:
-        return len(self._idle) == len(self._clients)
+        return len(self._idle) + len(self._resting) == len(self._clients)
 
     def _finish(self, total: int) -> None:
         for client in self._clients.values():

@@ -24,7 +24,7 @@ def run(python: Path, folder: Path, *arguments: str) -> None:
 
 @pytest.mark.parametrize("model_format", FORMATS)
 def test_its_own_tests_pass(rendered: Rendered, service_python: Path, model_format: str) -> None:
-    run(service_python, rendered(model_format), "pytest", "-q", "-p", "no:cacheprovider")
+    run(service_python, rendered(model_format), "pytest", "-q", "-n", "2", "-p", "no:cacheprovider")
 
 
 @pytest.mark.parametrize("model_format", FORMATS)

@@ -28,6 +28,7 @@ app/inference/batcher.py
 app/inference/host.py
 app/inference/model.py
 app/inference/profile.py
+app/inference/queue.py
 app/lifecycle.py
 app/logs.py
 app/metrics/__init__.py

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
-from app.inference.batcher import INLINE_SECONDS, Batcher, Limits
+from app.inference.batcher import INLINE_SECONDS, Batcher
 from app.inference.profile import Profile, measure
+from app.inference.queue import Limits
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
@@ -164,7 +165,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
         run.gate.set()
         assert len(await waiting) == 8
         assert len(await running) == 1
-        assert batcher.waiting_rows == 0
+        assert batcher.queue.rows == 0
 
     asyncio.run(main())
 
@@ -201,7 +202,7 @@ def test_a_cancelled_request_is_not_computed() -> None:
         run.gate.set()
         await asyncio.gather(first, stays)
         assert recorder.runs == [1, 1]
-        assert batcher.waiting_rows == 0
+        assert batcher.queue.rows == 0
 
     asyncio.run(main())
 
@@ -249,12 +250,12 @@ def test_a_request_that_would_wait_too_long_is_refused() -> None:
         for _ in range(2):
             tasks.append(asyncio.create_task(ask(batcher, rows(1, 2, 3))))
             await asyncio.sleep(0)
-        assert batcher.wait_seconds() == pytest.approx(0.04)
+        assert batcher.queue.wait_seconds() == pytest.approx(0.04)
         with pytest.raises(Overloaded, match=r"would wait for 0\.04 s"):
             await ask(batcher, rows(1))
         run.gate.set()
         await asyncio.gather(*tasks)
-        assert batcher.wait_seconds() == 0
+        assert batcher.queue.wait_seconds() == 0
 
     asyncio.run(main())
 

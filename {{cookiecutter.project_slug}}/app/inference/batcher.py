@@ -1,50 +1,35 @@
 """Micro-batching: requests that arrive while the model computes share its next run.
 
 Nothing here sleeps. An idle batcher computes at once; a busy one takes, when a lane falls free,
-all that has arrived meanwhile. Rows are counted, not requests. Everything but ``run`` happens on
-the event loop's thread, so no lock is needed.
+all that has arrived meanwhile. Everything but the run itself happens on the event loop's thread, so
+no lock is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
+from app.errors import InferenceFailed
 from app.inference.profile import Profile
+from app.inference.queue import Arrays, Job, JobQueue, Limits, size_of
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
 log = logging.getLogger(__name__)
 
-Arrays = Mapping[str, Array]
 Outcome = dict[str, Array] | Exception
 
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
 INLINE_SECONDS = 0.002
-SLOWNESS_SMOOTHING = 0.1
-LONGEST_RETRY_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of one batcher: rows in one run; rows, bytes and seconds waiting; runs at a time."""
-
-    batch_rows: int
-    queue_rows: int
-    queue_bytes: int
-    queue_seconds: float
-    lanes: int
 
 
 class Observer(Protocol):
@@ -59,20 +44,8 @@ class Observer(Protocol):
         ...
 
 
-class _Job:
-    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows")
-
-    def __init__(self, inputs: Arrays, rows: int, deadline: float, now: float) -> None:
-        self.inputs = inputs
-        self.rows = rows
-        self.bytes = sum(value.nbytes for value in inputs.values())
-        self.deadline = deadline
-        self.enqueued = now
-        self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
-
-
 class Batcher:
-    """The queue in front of one model.
+    """Runs one model for many requests.
 
     Args:
         run: computes a batch; called on the event loop when short, else in ``executor``.
@@ -94,30 +67,17 @@ class Batcher:
         in_flight: Callable[[], int] = lambda: 2,
     ) -> None:
         self._run = run
-        self._batched = signature.batched
-        self._fixed_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
-        self._limits = limits
+        self._lanes = limits.lanes
         self._profile = profile
-        self._batch_rows = min(limits.batch_rows, profile.batch_rows)
         self._executor = executor
         self._observer = observer
         self._in_flight = in_flight
-        # One line for each set of shapes that can share a run; served in turn.
-        self._lines: dict[object, deque[_Job]] = {}
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
         self._running = 0
         self._pump_scheduled = False
-        # How much longer runs take now than they did alone, while warming up.
-        self._slowness = 1.0
-
-    @property
-    def waiting_rows(self) -> int:
-        """Rows in the queue now."""
-        return self._waiting_rows
+        self.queue = JobQueue(signature, limits, profile)
 
     async def infer(self, inputs: Arrays, rows: int, timeout: float) -> dict[str, Array]:
-        """Queue checked inputs and wait for their outputs.
+        """Compute outputs for checked inputs, in a run of their own or with others.
 
         Args:
             inputs: arrays that passed the signature check.
@@ -126,25 +86,25 @@ class Batcher:
 
         Raises:
             BodyTooLarge: more rows than the queue can ever hold.
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, or the wait would be too long.
             DeadlineExceeded: the deadline passed before the run began.
             InferenceFailed: the runtime raised.
         """
         if self._alone(rows):
             return self._infer_now(inputs, rows)
+        self.queue.admit(rows, size_of(inputs))
         now = time.monotonic()
-        self._admit(rows, sum(value.nbytes for value in inputs.values()))
-        if not self._batched or rows <= self._batch_rows:
-            return await self._enqueue(_Job(inputs, rows, now + timeout, now))
+        if not self.queue.batched or rows <= self.queue.batch_rows:
+            return await self._enqueue(Job(inputs, rows, now + timeout, now))
         return await self._infer_in_parts(inputs, rows, now, timeout)
 
     def _alone(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed."""
         return (
-            not self._lines
+            not self.queue
             and self._running == 0
+            and rows <= self.queue.batch_rows
             and self._profile.seconds(rows) <= INLINE_SECONDS
-            and rows <= self._batch_rows
             and self._in_flight() <= 1
         )
 
@@ -162,11 +122,11 @@ class Batcher:
     async def _infer_in_parts(
         self, inputs: Arrays, rows: int, now: float, timeout: float
     ) -> dict[str, Array]:
-        step = self._batch_rows
+        step = self.queue.batch_rows
         jobs = []
         for start in range(0, rows, step):
             part = {name: value[start : start + step] for name, value in inputs.items()}
-            jobs.append(_Job(part, min(step, rows - start), now + timeout, now))
+            jobs.append(Job(part, min(step, rows - start), now + timeout, now))
         futures = [self._enqueue(job) for job in jobs]
         try:
             results = await asyncio.gather(*futures)
@@ -176,56 +136,10 @@ class Batcher:
             raise
         return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
 
-    def _admit(self, rows: int, size: int) -> None:
-        limits = self._limits
-        if rows > limits.queue_rows:
-            raise BodyTooLarge(
-                f"the request has {rows} rows; send at most {limits.queue_rows} at a time",
-                rule=f"at most {limits.queue_rows} rows (MAX_QUEUE_ROWS)",
-            )
-        if self._waiting_rows + rows > limits.queue_rows:
-            raise Overloaded(
-                f"the queue holds {self._waiting_rows} of {limits.queue_rows} rows; "
-                "try again later",
-                rule=f"at most {limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
-                retry_after=self.retry_after(),
-            )
-        if self._waiting_bytes + size > limits.queue_bytes and self._waiting_bytes:
-            raise Overloaded(
-                f"the queue holds {self._waiting_bytes} of {limits.queue_bytes} bytes; "
-                "try again later",
-                rule=f"at most {limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
-                retry_after=self.retry_after(),
-            )
-
-        if self._waiting_rows > self._batch_rows and self.wait_seconds() > limits.queue_seconds:
-            raise Overloaded(
-                f"the request would wait for {self.wait_seconds():.2f} s; try again later",
-                rule=f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
-                retry_after=self.retry_after(),
-            )
-
-    def wait_seconds(self) -> float:
-        """Seconds until what waits now will have been taken, at the measured rate."""
-        runs = math.ceil(self._waiting_rows / self._batch_rows)
-        one = self._profile.seconds(min(self._waiting_rows, self._batch_rows))
-        return self._slowness * runs * one / self._limits.lanes
-
-    def retry_after(self) -> int:
-        """Whole seconds until the queue will have drained."""
-        return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
-
-    def _enqueue(self, job: _Job) -> asyncio.Future[dict[str, Array]]:
-        self._lines.setdefault(self._key(job), deque()).append(job)
-        self._waiting_rows += job.rows
-        self._waiting_bytes += job.bytes
+    def _enqueue(self, job: Job) -> asyncio.Future[dict[str, Array]]:
+        self.queue.put(job)
         self._schedule_pump()
         return job.future
-
-    def _key(self, job: _Job) -> object:
-        if self._fixed_shape:
-            return None
-        return tuple(value.shape[1:] for value in job.inputs.values())
 
     def _schedule_pump(self) -> None:
         # On the next turn of the loop, so that all requests read in this turn share the run.
@@ -235,64 +149,37 @@ class Batcher:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while self._lines and self._running < self._limits.lanes:
-            jobs = self._take()
+        while self.queue and self._running < self._lanes:
+            jobs = self.queue.take(self._observer.waited)
             if not jobs:
                 continue
             # All that waits counts: more than a short run of it is better shared out to threads.
-            rows = sum(job.rows for job in jobs) + self._waiting_rows
+            rows = _rows(jobs) + self.queue.rows
             if self._running == 0 and self._profile.seconds(rows) <= INLINE_SECONDS:
                 self._settle(jobs, *self._compute(jobs))
-                if self._lines:
+                if self.queue:
                     self._schedule_pump()
                 return
             self._running += 1
-            task = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, jobs)
-            task.add_done_callback(lambda done, jobs=jobs: self._lane_done(jobs, done))  # type: ignore[misc]
+            lane = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, jobs)
+            lane.add_done_callback(partial(self._lane_done, jobs))
 
     def _lane_done(
-        self, jobs: Sequence[_Job], done: asyncio.Future[tuple[list[Outcome], float]]
+        self, jobs: Sequence[Job], done: asyncio.Future[tuple[list[Outcome], float]]
     ) -> None:
         self._running -= 1
+        if done.cancelled():  # the executor was shut down
+            return
         self._settle(jobs, *done.result())
         self._schedule_pump()
 
-    def _take(self) -> list[_Job]:
-        """Take the jobs of one run out of the line whose turn it is; drop those without use."""
-        key = next(iter(self._lines))
-        line = self._lines.pop(key)
-        now = time.monotonic()
-        jobs: list[_Job] = []
-        rows = 0
-        while line and (not jobs or (self._batched and rows + line[0].rows <= self._batch_rows)):
-            job = line.popleft()
-            self._waiting_rows -= job.rows
-            self._waiting_bytes -= job.bytes
-            if job.future.done():
-                continue
-            if now > job.deadline:
-                job.future.set_exception(self._too_late(now - job.enqueued))
-                continue
-            self._observer.waited(now - job.enqueued)
-            jobs.append(job)
-            rows += job.rows
-        if line:
-            self._lines[key] = line
-        return jobs
-
-    def _too_late(self, seconds: float) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"the request waited {seconds:.1f} s and was not computed; try again later",
-            rule="REQUEST_TIMEOUT_SECONDS",
-            retry_after=self.retry_after(),
-        )
-
-    def _compute(self, jobs: Sequence[_Job]) -> tuple[list[Outcome], float]:
+    def _compute(self, jobs: Sequence[Job]) -> tuple[list[Outcome], float]:
+        """The outcome of each job, and the seconds of all; runs on any thread."""
         begun = time.perf_counter()
         outcomes = self._outcomes(jobs)
         return outcomes, time.perf_counter() - begun
 
-    def _outcomes(self, jobs: Sequence[_Job]) -> list[Outcome]:
+    def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
         try:
             return list(self._run_together(jobs))
         except Exception as error:  # runtimes raise their own classes
@@ -302,14 +189,14 @@ class Batcher:
         # One of them broke the run: alone, only that one fails.
         return [outcome for job in jobs for outcome in self._outcomes([job])]
 
-    def _run_together(self, jobs: Sequence[_Job]) -> Sequence[dict[str, Array]]:
+    def _run_together(self, jobs: Sequence[Job]) -> Sequence[dict[str, Array]]:
         if len(jobs) == 1:
             return [self._run(jobs[0].inputs)]
         names = list(jobs[0].inputs)
         outputs = self._run(
             {name: np.concatenate([job.inputs[name] for job in jobs]) for name in names}
         )
-        rows = sum(job.rows for job in jobs)
+        rows = _rows(jobs)
         for name, value in outputs.items():
             if len(value) != rows:
                 raise ValueError(f"output {name!r} has {len(value)} rows for {rows} rows of input")
@@ -320,8 +207,8 @@ class Batcher:
             start = stop
         return parts
 
-    def _settle(self, jobs: Sequence[_Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        self._observe(sum(job.rows for job in jobs), seconds)
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
+        self._observe(_rows(jobs), seconds)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
@@ -332,8 +219,11 @@ class Batcher:
 
     def _observe(self, rows: int, seconds: float) -> None:
         self._observer.computed(rows, seconds)
-        slowness = seconds / max(self._profile.seconds(rows), 1e-6)
-        self._slowness += SLOWNESS_SMOOTHING * (slowness - self._slowness)
+        self.queue.learn(rows, seconds)
+
+
+def _rows(jobs: Sequence[Job]) -> int:
+    return sum(job.rows for job in jobs)
 
 
 def _failed() -> InferenceFailed:

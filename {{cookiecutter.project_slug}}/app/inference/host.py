@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from app.errors import NotFound, NotReady, ProviderError, StartupError
-from app.inference.batcher import Batcher, Limits
+from app.inference.batcher import Batcher
 from app.inference.model import Model, load_models
 from app.inference.profile import Profile
+from app.inference.queue import Limits
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
 from app.runtimes.base import DeviceLost

@@ -1,0 +1,167 @@
+"""The queue in front of a model: bounded in rows, bytes and seconds; counted in rows."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from app.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from app.inference.profile import Profile
+from app.tensors.datatypes import Array
+from app.tensors.signature import Signature
+
+Arrays = Mapping[str, Array]
+
+SLOWNESS_SMOOTHING = 0.1
+LONGEST_RETRY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one queue: rows in one run; rows, bytes and seconds waiting; runs at a time."""
+
+    batch_rows: int
+    queue_rows: int
+    queue_bytes: int
+    queue_seconds: float
+    lanes: int
+
+
+class Job:
+    """Checked inputs that wait for a run, and the future of their outputs."""
+
+    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows")
+
+    def __init__(self, inputs: Arrays, rows: int, deadline: float, now: float) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.bytes = size_of(inputs)
+        self.deadline = deadline
+        self.enqueued = now
+        self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+
+
+class JobQueue:
+    """What waits, in one line for each set of shapes that can share a run; lines take turns.
+
+    Args:
+        signature: tells whether rows can share a run, and which shapes can.
+        profile: measured cost of a run.
+    """
+
+    def __init__(self, signature: Signature, limits: Limits, profile: Profile) -> None:
+        self.batched = signature.batched
+        self.batch_rows = min(limits.batch_rows, limits.queue_rows, profile.batch_rows)
+        self.rows = 0
+        self._bytes = 0
+        self._lines: dict[object, deque[Job]] = {}
+        self._limits = limits
+        self._profile = profile
+        self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
+        # How much longer runs take now than they did alone, while warming up.
+        self._slowness = 1.0
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def admit(self, rows: int, size: int) -> None:
+        """Let a request of so many rows and bytes pass, or refuse it before it costs anything.
+
+        Raises:
+            BodyTooLarge: more rows than the queue can ever hold.
+            Overloaded: there is no room now, or the wait would be too long.
+        """
+        limits = self._limits
+        if rows > limits.queue_rows:
+            raise BodyTooLarge(
+                f"the request has {rows} rows; send at most {limits.queue_rows} at a time",
+                rule=f"at most {limits.queue_rows} rows (MAX_QUEUE_ROWS)",
+            )
+        if self.rows + rows > limits.queue_rows:
+            raise self._overloaded(
+                f"the queue holds {self.rows} of {limits.queue_rows} rows",
+                f"at most {limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
+            )
+        # A single request may be larger than this limit; the limit on bodies has let it pass.
+        if self._bytes and self._bytes + size > limits.queue_bytes:
+            raise self._overloaded(
+                f"the queue holds {self._bytes} of {limits.queue_bytes} bytes",
+                f"at most {limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
+            )
+        # Less than a whole batch is taken by the next run, however long that is.
+        if self.rows > self.batch_rows and self.wait_seconds() > limits.queue_seconds:
+            raise self._overloaded(
+                f"the request would wait for {self.wait_seconds():.2f} s",
+                f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
+            )
+
+    def put(self, job: Job) -> None:
+        """Add a job that was admitted."""
+        self._lines.setdefault(self._line_of(job), deque()).append(job)
+        self.rows += job.rows
+        self._bytes += job.bytes
+
+    def take(self, waited: Callable[[float], None]) -> list[Job]:
+        """The jobs of one run, out of the line whose turn it is; those without use are dropped.
+
+        Args:
+            waited: is told for how many seconds each job waited.
+        """
+        key = next(iter(self._lines))
+        line = self._lines.pop(key)
+        now = time.monotonic()
+        jobs: list[Job] = []
+        rows = 0
+        while line and (not jobs or (self.batched and rows + line[0].rows <= self.batch_rows)):
+            job = line.popleft()
+            self.rows -= job.rows
+            self._bytes -= job.bytes
+            if job.future.done():
+                continue
+            if now > job.deadline:
+                job.future.set_exception(self._too_late(now - job.enqueued))
+                continue
+            waited(now - job.enqueued)
+            jobs.append(job)
+            rows += job.rows
+        if line:
+            self._lines[key] = line
+        return jobs
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take in how long a run really took."""
+        slowness = seconds / max(self._profile.seconds(rows), 1e-6)
+        self._slowness += SLOWNESS_SMOOTHING * (slowness - self._slowness)
+
+    def wait_seconds(self) -> float:
+        """Seconds until what waits now will have been taken, at the measured rate."""
+        runs = math.ceil(self.rows / self.batch_rows)
+        one = self._profile.seconds(min(self.rows, self.batch_rows))
+        return self._slowness * runs * one / self._limits.lanes
+
+    def _line_of(self, job: Job) -> object:
+        if self._one_shape:
+            return None
+        return tuple(value.shape[1:] for value in job.inputs.values())
+
+    def _retry_after(self) -> int:
+        return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
+
+    def _overloaded(self, message: str, rule: str) -> Overloaded:
+        return Overloaded(f"{message}; try again later", rule=rule, retry_after=self._retry_after())
+
+    def _too_late(self, seconds: float) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"the request waited {seconds:.1f} s and was not computed; try again later",
+            rule="REQUEST_TIMEOUT_SECONDS",
+            retry_after=self._retry_after(),
+        )
+
+
+def size_of(inputs: Arrays) -> int:
+    """Bytes of all inputs together."""
+    return sum(value.nbytes for value in inputs.values())
