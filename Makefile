@@ -31,6 +31,7 @@ format: $(VENV)/.dev ## Format the template's own code
 
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
 	@$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+	@$(BIN)/python -m benchmarks.lock $(if $(UPGRADE),--upgrade)
 
 bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

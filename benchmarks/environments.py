@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "bench"
@@ -24,9 +21,11 @@ class CannotInstallError(Exception):
 def render_service(output: Path, template: Path = ROOT) -> Path:
     """Render the service with the default answers, as the template's working tree has it now."""
     shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir"]
     # Next steps for a user, which the hook prints, are not for this one.
-    with contextlib.redirect_stdout(None):
-        return Path(cookiecutter(str(template), no_input=True, output_dir=str(output)))
+    subprocess.run([*command, output, template], check=True, stdout=subprocess.DEVNULL)
+    (service,) = output.iterdir()
+    return service
 
 
 def environment(name: str, lock: Path) -> Path:

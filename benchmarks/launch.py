@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import processes, wires
+from benchmarks.configurations import Configuration
 from benchmarks.loads import samples
 from benchmarks.processes import ServerFailedError
-from benchmarks.servers import Configuration, Server
+from benchmarks.servers import Server
 
 START_SECONDS = 60
 POLL_SECONDS = 0.01

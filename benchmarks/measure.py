@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import processes, wrk
+from benchmarks.configurations import Configuration
 from benchmarks.launch import Launched, Site, launched
 from benchmarks.loads import Load
 from benchmarks.processes import ServerFailedError
 from benchmarks.quiet import Watch
 from benchmarks.results import Bare, Results, Sample
-from benchmarks.servers import Configuration, Server
+from benchmarks.servers import Server
 from benchmarks.wires import Request
 
 LIMIT = Path(__file__).with_name("session_limit.py")
@@ -21,6 +23,7 @@ BARE_TIMEOUT = 300
 # A load is measured again, so many times in all, when others took more than this share of the CPUs.
 DISTURBED = 0.08
 ATTEMPTS = 3
+PAUSE_SECONDS = 2
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def _quietest(
     """Measure; again where others disturbed it; the least disturbed attempt, and by how much."""
     attempts: list[tuple[float, wrk.Loaded]] = []
     while not attempts or (attempts[-1][0] > DISTURBED and len(attempts) < ATTEMPTS):
+        time.sleep(PAUSE_SECONDS * len(attempts))
         watch = Watch(process.pid)
         loaded = wrk.run(url, request, clients, plan.seconds, plan.site.scratch)
         attempts.append((watch.others(), loaded))

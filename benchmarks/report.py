@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -10,16 +10,8 @@ from benchmarks.chart import svg
 from benchmarks.loads import LOADS, Load
 from benchmarks.results import Results, Sample, paired_ratio, spread
 from benchmarks.servers import SERVERS
-from benchmarks.targets import (
-    SPREAD_BOUND,
-    START_ALLOWANCE_S,
-    Outcome,
-    outcomes,
-    start_seconds,
-)
-
-VERDICT = {True: "yes", False: "**no**", None: "not measured"}
-FIGURES = {"rate": "requests/s", "p50_ms": "p50", "p99_ms": "p99", "memory_mb": "memory"}
+from benchmarks.tables import number, table
+from benchmarks.verdicts import footprint, required
 
 
 def write(results: Results, out: Path) -> None:
@@ -45,27 +37,13 @@ def markdown(results: Results) -> str:
             if any(s.load == load.name for s in results.samples)
         ),
         _bare(results),
-        _targets(results),
-        _footprint(results),
+        required(results),
+        footprint(results),
         _curves(results),
         _reasons("Left out", results.left_out),
         _reasons("Faults after the first right answer", results.relapses),
     ]
     return "\n".join(line for part in parts for line in part)
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """A Markdown table and an empty line behind it."""
-    titles = list(head)
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
-
-
-def number(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    if value >= 100:
-        return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _disturbance(results: Results) -> str:
@@ -126,76 +104,6 @@ def _bare(results: Results) -> list[str]:
         rows.append([model, str(batch), number(median(each.best for each in found)), label])
     head = ("model", "batch", "rows/s", "best threads")
     return ["## Limit: bare session.run", "", *table(head, rows)]
-
-
-def _targets(results: Results) -> list[str]:
-    rows = [_target(outcome) for outcome in outcomes(results)]
-    if not rows:
-        return []
-    for load in LOADS:
-        best = (
-            results.best(load.name, "ours")
-            if any(each.load == load.name and each.server == "ours" for each in results.samples)
-            else None
-        )
-        rates = [each.rate for each in results.of(load.name, "ours", best)] if best else []
-        if len(rates) > 1:
-            kept = VERDICT[spread(rates) <= SPREAD_BOUND]
-            bound = f"at most {SPREAD_BOUND:.0%}"
-            rows.append(
-                [load.title, "spread of requests/s", "itself", bound, f"{spread(rates):.0%}", kept]
-            )
-    head = ("load", "figure", "against", "required", "measured", "met")
-    return ["## Required ratios (ours / theirs)", "", *table(head, rows)]
-
-
-def _target(outcome: Outcome) -> list[str]:
-    target = outcome.target
-    load = next(each.title for each in LOADS if each.name == target.load)
-    kind = "binary tensors, " if target.ours == "ours-binary" else ""
-    sign = "at least" if target.figure == "rate" else "at most"
-    measured = "" if outcome.ratio is None else number(outcome.ratio)
-    return [
-        load,
-        kind + FIGURES[target.figure],
-        outcome.opponent,
-        f"{sign} {number(target.bound)}" if target.bound else "nothing, for comparison",
-        measured,
-        VERDICT[outcome.met] if target.bound or outcome.ratio is None else "",
-    ]
-
-
-def _footprint(results: Results) -> list[str]:
-    rows = []
-    for server in SERVERS:
-        if start_seconds(results, server.name) is None:
-            continue
-        for name in results.configurations("iris", server.name):
-            samples = results.of("iris", server.name, name)
-            rows.append(
-                [
-                    server.title,
-                    name,
-                    number(median(each.memory_mb for each in samples)),
-                    f"{median(each.start_s for each in samples):.2f}",
-                    number(results.installed_mb.get(server.name, 0))
-                    if server.kind != "limit"
-                    else "",
-                ]
-            )
-    if not rows:
-        return []
-    head = ("server", "configuration", "memory MB (PSS)", "first answer s", "installed MB")
-    lines = ["## Memory, start and size (iris)", "", *table(head, rows)]
-    ours, theirs = start_seconds(results, "ours"), start_seconds(results, "fastapi")
-    if ours is not None and theirs is not None:
-        kept = VERDICT[ours <= theirs + START_ALLOWANCE_S]
-        lines += [
-            f"Start: {ours:.2f} s against {theirs:.2f} s of the FastAPI tutorial app "
-            f"(allowed: {START_ALLOWANCE_S} s more): {kept}.",
-            "",
-        ]
-    return lines
 
 
 def _curves(results: Results) -> list[str]:

@@ -12,8 +12,9 @@ import pytest
 from benchmarks import results, wires, wrk
 from benchmarks.chart import svg
 from benchmarks.open_loop import headers_of, percentile, request_bytes
-from benchmarks.report import markdown, number
+from benchmarks.report import markdown
 from benchmarks.results import Bare, CurvePoint, Results, Sample, paired_ratio, spread
+from benchmarks.tables import number
 from benchmarks.targets import outcomes
 
 REPORT = {

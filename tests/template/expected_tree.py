@@ -20,6 +20,7 @@ app/http/asgi.py
 app/http/auth.py
 app/http/body.py
 app/http/connection.py
+app/http/cork.py
 app/http/inference.py
 app/http/openapi.py
 app/http/page.html
@@ -90,6 +91,7 @@ tests/test_access.py
 tests/test_batcher.py
 tests/test_buckets.py
 tests/test_connections.py
+tests/test_cork.py
 tests/test_lifecycle.py
 tests/test_models.py
 tests/test_packages.py

@@ -16,7 +16,6 @@ import socket
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import cycle
 from multiprocessing.context import ForkProcess
 from types import FrameType
 
@@ -37,6 +36,37 @@ class Worker:
 
     process: ForkProcess
     channel: socket.socket
+
+
+class Desk:
+    """Accepts connections and gives them to the workers in turn, to those first that are ready."""
+
+    def __init__(self, listener: socket.socket, slab: Slab, workers: list[Worker]) -> None:
+        self.listener = listener
+        self.workers = workers
+        self._slab = slab
+        self._turn = 0
+
+    def accept(self) -> None:
+        """Accept all connections that wait."""
+        for _ in range(BACKLOG):
+            try:
+                connection, _address = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # the client is gone, or descriptors have run out
+                log.warning("a connection could not be accepted: %s", error)
+                return
+            with connection, suppress(OSError):
+                socket.send_fds(self._next().channel, [b"c"], [connection.fileno()])
+
+    def _next(self) -> Worker:
+        ready = self._slab.ready()
+        for _ in self.workers:
+            self._turn = (self._turn + 1) % len(self.workers)
+            if ready[self._turn] or not any(ready):
+                break
+        return self.workers[self._turn]
 
 
 class Dispatcher:
@@ -69,8 +99,9 @@ class Dispatcher:
         signal.set_wakeup_fd(waker.fileno())
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._on_signal)
-        code = self._dispatch(listener, sleeper, workers)
-        _hand_out_the_rest(listener, workers)
+        desk = Desk(listener, slab, workers)
+        code = self._dispatch(desk, sleeper)
+        desk.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
         return _stop(workers, self._settings.drain_seconds) or code
 
@@ -85,44 +116,23 @@ class Dispatcher:
         theirs.close()
         return Worker(process, mine)
 
-    def _dispatch(
-        self, listener: socket.socket, sleeper: socket.socket, workers: list[Worker]
-    ) -> int:
+    def _dispatch(self, desk: Desk, sleeper: socket.socket) -> int:
         """Hand out connections until it is time to stop; the exit code of a worker that ended."""
-        turns = cycle(workers)
         with selectors.DefaultSelector() as selector:
-            selector.register(listener, selectors.EVENT_READ)
+            selector.register(desk.listener, selectors.EVENT_READ)
             selector.register(sleeper, selectors.EVENT_READ)
-            for worker in workers:
+            for worker in desk.workers:
                 selector.register(worker.process.sentinel, selectors.EVENT_READ, worker)
             while not self._stopping:
                 for key, _ in selector.select():
-                    if key.fileobj is listener:
-                        _accept(listener, turns)
+                    if key.fileobj is desk.listener:
+                        desk.accept()
                     elif isinstance(key.data, Worker):
                         key.data.process.join()
                         code = key.data.process.exitcode or 0
                         log.error("a worker ended by itself with exit code %s", code)
                         return abs(code) or 1
         return 0
-
-
-def _accept(listener: socket.socket, turns: cycle[Worker]) -> None:
-    for _ in range(BACKLOG):
-        try:
-            connection, _ = listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:  # the client is gone, or descriptors have run out
-            log.warning("a connection could not be accepted: %s", error)
-            return
-        with connection, suppress(OSError):
-            socket.send_fds(next(turns).channel, [b"c"], [connection.fileno()])
-
-
-def _hand_out_the_rest(listener: socket.socket, workers: list[Worker]) -> None:
-    """Connections that the kernel has accepted already are served, not reset."""
-    _accept(listener, cycle(workers))
 
 
 def _stop(workers: list[Worker], drain_seconds: float) -> int:

@@ -11,6 +11,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import Overloaded
+from app.http.cork import CorkedTransport
 
 # Where an endpoint leaves its task in the ASGI scope, so that it ends with its connection.
 TASK = "app.task"
@@ -42,6 +43,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept, or refuse with 503 when there are too many already."""
         super().connection_made(transport)
+        self._corked = CorkedTransport(transport)
+        self.transport = self._corked  # type: ignore[assignment]
         if len(self.connections) > self._limits.connections:
             transport.write(_refusal(self._limits.connections))
             transport.close()
@@ -52,6 +55,11 @@ class Connection(HttpToolsProtocol):
         task = self.cycle.scope.get(TASK) if self.cycle is not None else None
         if isinstance(task, asyncio.Task):
             task.cancel()
+
+    def on_response_complete(self) -> None:
+        """The answer was written; a head without a body must go now."""
+        self._corked.flush()
+        super().on_response_complete()
 
     def on_message_begin(self) -> None:
         """A request began; its headers must be complete before long."""

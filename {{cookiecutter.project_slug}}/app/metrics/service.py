@@ -22,7 +22,7 @@ ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 TRANSPORTS: Final = ("predict", "oip")
 # 499: the client went away before it was answered.
 STATUSES: Final = (200, 400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
-BASE_COLUMNS: Final = len(TRANSPORTS) * (len(STATUSES) + len(SECONDS) + 2) + 1
+BASE_COLUMNS: Final = len(TRANSPORTS) * (len(STATUSES) + len(SECONDS) + 2)
 MODEL_COLUMNS: Final = 2 * (len(SECONDS) + 2) + len(ROWS) + 2
 
 
@@ -62,7 +62,6 @@ class Metrics(Collector):
             (transport, status): Count(slab) for transport in TRANSPORTS for status in STATUSES
         }
         self._duration = {transport: Distribution(slab, SECONDS) for transport in TRANSPORTS}
-        self._ready = slab.reserve(1)
         self._models: dict[str, ModelObserver] = {}
         self._served: list[tuple[str, ...]] = []
         self._build: dict[str, str] = {}
@@ -88,11 +87,11 @@ class Metrics(Collector):
 
     def set_ready(self, ready: bool) -> None:
         """Publish this worker's readiness."""
-        self._slab.row[self._ready] = 1.0 if ready else 0.0
+        self._slab.set_ready(ready)
 
     def all_ready(self) -> bool:
         """Whether every worker has published that it is ready."""
-        return all(self._slab.values(self._ready))
+        return all(self._slab.ready())
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, summed over the workers; called by prometheus_client."""

@@ -13,6 +13,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 DOUBLE = 8
+# The column in which each worker says whether it is ready; the dispatcher reads it, too.
+READY = 0
 
 
 class Slab:
@@ -24,12 +26,20 @@ class Slab:
     """
 
     def __init__(self, workers: int, columns: int) -> None:
-        self._memory = mmap.mmap(-1, max(1, workers * columns) * DOUBLE)
+        self._columns = columns + 1
+        self._memory = mmap.mmap(-1, workers * self._columns * DOUBLE)
         self._cells: memoryview[float] = memoryview(self._memory).cast("d")
-        self._columns = columns
-        self._used = 0
+        self._used = READY + 1
         self.workers = workers
         self.row = self._row(0)
+
+    def set_ready(self, ready: bool) -> None:
+        """Say whether this worker can answer."""
+        self.row[READY] = 1.0 if ready else 0.0
+
+    def ready(self) -> list[bool]:
+        """Which workers can answer."""
+        return [value == 1.0 for value in self.values(READY)]
 
     def become(self, worker: int) -> None:
         """Write to this worker's row from now on; called once, after the fork."""
