@@ -10,10 +10,16 @@ from collections.abc import Callable
 from benchmarks.environments import BUILD
 from benchmarks.resilience.overload import overload
 from benchmarks.resilience.service import Site, prepare
+from benchmarks.resilience.sigterm import sigterm
+from benchmarks.resilience.slow_clients import slow_clients
+from benchmarks.resilience.soak import soak
 from benchmarks.resilience.verdict import Outcome, save, show
 
 EXPERIMENTS: dict[str, Callable[..., Outcome]] = {
     "overload": overload,
+    "sigterm": sigterm,
+    "slow-clients": slow_clients,
+    "soak": soak,
 }
 
 

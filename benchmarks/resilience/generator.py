@@ -118,8 +118,7 @@ def _packed(kind: Kind) -> dict[str, Any]:
 
 def _unpacked(kind: dict[str, Any]) -> Kind:
     expected = tuple(kind["expected"])
-    request = base64.b64decode(kind["request"])
-    return Kind(kind["name"], request, expected, kind["weight"])
+    return Kind(**kind | {"request": base64.b64decode(kind["request"]), "expected": expected})
 
 
 if __name__ == "__main__":

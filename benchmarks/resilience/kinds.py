@@ -54,6 +54,8 @@ def mixed() -> list[Kind]:
         Kind("wrong method", head("GET", "/predict"), (405,), 1),
         Kind("too large", head("POST", "/predict", "Content-Length: 99999999"), (413,), 1),
         Kind("wrong type", post("/predict", Request(b"x", {"Content-Type": "text/x"})), (415,), 1),
+        Kind("client gone", _infer("binary", flowers), (), 1, abandoned=True),
+        Kind("client gone early", _infer("v2", IRIS)[:-30], (), 1, abandoned=True),
     ]
 
 

@@ -25,12 +25,16 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Kind:
-    """A request as it goes over the wire, the statuses it may be answered with, how often."""
+    """A request as it goes over the wire, the statuses it may be answered with, how often.
+
+    An abandoned one is sent, and then the client goes away.
+    """
 
     name: str
     request: bytes
     expected: tuple[int, ...]
     weight: int = 1
+    abandoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,10 @@ class Traffic:
         client.rest = memoryview(client.kind.request)
         self.sent += 1
         self._write(client)
+        if client.kind.abandoned:
+            self.tally.by_kind[client.kind.name] += 1
+            self._close(client)
+            self._connect()
 
     def _write(self, client: Client) -> None:
         try:

@@ -17,8 +17,8 @@ class Sink:
         self.sent: list[bytes] = []
         self.closed = False
 
-    def write(self, data: bytes) -> None:
-        self.sent.append(data)
+    def write(self, data: bytes | memoryview) -> None:
+        self.sent.append(bytes(data))
 
     def writelines(self, data: list[bytes]) -> None:
         self.sent.append(b"".join(data))
@@ -62,6 +62,19 @@ def test_a_head_without_a_body_leaves_with_the_flush_or_the_close(
     corked.flush()
     assert sink.sent == [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"]
     assert corked.is_closing()
+
+
+def test_a_body_that_looks_like_a_head_keeps_its_place(sink: Sink, corked: CorkedTransport) -> None:
+    pieces: list[bytes | memoryview] = [
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.",
+        memoryview(b"x"),
+        b"HTTP/1.",
+    ]
+    for piece in pieces:
+        corked.write(piece)
+    corked.flush()
+    assert b"".join(sink.sent) == b"".join(pieces)
 
 
 def test_everything_else_is_the_transports(corked: CorkedTransport) -> None:

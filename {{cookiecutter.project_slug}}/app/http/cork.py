@@ -22,12 +22,13 @@ class CorkedTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write, but hold the head of an answer."""
         if self._head:
             head, self._head = self._head, b""
             self._transport.writelines([head, data])
-        elif data.startswith(HEAD):
+        elif isinstance(data, bytes) and data.startswith(HEAD):
+            # A body that begins like this is held as well; it leaves in its turn all the same.
             self._head = data
         else:
             self._transport.write(data)

@@ -115,12 +115,14 @@ class InferenceEndpoints:
 
     async def _predict(self, path: str, body: bytes) -> Answer:
         served = self._host.get(_name_of(path))
+        served.refuse_if_full()
         outputs = await served.infer(tutorial.decode(body, served.model))
         return 200, [JSON], [tutorial.encode(outputs, served.model)]
 
     async def _oip(self, path: str, header_length: bytes | None, body: bytes) -> Answer:
         name, version = _model_of(path)
         served = self._host.get(name, version)
+        served.refuse_if_full()
         request = oip.decode(body, header_length, served.model)
         outputs = await served.infer(request.inputs)
         chunks, json_length = oip.encode(outputs, request, served.model)

@@ -31,6 +31,15 @@ class ServedModel:
         self._batcher = batcher
         self._timeout = timeout
 
+    def refuse_if_full(self) -> None:
+        """Refuse before a request is decoded, while that costs next to nothing.
+
+        Raises:
+            Overloaded: the queue has no room for even one row.
+        """
+        if self._batcher.queue:
+            self._batcher.queue.admit(rows=1, size=1)
+
     async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Check inputs and compute their outputs.
 
