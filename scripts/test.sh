@@ -7,6 +7,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly TIER=${1:-full}
 readonly IMPOSSIBLE=3
 
+# Programs that the tests call beside Python's own.
+missing=()
+for tool in git curl; do
+    command -v "$tool" >/dev/null || missing+=("$tool")
+done
+if ((${#missing[@]})) && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
+    echo "installing ${missing[*]}" >&2
+    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
+elif ((${#missing[@]})); then
+    echo "error: the tests need ${missing[*]}; install it (Debian: apt install ${missing[*]})" >&2
+    exit 1
+fi
+
 if [[ "$TIER" == fast ]]; then
     exec .venv/bin/python -m pytest -m "not slow"
 fi

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from statistics import median
 
 from benchmarks.resilience import kinds
 from benchmarks.resilience.generator import Seen, load
+from benchmarks.resilience.machine import Others
 from benchmarks.resilience.memory import Watch, growth
 from benchmarks.resilience.service import Service, Site, serving
 from benchmarks.resilience.traffic import Shape
@@ -22,40 +24,56 @@ MEMORY_GROWTH = 0.03
 BACK = 0.9
 COLUMNS = (
     "phase", "offered/s", "200/s", "p50 ms", "p99 ms", "refused/s",
-    "refusal p99 ms", "refusal max ms", "PSS MB",
+    "refusal p99 ms", "refusal max ms", "PSS MB", "other CPUs",
 )  # fmt: skip
 SETTINGS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One load: what was offered a second (0: as much as is answered), seen, and used meanwhile."""
+
+    name: str
+    rate: float
+    seen: Seen
+    megabytes: list[float]
+    other_cpus: float
+
+    def row(self) -> list[str]:
+        """As a line of the table."""
+        seen = self.seen
+        answered, refused = seen.of("200"), seen.of("429") or seen.of("503")
+        return [
+            self.name,
+            f"{self.rate:.0f}" if self.rate else "closed loop",
+            f"{seen.rate:.0f}",
+            f"{answered.get('p50_ms', 0):.1f}",
+            f"{answered.get('p99_ms', 0):.1f}",
+            f"{seen.refused / seen.elapsed:.0f}",
+            f"{refused.get('sent_p99_ms', 0):.1f}",
+            f"{refused.get('sent_max_ms', 0):.1f}",
+            f"{median(self.megabytes):.0f}",
+            f"{self.other_cpus:.2f}",
+        ]
 
 
 def overload(site: Site, *, quick: bool) -> Outcome:
     """Measure capacity, the latency at 80 % of it, three times of it, and what is left after."""
     seconds = 10.0 if quick else 60.0
     with serving(site, site.heavy, **SETTINGS) as service:
-        before = _capacity(service)
-        rate = median(each.rate for each in before)
-        base = _offered(service, BASE_LOAD * rate, seconds / 2)
-        base_megabytes = service.megabytes
-        with Watch(service.process.pid) as watch:
-            over = _offered(service, OVERLOAD * rate, seconds)
-        after = _capacity(service)
+        before = [_phase(service, "capacity", 3) for _ in range(3)]
+        rate = _rate(before)
+        base = _phase(service, "80 %", seconds / 2, BASE_LOAD * rate)
+        over = _phase(service, "3 x", seconds, OVERLOAD * rate)
+        after = [_phase(service, "afterwards", 3) for _ in range(3)]
+    phases = [*before, base, over, *after]
     return Outcome(
         "overload",
         _about(rate),
         COLUMNS,
-        [
-            _row("capacity", before[-1], 0, base_megabytes),
-            _row("80 %", base, BASE_LOAD * rate, base_megabytes),
-            _row("3 x", over, OVERLOAD * rate, median(watch.seen)),
-            _row("afterwards", after[-1], 0, watch.seen[-1]),
-        ],
-        promises(base, over, median(each.rate for each in after) / rate, watch.seen),
-        {
-            "capacity": [each.rate for each in before],
-            "afterwards": [each.rate for each in after],
-            "at_80_percent": base.__dict__,
-            "overload": over.__dict__,
-            "pss_mb": watch.seen,
-        },
+        [each.row() for each in phases],
+        promises(base.seen, over.seen, _rate(after) / rate, over.megabytes),
+        {"settings": SETTINGS, "phases": [asdict(each) for each in phases]},
     )
 
 
@@ -76,12 +94,16 @@ def promises(base: Seen, over: Seen, back: float, megabytes: list[float]) -> lis
     ]
 
 
-def _capacity(service: Service) -> list[Seen]:
-    return [load(service.port, [kinds.heavy()], Shape(CLIENTS, 3)) for _ in range(3)]
+def _phase(service: Service, name: str, seconds: float, rate: float = 0.0) -> Phase:
+    shape = Shape(CONNECTIONS, seconds, rate) if rate else Shape(CLIENTS, seconds)
+    others = Others(service.process.pid)
+    with Watch(service.process.pid) as watch:
+        seen = load(service.port, [kinds.heavy()], shape)
+    return Phase(name, rate, seen, watch.seen, others.cpus())
 
 
-def _offered(service: Service, rate: float, seconds: float) -> Seen:
-    return load(service.port, [kinds.heavy()], Shape(CONNECTIONS, seconds, rate))
+def _rate(phases: list[Phase]) -> float:
+    return median(each.seen.rate for each in phases)
 
 
 def _about(rate: float) -> str:
@@ -90,18 +112,3 @@ def _about(rate: float) -> str:
         f"Settings: {settings}. Requests of {kinds.HEAVY_ROWS} rows to a net of 12.7 million "
         f"weights; capacity {rate:.0f} requests/s."
     )
-
-
-def _row(phase: str, seen: Seen, rate: float, megabytes: float) -> list[str]:
-    answered, refused = seen.of("200"), seen.of("429") or seen.of("503")
-    return [
-        phase,
-        f"{rate:.0f}" if rate else "closed loop",
-        f"{seen.rate:.0f}",
-        f"{answered.get('p50_ms', 0):.1f}",
-        f"{answered.get('p99_ms', 0):.1f}",
-        f"{seen.refused / seen.elapsed:.0f}",
-        f"{refused.get('sent_p99_ms', 0):.1f}",
-        f"{refused.get('sent_max_ms', 0):.1f}",
-        f"{megabytes:.0f}",
-    ]
