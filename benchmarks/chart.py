@@ -92,7 +92,7 @@ def _limit(results: Results, load: str) -> Bars:
         return [("constant", median(each.rate for each in samples))] if samples else []
     rows = {"dense-256": 256, "conv": 1}.get(load)
     model = load.partition("-")[0]
-    found = [e.best for e in results.bare if (e.model, e.batch) == (model, rows)]
+    found = [each.best for each in results.bare_of(model, rows or 0)]
     return [("bare", median(found) / (rows or 1))] if found else []
 
 

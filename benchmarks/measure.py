@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import processes, wrk
 from benchmarks.configurations import Configuration
@@ -14,14 +16,13 @@ from benchmarks.launch import Launched, Site, launched
 from benchmarks.loads import Load
 from benchmarks.processes import ServerFailedError
 from benchmarks.quiet import Watch
-from benchmarks.results import Bare, Results, Sample
+from benchmarks.results import DISTURBED, Bare, Results, Sample
 from benchmarks.servers import Server
-from benchmarks.wires import Request
 
+Found = TypeVar("Found")
 LIMIT = Path(__file__).with_name("session_limit.py")
 BARE_TIMEOUT = 300
-# A load is measured again, so many times in all, when others took more than this share of the CPUs.
-DISTURBED = 0.08
+# How often a load is measured, at most, while others disturb it.
 ATTEMPTS = 3
 PAUSE_SECONDS = 2
 
@@ -107,7 +108,7 @@ def _one(
     results.samples += found
     numbers = "; ".join(
         f"{each.load} {each.rate:.0f}/s p50 {each.p50_ms:.2f} p99 {each.p99_ms:.2f} ms"
-        + (f" (disturbed: {each.others:.0%})" if each.others > DISTURBED else "")
+        + _disturbed(each.others)
         for each in found
     )
     say(f"  {label}: {numbers}; {found[-1].memory_mb:.0f} MB, start {found[-1].start_s:.2f} s")
@@ -126,7 +127,9 @@ def _sample(
     # One client comes after many of the same kind, and finds everything warm.
     if not load.idle:
         wrk.run(url, request, load.clients, plan.warm_seconds, plan.site.scratch)
-    loaded, others = _quietest(plan, process, url, request, load.clients)
+    loaded, others = _quietest(
+        lambda: wrk.run(url, request, load.clients, plan.seconds, plan.site.scratch), process.pid
+    )
     return Sample(
         repetition=repetition,
         load=load.name,
@@ -141,35 +144,35 @@ def _sample(
     )
 
 
-def _quietest(
-    plan: Plan, process: Launched, url: str, request: Request, clients: int
-) -> tuple[wrk.Loaded, float]:
+def _quietest(measured: Callable[[], Found], pid: int | None = None) -> tuple[Found, float]:
     """Measure; again where others disturbed it; the least disturbed attempt, and by how much."""
-    attempts: list[tuple[float, wrk.Loaded]] = []
-    while not attempts or (attempts[-1][0] > DISTURBED and len(attempts) < ATTEMPTS):
+    attempts: list[tuple[Found, float]] = []
+    while not attempts or (attempts[-1][1] > DISTURBED and len(attempts) < ATTEMPTS):
         time.sleep(PAUSE_SECONDS * len(attempts))
-        watch = Watch(process.pid)
-        loaded = wrk.run(url, request, clients, plan.seconds, plan.site.scratch)
-        attempts.append((watch.others(), loaded))
-    others, loaded = min(attempts, key=lambda attempt: attempt[0])
-    return loaded, others
+        watch = Watch(pid)
+        found = measured()
+        attempts.append((found, watch.others()))
+    return min(attempts, key=lambda attempt: attempt[1])
 
 
 def _bare(plan: Plan, repetition: int, model: str) -> list[Bare]:
     folder = plan.site.models / model
     command: list[str | Path] = [plan.site.venv / "bin" / "python", LIMIT, folder / "model.onnx"]
-    done = subprocess.run(
-        [*command, str(plan.seconds), *sorted(folder.glob("samples-*.npz"))],
-        capture_output=True,
-        text=True,
-        timeout=BARE_TIMEOUT,
-        check=True,
+    command += [str(plan.seconds), *sorted(folder.glob("samples-*.npz"))]
+    done, others = _quietest(
+        lambda: subprocess.run(
+            command, capture_output=True, text=True, timeout=BARE_TIMEOUT, check=True
+        )
     )
     rates: dict[str, dict[str, float]] = json.loads(done.stdout)
-    found = [Bare(repetition, model, int(batch), each) for batch, each in rates.items()]
+    found = [Bare(repetition, model, int(batch), each, others) for batch, each in rates.items()]
     shown = ", ".join(f"{each.best:.0f} rows/s at batch {each.batch}" for each in found)
-    say(f"  bare session.run: {shown}")
+    say(f"  bare session.run: {shown}{_disturbed(others)}")
     return found
+
+
+def _disturbed(others: float) -> str:
+    return f" (disturbed: {others:.0%})" if others > DISTURBED else ""
 
 
 def _drop(plan: Plan, results: Results) -> None:

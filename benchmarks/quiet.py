@@ -15,11 +15,13 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Watch:
     """Counts CPU time from its creation on.
 
+    Our own children are not "others" once they have ended.
+
     Args:
-        pid: the server under load; it, what descends from it and our own children are not "others".
+        pid: the server under load; it and what descends from it are not "others" either.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int | None = None) -> None:
         self._pid = pid
         self._begun = time.perf_counter()
         self._others = self._count()
@@ -33,7 +35,7 @@ class Watch:
         return min(1.0, max(0.0, (self._count() - self._others) / elapsed))
 
     def _count(self) -> float:
-        return _busy() - _server(self._pid) - _ours()
+        return _busy() - (_server(self._pid) if self._pid else 0.0) - _ours()
 
 
 def _busy() -> float:

@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.chart import svg
 from benchmarks.loads import LOADS, Load
-from benchmarks.results import Results, Sample, paired_ratio, spread
+from benchmarks.results import DISTURBED, Results, Sample, paired_ratio, spread
 from benchmarks.servers import SERVERS
 from benchmarks.tables import number, table
 from benchmarks.verdicts import footprint, required
@@ -47,10 +47,12 @@ def markdown(results: Results) -> str:
 
 
 def _disturbance(results: Results) -> str:
-    shares = sorted(each.others for each in results.samples) or [0.0]
+    shares = [each.others for each in results.samples]
+    disturbed = sum(share > DISTURBED for share in shares)
     return (
-        f"Other processes took {median(shares):.0%} of the CPU time during the median load, "
-        f"{shares[-1]:.0%} during the most disturbed one."
+        f"Other processes took {median(shares or [0.0]):.0%} of the CPU time during the median "
+        f"load; {disturbed} of {len(shares)} loads were disturbed (more than {DISTURBED:.0%}, also "
+        "when measured again) and count only where no other repetition does."
     )
 
 
@@ -83,13 +85,12 @@ def _rows(results: Results, load: Load) -> Iterator[list[str]]:
 
 
 def _ratio(ours: list[Sample], theirs: list[Sample]) -> str:
-    try:
-        value = paired_ratio(
-            [(each.repetition, each.rate) for each in ours],
-            [(each.repetition, each.rate) for each in theirs],
-        )
-    except ValueError:
+    if not ours:
         return "not measured"
+    value = paired_ratio(
+        [(each.repetition, each.rate) for each in ours],
+        [(each.repetition, each.rate) for each in theirs],
+    )
     return f"{number(value)}x"
 
 
@@ -98,7 +99,7 @@ def _bare(results: Results) -> list[str]:
         return []
     rows = []
     for model, batch in dict.fromkeys((each.model, each.batch) for each in results.bare):
-        found = [each for each in results.bare if (each.model, each.batch) == (model, batch)]
+        found = results.bare_of(model, batch)
         best = max(found, key=lambda each: each.best)
         label = max(best.rates, key=lambda each: best.rates[each])
         rows.append([model, str(batch), number(median(each.best for each in found)), label])

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.loads import LOADS
+
+# A measurement is disturbed when others took more than this share of the CPU time.
+DISTURBED = 0.08
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Bare:
     model: str
     batch: int
     rates: dict[str, float]
+    others: float = 0.0
 
     @property
     def best(self) -> float:
@@ -57,6 +61,9 @@ class CurvePoint:
     answered: float
     p50_ms: float
     p99_ms: float
+
+
+Measured = TypeVar("Measured", Sample, Bare)
 
 
 @dataclass
@@ -76,17 +83,31 @@ class Results:
     relapses: dict[str, str] = field(default_factory=dict)
 
     def of(self, load: str, server: str, configuration: str) -> list[Sample]:
-        """The repetitions of one load on one configuration, in order."""
-        return [
-            each
-            for each in self.samples
-            if (each.load, each.server, each.configuration) == (load, server, configuration)
-        ]
+        """The repetitions of one load on one configuration, in order, without the disturbed ones.
+
+        Where all were disturbed, all of them.
+        """
+        return _quiet(
+            [
+                each
+                for each in self.samples
+                if (each.load, each.server, each.configuration) == (load, server, configuration)
+            ]
+        )
+
+    def bare_of(self, model: str, batch: int) -> list[Bare]:
+        """The repetitions of bare `session.run`, in the same way."""
+        return _quiet([each for each in self.bare if (each.model, each.batch) == (model, batch)])
 
     def configurations(self, load: str, server: str) -> list[str]:
         """The configurations of a server that were measured with a load, in order."""
         chosen = [each for each in self.samples if (each.load, each.server) == (load, server)]
         return list(dict.fromkeys(each.configuration for each in chosen))
+
+    def repetitions(self, load: str, server: str, configuration: str) -> int:
+        """How often it was measured."""
+        key = (load, server, configuration)
+        return sum((each.load, each.server, each.configuration) == key for each in self.samples)
 
     def best(self, load: str, server: str) -> str | None:
         """The best configuration of a server: by throughput, for one client by latency.
@@ -97,7 +118,7 @@ class Results:
         if not names:
             return None
         idle = next(each.idle for each in LOADS if each.name == load)
-        counts = {name: len(self.of(load, server, name)) for name in names}
+        counts = {name: self.repetitions(load, server, name) for name in names}
         last = [name for name in names if counts[name] == max(counts.values())]
 
         def merit(name: str) -> float:
@@ -129,16 +150,18 @@ def spread(values: Iterable[float]) -> float:
 def paired_ratio(ours: Iterable[tuple[int, float]], theirs: Iterable[tuple[int, float]]) -> float:
     """Median over repetitions of ours / theirs, each from the same repetition.
 
-    The machine drifts in the course of a run, and takes both with it.
-
-    Raises:
-        ValueError: no repetition has both.
+    The machine drifts in the course of a run, and takes both with it. Where no repetition has both,
+    because the others were disturbed, it is the ratio of the medians.
     """
-    other = dict(theirs)
-    ratios = [value / other[repetition] for repetition, value in ours if repetition in other]
-    if not ratios:
-        raise ValueError("no repetition has both")
-    return median(ratios)
+    mine, other = dict(ours), dict(theirs)
+    both = mine.keys() & other.keys()
+    if not both:
+        return median(mine.values()) / median(other.values())
+    return median(mine[repetition] / other[repetition] for repetition in both)
+
+
+def _quiet(measured: list[Measured]) -> list[Measured]:
+    return [each for each in measured if each.others <= DISTURBED] or measured
 
 
 def _median(samples: list[Sample], name: str) -> float:

@@ -94,7 +94,7 @@ def _outcome(results: Results, target: Target) -> Outcome:
     ours = _series(results.of(target.load, target.ours, name), target.figure)
     ratios: list[tuple[float, str]] = []
     for opponent, series in _opponents(results, target):
-        if {repetition for repetition, _ in ours} & {repetition for repetition, _ in series}:
+        if ours and series:
             ratios.append((paired_ratio(ours, series), opponent))
     if not ratios:
         return Outcome(target, None, target.against)
@@ -135,8 +135,7 @@ def _bare(results: Results, target: Target) -> list[tuple[int, float]]:
     # Requests a second, so that rows and requests compare.
     return [
         (each.repetition, each.best / load.rows)
-        for each in results.bare
-        if each.model == load.model and each.batch == int(target.theirs)
+        for each in results.bare_of(load.model, int(target.theirs))
     ]
 
 

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.environments import ROOT
-from benchmarks.resilience.traffic import Kind, Shape, Traffic
+from benchmarks.resilience.client import Kind
+from benchmarks.resilience.traffic import Shape, Traffic
 
 PATIENCE_SECONDS = 60
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.resilience.traffic import Kind
+from benchmarks.resilience.client import Kind
 from benchmarks.wires import FloatArray, Request, encode
 
 HEAVY_ROWS = 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from statistics import median
 
+from benchmarks import quiet
 from benchmarks.resilience import kinds
 from benchmarks.resilience.generator import Seen, load
-from benchmarks.resilience.machine import Others
 from benchmarks.resilience.memory import Watch, growth
 from benchmarks.resilience.service import Service, Site, serving
 from benchmarks.resilience.traffic import Shape
@@ -96,10 +96,10 @@ def promises(base: Seen, over: Seen, back: float, megabytes: list[float]) -> lis
 
 def _phase(service: Service, name: str, seconds: float, rate: float = 0.0) -> Phase:
     shape = Shape(CONNECTIONS, seconds, rate) if rate else Shape(CLIENTS, seconds)
-    others = Others(service.process.pid)
+    others = quiet.Watch(service.process.pid)
     with Watch(service.process.pid) as watch:
         seen = load(service.port, [kinds.heavy()], shape)
-    return Phase(name, rate, seen, watch.seen, others.cpus())
+    return Phase(name, rate, seen, watch.seen, others.others())
 
 
 def _rate(phases: list[Phase]) -> float:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from benchmarks.resilience import kinds
 from benchmarks.resilience.generator import Clients, Seen
 from benchmarks.resilience.service import Site, serving
-from benchmarks.resilience.traffic import Kind, Shape
+from benchmarks.resilience.client import Kind
+from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_most, none_of
 
 CLIENTS = 48

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from statistics import median
 
 from benchmarks.environments import ROOT
+from benchmarks import quiet
 from benchmarks.resilience import kinds
 from benchmarks.resilience.generator import Seen, load
-from benchmarks.resilience.machine import Others
 from benchmarks.resilience.service import Service, Site, serving
 from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_most, none_of
@@ -31,11 +31,11 @@ def slow_clients(site: Site, *, quick: bool) -> Outcome:
     with serving(site, site.iris) as service:
         _normal(service, seconds)
         for _ in range(repetitions):
-            watch = Others(service.process.pid)
+            watch = quiet.Watch(service.process.pid)
             alone = _normal(service, seconds)
             with _slow(service):
                 pairs.append((alone, _normal(service, seconds)))
-            others.append(watch.cpus())
+            others.append(watch.others())
     return Outcome(
         "slow-clients",
         f"{NORMAL} connections, {RATE:.0f} requests/s to iris; {SLOW} connections that send half "

@@ -69,15 +69,15 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
 
     def answered(
-        self, kind: str, expected: tuple[int, ...], answer: Answer, due: float, waited: float
+        self, name: str, expected: tuple[int, ...], answer: Answer, late: float, waited: float
     ) -> None:
-        """Count an answer; `due` and `waited` are seconds since the two times."""
+        """Count an answer to a request of that name, with the seconds since it was due and sent."""
         latencies = self.by_status.setdefault(answer.status, Latencies())
-        latencies.from_due.append(due)
+        latencies.from_due.append(late)
         latencies.from_sent.append(waited)
-        self.by_kind[kind] += 1
+        self.by_kind[name] += 1
         if answer.status not in expected:
-            self.faults[f"{answer.status} for {kind}"] += 1
+            self.faults[f"{answer.status} for {name}"] += 1
         if answer.status in REFUSALS and answer.retry_after is None:
             self.faults[f"{answer.status} without Retry-After"] += 1
 

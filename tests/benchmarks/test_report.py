@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,17 @@ def test_output_without_a_report_is_shown() -> None:
 def test_ratios_pair_the_repetitions() -> None:
     # 2 in each repetition; the ratio of the medians would be something else with odd drift.
     assert paired_ratio([(1, 100.0), (2, 50.0), (3, 10.0)], [(1, 50.0), (2, 25.0), (3, 5.0)]) == 2
-    with pytest.raises(ValueError, match="no repetition"):
-        paired_ratio([(1, 100.0)], [(2, 50.0)])
+
+
+def test_without_a_common_repetition_the_medians_are_compared() -> None:
+    assert paired_ratio([(1, 100.0)], [(2, 50.0), (3, 50.0)]) == 2
+
+
+def test_disturbed_repetitions_count_only_when_there_is_no_other() -> None:
+    disturbed = replace(sample("ours", "default", 1000, 1), others=0.5)
+    both = Results(samples=[disturbed, sample("ours", "default", 9000, 2)])
+    assert [each.rate for each in both.of("iris", "ours", "default")] == [9000]
+    assert Results(samples=[disturbed]).of("iris", "ours", "default") == [disturbed]
 
 
 def test_spread_is_relative_to_the_median() -> None:

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -106,6 +106,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let busy clients go by themselves, then close and finish the rest."""
         loop = asyncio.get_running_loop()
+        for each in sockets or []:
+            self._accept_the_rest(each)
         for server in self.servers:
             server.close()
         if self._channel is not None:
@@ -131,11 +133,21 @@ class Server(uvicorn.Server):
                 self.should_exit = True
                 return
             for descriptor in descriptors:
-                connection = socket.socket(fileno=descriptor)
-                connection.setblocking(False)
-                task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
-                self._arriving.add(task)
-                task.add_done_callback(self._arriving.discard)
+                self._take(socket.socket(fileno=descriptor))
+
+    def _accept_the_rest(self, listener: socket.socket) -> None:
+        """Connections that the kernel has accepted already are served, not reset."""
+        listener.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self._take(listener.accept()[0])
+
+    def _take(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
 
     def _protocol(self) -> asyncio.Protocol:
         return Connection(

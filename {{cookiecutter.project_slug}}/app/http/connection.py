@@ -16,6 +16,8 @@ from app.http.cork import CorkedTransport
 # Where an endpoint leaves its task in the ASGI scope, so that it ends with its connection.
 TASK = "app.task"
 SWEEP_SECONDS = 1.0
+# Longer than load balancers keep theirs, so that they close first and never use a closed one.
+KEEP_ALIVE_SECONDS = 65.0
 RETRY_SECONDS = 1
 
 
@@ -30,8 +32,8 @@ class Limits:
 class Connection(HttpToolsProtocol):
     """An HTTP connection that is closed when its client is too slow.
 
-    It keeps the time at which the client was last known to do its part: it connected, or it began a
-    request. ``sweep`` compares that with what a client may take.
+    It keeps the time at which the client was last known to do its part: it connected, began a
+    request, or was answered. ``sweep`` compares that with what a client may take.
     """
 
     def __init__(self, *, limits: Limits, **uvicorns: Any) -> None:
@@ -39,6 +41,8 @@ class Connection(HttpToolsProtocol):
         self._limits = limits
         self._quiet_since = self.loop.time()
         self._blocked_since = 0.0
+        # Between an answer and the next request.
+        self._idle = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept, or refuse with 503 when there are too many already."""
@@ -57,13 +61,26 @@ class Connection(HttpToolsProtocol):
             task.cancel()
 
     def on_response_complete(self) -> None:
-        """The answer was written; a head without a body must go now."""
+        """The answer was written: send what is held, and go on to the next request.
+
+        As uvicorn does it, but without a timer for each request: ``sweep`` watches idle
+        connections as well.
+        """
         self._corked.flush()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._idle = True
+            self._quiet_since = self.loop.time()
 
     def on_message_begin(self) -> None:
         """A request began; its headers must be complete before long."""
         super().on_message_begin()
+        self._idle = False
         self._quiet_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
@@ -94,11 +111,10 @@ class Connection(HttpToolsProtocol):
         """Whether the client has let the connection wait for longer than it may."""
         if self._blocked_since:
             return now - self._blocked_since > seconds
+        if self._idle:
+            return now - self._quiet_since > KEEP_ALIVE_SECONDS
         waits_for_client = self.cycle is None or self.cycle.response_complete
-        # Between requests the keep-alive timer decides; it runs only then.
-        if not waits_for_client or self.timeout_keep_alive_task is not None:
-            return False
-        return now - self._quiet_since > seconds
+        return waits_for_client and now - self._quiet_since > seconds
 
 
 async def sweep(connections: Iterable[Any], seconds: float) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 HEAD = b"HTTP/1."
+# Copying so few bytes is cheaper than describing two pieces to the kernel.
+SMALL = 16 * 1024
 
 
 class CorkedTransport:
@@ -26,7 +28,10 @@ class CorkedTransport:
         """Write, but hold the head of an answer."""
         if self._head:
             head, self._head = self._head, b""
-            self._transport.writelines([head, data])
+            if len(data) <= SMALL:
+                self._transport.write(head + data)
+            else:
+                self._transport.writelines([head, data])
         elif isinstance(data, bytes) and data.startswith(HEAD):
             # A body that begins like this is held as well; it leaves in its turn all the same.
             self._head = data

@@ -92,10 +92,11 @@ class Batcher:
         """
         if self._alone(rows):
             return self._infer_now(inputs, rows)
-        self.queue.admit(rows, size_of(inputs))
+        size = size_of(inputs)
+        self.queue.admit(rows, size)
         now = time.monotonic()
         if not self.queue.batched or rows <= self.queue.batch_rows:
-            return await self._enqueue(Job(inputs, rows, now + timeout, now))
+            return await self._enqueue(Job(inputs, rows, size, now, timeout))
         return await self._infer_in_parts(inputs, rows, now, timeout)
 
     def _alone(self, rows: int) -> bool:
@@ -126,7 +127,7 @@ class Batcher:
         jobs = []
         for start in range(0, rows, step):
             part = {name: value[start : start + step] for name, value in inputs.items()}
-            jobs.append(Job(part, min(step, rows - start), now + timeout, now))
+            jobs.append(Job(part, min(step, rows - start), size_of(part), now, timeout))
         futures = [self._enqueue(job) for job in jobs]
         try:
             results = await asyncio.gather(*futures)

@@ -36,11 +36,11 @@ class Job:
 
     __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows")
 
-    def __init__(self, inputs: Arrays, rows: int, deadline: float, now: float) -> None:
+    def __init__(self, inputs: Arrays, rows: int, size: int, now: float, timeout: float) -> None:
         self.inputs = inputs
         self.rows = rows
-        self.bytes = size_of(inputs)
-        self.deadline = deadline
+        self.bytes = size
+        self.deadline = now + timeout
         self.enqueued = now
         self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
 
@@ -164,4 +164,7 @@ class JobQueue:
 
 def size_of(inputs: Arrays) -> int:
     """Bytes of all inputs together."""
-    return sum(value.nbytes for value in inputs.values())
+    size = 0
+    for value in inputs.values():
+        size += value.nbytes
+    return size

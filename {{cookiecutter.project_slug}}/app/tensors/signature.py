@@ -6,6 +6,7 @@ output begins with -1, that first dimension counts rows and requests can share a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,8 @@ import numpy as np
 
 from app.errors import InvalidInput
 from app.tensors.datatypes import NUMPY, Array, Datatype, datatype_of
+
+FEW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,10 @@ def check_tensor(spec: TensorSpec, array: Array) -> None:
 
 
 def _check_finite(spec: TensorSpec, array: Array) -> None:
+    # NaN and infinity survive a sum, so a finite sum proves that all is finite. For a few numbers
+    # that is several times faster than numpy, whose calls cost more than their work then.
+    if array.size <= FEW and math.isfinite(sum(array.ravel().tolist())):
+        return
     finite = np.isfinite(array)
     if finite.all():
         return

@@ -81,13 +81,18 @@ def _fast_nested(node: Any, spec: TensorSpec, brackets: int) -> Array | None:
     if brackets == 1:
         return _buffer(node, spec)
     shape = _regular_shape(node)
+    if shape == ():
+        return None
     # Lists in a regular nesting of this shape. More brackets than that mean deeper nesting
     # somewhere (or another field with lists), which equal lengths alone would not show.
-    lists = sum(math.prod(shape[:level]) for level in range(len(shape)))
-    if shape == () or brackets != lists:
+    lists, innermost = 1, 1
+    for size in shape[:-1]:
+        innermost *= size
+        lists += innermost
+    if brackets != lists:
         return None
     flat = _buffer(node, spec)
-    if flat is None or flat.size != math.prod(shape):
+    if flat is None or flat.size != innermost * shape[-1]:
         return None
     return flat.reshape(shape)
 
