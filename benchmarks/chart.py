@@ -24,9 +24,9 @@ COLOURS = {
 }
 NAMES = {
     "ours": "this template",
-    "ours-binary": "… binary tensors",
+    "ours-binary": "in binary tensors",
     "fastapi": "FastAPI app",
-    "fastapi-async": "… on event loop",
+    "fastapi-async": "FastAPI, on its loop",
     "flask": "Flask app",
     "bentoml": "BentoML",
     "litserve": "LitServe",
@@ -40,8 +40,8 @@ PANELS = (
     ("dense-256", "Dense net, 256 rows, 2 clients"),
     ("conv", "Conv net, 1 image, 8 clients"),
 )
-WIDTH, PANEL_WIDTH, BAR = 900, 430, 20
-LABEL = 112
+WIDTH, PANEL_WIDTH, BAR = 900, 425, 20
+LABEL = 122
 CURVE_HEIGHT = 230
 FONT = "font-family='system-ui, Helvetica, Arial, sans-serif'"
 Bars = list[tuple[str, float]]
@@ -99,7 +99,7 @@ def _limit(results: Results, load: str) -> Bars:
 def _panel(left: float, top: float, title: str, bars: Bars) -> Iterator[str]:
     yield _text(left, top + 14, title, size=13, weight="bold")
     largest = max(rate for _, rate in bars)
-    room = PANEL_WIDTH - LABEL - 60
+    room = PANEL_WIDTH - LABEL - 62
     for index, (name, rate) in enumerate(bars):
         y = top + 24 + index * BAR
         length = max(1.0, rate / largest * room)
@@ -136,7 +136,7 @@ def _curves(left: float, top: float, points: list[CurvePoint]) -> Iterator[str]:
         yield f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='{thick}'/>"
         x, y = line[-1]
         yield f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.5' fill='{colour}'/>"
-        while any(abs(x - other) < 110 and abs(y - above) < 13 for other, above in taken):
+        while any(abs(x - other) < 80 and abs(y - above) < 13 for other, above in taken):
             y += 13
         taken.append((x, y))
         weight = "bold" if name == "ours" else "normal"

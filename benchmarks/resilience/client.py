@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, field
 
@@ -42,6 +43,7 @@ class Client:
     rest: memoryview = field(default_factory=lambda: memoryview(b""))
     received: bytearray = field(default_factory=bytearray)
     answers: int = 0
+    connected: bool = False
 
     def begin(self, kind: Kind, due: float, now: float) -> None:
         """Send a request, or as much of it as the connection takes."""
@@ -55,6 +57,11 @@ class Client:
             self.rest = self.rest[self.socket.send(self.rest) :]
         except OSError:
             return
+
+    def refused(self) -> str:
+        """Why a connection that had begun did not come about; empty when it did."""
+        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return os.strerror(error) if error else ""
 
     def read(self) -> Answer | None:
         """Take what came; the answer, once it is complete.
@@ -84,12 +91,9 @@ class Client:
 
 
 def connect(port: int) -> Client:
-    """A new connection to a port of 127.0.0.1.
-
-    Raises:
-        OSError: nobody listens there.
-    """
-    connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+    """A connection to a port of 127.0.0.1 that has begun; ``refused`` tells how that went."""
+    connection = socket.socket()
     connection.setblocking(False)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.connect_ex(("127.0.0.1", port))
     return Client(connection)

@@ -12,6 +12,7 @@ from benchmarks.resilience.memory import Watch, growth
 from benchmarks.resilience.service import Service, Site, serving
 from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_least, at_most, none_of
+from benchmarks.results import DISTURBED
 
 # Enough clients to fill every batch: the capacity is what full batches reach.
 CLIENTS = 48
@@ -22,22 +23,30 @@ WORSE = 2.0
 REFUSAL_MS = 50.0
 MEMORY_GROWTH = 0.03
 BACK = 0.9
+REFUSED_AT_BASE = 0.01
+CAPACITY_SECONDS = 3.0
+ROUNDS = 3
+# What a person sets who promises short answers: a wait of about the half of one run. With the
+# default of 1 s, meant for bursts, admitted requests wait as long as the queue of rows is.
+SETTINGS = {"MAX_QUEUE_SECONDS": "0.01"}
 COLUMNS = (
     "phase", "offered/s", "200/s", "p50 ms", "p99 ms", "refused/s",
-    "refusal p99 ms", "refusal max ms", "PSS MB", "other CPUs",
+    "refusal p99 ms", "refusal max ms", "PSS MB", "others",
 )  # fmt: skip
-SETTINGS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One load: what was offered a second (0: as much as is answered), seen, and used meanwhile."""
+    """One load: what was offered a second (0: as much as is answered), seen, and used meanwhile.
+
+    `others` is the share of all CPU time that processes which do not belong here took.
+    """
 
     name: str
     rate: float
     seen: Seen
     megabytes: list[float]
-    other_cpus: float
+    others: float
 
     def row(self) -> list[str]:
         """As a line of the table."""
@@ -53,45 +62,85 @@ class Phase:
             f"{refused.get('sent_p99_ms', 0):.1f}",
             f"{refused.get('sent_max_ms', 0):.1f}",
             f"{median(self.megabytes):.0f}",
-            f"{self.other_cpus:.2f}",
+            f"{self.others:.0%}",
         ]
 
 
+@dataclass(frozen=True)
+class Round:
+    """All phases against one process, in this order."""
+
+    before: list[Phase]
+    base: Phase
+    over: Phase
+    after: list[Phase]
+
+    @property
+    def phases(self) -> list[Phase]:
+        """One after the other."""
+        return [*self.before, self.base, self.over, *self.after]
+
+    @property
+    def others(self) -> float:
+        """How much others disturbed the two phases that are compared, at worst."""
+        return max(self.base.others, self.over.others)
+
+
 def overload(site: Site, *, quick: bool) -> Outcome:
-    """Measure capacity, the latency at 80 % of it, three times of it, and what is left after."""
-    seconds = 10.0 if quick else 60.0
-    with serving(site, site.heavy, **SETTINGS) as service:
-        before = [_phase(service, "capacity", 3) for _ in range(3)]
-        rate = _rate(before)
-        base = _phase(service, "80 %", seconds / 2, BASE_LOAD * rate)
-        over = _phase(service, "3 x", seconds, OVERLOAD * rate)
-        after = [_phase(service, "afterwards", 3) for _ in range(3)]
-    phases = [*before, base, over, *after]
+    """Measure capacity, the latency at 80 % of it, three times of it, and what is left after.
+
+    Measured again where others disturbed it; the least disturbed round counts.
+    """
+    rounds: list[Round] = []
+    while len(rounds) < (2 if quick else ROUNDS) and all(
+        each.others > DISTURBED for each in rounds
+    ):
+        rounds.append(_round(site, 10.0 if quick else 60.0))
+    best = min(rounds, key=lambda each: each.others)
+    settings = ", ".join(f"{name}={value}" for name, value in SETTINGS.items())
     return Outcome(
         "overload",
-        _about(rate),
+        f"Settings: {settings or 'defaults'}. Requests of {kinds.HEAVY_ROWS} rows to a net of 12.7 "
+        f"million weights, {CONNECTIONS} connections. Round {rounds.index(best) + 1} of "
+        f"{len(rounds)}, others took {best.others:.0%} of the CPUs.",
         COLUMNS,
-        [each.row() for each in phases],
-        promises(base.seen, over.seen, _rate(after) / rate, over.megabytes),
-        {"settings": SETTINGS, "phases": [asdict(each) for each in phases]},
+        [each.row() for each in best.phases],
+        promises(best),
+        {"settings": SETTINGS, "rounds": [asdict(each) for each in rounds]},
     )
 
 
-def promises(base: Seen, over: Seen, back: float, megabytes: list[float]) -> list[Promise]:
-    """What is promised, with what was found; `back` is capacity after, divided by before."""
-    slowest = max((over.of(status).get("sent_max_ms", 0.0) for status in ("429", "503")))
+def promises(found: Round) -> list[Promise]:
+    """What is promised, with what was found."""
+    base, over = found.base.seen, found.over.seen
+    slowest = max(over.of(status).get("sent_max_ms", 0.0) for status in ("429", "503"))
     ratio = over.of("200").get("p99_ms", float("inf")) / base.of("200")["p99_ms"]
-    refused_before = base.refused / base.sent
+    back = rate_of(found.after) / rate_of(found.before)
     return [
         at_most("p99 of admitted requests, against that at 80 %", ratio, WORSE, "x"),
         at_most("slowest refusal", slowest, REFUSAL_MS, " ms"),
         none_of("fault at 80 %", base.faults),
         none_of("fault but refusals with Retry-After", over.faults),
-        at_most("refused at 80 %", refused_before * 100, 1, " %"),
-        at_most("memory growth", growth(megabytes) * 100, MEMORY_GROWTH * 100, " %"),
+        at_most("refused at 80 %", base.refused / base.sent * 100, REFUSED_AT_BASE * 100, " %"),
+        at_most("memory growth", growth(found.over.megabytes) * 100, MEMORY_GROWTH * 100, " %"),
         at_least("throughput afterwards", back * 100, BACK * 100, " %"),
         at_most("requests that the clients could not send", over.unsent, 0),
     ]
+
+
+def rate_of(phases: list[Phase]) -> float:
+    """The median rate of answers."""
+    return median(each.seen.rate for each in phases)
+
+
+def _round(site: Site, seconds: float) -> Round:
+    with serving(site, site.heavy, **SETTINGS) as service:
+        before = [_phase(service, "capacity", CAPACITY_SECONDS) for _ in range(3)]
+        rate = rate_of(before)
+        base = _phase(service, "80 %", seconds / 2, BASE_LOAD * rate)
+        over = _phase(service, "3 x", seconds, OVERLOAD * rate)
+        after = [_phase(service, "afterwards", CAPACITY_SECONDS) for _ in range(3)]
+    return Round(before, base, over, after)
 
 
 def _phase(service: Service, name: str, seconds: float, rate: float = 0.0) -> Phase:
@@ -100,15 +149,3 @@ def _phase(service: Service, name: str, seconds: float, rate: float = 0.0) -> Ph
     with Watch(service.process.pid) as watch:
         seen = load(service.port, [kinds.heavy()], shape)
     return Phase(name, rate, seen, watch.seen, others.others())
-
-
-def _rate(phases: list[Phase]) -> float:
-    return median(each.seen.rate for each in phases)
-
-
-def _about(rate: float) -> str:
-    settings = ", ".join(f"{name}={value}" for name, value in SETTINGS.items()) or "defaults"
-    return (
-        f"Settings: {settings}. Requests of {kinds.HEAVY_ROWS} rows to a net of 12.7 million "
-        f"weights; capacity {rate:.0f} requests/s."
-    )

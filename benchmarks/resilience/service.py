@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
 from benchmarks import processes
-from benchmarks.environments import BUILD, ROOT, environment
+from benchmarks.environments import BUILD, ROOT, environment, render_service
 from benchmarks.processes import ServerFailedError
 
 OUT = BUILD / "resilience"
@@ -54,11 +50,7 @@ def prepare() -> Site:
     Raises:
         CannotInstallError: the packages cannot be installed on this machine.
     """
-    shutil.rmtree(OUT / "service", ignore_errors=True)
-    # Next steps for a user, which the hook prints, are not for this one.
-    with contextlib.redirect_stdout(None):
-        rendered = cookiecutter(str(ROOT), no_input=True, output_dir=str(OUT / "service"))
-    folder = Path(rendered)
+    folder = render_service(OUT / "service")
     serve = environment("serve", folder / "requirements" / "serve-cpu.txt")
     train = environment("train", folder / "requirements" / "train.txt")
     heavy = OUT / "models"

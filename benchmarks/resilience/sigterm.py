@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from benchmarks.resilience import kinds
+from benchmarks.resilience.client import Kind
 from benchmarks.resilience.generator import Clients, Seen
 from benchmarks.resilience.service import Site, serving
-from benchmarks.resilience.client import Kind
 from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_most, none_of
 

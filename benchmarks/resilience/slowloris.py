@@ -29,26 +29,26 @@ class Slow:
     first: bytes
     drop: bytes
     reads: bool = True
-    socket: socket.socket | None = None
+    link: socket.socket | None = None
     closed: int = 0
 
     def turn(self) -> None:
         """Do a little; come back after the server closed."""
         try:
-            if self.socket is None:
-                self.socket = self._connect()
-                self.socket.send(self.first)
+            if self.link is None:
+                self.link = self._connect()
+                self.link.send(self.first)
             elif self.drop:
-                self.socket.send(self.drop)
-            if self.reads and not self.socket.recv(RECEIVE_BYTES):
+                self.link.send(self.drop)
+            if self.reads and not self.link.recv(RECEIVE_BYTES):
                 raise ConnectionError
         except BlockingIOError:
             pass
         except OSError:
             self.closed += 1
-            if self.socket is not None:
-                self.socket.close()
-            self.socket = None
+            if self.link is not None:
+                self.link.close()
+            self.link = None
 
     def _connect(self) -> socket.socket:
         connection = socket.socket()

@@ -76,7 +76,9 @@ class Traffic:
             wait = self._send_due(begun, now) if sending else POLL_SECONDS
             if not sending and (self._all_answered() or now > end + LAST_ANSWERS_SECONDS):
                 break
-            for descriptor, events in self._poll.poll(wait):
+            # Its own timeout has whole milliseconds, which are too long for a rate of thousands.
+            select.select([self._poll], [], [], wait)
+            for descriptor, events in self._poll.poll(0):
                 self._on_event(self._clients[descriptor], events)
         self.elapsed = time.perf_counter() - begun
         self._finish()
@@ -102,6 +104,9 @@ class Traffic:
             self._poll.modify(client.socket, select.EPOLLIN | select.EPOLLOUT)
 
     def _on_event(self, client: Client, events: int) -> None:
+        if not client.connected:
+            self._connected(client)
+            return
         if events & select.EPOLLOUT:
             client.write()
             if not client.rest:
@@ -141,22 +146,30 @@ class Traffic:
 
     def _replace(self, client: Client) -> None:
         """Close a connection and open another one."""
-        del self._clients[client.socket.fileno()]
         if client in self._idle:
             self._idle.remove(client)
         self._resting = [each for each in self._resting if each[1] is not client]
-        client.socket.close()
+        self._close(client)
         self._connect()
 
+    def _close(self, client: Client) -> None:
+        del self._clients[client.socket.fileno()]
+        client.socket.close()
+
     def _connect(self) -> None:
-        try:
-            client = connect(self._port)
-        except OSError as error:
-            if not self._until_gone:
-                self.tally.faults[f"cannot connect: {error}"] += 1
-            return
+        client = connect(self._port)
         self._clients[client.socket.fileno()] = client
-        self._poll.register(client.socket, select.EPOLLIN)
+        self._poll.register(client.socket, select.EPOLLOUT)
+
+    def _connected(self, client: Client) -> None:
+        """A connection came about, or not; then nobody tries again."""
+        if why := client.refused():
+            if not self._until_gone:
+                self.tally.faults[f"cannot connect: {why}"] += 1
+            self._close(client)
+            return
+        client.connected = True
+        self._poll.modify(client.socket, select.EPOLLIN)
         self._idle.append(client)
 
     def _all_answered(self) -> bool:

@@ -31,6 +31,7 @@ app/inference/model.py
 app/inference/profile.py
 app/inference/queue.py
 app/lifecycle.py
+app/listening.py
 app/logs.py
 app/metrics/__init__.py
 app/metrics/service.py

@@ -18,12 +18,12 @@ import uvicorn
 
 from app.errors import StartupError
 from app.http.connection import Connection, Limits, sweep
+from app.listening import BACKLOG, accept_all, listen, turn_away
 from app.metrics.slab import Slab
 from app.service import Service
 from app.settings import Settings
 
 KEEP_ALIVE_SECONDS = 65
-BACKLOG = 2048
 GC_THRESHOLDS = (50_000, 20, 20)
 # After a stop was asked for, each answer says "connection: close". Clients that are busy close
 # within this time by themselves; closing under them could cross their next request.
@@ -137,10 +137,11 @@ class Server(uvicorn.Server):
 
     def _accept_the_rest(self, listener: socket.socket) -> None:
         """Connections that the kernel has accepted already are served, not reset."""
+        turn_away(listener)
         listener.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                self._take(listener.accept()[0])
+        with suppress(OSError):
+            for connection in accept_all(listener):
+                self._take(connection)
 
     def _take(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -172,23 +173,6 @@ def serve(settings: Settings) -> int:
     if server.fatal is not None:
         raise server.fatal
     return 0
-
-
-def listen(settings: Settings) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        StartupError: the address cannot be listened on.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    address = (settings.host, settings.port)
-    try:
-        return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise StartupError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "
-            "choose another address with HOST and PORT"
-        ) from None
 
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:

@@ -20,8 +20,9 @@ from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from app.errors import StartupError
+from app.listening import accept_all, listen, turn_away
 from app.metrics.slab import Slab
-from app.server import BACKLOG, Server, listen
+from app.server import Server
 from app.service import make_slab
 from app.settings import Settings
 
@@ -49,16 +50,12 @@ class Desk:
 
     def accept(self) -> None:
         """Accept all connections that wait."""
-        for _ in range(BACKLOG):
-            try:
-                connection, _address = self.listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:  # the client is gone, or descriptors have run out
-                log.warning("a connection could not be accepted: %s", error)
-                return
-            with connection, suppress(OSError):
-                socket.send_fds(self._next().channel, [b"c"], [connection.fileno()])
+        try:
+            for connection in accept_all(self.listener):
+                with connection, suppress(OSError):
+                    socket.send_fds(self._next().channel, [b"c"], [connection.fileno()])
+        except OSError as error:
+            log.warning("a connection could not be accepted: %s", error)
 
     def _next(self) -> Worker:
         ready = self._slab.ready()
@@ -101,6 +98,7 @@ class Dispatcher:
             signal.signal(each, self._on_signal)
         desk = Desk(listener, slab, workers)
         code = self._dispatch(desk, sleeper)
+        turn_away(listener)
         desk.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
         return _stop(workers, self._settings.drain_seconds) or code

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from app.lifecycle import Lifecycle, State
+from app.listening import accept_all, turn_away
 from tests.server import ROOT, Server, running, started
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
@@ -146,6 +147,20 @@ def ask_until_closed(server: Server, outcomes: list[str]) -> None:
             outcomes.append("closed after its answer")
             return
     outcomes.append("never closed")
+
+
+def test_a_listener_that_turns_away_keeps_what_waits_and_takes_no_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        waiting = socket.create_connection(listener.getsockname(), timeout=5)
+        turn_away(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.3)
+        (accepted,) = accept_all(listener)
+        accepted.sendall(b"served")
+        assert waiting.recv(16) == b"served"
+        accepted.close()
+        waiting.close()
 
 
 def test_a_port_in_use_is_said_in_one_line(toy_dir: Path) -> None:
