@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass, field
 
@@ -58,10 +57,9 @@ class Client:
         except OSError:
             return
 
-    def refused(self) -> str:
-        """Why a connection that had begun did not come about; empty when it did."""
-        error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return os.strerror(error) if error else ""
+    def failure(self) -> int:
+        """Why a connection that had begun did not come about, as an errno; 0 when it did."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def read(self) -> Answer | None:
         """Take what came; the answer, once it is complete.
@@ -91,7 +89,7 @@ class Client:
 
 
 def connect(port: int) -> Client:
-    """A connection to a port of 127.0.0.1 that has begun; ``refused`` tells how that went."""
+    """A connection to a port of 127.0.0.1 that has begun; ``failure`` tells how that went."""
     connection = socket.socket()
     connection.setblocking(False)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,6 +7,8 @@ their clocks run.
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import select
 import time
@@ -39,7 +41,7 @@ class Traffic:
     """One run of load against one port.
 
     Args:
-        until_gone: a server that cannot be reached is no fault; the run ends when it is gone.
+        until_gone: a port that refuses connections is no fault; the run ends when all are refused.
     """
 
     def __init__(self, port: int, kinds: Sequence[Kind], shape: Shape, *, until_gone: bool) -> None:
@@ -163,9 +165,9 @@ class Traffic:
 
     def _connected(self, client: Client) -> None:
         """A connection came about, or not; then nobody tries again."""
-        if why := client.refused():
-            if not self._until_gone:
-                self.tally.faults[f"cannot connect: {why}"] += 1
+        if why := client.failure():
+            if not (self._until_gone and why == errno.ECONNREFUSED):
+                self.tally.faults[f"cannot connect: {os.strerror(why)}"] += 1
             self._close(client)
             return
         client.connected = True

@@ -29,6 +29,7 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_SECONDS = 5.0
+LONGEST_WORDS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class Worker:
 
     process: ForkProcess
     channel: socket.socket
+
+    def last_words(self) -> str:
+        """Why the worker had to end, if it said so."""
+        try:
+            return self.channel.recv(LONGEST_WORDS, socket.MSG_DONTWAIT).decode()
+        except OSError:
+            return ""
 
 
 class Desk:
@@ -84,7 +92,7 @@ class Dispatcher:
             0 after a drained stop, else the exit code of the worker that ended.
 
         Raises:
-            StartupError: the address is taken.
+            StartupError: the address is taken, or a worker said that the models must not run here.
         """
         listener = listen(self._settings)
         listener.setblocking(False)
@@ -97,11 +105,17 @@ class Dispatcher:
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, self._on_signal)
         desk = Desk(listener, slab, workers)
-        code = self._dispatch(desk, sleeper)
+        ended = self._dispatch(desk, sleeper)
         turn_away(listener)
         desk.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
-        return _stop(workers, self._settings.drain_seconds) or code
+        code = _stop(workers, self._settings.drain_seconds)
+        if ended is None:
+            return code
+        if reason := ended.last_words():
+            raise StartupError(reason)
+        log.error("a worker ended by itself with exit code %s", ended.process.exitcode)
+        return abs(ended.process.exitcode or 0) or 1
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -114,8 +128,8 @@ class Dispatcher:
         theirs.close()
         return Worker(process, mine)
 
-    def _dispatch(self, desk: Desk, sleeper: socket.socket) -> int:
-        """Hand out connections until it is time to stop; the exit code of a worker that ended."""
+    def _dispatch(self, desk: Desk, sleeper: socket.socket) -> Worker | None:
+        """Hand out connections until it is time to stop; the worker that ended by itself."""
         with selectors.DefaultSelector() as selector:
             selector.register(desk.listener, selectors.EVENT_READ)
             selector.register(sleeper, selectors.EVENT_READ)
@@ -127,10 +141,8 @@ class Dispatcher:
                         desk.accept()
                     elif isinstance(key.data, Worker):
                         key.data.process.join()
-                        code = key.data.process.exitcode or 0
-                        log.error("a worker ended by itself with exit code %s", code)
-                        return abs(code) or 1
-        return 0
+                        return key.data
+        return None
 
 
 def _stop(workers: list[Worker], drain_seconds: float) -> int:
@@ -143,7 +155,9 @@ def _stop(workers: list[Worker], drain_seconds: float) -> int:
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
-        code = code or abs(worker.process.exitcode or 0)
+        # One that the signal met before it could handle it had nothing to finish.
+        if worker.process.exitcode not in (0, -signal.SIGTERM):
+            code = code or abs(worker.process.exitcode or 0)
     return code
 
 
@@ -160,8 +174,8 @@ def _work(
     server = Server(settings, slab, channel, number)
     server.run(sockets=[])
     if server.fatal is not None:
-        if number == 0:  # all workers fail for the same reason; one says it
-            print(f"error: {server.fatal}", file=sys.stderr)
+        # All workers fail for the same reason; the dispatcher says it once.
+        channel.send(str(server.fatal).encode()[:LONGEST_WORDS])
         sys.exit(1)
 
 

@@ -92,6 +92,15 @@ def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> Non
         assert server.process.wait(timeout=30) != 0
 
 
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.4, 0.6])
+def test_a_stop_while_starting_is_a_clean_one(toy_dir: Path, moment: float) -> None:
+    with started(toy_dir, **TWO) as server:
+        while not children(server):
+            time.sleep(0.01)
+        time.sleep(moment)
+        assert server.stop() in (0, -signal.SIGTERM)
+
+
 def test_workers_stop_when_the_dispatcher_is_killed(toy_dir: Path) -> None:
     with started(toy_dir, **TWO) as server:
         server.wait_for("ready")
