@@ -14,7 +14,10 @@ from benchmarks.resilience.service import Site, serving
 from benchmarks.resilience.traffic import Shape
 from benchmarks.resilience.verdict import Outcome, Promise, at_most, none_of
 
-CLIENTS = 48
+# Many, so that at every moment some of them are just coming back; for the slow model as many as
+# its queue can take.
+IRIS_CLIENTS = 400
+HEAVY_CLIENTS = 48
 LONGEST_SECONDS = 10.0
 GIVE_UP_SECONDS = 30
 # The clients end by themselves when the service is gone.
@@ -44,8 +47,8 @@ def sigterm(site: Site, *, quick: bool) -> Outcome:
     ]  # fmt: skip
     return Outcome(
         "sigterm",
-        f"{CLIENTS} keep-alive clients that ask as fast as they are answered; they come back "
-        "until the port refuses them.",
+        f"{IRIS_CLIENTS} keep-alive clients, for the heavy model {HEAVY_CLIENTS}, that ask as fast "
+        "as they are answered; they come back until the port refuses them.",
         COLUMNS,
         table(stops),
         promises(stops),
@@ -91,8 +94,9 @@ def _stop(site: Site, workers: int, number: int) -> Stop:
     heavy = number % 2 == 1
     kind: Kind = kinds.heavy() if heavy else kinds.iris()
     models = site.heavy if heavy else site.iris
+    shape = Shape(HEAVY_CLIENTS if heavy else IRIS_CLIENTS, LOAD_SECONDS)
     with serving(site, models, WORKERS=str(workers)) as service:
-        clients = Clients(service.port, [kind], Shape(CLIENTS, LOAD_SECONDS), until_gone=True)
+        clients = Clients(service.port, [kind], shape, until_gone=True)
         # Never at the same moment of a batch.
         time.sleep(LOADED_SECONDS + number * STEP_SECONDS)
         begun = time.monotonic()

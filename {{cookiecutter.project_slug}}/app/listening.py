@@ -13,9 +13,16 @@ from app.errors import StartupError
 from app.settings import Settings
 
 BACKLOG = 2048
-# From Linux's asm-generic/socket.h and linux/bpf_common.h; Python has no names for them.
+# From Linux's asm-generic/socket.h; Python has no name for it.
 SO_ATTACH_FILTER = 26
-BPF_RETURN = 0x06
+# A classic BPF program, instruction by instruction: code, jump if true, jump if false, value.
+DROP_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load byte 13 of the TCP header: its flags
+    (0x54, 0, 0, 0x12),  # of these SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone begins a connection
+    (0x06, 0, 0, 0),  # drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -47,14 +54,16 @@ def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 def turn_away(listener: socket.socket) -> None:
-    """Let no new connection begin, while those that have begun can still be accepted.
+    """Let no new connection begin; those that have begun can still be accepted.
 
-    Closing a listener resets what connects between the last ``accept`` and ``close``. A filter
-    that drops every packet leaves a late client to try again, and to be refused then.
+    Closing a listener resets the connections that nobody has accepted yet. A filter that drops the
+    first packet of each new one leaves nothing to be reset: a late client tries again after a
+    second, and then the port refuses it.
     """
     if sys.platform == "linux":
-        drop_all = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
-        program = struct.pack("HP", 1, ctypes.addressof(drop_all))
+        code = b"".join(struct.pack("HBBI", *each) for each in DROP_NEW_CONNECTIONS)
+        kept = ctypes.create_string_buffer(code)
+        program = struct.pack("HP", len(DROP_NEW_CONNECTIONS), ctypes.addressof(kept))
         # Where the kernel has no such filters, the gap of some microseconds remains.
         with suppress(OSError):
             listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

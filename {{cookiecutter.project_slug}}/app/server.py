@@ -107,19 +107,22 @@ class Server(uvicorn.Server):
         """Stop accepting, let busy clients go by themselves, then close and finish the rest."""
         loop = asyncio.get_running_loop()
         for each in sockets or []:
-            self._accept_the_rest(each)
-        for server in self.servers:
-            server.close()
+            turn_away(each)
         if self._channel is not None:
             self._take_connections(self._channel)
             loop.remove_reader(self._channel.fileno())
         until = loop.time() + LINGER_SECONDS
         # uvicorn's set of connections tells nobody when it changes.
-        while self.server_state.connections and loop.time() < until:  # noqa: ASYNC110
+        while self._busy() and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+        for each in sockets or []:
+            self._accept_the_rest(each)
         if self._sweeper is not None:
             self._sweeper.cancel()
         await super().shutdown(sockets)
+
+    def _busy(self) -> bool:
+        return bool(self.server_state.connections or self._arriving)
 
     def _take_connections(self, channel: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -137,7 +140,6 @@ class Server(uvicorn.Server):
 
     def _accept_the_rest(self, listener: socket.socket) -> None:
         """Connections that the kernel has accepted already are served, not reset."""
-        turn_away(listener)
         listener.setblocking(False)
         with suppress(OSError):
             for connection in accept_all(listener):

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
@@ -29,6 +30,8 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_MARGIN_SECONDS = 5.0
+# For connections that are half made when the stop is asked for.
+HANDSHAKE_SECONDS = 0.05
 LONGEST_WORDS = 4096
 
 
@@ -107,6 +110,7 @@ class Dispatcher:
         desk = Desk(listener, slab, workers)
         ended = self._dispatch(desk, sleeper)
         turn_away(listener)
+        time.sleep(HANDSHAKE_SECONDS)
         desk.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
         code = _stop(workers, self._settings.drain_seconds)
