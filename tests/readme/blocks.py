@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +100,14 @@ class Reader:
         """Stop what serves, with all that it started."""
         if self._serving is None:
             return
-        os.killpg(self._serving.pid, signal.SIGTERM)
+        group = self._serving.pid
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
         self._serving.wait(timeout=STOP_SECONDS)
+        # The shell is gone; what it started may still be finishing, and holds the port.
+        deadline = time.monotonic() + STOP_SECONDS
+        while _alive(group) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self._serving = None
 
     def _start(self, text: str) -> None:
@@ -119,3 +126,12 @@ class Reader:
             except (urllib.error.HTTPError, OSError):
                 time.sleep(0.2)
         raise AssertionError(f"never ready: {text}")
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of that group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
