@@ -19,26 +19,30 @@ class DockerError(Exception):
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """What a build may be told. ``base_image`` replaces the Dockerfile's; ``ca_bundle`` is a
-    file of certificates that pip trusts inside the build, for networks that sign with their own.
+    file of certificates that pip trusts inside the build, for networks that sign with their own;
+    ``pull`` asks the registry for a newer base image even where one is here.
     """
 
     accelerator: str
     tag: str
     base_image: str | None = None
     ca_bundle: str | None = None
+    pull: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How an image is run. ``port`` is this machine's; ``env`` holds NAME or NAME=VALUE, and a
     bare NAME takes its value from the environment, so that a key never stands in a command line;
-    ``gpus`` is docker's value, or "none".
+    ``gpus`` is docker's value, or "none"; ``detached_as`` names a container that runs in the
+    background and stays, for its log, until it is removed.
     """
 
     tag: str
     port: int = CONTAINER_PORT
     gpus: str = NO_GPUS
     env: tuple[str, ...] = ()
+    detached_as: str | None = None
 
 
 def client() -> str:
@@ -67,6 +71,8 @@ def build_command(docker: str, release: Release, options: BuildOptions) -> list[
     if options.base_image:
         arguments["BASE_IMAGE"] = options.base_image
     command = [docker, "build", "--tag", options.tag]
+    if options.pull:
+        command.append("--pull")
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     if options.ca_bundle:
@@ -76,7 +82,8 @@ def build_command(docker: str, release: Release, options: BuildOptions) -> list[
 
 def run_command(docker: str, options: RunOptions) -> list[str]:
     """The arguments of ``docker run``: as little as the service needs, reachable from here only."""
-    command = [docker, "run", "--rm", "--read-only", "--tmpfs", "/tmp"]  # noqa: S108 - the container's
+    life = ["--detach", "--name", options.detached_as] if options.detached_as else ["--rm"]
+    command = [docker, "run", *life, "--read-only", "--tmpfs", "/tmp"]  # noqa: S108 - the container's
     command += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     command += ["--publish", f"127.0.0.1:{options.port}:{CONTAINER_PORT}"]
     if options.gpus != NO_GPUS:

@@ -77,6 +77,19 @@ def build(options: BuildOptions) -> None:
         raise DockerError(f"docker build failed (exit code {status}); the cause stands above")
 
 
+def image_id(tag: str) -> str:
+    """The id of an image that is here: ``sha256:…``, equal wherever the same image is loaded.
+
+    Raises:
+        DockerError: docker is missing, or has no such image.
+    """
+    command = [client(), "image", "inspect", "--format", "{{.Id}}", tag]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise DockerError(f"there is no image {tag}: build it with `make image`")
+    return done.stdout.strip()
+
+
 def run(options: RunOptions) -> None:
     """Become ``docker run``, so that Ctrl-C and SIGTERM reach it directly; does not return.
 
@@ -96,11 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = read_release("", "")
         tag = options.tag or f"{names.name}:{names.version}-{accelerator}"
         if options.action == "build":
-            build(BuildOptions(accelerator, tag, options.base_image, options.ca_bundle))
+            told = BuildOptions(
+                accelerator, tag, options.base_image, options.ca_bundle, pull=options.pull
+            )
+            build(told)
+            _hand_over("image-id", image_id(tag))
             print(tag)
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
-            run(RunOptions(tag, options.port, gpus, tuple(options.env)))
+            run(RunOptions(tag, options.port, gpus, tuple(options.env), options.name))
     except (DockerError, PackageError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
@@ -118,12 +135,14 @@ def _parser() -> argparse.ArgumentParser:
     build_parser = actions.add_parser("build", parents=[shared], help="build the image")
     build_parser.add_argument("--base-image", help="default: the Dockerfile's")
     build_parser.add_argument("--ca-bundle", help="certificates that pip trusts in the build")
+    build_parser.add_argument("--pull", action="store_true", help="look for a newer base image")
     run_parser = actions.add_parser("run", parents=[shared], help="run the image on 127.0.0.1")
     run_parser.add_argument("--port", type=int, default=CONTAINER_PORT, help="default: %(default)s")
     run_parser.add_argument("--gpus", help="docker's --gpus, or none; default: all for a GPU image")
     run_parser.add_argument(
         "--env", action="append", default=[], metavar="NAME[=VALUE]", help="a setting; repeatable"
     )
+    run_parser.add_argument("--name", help="run in the background, as a container of this name")
     return parser
 
 
@@ -131,6 +150,13 @@ def _git(root: Path, *arguments: str) -> str:
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)  # noqa: S603
     return done.stdout.strip()
+
+
+def _hand_over(name: str, value: str) -> None:
+    """Give a value to the later steps of a GitHub workflow; elsewhere nobody asks for it."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{name}={value}\n")
 
 
 def _show(command: Sequence[str]) -> None:

@@ -1,0 +1,211 @@
+"""The rules that no checker knows: what these workflows promise, read from their YAML.
+
+Each function gives the violations of one rule, as sentences; none means that the rule is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Job = Mapping[str, Any]
+
+PINNED = re.compile(r"^\s*(?:- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+LOGIN = "azure/login@"
+SCANNERS = ("anchore/", "aquasecurity/")
+
+
+class Workflow:
+    """A workflow: its text, for comments, and its content."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+        self.content: dict[str, Any] = yaml.safe_load(text)
+        self.jobs: dict[str, dict[str, Any]] = self.content["jobs"]
+
+    def steps(self) -> Iterator[tuple[str, Job]]:
+        """Every step with the name of its job."""
+        for name, job in self.jobs.items():
+            for step in job.get("steps", []):
+                yield name, step
+
+
+def read(folder: Path) -> list[Workflow]:
+    """All workflows of a folder, by name."""
+    files = sorted(folder.glob("*.yml"))
+    return [Workflow(path.name, path.read_text(encoding="utf-8")) for path in files]
+
+
+def permissions(workflow: Workflow) -> list[str]:
+    """Nothing is granted to the workflow, each job says what it needs, each grant says why."""
+    found = []
+    if workflow.content.get("permissions") != {}:
+        found.append("the workflow does not start from `permissions: {}`")
+    found += [
+        f"job {name} has no permissions of its own"
+        for name, job in workflow.jobs.items()
+        if "permissions" not in job
+    ]
+    grant = re.compile(r"^ {6}[a-z-]+: (read|write)(?P<why> # .+)?$", re.MULTILINE)
+    found += [
+        f"no reason beside: {match[0].strip()}"
+        for match in grant.finditer(workflow.text)
+        if not match["why"]
+    ]
+    return found
+
+
+def time_limits(workflow: Workflow) -> list[str]:
+    """Every job ends by itself."""
+    return [
+        f"job {name} has no timeout-minutes"
+        for name, job in workflow.jobs.items()
+        if "timeout-minutes" not in job
+    ]
+
+
+def pins(workflow: Workflow) -> list[str]:
+    """Every action is pinned by its full commit, with the version beside it."""
+    lines = [line for line in workflow.text.splitlines() if re.match(r"\s*(- )?uses:", line)]
+    return [f"not pinned: {line.strip()}" for line in lines if not PINNED.match(line)]
+
+
+def scripts(workflow: Workflow) -> list[str]:
+    """A script is one line, and gets values through its environment only."""
+    found = []
+    for job, step in workflow.steps():
+        script = str(step.get("run", ""))
+        if "${{" in script:
+            found.append(f"job {job}: an expression inside a script: {script}")
+        if "\n" in script.strip():
+            found.append(f"job {job}: a script of several lines: {script.splitlines()[0]} …")
+    return found
+
+
+def credentials(workflow: Workflow) -> list[str]:
+    """No checkout leaves a token behind, and no password of a cloud is stored anywhere."""
+    found = [
+        f"job {job}: the checkout keeps its token"
+        for job, step in workflow.steps()
+        if "actions/checkout@" in step.get("uses", "")
+        and step.get("with", {}).get("persist-credentials") is not False
+    ]
+    secrets = set(re.findall(r"secrets\.(\w+)", workflow.text)) - {"API_KEYS"}
+    found += [f"a stored secret: {name}" for name in sorted(secrets)]
+    if "creds:" in workflow.text:
+        found.append("azure/login with a stored password")
+    return found
+
+
+def identities(workflow: Workflow) -> list[str]:
+    """`id-token: write` only where a login follows; never beside a third-party scanner."""
+    found = []
+    for name, job in workflow.jobs.items():
+        uses = [str(step.get("uses", "")) for step in job.get("steps", [])]
+        may = job.get("permissions", {}).get("id-token") == "write"
+        if may != any(use.startswith(LOGIN) for use in uses):
+            found.append(f"job {name}: id-token and azure/login do not belong together")
+        scans = any(use.startswith(SCANNERS) for use in uses)
+        text = yaml.safe_dump(job)
+        if scans and (may or "secrets." in text or "environment" in job):
+            found.append(f"job {name}: a scanner beside an identity or a secret")
+        if scans and any(v == "write" for v in job.get("permissions", {}).values()):
+            found.append(f"job {name}: a scanner with write access")
+    return found
+
+
+def caches(workflow: Workflow) -> list[str]:
+    """Nothing that is released is built from a cache that another run may have filled."""
+    found = []
+    for job, step in workflow.steps():
+        if step.get("uses", "").startswith("actions/cache"):
+            found.append(f"job {job}: actions/cache")
+        if any(str(key).startswith("cache") for key in step.get("with", {})):
+            found.append(f"job {job}: a cache of {step.get('uses')}")
+    return found
+
+
+def concurrency(workflow: Workflow) -> list[str]:
+    """Every job that logs in to an environment queues with the others of it, uncancelled."""
+    whole = workflow.content.get("concurrency", {})
+    found = [] if whole else ["no concurrency group"]
+    for name, job in workflow.jobs.items():
+        uses = [str(step.get("uses", "")) for step in job.get("steps", [])]
+        if not any(use.startswith(LOGIN) for use in uses):
+            continue
+        if any(group.get("cancel-in-progress") for group in (whole, job.get("concurrency", {}))):
+            found.append(f"job {name}: a deploy could be cut off")
+        environment = job.get("environment", {}).get("name")
+        groups = {whole.get("group"), job.get("concurrency", {}).get("group")}
+        if environment and f"deploy-{environment}" not in _plain(groups):
+            found.append(f"job {name}: not in the queue of {environment}")
+    return found
+
+
+def _plain(groups: set[str | None]) -> set[str]:
+    return {str(group) for group in groups if group}
+
+
+GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
+    permissions,
+    time_limits,
+    pins,
+    scripts,
+    credentials,
+    identities,
+    caches,
+    concurrency,
+)
+
+
+def promotion(workflow: Workflow) -> list[str]:
+    """deploy.yml: one build; staging and production get its digest, in this order, after gates."""
+    found = []
+    builds = [job for job, step in workflow.steps() if "deploy.image build" in str(step.get("run"))]
+    if builds != ["build"]:
+        found.append(f"built in {builds}")
+    for name in ("staging", "production"):
+        job = workflow.jobs[name]
+        if job.get("env", {}).get("IMAGE") != "${{ needs.publish.outputs.image }}":
+            found.append(f"{name} does not deploy what was published")
+        ups = [step["run"] for step in job["steps"] if " deploy up " in str(step.get("run"))]
+        if ups != [f'.venv/bin/python -m deploy up {name} --image "$IMAGE"']:
+            found.append(f"{name} deploys by {ups}")
+        if job.get("environment", {}).get("name") != name:
+            found.append(f"{name} is not in its environment")
+        texts = [str(step.get("run")) for step in job["steps"]]
+        verified = [at for at, text in enumerate(texts) if text.startswith("cosign verify ")]
+        deployed = [at for at, text in enumerate(texts) if " deploy up " in text]
+        if not verified or verified[0] > deployed[0]:
+            found.append(f"{name} deploys before it has verified the signature")
+    found += _order(workflow)
+    return found
+
+
+ORDER = {
+    "test": set[str](),
+    "build": {"test"},
+    "scan": {"build"},
+    "publish": {"build", "scan"},
+    "staging": {"publish"},
+    "load": {"staging"},
+    "production": {"publish", "staging", "load"},
+}
+
+
+def _order(workflow: Workflow) -> list[str]:
+    found = []
+    for name, wanted in ORDER.items():
+        needs = workflow.jobs[name].get("needs", [])
+        if set([needs] if isinstance(needs, str) else needs) != wanted:
+            found.append(f"{name} waits for {needs}")
+        if "if" in workflow.jobs[name]:
+            found.append(f"{name} may run although a gate before it failed")
+        if any("continue-on-error" in step for step in workflow.jobs[name]["steps"]):
+            found.append(f"{name} forgives a failing step")
+    return found

@@ -1,0 +1,99 @@
+"""What the workflows promise, and that each rule finds a workflow that breaks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workflows import policy
+from tests.workflows.policy import Workflow
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OWN = policy.read(REPOSITORY / ".github" / "workflows")
+GENERATED = policy.read(REPOSITORY / "{{cookiecutter.project_slug}}" / ".github" / "workflows")
+DEPLOY = next(each for each in GENERATED if each.name == "deploy.yml")
+
+
+def test_there_are_workflows() -> None:
+    assert [each.name for each in OWN] == ["refresh.yml", "release.yml", "test.yml"]
+    names = ["ci", "deploy", "power", "prune", "rebuild", "rollback", "template"]
+    assert [each.name for each in GENERATED] == [f"{name}.yml" for name in names]
+
+
+@pytest.mark.parametrize("rule", policy.GENERAL, ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("workflow", [*OWN, *GENERATED], ids=lambda each: each.name)
+def test_a_rule_is_kept(rule: Callable[[Workflow], list[str]], workflow: Workflow) -> None:
+    assert rule(workflow) == []
+
+
+def test_one_digest_is_promoted_through_every_gate() -> None:
+    assert policy.promotion(DEPLOY) == []
+
+
+def test_the_aggregate_check_asks_every_job() -> None:
+    for workflow, job in ((GENERATED[0], "ci"), (OWN[-1], "tested")):
+        others = set(workflow.jobs) - {job, "findings"}
+        assert set(workflow.jobs[job]["needs"]) == others
+        wanted = " ".join(["success"] * len(others))
+        assert workflow.jobs[job]["steps"][0]["run"] == f'test "$RESULTS" = "{wanted}"'
+
+
+def test_the_outcome_hears_of_every_gate() -> None:
+    assert set(DEPLOY.jobs["outcome"]["needs"]) == set(DEPLOY.jobs) - {"outcome"}
+    assert DEPLOY.jobs["outcome"]["if"] == "always()"
+
+
+def test_equal_actions_have_equal_pins() -> None:
+    pins: dict[str, set[str]] = {}
+    for workflow in (*OWN, *GENERATED):
+        for action, pin in re.findall(r"uses: ([\w./-]+)@(\w+ # \S+)", workflow.text):
+            pins.setdefault(action, set()).add(pin)
+    assert {action: found for action, found in pins.items() if len(found) > 1} == {}
+
+
+PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
+    (policy.permissions, "permissions: {}\n", "permissions: read-all\n"),
+    (policy.permissions, "      contents: read # check out\n", "      contents: read\n"),
+    (policy.time_limits, "    timeout-minutes: 45\n", ""),
+    (policy.pins, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
+    (policy.pins, " # v7.0.1", ""),
+    (policy.scripts, "run: make lint", 'run: make lint "${{ github.ref }}"'),
+    (policy.scripts, "run: make lint", "run: |\n          make\n          make lint"),
+    (policy.credentials, "          persist-credentials: false\n", "          fetch-depth: 1\n"),
+    (policy.credentials, "secrets.API_KEYS", "secrets.AZURE_CREDENTIALS"),
+    (
+        policy.identities,
+        "      contents: read # check out; the scan itself needs nothing",
+        "      id-token: write # no",
+    ),
+    (policy.identities, "      id-token: write # log in to Azure as staging's own identity\n", ""),
+    (policy.caches, "          python-version-file: .python-version\n", "          cache: pip\n"),
+    (
+        policy.concurrency,
+        "      group: deploy-production\n      cancel-in-progress: false",
+        "      group: deploy-production\n      cancel-in-progress: true",
+    ),
+    (policy.concurrency, "group: deploy-staging", "group: anything"),
+    (policy.promotion, 'up production --image "$IMAGE"', 'up production --image "$TAG"'),
+    (policy.promotion, "needs: [publish, staging, load]", "needs: [publish, staging]"),
+    (
+        policy.promotion,
+        "      IMAGE: ${{ needs.publish.outputs.image }}",
+        "      IMAGE: ${{ vars.IMAGE }}",
+    ),
+    (policy.promotion, "cosign verify", "echo cosign verify"),
+    (policy.promotion, "    needs: staging\n", "    needs: staging\n    if: always()\n"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad"), PLANTED, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_planted_fault_is_found(
+    rule: Callable[[Workflow], list[str]], good: str, bad: str
+) -> None:
+    assert good in DEPLOY.text
+    assert rule(Workflow("planted.yml", DEPLOY.text.replace(good, bad, 1))) != []

@@ -1,0 +1,1 @@
+"""What the scheduled workflows do with GitHub: pull requests and issues, through git and gh."""
