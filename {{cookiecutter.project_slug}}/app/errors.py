@@ -17,6 +17,7 @@ class RequestError(Exception):
         field: where in the request the fault is, for example ``data[3][1]``.
         rule: the rule that was broken.
         retry_after: whole seconds after which a retry makes sense.
+        incident: id under which the log tells more.
     """
 
     status: ClassVar[int] = 400
@@ -29,9 +30,11 @@ class RequestError(Exception):
         field: str | None = None,
         rule: str | None = None,
         retry_after: int | None = None,
+        incident: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.incident = incident
         self.field = field
         self.rule = rule
         self.retry_after = retry_after
@@ -43,6 +46,8 @@ class RequestError(Exception):
             answer["field"] = self.field
         if self.rule is not None:
             answer["rule"] = self.rule
+        if self.incident is not None:
+            answer["id"] = self.incident
         return answer
 
 

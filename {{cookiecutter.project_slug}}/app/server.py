@@ -56,8 +56,8 @@ class Server(uvicorn.Server):
         super().__init__(_config(settings, self._service))
 
     def _in_flight(self) -> int:
-        # A task stands for each request whose headers have been read.
-        return len(self.server_state.tasks)
+        # A task stands for each request on the long way whose headers have been read.
+        return max(len(self.server_state.tasks), self._service.shortcut.turns.company())
 
     def _give_up(self, error: StartupError) -> None:
         self.fatal = error
@@ -155,6 +155,7 @@ class Server(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         return Connection(
             limits=_limits(self._settings),
+            shortcut=self._service.shortcut,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -180,7 +181,7 @@ def serve(settings: Settings) -> int:
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         service,
-        http=partial(Connection, limits=_limits(settings)),  # type: ignore[arg-type]
+        http=partial(Connection, limits=_limits(settings), shortcut=service.shortcut),  # type: ignore[arg-type]
         ws="none",
         interface="asgi3",
         lifespan="on",

@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import PackageError, StartupError
 from app.http.api import create_api
-from app.http.inference import InferenceEndpoints
+from app.http.inference import Inference, InferenceEndpoints
+from app.http.shortcut import Shortcut
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics, columns_for
@@ -57,7 +58,9 @@ class Service:
             bool(settings.api_keys),
             self._lifespan,
         )
-        self._app = InferenceEndpoints(settings, self.host, self.lifecycle, self._metrics, api)
+        inference = Inference(settings, self.host)
+        self.shortcut = Shortcut(inference, self.lifecycle, self._metrics)
+        self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._metrics, api)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -11,6 +11,8 @@ from app.errors import RequestError
 
 Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
+# Where an endpoint leaves its task in the ASGI scope, so that it ends with its connection.
+TASK = "app.task"
 
 
 async def send_answer(

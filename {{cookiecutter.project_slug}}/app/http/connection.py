@@ -1,4 +1,6 @@
-"""One client connection: uvicorn's, with the limits that keep a slow or greedy client harmless."""
+"""One client connection: uvicorn's, with the limits that keep a slow or greedy client harmless,
+and a shortcut for requests that are complete when their headers are read.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import Overloaded
-from app.http.cork import CorkedTransport
+from app.http.asgi import TASK
+from app.http.cork import SMALL, CorkedTransport
+from app.http.inference import Answer, Outputs, Route
+from app.http.shortcut import CLOSE, Shortcut
 
-# Where an endpoint leaves its task in the ASGI scope, so that it ends with its connection.
-TASK = "app.task"
 SWEEP_SECONDS = 1.0
 # Longer than load balancers keep theirs, so that they close first and never use a closed one.
 KEEP_ALIVE_SECONDS = 65.0
@@ -29,6 +32,22 @@ class Limits:
     body_bytes: int
 
 
+class Shortened:
+    """A request on the shortcut, in the place where uvicorn keeps the request that it answers: it
+    has what uvicorn reads and sets there. One for each connection, used again and again.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "scope")
+
+    def __init__(self) -> None:
+        self.response_complete = True
+        self.disconnected = False
+        self.keep_alive = True
+        self.scope: dict[str, Any] = {}
+        # uvicorn sets it when the client goes; nobody waits for it here.
+        self.message_event = asyncio.Event()
+
+
 class Connection(HttpToolsProtocol):
     """An HTTP connection that is closed when its client is too slow.
 
@@ -36,9 +55,15 @@ class Connection(HttpToolsProtocol):
     request, or was answered. ``sweep`` compares that with what a client may take.
     """
 
-    def __init__(self, *, limits: Limits, **uvicorns: Any) -> None:
+    def __init__(self, *, limits: Limits, shortcut: Shortcut, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self._limits = limits
+        self._shortcut = shortcut
+        self._shortened = Shortened()
+        # The route of a request on the shortcut, from its headers to its end.
+        self._route: Route | None = None
+        self._body = b""
+        self._awaited: asyncio.Future[Outputs] | None = None
         self._quiet_since = self.loop.time()
         self._blocked_since = 0.0
         # Between an answer and the next request.
@@ -57,8 +82,18 @@ class Connection(HttpToolsProtocol):
         """The client is gone: nobody waits for what it asked."""
         super().connection_lost(exc)
         task = self.cycle.scope.get(TASK) if self.cycle is not None else None
-        if isinstance(task, asyncio.Task):
-            task.cancel()
+        for each in (task, self._awaited):
+            if isinstance(each, asyncio.Future):
+                each.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests; one whose body is not complete leaves the shortcut."""
+        super().data_received(data)
+        if self._route is not None:
+            body = self._body
+            self._leave_shortcut()
+            if body:
+                self.on_body(body)
 
     def on_response_complete(self) -> None:
         """The answer was written: send what is held, and go on to the next request.
@@ -79,9 +114,68 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request began; its headers must be complete before long."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._idle = False
         self._quiet_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        """Keep a request that may take the shortcut; hand others to ASGI."""
+        self._route = self._shortcut.route(self.url) if self._may_be_shortened() else None
+        if self._route is None:
+            self._leave_shortcut()
+
+    def _may_be_shortened(self) -> bool:
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not self.expect_100_continue
+            and not self.flow.write_paused
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+        )
+
+    def _leave_shortcut(self) -> None:
+        """Go on as uvicorn would have from the beginning of the request."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        self._route = None
+        self._body = b""
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        # The scope refers to this list.
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete: answer it here when it is on the shortcut."""
+        if self._route is None:
+            super().on_message_complete()
+            return
+        route, body = self._route, self._body
+        self._route, self._body = None, b""
+        shortened = self._shortened
+        shortened.response_complete = False
+        shortened.keep_alive = self.parser.should_keep_alive()
+        self.cycle = shortened  # type: ignore[assignment]
+        self._awaited = self._shortcut.answer(route, self.headers, body, self._reply)
+
+    def _reply(self, answer: Answer) -> None:
+        """Write a whole answer."""
+        self._awaited = None
+        shortened = self._shortened
+        if shortened.disconnected:
+            return
+        close = not shortened.keep_alive or CLOSE in answer[1]
+        head = self._shortcut.heads.make(self.server_state.default_headers, answer, close=close)
+        chunks = answer[2]
+        if len(chunks) == 1 and len(chunks[0]) <= SMALL:
+            self._corked.write_through(head + chunks[0])
+        else:
+            self._corked.write_through(head, *chunks)
+        shortened.response_complete = True
+        if close:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         """Collect the body and wake the application once, when all of it is there.
@@ -89,6 +183,9 @@ class Connection(HttpToolsProtocol):
         uvicorn stops reading at 64 KiB and wakes the application for each piece; a megabyte of
         JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
         """
+        if self._route is not None:
+            self._body += body
+            return
         cycle = self.cycle
         if cycle.response_complete:
             return

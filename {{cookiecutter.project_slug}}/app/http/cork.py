@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 HEAD = b"HTTP/1."
+# "Go on" to a client that asked before sending its body: the answer comes much later.
+CONTINUE = b"HTTP/1.1 100 "
 # Copying so few bytes is cheaper than describing two pieces to the kernel.
 SMALL = 16 * 1024
 
@@ -32,11 +34,19 @@ class CorkedTransport:
                 self._transport.write(head + data)
             else:
                 self._transport.writelines([head, data])
-        elif isinstance(data, bytes) and data.startswith(HEAD):
+        elif isinstance(data, bytes) and data.startswith(HEAD) and not data.startswith(CONTINUE):
             # A body that begins like this is held as well; it leaves in its turn all the same.
             self._head = data
         else:
             self._transport.write(data)
+
+    def write_through(self, *pieces: bytes | memoryview) -> None:
+        """Write an answer that is whole already."""
+        self.flush()
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
 
     def flush(self) -> None:
         """Send a head that no body followed."""

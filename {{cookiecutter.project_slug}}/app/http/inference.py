@@ -1,11 +1,16 @@
-"""The two inference endpoints, as plain ASGI: no framework layer between socket and model."""
+"""Inference requests to answers: which route, which model, decode, submit, encode.
+
+Both ways into the service use it: the ASGI endpoint below, and the shortcut of a connection.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,14 +22,15 @@ from app.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from app.http.asgi import JSON, Header, error_answer, send_answer
+from app.http.asgi import JSON, TASK, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
 from app.http.body import ClientGone, read_body
-from app.http.connection import TASK
 from app.inference.host import ModelHost
+from app.inference.model import Model
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
 from app.settings import Settings
+from app.tensors.datatypes import Array
 from app.transports import oip, tutorial
 
 log = logging.getLogger(__name__)
@@ -34,11 +40,91 @@ MODELS = "/v2/models/"
 INFER = "/infer"
 BINARY = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
+
 Answer = tuple[int, list[Header], list[bytes | memoryview]]
+Outputs = dict[str, Array]
+Begun = tuple[Outputs | asyncio.Future[Outputs], Callable[[Outputs], Answer]]
+"""Outputs that are there or will be, and what makes the answer of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An inference route, taken apart. ``name`` None asks the default model; ``fault`` is a
+    path that only begins like one.
+    """
+
+    transport: str
+    name: str | None = None
+    version: str | None = None
+    fault: str | None = None
+
+
+# Clients ask the same few routes again and again; a model is found anew for each request.
+@lru_cache(maxsize=256)
+def route_of(path: str) -> Route | None:
+    """The inference route of a path, None if it is another one."""
+    if path.startswith(PREDICT):
+        rest = path[len(PREDICT) :]
+        if rest and not rest.startswith("/"):
+            return Route("predict", fault=f"there is no route {path}; see /docs")
+        return Route("predict", unquote(rest[1:]) or None)
+    if not (path.startswith(MODELS) and path.endswith(INFER)):
+        return None
+    name, *rest_of = path[len(MODELS) : -len(INFER)].split("/")
+    version = unquote(rest_of[1]) if len(rest_of) == 2 and rest_of[0] == "versions" else None
+    if rest_of and version is None:
+        # Not a route; as a name it cannot exist, and the answer will list those that do.
+        return Route("oip", "/".join([name, *rest_of]))
+    return Route("oip", unquote(name), version)
+
+
+class Inference:
+    """Begins requests: everything up to the model, which answers at once or when its turn comes."""
+
+    def __init__(self, settings: Settings, host: ModelHost) -> None:
+        self._host = host
+        self._guard = KeyGuard(settings.api_keys)
+
+    def authorise(self, headers: Mapping[bytes, bytes]) -> None:
+        """Let a request pass whose body is not read yet.
+
+        Raises:
+            Unauthorized: no key, or a wrong one.
+        """
+        self._guard.check(headers)
+
+    def begin(self, route: Route, headers: Mapping[bytes, bytes], body: bytes) -> Begun:
+        """Decode a request and submit it to its model.
+
+        Raises:
+            RequestError: it cannot be answered.
+        """
+        _check_content(headers)
+        if route.fault is not None:
+            raise NotFound(route.fault)
+        served = self._host.get(route.name, route.version)
+        served.refuse_if_full()
+        model = served.model
+        if route.transport == "predict":
+            return served.submit(tutorial.decode(body, model)), partial(_tutorial, model)
+        request = oip.decode(body, headers.get(HEADER_LENGTH), model)
+        return served.submit(request.inputs), partial(_protocol, model, request)
+
+
+def failure(error: Exception, path: str) -> Answer:
+    """The answer for a request that failed; what nobody foresaw is logged."""
+    if not isinstance(error, RequestError):
+        log.error("unexpected error on %s", path, exc_info=error)
+        error = InferenceFailed("unexpected error; the log has the cause")
+    status, headers, body = error_answer(error)
+    if status in (401, 408, 413):
+        # The rest of the body may not have been read, so the connection cannot be used again.
+        headers.append((b"connection", b"close"))
+    return status, headers, [body]
 
 
 class InferenceEndpoints:
-    """Answers the inference routes itself and passes everything else on.
+    """Answers the inference routes as ASGI and passes everything else on.
 
     Args:
         rest: the application for all other routes.
@@ -47,109 +133,70 @@ class InferenceEndpoints:
     def __init__(
         self,
         settings: Settings,
-        host: ModelHost,
+        inference: Inference,
         lifecycle: Lifecycle,
         metrics: Metrics,
         rest: ASGIApp,
     ) -> None:
         self._settings = settings
-        self._host = host
+        self._inference = inference
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._guard = KeyGuard(settings.api_keys)
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            if path.startswith(PREDICT) or (path.startswith(MODELS) and path.endswith(INFER)):
-                await self._answer(scope, path, receive, send)
-                return
-        await self._rest(scope, receive, send)
+        route = route_of(scope["path"]) if scope["type"] == "http" else None
+        if route is None:
+            await self._rest(scope, receive, send)
+        else:
+            await self._answer(scope, route, receive, send)
 
-    async def _answer(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        transport = "predict" if path.startswith(PREDICT) else "oip"
+        path: str = scope["path"]
         # For the connection: when its client goes away, this task has no purpose any more.
         scope[TASK] = asyncio.current_task()
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{scope['method']} is not answered on {path}; use POST")
-            status, answer_headers, chunks = await self._infer(path, headers, receive)
+            status, headers, chunks = await self._infer(route, dict(scope["headers"]), receive)
         except (ClientGone, asyncio.CancelledError):
             # Whatever waited in a queue has left it with the cancellation.
-            self._metrics.request(transport, 499, time.perf_counter() - begun)
+            self._metrics.request(route.transport, 499, time.perf_counter() - begun)
             return
-        except RequestError as error:
-            status, answer_headers, body = error_answer(error)
-            chunks = [body]
-            if status in (401, 408, 413):
-                # The rest of the body was not read, so the connection cannot be used again.
-                answer_headers.append((b"connection", b"close"))
-        except Exception:
-            log.exception("unexpected error on %s", path)
-            status, answer_headers, body = error_answer(
-                InferenceFailed("unexpected error; the log has the cause")
-            )
-            chunks = [body]
+        except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
+            status, headers, chunks = failure(error, path)
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
-            answer_headers.append((b"connection", b"close"))
-        await send_answer(send, status, answer_headers, chunks)
-        self._metrics.request(transport, status, time.perf_counter() - begun)
+            headers.append((b"connection", b"close"))
+        await send_answer(send, status, headers, chunks)
+        self._metrics.request(route.transport, status, time.perf_counter() - begun)
 
-    async def _infer(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
-        self._guard.check(headers)
+    async def _infer(
+        self, route: Route, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Answer:
+        self._inference.authorise(headers)
         body = await read_body(
             receive,
             headers.get(b"content-length"),
             self._settings.max_body_bytes,
             self._settings.request_timeout_seconds,
         )
-        _check_content(headers)
-        if path.startswith(PREDICT):
-            return await self._predict(path, body)
-        return await self._oip(path, headers.get(HEADER_LENGTH), body)
-
-    async def _predict(self, path: str, body: bytes) -> Answer:
-        served = self._host.get(_name_of(path))
-        served.refuse_if_full()
-        outputs = await served.infer(tutorial.decode(body, served.model))
-        return 200, [JSON], [tutorial.encode(outputs, served.model)]
-
-    async def _oip(self, path: str, header_length: bytes | None, body: bytes) -> Answer:
-        name, version = _model_of(path)
-        served = self._host.get(name, version)
-        served.refuse_if_full()
-        request = oip.decode(body, header_length, served.model)
-        outputs = await served.infer(request.inputs)
-        chunks, json_length = oip.encode(outputs, request, served.model)
-        if json_length is None:
-            return 200, [JSON], chunks
-        return (
-            200,
-            [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % json_length)],
-            chunks,
-        )
+        outputs, encode = self._inference.begin(route, headers, body)
+        return encode(outputs if isinstance(outputs, dict) else await outputs)
 
 
-def _name_of(path: str) -> str | None:
-    """`/predict` asks the default model, `/predict/{name}` the one of that name."""
-    rest = path[len(PREDICT) :]
-    if rest and not rest.startswith("/"):
-        raise NotFound(f"there is no route {path}; see /docs")
-    return unquote(rest[1:]) or None
+def _tutorial(model: Model, outputs: Outputs) -> Answer:
+    return 200, [JSON], [tutorial.encode(outputs, model)]
 
 
-def _model_of(path: str) -> tuple[str, str | None]:
-    name, *rest = path[len(MODELS) : -len(INFER)].split("/")
-    version = unquote(rest[1]) if len(rest) == 2 and rest[0] == "versions" else None
-    if rest and version is None:
-        # Not a route; as a name it cannot exist, and the answer will list those that do.
-        return "/".join([name, *rest]), None
-    return unquote(name), version
+def _protocol(model: Model, request: oip.OipRequest, outputs: Outputs) -> Answer:
+    chunks, json_length = oip.encode(outputs, request, model)
+    if json_length is None:
+        return 200, [JSON], chunks
+    headers = [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % json_length)]
+    return 200, headers, chunks
 
 
 def _check_content(headers: Mapping[bytes, bytes]) -> None:

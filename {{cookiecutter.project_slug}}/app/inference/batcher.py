@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from app.errors import InferenceFailed
+from app.errors import InferenceFailed, RequestError
 from app.inference.profile import Profile
 from app.inference.queue import Arrays, Job, JobQueue, Limits, size_of
 from app.tensors.datatypes import Array
@@ -25,7 +26,7 @@ from app.tensors.signature import Signature
 
 log = logging.getLogger(__name__)
 
-Outcome = dict[str, Array] | Exception
+Outcome = dict[str, Array] | RequestError
 
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
@@ -76,7 +77,9 @@ class Batcher:
         self._pump_scheduled = False
         self.queue = JobQueue(signature, limits, profile)
 
-    async def infer(self, inputs: Arrays, rows: int, timeout: float) -> dict[str, Array]:
+    def submit(
+        self, inputs: Arrays, rows: int, timeout: float
+    ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
         """Compute outputs for checked inputs, in a run of their own or with others.
 
         Args:
@@ -84,38 +87,53 @@ class Batcher:
             rows: their number of rows.
             timeout: seconds after which computing is no longer worth it.
 
+        Returns:
+            The outputs where nobody has to be waited for; otherwise a future of them, which may
+            be cancelled. The future raises ``DeadlineExceeded`` when the deadline passed before
+            the run began, and what the run itself raised.
+
         Raises:
             BodyTooLarge: more rows than the queue can ever hold.
             Overloaded: the queue is full, or the wait would be too long.
-            DeadlineExceeded: the deadline passed before the run began.
             InferenceFailed: the runtime raised.
+            InvalidInput: the model's own code refused the input.
         """
-        if self._alone(rows):
+        if self._at_once(rows):
             return self._infer_now(inputs, rows)
         size = size_of(inputs)
         self.queue.admit(rows, size)
         now = time.monotonic()
         if not self.queue.batched or rows <= self.queue.batch_rows:
-            return await self._enqueue(Job(inputs, rows, size, now, timeout))
-        return await self._infer_in_parts(inputs, rows, now, timeout)
+            return self._enqueue(Job(inputs, rows, size, now, timeout))
+        return asyncio.ensure_future(self._infer_in_parts(inputs, rows, now, timeout))
 
-    def _alone(self, rows: int) -> bool:
-        """Whether nobody could share the run or would wait for it: then no queue is needed."""
+    async def infer(self, inputs: Arrays, rows: int, timeout: float) -> dict[str, Array]:
+        """Like ``submit``, and wait for it."""
+        outputs = self.submit(inputs, rows, timeout)
+        return outputs if isinstance(outputs, dict) else await outputs
+
+    def _at_once(self, rows: int) -> bool:
+        """Whether nobody could share the run or would wait for it: then no queue is needed.
+
+        Sharing pays even for the smallest models: a run costs several times what it costs to
+        queue, join and cut.
+        """
         return (
-            not self.queue
+            self._in_flight() <= 1
+            and not self.queue
             and self._running == 0
             and rows <= self.queue.batch_rows
             and self._profile.seconds(rows) <= INLINE_SECONDS
-            and self._in_flight() <= 1
         )
 
     def _infer_now(self, inputs: Arrays, rows: int) -> dict[str, Array]:
         begun = time.perf_counter()
         try:
             return self._run(inputs)
-        except Exception as error:
-            log.error("the model failed on a request", exc_info=error)
-            raise _failed() from None
+        except RequestError:
+            raise
+        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
+            raise _failed(error) from None
         finally:
             self._observer.waited(0.0)
             self._observe(rows, time.perf_counter() - begun)
@@ -183,10 +201,9 @@ class Batcher:
     def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
         try:
             return list(self._run_together(jobs))
-        except Exception as error:  # runtimes raise their own classes
+        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
             if len(jobs) == 1:
-                log.error("the model failed on a request", exc_info=error)
-                return [error]
+                return [error if isinstance(error, RequestError) else _failed(error)]
         # One of them broke the run: alone, only that one fails.
         return [outcome for job in jobs for outcome in self._outcomes([job])]
 
@@ -213,8 +230,8 @@ class Batcher:
         for job, outcome in zip(jobs, outcomes, strict=True):
             if job.future.done():
                 continue
-            if isinstance(outcome, Exception):
-                job.future.set_exception(_failed())
+            if isinstance(outcome, RequestError):
+                job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
 
@@ -227,5 +244,11 @@ def _rows(jobs: Sequence[Job]) -> int:
     return sum(job.rows for job in jobs)
 
 
-def _failed() -> InferenceFailed:
-    return InferenceFailed("the model failed on this request; the log has the cause")
+def _failed(error: Exception) -> InferenceFailed:
+    """Log what happened, with an id that the client is told as well."""
+    incident = uuid.uuid4().hex
+    log.error("the model failed on a request, id %s", incident, exc_info=error)
+    return InferenceFailed(
+        f"the model failed on this request; the log has the cause under {incident}",
+        incident=incident,
+    )

@@ -40,14 +40,21 @@ class ServedModel:
         if self._batcher.queue:
             self._batcher.queue.admit(rows=1, size=1)
 
-    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Check inputs and compute their outputs.
+    def submit(
+        self, inputs: Mapping[str, Array]
+    ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
+        """Check inputs and compute their outputs, at once or when it is their turn.
 
         Raises:
             RequestError: the inputs break the signature, or the queue cannot take them.
         """
         rows = self.model.signature.check(inputs)
-        return await self._batcher.infer(inputs, rows, self._timeout)
+        return self._batcher.submit(inputs, rows, self._timeout)
+
+    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Like ``submit``, and wait for it."""
+        outputs = self.submit(inputs)
+        return outputs if isinstance(outputs, dict) else await outputs
 
 
 class ModelHost:

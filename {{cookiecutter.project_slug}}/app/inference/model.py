@@ -14,6 +14,7 @@ from app.package.digest import find_packages
 from app.package.golden import compare
 from app.package.reader import Package, read_package
 from app.runtimes.base import Runtime
+from app.runtimes.hooks import HookedRuntime, read_hooks
 from app.settings import Settings
 from app.tensors.datatypes import Array, canonical
 from app.tensors.signature import Signature
@@ -107,6 +108,8 @@ def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
         from app.runtimes import onnx_runtime
 
         runtime = onnx_runtime.load(package, settings, device)
+    if package.manifest.code_file is not None:
+        runtime = HookedRuntime(runtime, package.manifest.outputs, *read_hooks(package))
     model = Model(package, runtime)
     model.verify()
     log.info("%s %s verified on %s", model.name, model.manifest.version, model.provider)
