@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SUCCESS = "success"
 SKIPPED = "skipped"
@@ -119,12 +120,14 @@ def _mark(result: str | None) -> str:
     return marks.get(result or SKIPPED, "⚪ not run")
 
 
-def _outputs(jobs: Mapping[str, Mapping[str, Mapping[str, str]]]) -> dict[str, str]:
-    image = jobs.get("publish", {}).get("outputs", {}).get("image", "")
-    staging = jobs.get("staging", {}).get("outputs", {}).get("url", "")
-    production = jobs.get("production", {}).get("outputs", {}).get("url", "")
+def _outputs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    def of(job: str, name: str) -> str:
+        # A job that was skipped has no outputs at all.
+        return str((jobs.get(job, {}).get("outputs") or {}).get(name) or "")
+
+    image = of("publish", "image")
     quoted = f"`{image}`" if image else ""
-    return {"image": quoted, "staging": staging, "production": production}
+    return {"image": quoted, "staging": of("staging", "url"), "production": of("production", "url")}
 
 
 def main() -> int:

@@ -183,10 +183,14 @@ def test_a_skipped_gate_is_no_success() -> None:
 def test_the_page_is_written_and_the_exit_code_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = {name: {"result": "success", "outputs": {}} for name in outcome.GATES}
+    jobs: dict[str, dict[str, object]] = {
+        name: {"result": "success", "outputs": None} for name in outcome.GATES
+    }
+    jobs["publish"]["outputs"] = {"image": "r/n@sha256:0"}
     monkeypatch.setenv("JOBS", json.dumps(jobs))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page"))
     assert outcome.main() == 0
+    assert "`r/n@sha256:0`" in (tmp_path / "page").read_text()
     jobs["load"]["result"] = "failure"
     monkeypatch.setenv("JOBS", json.dumps(jobs))
     assert outcome.main() == 1

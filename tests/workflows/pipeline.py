@@ -1,0 +1,181 @@
+"""Runs the generated deploy.yml with act: real jobs, real az and Docker, the Azure double.
+
+Actions cannot be fetched here, so each is a stand-in (`stand_ins/`); act takes it for the pinned
+one. What act ignores (environments, concurrency, permissions) is read from the YAML elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.azure_double.client import AzureDouble
+
+STAND_INS = Path(__file__).resolve().parent / "stand_ins"
+USES = re.compile(r"uses: ([\w.-]+/([\w.-]+)(?:/[\w.-]+)*@[0-9a-f]{40})")
+OWNER, NAME = "orchids", "iris-service"
+MINUTES = 15
+JOBS = ("test", "build", "scan", "publish", "staging", "load", "production", "outcome")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the workflow did.
+
+    Attributes:
+        log: everything that act printed.
+        passed: jobs that succeeded.
+        failed: jobs that failed.
+        signatures: what was signed, one line for each.
+        attestations: what was attested, one line for each.
+    """
+
+    log: str
+    passed: set[str]
+    failed: set[str]
+    signatures: list[str]
+    attestations: list[str]
+
+    def page(self) -> str:
+        """The summary page of the run, as far as act shows it: what the outcome wrote."""
+        lines = [
+            line.partition("| ")[2]
+            for line in self.log.splitlines()
+            if line.startswith("[Deploy/Outcome") and "| " in line
+        ]
+        return "\n".join(lines)
+
+
+class Pipeline:
+    """A generated repository with an origin on GitHub, and what runs its workflows.
+
+    Args:
+        act: the program.
+        repository: a checkout whose variables `bootstrap` has set on the double's GitHub.
+        double: Azure and GitHub.
+        folder: for this run's files.
+    """
+
+    def __init__(self, act: Path, repository: Path, double: AzureDouble, folder: Path) -> None:
+        self._act = act
+        self._repository = repository
+        self._double = double
+        self._folder = folder
+
+    def run(
+        self, venv: Path, *, findings: str = "", extra: Mapping[str, str] | None = None
+    ) -> Run:
+        """Push to main.
+
+        Args:
+            venv: an environment with everything that the repository's Makefile would install.
+            findings: what the scanner finds; nothing by default.
+            extra: further variables of all steps.
+        """
+        for name in ("artifacts", "settings", "home"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        environment = self._environment(venv, findings) | dict(extra or {})
+        command = [str(self._act), "push", "-W", str(self._workflow())]
+        command += ["-P", "ubuntu-24.04=-self-hosted", "--action-offline-mode", "--pull=false"]
+        command += ["--eventpath", str(self._event()), "--artifact-server-path", ""]
+        command += ["--artifact-server-addr", "127.0.0.1", "--cache-server-addr", "127.0.0.1"]
+        command += ["--no-cache-server", "-s", "GITHUB_TOKEN=not-a-real-token"]
+        command += ["-s", "API_KEYS=planted-key-of-the-service"]
+        for action, stand_in in self._actions().items():
+            command += ["--local-repository", f"{action}={stand_in}"]
+        for name, value in self._variables().items():
+            command += ["--var", f"{name}={value}"]
+        for name, value in environment.items():
+            command += ["--env", f"{name}={value}"]
+        done = subprocess.run(
+            command,
+            cwd=self._repository,
+            env={**environment, "HOME": str(self._folder / "home")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=MINUTES * 60,
+            check=False,
+        )
+        return self._read(done.stdout)
+
+    def _read(self, log: str) -> Run:
+        titles = {"publish": "Publish", "load": "Load test", "build": "Build once"}
+        names = {titles.get(job, job.capitalize()): job for job in JOBS}
+        ended = re.findall(r"^\[Deploy/([^\]]+?)\s*\].*🏁 +Job (succeeded|failed)", log, re.MULTILINE)
+        result = {names[title.strip()]: word for title, word in ended}
+        return Run(
+            log,
+            {job for job, word in result.items() if word == "succeeded"},
+            {job for job, word in result.items() if word == "failed"},
+            self._lines("signatures"),
+            self._lines("attestations"),
+        )
+
+    def _lines(self, name: str) -> list[str]:
+        path = self._folder / name
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def _workflow(self) -> Path:
+        """The workflow without the one key that act's schema does not know yet."""
+        text = (self._repository / ".github" / "workflows" / "deploy.yml").read_text()
+        path = self._folder / "deploy.yml"
+        path.write_text(text.replace("      deployment: false\n", ""))
+        return path
+
+    def _event(self) -> Path:
+        path = self._folder / "event.json"
+        repository = {"visibility": "public", "default_branch": "main"}
+        path.write_text(json.dumps({"ref": "refs/heads/main", "repository": repository}))
+        return path
+
+    def _actions(self) -> dict[str, Path]:
+        text = (self._repository / ".github" / "workflows" / "deploy.yml").read_text()
+        return {action: STAND_INS / name for action, name in USES.findall(text)}
+
+    def _variables(self) -> dict[str, str]:
+        state = self._double.github_state(f"{OWNER}/{NAME}")
+        return dict(state["variables"])
+
+    def _environment(self, venv: Path, findings: str) -> dict[str, str]:
+        state = self._double.github_state(f"{OWNER}/{NAME}")
+        prefix = state["subject_prefix"]
+        subjects = {
+            "publish": f"{prefix}:ref:refs/heads/main",
+            "staging": f"{prefix}:environment:staging",
+            "production": f"{prefix}:environment:production",
+        }
+        requests = {job: self._double.oidc_environment(each) for job, each in subjects.items()}
+        table = {
+            "clients": {
+                name: state["environments"][name]["variables"]["AZURE_CLIENT_ID"]
+                for name in ("staging", "production")
+            },
+            "tokens": {
+                job: each["ACTIONS_ID_TOKEN_REQUEST_URL"] for job, each in requests.items()
+            },
+        }
+        made = self._double.env()
+        made["PATH"] = f"{made['PATH']}:{os.environ['PATH']}"
+        return made | {
+            "DOCKER": shutil.which("docker", path="/usr/bin") or "docker",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": requests["publish"]["ACTIONS_ID_TOKEN_REQUEST_URL"],
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": requests["publish"][
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
+            ],
+            "STAND_IN_PYTHON": str(venv / "bin" / "python"),
+            "STAND_IN_VENV": str(venv),
+            "STAND_IN_TOOLS": str(STAND_INS / "tools"),
+            "STAND_IN_IDENTITIES": json.dumps(table),
+            "STAND_IN_SETTINGS": str(self._folder / "settings"),
+            "STAND_IN_ARTIFACTS": str(self._folder / "artifacts"),
+            "STAND_IN_SIGNATURES": str(self._folder / "signatures"),
+            "STAND_IN_ATTESTATIONS": str(self._folder / "attestations"),
+            "STAND_IN_FINDINGS": findings,
+        }
