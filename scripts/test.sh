@@ -34,4 +34,13 @@ if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
 elif ((status != 0)); then
     exit "$status"
 fi
+# Likewise the programs of the deploys to the Azure double.
+status=0
+scripts/azure_tools.sh install || status=$?
+if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
+    echo "WARNING: gh or docker-registry is missing, so deploys are NOT TESTED; see above" >&2
+    export ACI_ML_AZURE_TOOLS=absent
+elif ((status != 0)); then
+    exit "$status"
+fi
 exec .venv/bin/python -m pytest

@@ -92,9 +92,19 @@ def test_a_slug_stays_text_and_names_everything_in_azure(slug: str, render: Rend
     deployment = yaml.safe_load((project / "deploy/project.yaml").read_text(encoding="utf-8"))
     assert deployment["name"] == slug
     assert re.fullmatch(r"[a-z0-9]{5,50}", deployment["registry"])
-    for environment, names in deployment["environments"].items():
-        assert names["name"] == f"{slug}-{environment}"
-        assert 5 <= len(names["name"]) <= 63
+    for stage in ("staging", "production"):
+        file = project / f"deploy/environments/{stage}.yaml"
+        environment = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert environment["name"] == environment["resource_group"] == f"{slug}-{stage}"
+        assert 5 <= len(environment["name"]) <= 63
+
+
+def test_a_long_slug_is_cut_where_a_container_app_is_named_after_it(render: Render) -> None:
+    project = render(project_slug="a" * 20 + "-" + "b" * 19, runs_on="containerapps-t4")
+    file = project / "deploy/environments/production.yaml"
+    environment = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert environment["name"] == "a" * 20 + "-production"
+    assert environment["resource_group"] == "a" * 20 + "-" + "b" * 19 + "-production"
 
 
 @pytest.mark.parametrize(

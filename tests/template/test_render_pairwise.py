@@ -113,13 +113,17 @@ def test_the_answers_reach_the_files_that_depend_on_them(
 ) -> None:
     project = render(**answers)
     deployment = yaml.safe_load((project / "deploy/project.yaml").read_text(encoding="utf-8"))
-    expected = {
+    target, accelerator, gpu = {
         "aci-cpu": ("aci", "cpu", "none"),
         "containerapps-t4": ("containerapps", "gpu", "t4"),
         "containerapps-a100": ("containerapps", "gpu", "a100"),
-        "aci-gpu": ("aci", "gpu", "retired-aci"),
+        "aci-gpu": ("aci", "gpu", "v100"),
     }[answers["runs_on"]]
-    assert (deployment["target"], deployment["accelerator"], deployment["gpu"]) == expected
+    assert deployment["accelerator"] == accelerator
+    for stage in ("staging", "production"):
+        file = project / f"deploy/environments/{stage}.yaml"
+        environment = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert (environment["target"], environment["gpu"]) == (target, gpu)
     assert (project / ".python-version").read_text("utf-8") == f"{answers['python_version']}\n"
 
 

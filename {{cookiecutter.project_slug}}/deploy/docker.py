@@ -20,7 +20,8 @@ class DockerError(Exception):
 class BuildOptions:
     """What a build may be told. ``base_image`` replaces the Dockerfile's; ``ca_bundle`` is a
     file of certificates that pip trusts inside the build, for networks that sign with their own;
-    ``pull`` asks the registry for a newer base image even where one is here.
+    ``pull`` asks the registry for a newer base image even where one is here; ``platform`` is for
+    which machines it is, "linux/amd64", where it is not for one like this.
     """
 
     accelerator: str
@@ -28,6 +29,7 @@ class BuildOptions:
     base_image: str | None = None
     ca_bundle: str | None = None
     pull: bool = False
+    platform: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def build_command(docker: str, release: Release, options: BuildOptions) -> list[
     command = [docker, "build", "--tag", options.tag]
     if options.pull:
         command.append("--pull")
+    if options.platform:
+        command += ["--platform", options.platform]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     if options.ca_bundle:

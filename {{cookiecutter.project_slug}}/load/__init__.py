@@ -1,1 +1,1 @@
-"""Load tests with Locust; `make load`."""
+"""Load test with Locust, and the verdict against load/slo.yaml; `make load`."""

@@ -1,76 +1,101 @@
-"""`python -m load`: run the load test, headless, against a service or against one it starts.
+"""`python -m load`: put load on a service and judge it by load/slo.yaml.
 
-Exit code 0 when no request failed.
+Exit code 0 when every objective was kept, 1 when one was missed or the test could not run, 2 for
+wrong usage. The API key comes from API_KEYS or LOAD_API_KEY; proxies and certificates from
+HTTPS_PROXY, HTTP_PROXY, NO_PROXY and SSL_CERT_FILE.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-START_SECONDS = 60
+from deploy.errors import ConfigError, DeployError
+from deploy.say import Say, default_say
+from deploy.verification.address import address
+from deploy.verification.parity import read_records
+from deploy.verification.readiness import wait_until_ready
+from deploy.verification.service import Service
+from deploy.verify import key_from
+from load import report
+from load.local import HOST, local_service
+from load.measured import measure
+from load.proxy import proxy_arguments
+from load.run import ROOT, run_locust, without_proxy
+from load.slo import Slo, read_slo
+from load.verdict import judge
+
+READY_SECONDS = 60.0
+PASSED, MISSED, WRONG_USAGE = 0, 1, 2
 
 
-def main() -> int:
-    """Run Locust with a bounded number of users for a bounded time."""
-    parser = argparse.ArgumentParser(prog="python -m load", description=__doc__)
-    parser.add_argument("--url", help="a running service; default: start one here")
-    parser.add_argument("--users", type=int, default=20)
-    parser.add_argument("--seconds", type=int, default=20)
-    options = parser.parse_args()
-    if options.url:
-        return _locust(options.url, options.users, options.seconds)
-    with _local_service() as url:
-        return _locust(url, options.users, options.seconds)
-
-
-def _locust(url: str, users: int, seconds: int) -> int:
-    command = [sys.executable, "-m", "locust", "--headless", "--only-summary"]
-    command += ["--locustfile", str(HERE / "locustfile.py"), "--host", url.rstrip("/")]
-    command += ["--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds}s"]
-    print(f"{users} users for {seconds} s against {url}", flush=True)
-    return subprocess.run(command, check=False).returncode  # noqa: S603
-
-
-@contextmanager
-def _local_service() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
-    process = subprocess.Popen([sys.executable, "-m", "app"], env=environment)
-    url = f"http://127.0.0.1:{port}"
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line."""
+    options = _parser().parse_args(argv)
+    say = default_say()
+    say.hide([key_from(os.environ) or ""])
     try:
-        _wait_until_ready(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=15)
+        slo = read_slo(options.slo, options.users, options.seconds)
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+        run = _deployed(options.url, slo, options.out, say) if options.url else _local(slo, options)
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        say.summary(f"## The load test could not run\n\n{error.cause}\n\n**Fix**: {error.fix}")
+        return WRONG_USAGE if isinstance(error, ConfigError) else MISSED
+    print(report.text(run))
+    say.summary(report.markdown(run))
+    if options.out:
+        report.write(run, options.out)
+        print(f"report: {options.out}")
+    return PASSED if run.verdict.passed else MISSED
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    reason = "no answer"
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/readyz", timeout=2).close()  # noqa: S310
-            return
-        except urllib.error.HTTPError as error:
-            reason = error.read().decode()
-        except OSError as error:
-            reason = str(error)
-        time.sleep(0.1)
-    raise SystemExit(f"error: the service did not become ready: {reason}")
+def _deployed(url: str, slo: Slo, out: Path | None, say: Say) -> report.Run:
+    proxy_arguments(url)
+    with Service(url, None, READY_SECONDS) as service:
+        wait_until_ready(service, READY_SECONDS, say.step)
+    return _judged(url, slo, out, dict(os.environ))
+
+
+def _local(slo: Slo, options: argparse.Namespace) -> report.Run:
+    with local_service() as url:
+        return _judged(url, slo, options.out, without_proxy(HOST))
+
+
+def _judged(url: str, slo: Slo, out: Path | None, environment: dict[str, str]) -> report.Run:
+    read_records(Path(environment.get("MODELS_DIR", ROOT / "models")))
+    print(
+        f"{slo.users} users on {url}: {slo.ramp_seconds:g} s until all are there, "
+        f"{slo.warm_up_seconds:g} s of warm-up, {slo.run_seconds:g} s measured",
+        flush=True,
+    )
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    html = out / report.LOCUST if out else None
+    measured = measure(run_locust(url, slo, html and html.resolve(), environment))
+    return report.Run(url, started, slo, measured, judge(slo, measured))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m load", description=__doc__)
+    parser.add_argument("--url", type=address, help="a running service; default: start one here")
+    parser.add_argument("--slo", type=Path, default=ROOT / "load" / "slo.yaml", metavar="FILE")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the report there")
+    parser.add_argument("--users", type=_at_least_one, help="instead of those of the file")
+    parser.add_argument(
+        "--seconds", type=_at_least_one, help="measured time, instead of the file's"
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 if __name__ == "__main__":

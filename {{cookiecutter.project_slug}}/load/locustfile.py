@@ -1,100 +1,127 @@
 """What users do: single rows, batches, the Open Inference Protocol, and now and then a mistake.
 
-Requests come from the golden record, so they are real. A mistake must be refused with a 4xx;
-that counts as success, anything else as failure.
+Requests come from the golden records of MODELS_DIR and every answer is compared with them: a wrong
+one counts as failed. A mistake must be refused with the right status. `python -m load` runs this
+file; it works with `locust -f load/locustfile.py` as well.
 """
 
 from __future__ import annotations
 
 import os
+import random
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
-import numpy as np
-from locust import FastHttpUser, between, task
+from geventhttpclient.client import HTTPClientPool
+from locust import FastHttpUser, between, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
 
-KEY = os.environ.get("LOAD_API_KEY", "")
-MODEL = os.environ.get("LOAD_MODEL", "")
-MODELS_DIR = Path(os.environ.get("MODELS_DIR", "models"))
-BATCH_ROWS = 16
+from app.errors import PackageError
+from deploy.verification.parity import read_records
+from deploy.verification.wire import LENGTH, Unreadable
+from deploy.verify import key_from
+from load.proxy import proxy_arguments
+from load.recorder import Recorder
+from load.samples import Sample, prepare
+from load.slo import THINK_SECONDS
 
-
-def _golden() -> tuple[str, dict[str, Any]]:
-    """The model to ask and its golden inputs: LOAD_MODEL, or the first package."""
-    found = sorted(path.parent for path in MODELS_DIR.glob(f"{MODEL or '*'}/golden.npz"))
-    if not found:
-        raise SystemExit(f"error: no golden record in {MODELS_DIR.resolve()} for {MODEL or 'any'}")
-    with np.load(found[0] / "golden.npz", allow_pickle=False) as archive:
-        inputs = {
-            name.removeprefix("input/"): archive[name]
-            for name in archive.files
-            if name.startswith("input/")
-        }
-    return found[0].name, inputs
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+SHOWN_CHARACTERS = 150
 
 
 class Caller(FastHttpUser):
     """One client that thinks for a moment between requests."""
 
-    wait_time = between(0.01, 0.1)
+    wait_time = between(*THINK_SECONDS)
+    samples: ClassVar[Mapping[str, list[Sample]]] = {}
+    key: ClassVar[Mapping[str, str]] = {}
 
-    def on_start(self) -> None:
-        """Take the golden samples and the key."""
-        self.model, self.inputs = _golden()
-        self.rows = len(next(iter(self.inputs.values())))
-        self.headers = {"X-API-Key": KEY} if KEY else {}
-        self.turn = 0
-
-    def _some(self, rows: int) -> dict[str, Any]:
-        self.turn += 1
-        picked = np.arange(self.turn, self.turn + rows) % self.rows
-        return {name: value[picked] for name, value in self.inputs.items()}
-
-    def _post(self, name: str, path: str, body: dict[str, Any], expected: int = 200) -> None:
-        with self.client.post(
-            path, json=body, headers=self.headers, name=name, catch_response=True
-        ) as response:
-            if response.status_code == expected:
-                response.success()
-            else:
-                response.failure(f"status {response.status_code} instead of {expected}")
+    def __init__(self, environment: Environment) -> None:
+        # Locust's own way to set a proxy takes no user name, and its default trusts any
+        # certificate.
+        self.client_pool = HTTPClientPool(
+            connection_timeout=CONNECT_SECONDS,
+            network_timeout=ANSWER_SECONDS,
+            **proxy_arguments(self.host or environment.host or ""),
+        )
+        super().__init__(environment)
+        self._rng = random.Random()  # noqa: S311 - chooses samples
 
     @task(6)
     def single_row(self) -> None:
         """One row as the tutorials send it."""
-        self._post("predict, 1 row", f"/predict/{self.model}", {"data": _lists(self._some(1))})
+        self._send("single_row")
 
     @task(2)
     def batch(self) -> None:
         """Several rows at once."""
-        body = {"data": _lists(self._some(BATCH_ROWS))}
-        self._post(f"predict, {BATCH_ROWS} rows", f"/predict/{self.model}", body)
+        self._send("batch")
+
+    @task(1)
+    def protocol_json(self) -> None:
+        """One row in the Open Inference Protocol."""
+        self._send("protocol_json")
 
     @task(2)
-    def protocol(self) -> None:
-        """One row in the Open Inference Protocol."""
-        inputs = [
-            {"name": name, "shape": value.shape, "datatype": _datatype(value),
-             "data": value.reshape(-1).tolist()}
-            for name, value in self._some(1).items()
-        ]  # fmt: skip
-        self._post("infer, 1 row", f"/v2/models/{self.model}/infer", {"inputs": inputs})
+    def protocol_binary(self) -> None:
+        """One row in binary tensors."""
+        self._send("protocol_binary")
 
     @task(1)
     def mistake(self) -> None:
         """A request that must be refused."""
-        self._post("refused on purpose", f"/predict/{self.model}", {"date": []}, expected=422)
+        self._send("mistake")
+
+    def _send(self, name: str) -> None:
+        sample = self._rng.choice(self.samples[name])
+        request, client = sample.request, cast("Any", self.client)
+        with client.post(
+            request.path,
+            data=request.content,
+            headers={**request.headers, **self.key},
+            name=sample.kind,
+            catch_response=True,
+        ) as response:
+            if fault := _fault(sample, response):
+                response.failure(fault)
+            else:
+                response.success()
 
 
-def _lists(inputs: dict[str, Any]) -> Any:
-    lists = {name: value.tolist() for name, value in inputs.items()}
-    return next(iter(lists.values())) if len(lists) == 1 else lists
+def _fault(sample: Sample, response: Any) -> str | None:
+    """Why the answer is none that a client could use; None if it is right."""
+    if response.status_code == 0:
+        return f"no answer: {response.error}"
+    if response.status_code != sample.status:
+        text = " ".join((response.text or "").split())[:SHOWN_CHARACTERS]
+        return f"status {response.status_code} instead of {sample.status}: {text}"
+    try:
+        if sample.check is not None:
+            sample.check(response.content, response.headers.get(LENGTH))
+    except (PackageError, Unreadable, ValueError) as error:
+        return f"wrong answer: {error}"
+    return None
 
 
-def _datatype(array: Any) -> str:
-    if array.dtype.kind in "US":
-        return "BYTES"
-    if array.dtype.kind == "b":
-        return "BOOL"
-    kind = {"f": "FP", "i": "INT", "u": "UINT"}[array.dtype.kind]
-    return f"{kind}{array.dtype.itemsize * 8}"
+def _options(parser: LocustArgumentParser) -> None:
+    parser.add_argument("--record", default="", help="write all requests to this file, as JSON")
+    parser.add_argument("--measure-after", type=float, default=0.0, help="seconds of warm-up")
+    parser.add_argument("--measure-for", type=float, help="seconds after that; default: no end")
+
+
+def _prepare(environment: Environment, **_: Any) -> None:
+    """All users share the samples, which may be large."""
+    Caller.samples = prepare(read_records(Path(os.environ.get("MODELS_DIR", "models"))))
+    key = key_from(os.environ)
+    Caller.key = {"X-API-Key": key} if key else {}
+    options: Any = environment.parsed_options
+    file = Path(options.record) if options.record else None
+    Recorder(environment, file, options.measure_after, options.measure_for)
+
+
+_events: Any = events
+_events.init_command_line_parser.add_listener(_options)
+_events.init.add_listener(_prepare)

@@ -22,6 +22,7 @@ from app.package.reader import read_package
 from app.settings import Settings
 from tests import toy_models
 from training import package as packaging
+from training.packaging.write import file_entry
 
 CPU = Settings(execution_providers=("cpu",))
 Change = Callable[[Path], object]
@@ -50,7 +51,7 @@ def flip(path: Path, position: int = -1) -> None:
 
 def accept(directory: Path, name: str) -> None:
     """Write the file's present size and checksum into the manifest, as a careless person would."""
-    edit(directory, lambda m: m["files"].update({name: packaging._entry(directory / name)}))
+    edit(directory, lambda m: m["files"].update({name: file_entry(directory / name)}))
 
 
 def wrong_golden(directory: Path) -> None:

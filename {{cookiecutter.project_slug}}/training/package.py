@@ -1,108 +1,164 @@
-"""Write a model package: model file, manifest, golden record; checked before it is in place."""
+"""Make a model package of what you have: `python -m training.package SOURCE`, `make model FROM=…`.
+
+SOURCE is an .onnx file, a .joblib or .pkl file of scikit-learn, a .keras file, a folder that MLflow
+wrote, or an address in MLflow (runs:/…, models:/…). A pickle runs code when it is read: package
+only files that you trust.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import metadata
+import argparse
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
-import yaml
+from app.errors import PackageError, StartupError
+from app.package.drift import differences
+from app.package.manifest import Manifest, read_manifest
+from training.packaging.options import Options
+from training.packaging.write import Format, Source, write_package
 
-from app.inference.model import load_model
-from app.package.digest import MANIFEST
-from app.package.golden import write_golden
-from app.package.manifest import GOLDEN
-from app.package.reader import read_package
-from app.settings import Settings
-from app.tensors.datatypes import Array
+__all__ = ["Format", "Source", "package", "write_package"]
 
-Format = Literal["onnx", "joblib"]
-HEADER = """\
-# Manifest of a model package. Written by training/package.py; sizes and checksums must match the
-# files beside it, so make the package again instead of editing it.
-"""
+KINDS = ".onnx, .joblib, .pkl, .pickle, .keras, a folder of MLflow, runs:/… or models:/…"
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a package is made of.
-
-    ``inputs`` and ``outputs`` are the manifest's tensors as plain mappings; ``golden_inputs`` and
-    ``golden_outputs`` are arrays by tensor name, the outputs computed by the training framework.
-    ``training`` is the manifest's section of that name, without versions.
-    """
-
-    name: str
-    version: str
-    description: str
-    format: Format
-    model: bytes
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
-    golden_inputs: Mapping[str, Array]
-    golden_outputs: Mapping[str, Array]
-    training: Mapping[str, str]
-    libraries: tuple[str, ...]
-
-
-def write_package(models_dir: Path, source: Source) -> Path:
-    """Write the package, serve its golden inputs once, and only then replace the old package.
+def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list[str]]:
+    """Make the package.
 
     Returns:
-        The package's folder.
+        Its folder, and remarks that the person should read.
 
     Raises:
-        StartupError: the package would not be served, or answers differently from training;
-            whatever stood in its place before is untouched.
+        StartupError: it is refused; whatever stood in its place before is untouched.
     """
-    models_dir.mkdir(parents=True, exist_ok=True)
-    target = models_dir / source.name
-    with tempfile.TemporaryDirectory(dir=models_dir, prefix=".new-") as scratch:
-        fresh = Path(scratch) / source.name
-        fresh.mkdir()
-        _write_files(fresh, source)
-        load_model(read_package(fresh), Settings(execution_providers=("cpu",)))
-        old = Path(scratch) / "old"
-        if target.exists():
-            target.rename(old)
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old.exists():
-                old.rename(target)
-            raise
-    return target
+    made, remarks = _with_code(source, options) if options.code else _read(source, options)
+    folder = write_package(models_dir, made)
+    manifest = read_manifest(folder)
+    remarks += [
+        f"{each.severity}: {each}" for each in differences(manifest) if each.severity == "risky"
+    ]
+    if not manifest.training.licence:
+        remarks.append("nobody says under which licence the model may be used; say --licence")
+    return folder, remarks
 
 
-def _write_files(directory: Path, source: Source) -> None:
-    model_file = f"model.{source.format}"
-    (directory / model_file).write_bytes(source.model)
-    write_golden(directory / GOLDEN, source.golden_inputs, source.golden_outputs)
-    manifest: dict[str, Any] = {
-        "manifest_version": 1,
-        "name": source.name,
-        "version": source.version,
-        "description": source.description,
-        "format": source.format,
-        "model_file": model_file,
-        "files": {name: _entry(directory / name) for name in (model_file, GOLDEN)},
-        "inputs": source.inputs,
-        "outputs": source.outputs,
-        "training": {
-            "python": platform.python_version(),
-            "packages": {name: metadata.version(name) for name in source.libraries},
-            **source.training,
-        },
-    }
-    text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
-    (directory / MANIFEST).write_text(HEADER + text, encoding="utf-8")
+def _with_code(source: str, options: Options) -> tuple[Source, list[str]]:
+    """The samples are what clients send, so the model itself is read with made-up ones."""
+    from training.packaging.code import with_code
+
+    made, _ = _read(source, replace(options, samples=None, code=None))
+    return with_code(made, options)
 
 
-def _entry(path: Path) -> dict[str, str | int]:
-    content = path.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+def _read(source: str, options: Options) -> tuple[Source, list[str]]:
+    # Each kind needs its own libraries, and only those are imported.
+    from training.packaging import mlflow_source
+
+    if mlflow_source.is_address(source):
+        folder = mlflow_source.download(source)
+        return mlflow_source.mlflow_source(folder, options, source)
+    path = Path(source)
+    if not path.exists():
+        raise PackageError(f"{source}: there is no such file or folder")
+    if path.is_dir():
+        return mlflow_source.mlflow_source(path, options)
+    if path.suffix == ".onnx":
+        from training.packaging.onnx_source import onnx_source
+
+        return onnx_source(path, options)
+    if path.suffix in (".joblib", ".pkl", ".pickle"):
+        from training.packaging.sklearn_source import sklearn_source
+
+        return sklearn_source(path, options)
+    if path.suffix == ".keras":
+        from training.packaging.keras_source import keras_source
+        from training.packaging.provenance import Environment
+        from training.packaging.samples import Samples, read_samples
+
+        given = read_samples(options.samples) if options.samples else Samples()
+        return keras_source(path, options, given, Environment())
+    raise PackageError(f"{source}: is of no kind that can be packaged: {KINDS}")
+
+
+def describe(manifest: Manifest) -> str:
+    """What was packaged, in some lines."""
+    signature = manifest.signature
+    inputs = ", ".join(f"{each.name} {each}" for each in signature.inputs)
+    outputs = ", ".join(f"{each.name} {each}" for each in signature.outputs)
+    return "\n".join(
+        [
+            f"{manifest.name} {manifest.version} ({manifest.format})",
+            f"  takes   {inputs}",
+            f"  gives   {outputs}",
+            f"  golden  {manifest.training.golden or 'by the training framework'}, answered alike",
+        ]
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Package one model.
+
+    Returns:
+        0 when the package is in place, 1 when it was refused; then nothing has changed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    options = Options(
+        name=asked.name,
+        version=asked.version,
+        description=asked.description,
+        to="onnx" if asked.to == "onnx" else "as-is",
+        samples=asked.samples,
+        labels=tuple(part.strip() for part in asked.labels.split(",") if part.strip()),
+        tolerance=asked.tolerance,
+        relative=asked.relative,
+        tolerance_reason=asked.reason,
+        licence=asked.licence,
+        data=asked.data,
+        code=asked.code,
+        environment=asked.environment,
+        together=asked.rows_together,
+    )
+    try:
+        folder, remarks = package(asked.source, options, asked.models_dir)
+    except StartupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(describe(read_manifest(folder)))
+    for remark in remarks:
+        print(f"  note    {remark}")
+    print(f"wrote {folder}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.package",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE")
+    add("--name", default="", help="of the package; default: the source's own")
+    add("--version", default=Options().version)
+    add("--description", default="")
+    add("--to", choices=("onnx",), help="convert a scikit-learn model")
+    add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json")
+    add("--labels", default="", help="names of the classes that an integer output counts: a,b,c")
+    add("--tolerance", type=float, help="absolute and relative, for floating-point outputs")
+    add("--relative", type=float, help="relative tolerance, where it is another one")
+    add("--reason", default="", help="why that tolerance")
+    add("--licence", default="", help="under which the model may be used")
+    add("--data", default="", help="what it was trained on")
+    add("--code", type=Path, help="Python file with preprocess() and/or postprocess()")
+    add("--environment", type=Path, help="requirements.txt or conda.yaml of the training")
+    add("--rows-together", action="store_true", help="requests must never share a run")
+    add("--models-dir", type=Path, default=Path("models"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -19,7 +19,8 @@ from app.tensors.datatypes import Array, canonical
 
 LIKELY_CAUSES = (
     "likely causes: the model was trained on float64 and exported to float32, another version of "
-    "the converter, other preprocessing, or the wrong model file"
+    "the converter (protobuf 7 breaks histogram gradient boosting), other preprocessing, an "
+    "operator that the GPU rounds differently (GPU_TF32), or the wrong model file"
 )
 
 

@@ -16,6 +16,8 @@ from app.tensors.datatypes import Datatype
 from app.tensors.signature import Signature, TensorSpec
 
 GOLDEN = "golden.npz"
+TableForm = Literal["array", "dataframe"]
+Method = Literal["predict", "predict_proba", "decision_function", "transform"]
 
 
 def _plain_name(value: str) -> str:
@@ -25,8 +27,8 @@ def _plain_name(value: str) -> str:
 
 
 def _dimensions(value: tuple[int, ...]) -> tuple[int, ...]:
-    if any(dimension == 0 or dimension < -1 for dimension in value):
-        raise ValueError("dimensions are positive, or -1 where the size varies")
+    if any(dimension < -1 for dimension in value):
+        raise ValueError("dimensions are sizes, or -1 where the size varies")
     return value
 
 
@@ -50,16 +52,30 @@ class Tolerance(_Strict):
 
     absolute: float = Field(1e-5, ge=0)
     relative: float = Field(1e-5, ge=0)
+    reason: str = ""
 
 
 class InputTensor(_Strict):
-    """One input. ``features`` names the columns of a table-shaped input."""
+    """One input. ``features`` names the columns of a table-shaped input.
+
+    ``missing`` is the text that the model takes for a missing value; null in JSON becomes it.
+    """
 
     name: str = Field(min_length=1)
     datatype: Datatype
     shape: Shape
     allow_nan: bool = False
+    allow_empty: bool = False
+    missing: str | None = None
     features: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputTensor:
+        if 0 in self.shape and not self.allow_empty:
+            raise ValueError("dimensions are positive, or -1 where the size varies")
+        if self.missing is not None and self.datatype != "BYTES":
+            raise ValueError("missing is for BYTES only; a number that may be missing: allow_nan")
+        return self
 
 
 class OutputTensor(_Strict):
@@ -73,11 +89,15 @@ class OutputTensor(_Strict):
     shape: Shape
     labels: tuple[str, ...] = ()
     tolerance: Tolerance = Tolerance()
-    method: Literal["predict", "predict_proba", "decision_function", "transform"] | None = None
+    method: Method | None = None
 
 
 class Training(_Strict):
-    """Where the model was made; ``packages`` holds the versions that made it."""
+    """Where the model was made; ``packages`` holds the versions that made it.
+
+    ``golden`` says who computed the golden outputs, ``run`` names the tracked run, and ``source``
+    the file or program that the model comes from.
+    """
 
     python: str
     packages: dict[str, str]
@@ -85,10 +105,17 @@ class Training(_Strict):
     data: str = ""
     licence: str = ""
     source: str = ""
+    golden: str = ""
+    run: str = ""
 
 
 class Manifest(_Strict):
-    """``model.yaml``. The first output is what ``/predict`` calls the prediction."""
+    """``model.yaml``. The first output is what ``/predict`` calls the prediction.
+
+    ``independent_rows`` is False where requests must not share a run. ``table`` is what a joblib
+    model is called with: an array, or a pandas DataFrame whose columns are the inputs.
+    ``code_file`` holds ``preprocess`` and ``postprocess``; see ``app.runtimes.hooks``.
+    """
 
     manifest_version: Literal[1]
     name: PlainName
@@ -99,12 +126,15 @@ class Manifest(_Strict):
     files: dict[PlainName, FileEntry]
     inputs: tuple[InputTensor, ...] = Field(min_length=1)
     outputs: tuple[OutputTensor, ...] = Field(min_length=1)
+    independent_rows: bool = True
+    table: TableForm = "array"
+    code_file: PlainName | None = None
     training: Training
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        for needed in (self.model_file, GOLDEN):
-            if needed not in self.files:
+        for needed in (self.model_file, GOLDEN, self.code_file):
+            if needed is not None and needed not in self.files:
                 raise ValueError(f"files must list {needed}")
         for kind in (self.inputs, self.outputs):
             names = [tensor.name for tensor in kind]
@@ -121,13 +151,21 @@ class Manifest(_Strict):
         """The part of the manifest that requests are checked against."""
         return Signature(
             inputs=tuple(
-                TensorSpec(each.name, each.datatype, each.shape, each.allow_nan)
+                TensorSpec(
+                    each.name,
+                    each.datatype,
+                    each.shape,
+                    each.allow_nan,
+                    each.allow_empty,
+                    each.missing,
+                )
                 for each in self.inputs
             ),
             outputs=tuple(
                 TensorSpec(each.name, each.datatype, each.shape, allow_nan=True)
                 for each in self.outputs
             ),
+            independent_rows=self.independent_rows,
         )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from app.errors import PackageError, ProviderError
 from app.package.drift import check_drift
 from app.package.manifest import OutputTensor
 from app.package.reader import Package
+from app.runtimes.tables import table_maker
 from app.settings import Provider, Settings
 from app.tensors.datatypes import NUMPY, Array
 
@@ -22,18 +23,28 @@ log = logging.getLogger(__name__)
 
 
 class JoblibRuntime:
-    """One fitted estimator; each output is one of its methods."""
+    """One fitted estimator; each output is one of its methods.
+
+    Args:
+        table: puts the inputs together in the form that the estimator was trained on.
+    """
 
     provider: Provider = "cpu"
 
-    def __init__(self, estimator: Any, outputs: tuple[OutputTensor, ...]) -> None:
+    def __init__(
+        self,
+        estimator: Any,
+        outputs: tuple[OutputTensor, ...],
+        table: Callable[[Mapping[str, Array]], Any],
+    ) -> None:
+        self._table = table
         self._calls = [
             (output, getattr(estimator, output.method or "predict")) for output in outputs
         ]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see ``Runtime``."""
-        (table,) = inputs.values()
+        table = self._table(inputs)
         return {
             output.name: np.asarray(call(table)).astype(NUMPY[output.datatype], copy=False)
             for output, call in self._calls
@@ -57,17 +68,19 @@ def load(package: Package, settings: Settings) -> JoblibRuntime:
         )
     for difference in check_drift(package.manifest):
         log.warning("%s: risky difference: %s", package.manifest.name, difference)
+    manifest = package.manifest
+    table = table_maker(
+        manifest.inputs, manifest.table, manifest.training.packages.get("pandas", "")
+    )
     path = package.model_path
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != package.manifest.files[path.name].sha256:
         raise PackageError(f"{path}: changed while it was being loaded")
     estimator = _unpickle(content, package)
-    if len(package.manifest.inputs) != 1:
-        raise PackageError(f"{path}: a joblib model takes exactly one input")
     for output in package.manifest.outputs:
         if not callable(getattr(estimator, output.method or "predict", None)):
             raise PackageError(f"{path}: {type(estimator).__name__} has no {output.method}()")
-    return JoblibRuntime(estimator, package.manifest.outputs)
+    return JoblibRuntime(estimator, package.manifest.outputs, table)
 
 
 def _unpickle(content: bytes, package: Package) -> Any:

@@ -21,12 +21,18 @@ FEW = 32
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output: its name, datatype and shape (-1 for a dimension that varies)."""
+    """One input or output: its name, datatype and shape (-1 for a dimension that varies).
+
+    ``missing`` is the text that stands for a missing value, which JSON writes as null; None where
+    a text may not be missing.
+    """
 
     name: str
     datatype: Datatype
     shape: tuple[int, ...]
     allow_nan: bool = False
+    allow_empty: bool = False
+    missing: str | None = None
 
     def __str__(self) -> str:
         return f"{self.datatype}{list(self.shape)}"
@@ -43,15 +49,21 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of one model, in the model's own order."""
+    """Inputs and outputs of one model, in the model's own order.
+
+    ``independent_rows`` is False where the first dimension counts something else, such as the
+    steps of one recording: then requests must not share a run.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    independent_rows: bool = True
 
     @cached_property
     def batched(self) -> bool:
-        """True when the first dimension of every tensor counts rows."""
-        return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
+        """True when the first dimension of every tensor counts rows that know nothing of others."""
+        first = [spec.shape[:1] for spec in (*self.inputs, *self.outputs)]
+        return self.independent_rows and all(size == (-1,) for size in first)
 
     def input(self, name: str) -> TensorSpec:
         """The input of that name.
@@ -119,7 +131,7 @@ def check_tensor(spec: TensorSpec, array: Array) -> None:
             field=spec.name,
             rule=f"shape {list(spec.shape)}",
         )
-    if array.size == 0:
+    if array.size == 0 and not spec.allow_empty:
         raise InvalidInput(
             f"{spec.name!r} is empty: its shape is {list(array.shape)}",
             field=spec.name,

@@ -27,7 +27,8 @@ _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], Any]] = {
 
 
 def nested_tensor(node: Any, spec: TensorSpec, field: str, brackets: int) -> Array:
-    """Read an array whose nesting is its shape; a single row may come without its outer list.
+    """Read an array whose nesting is its shape; a single row may come without its outer list, and
+    a column of a table without a list around each of its values.
 
     Args:
         node: the parsed JSON value.
@@ -41,8 +42,11 @@ def nested_tensor(node: Any, spec: TensorSpec, field: str, brackets: int) -> Arr
     array = _fast_nested(node, spec, brackets)
     if array is None:
         array = walk(_plain(node), spec, field)
-    if spec.shape[:1] == (-1,) and array.ndim == len(spec.shape) - 1:
-        return array[np.newaxis]
+    if array.ndim == len(spec.shape) - 1:
+        if spec.shape[1:] == (1,):
+            return array[:, np.newaxis]
+        if spec.shape[:1] == (-1,):
+            return array[np.newaxis]
     return array
 
 
@@ -53,6 +57,8 @@ def shaped_tensor(node: Any, spec: TensorSpec, field: str, shape: tuple[int, ...
         InvalidInput: the number of elements or the nesting does not fit, or an element does not.
     """
     size = math.prod(shape)
+    if size == 0 and isinstance(node, simdjson.Array) and len(node) == 0:
+        return np.empty(shape, NUMPY[spec.datatype])
     flat = None
     if isinstance(node, simdjson.Array) and not (node and isinstance(node[0], simdjson.Array)):
         flat = _buffer(node, spec)

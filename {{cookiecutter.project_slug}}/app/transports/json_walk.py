@@ -72,6 +72,8 @@ def _element(value: Any, spec: TensorSpec, field: str) -> Any:
     if kind == "b":
         return value if isinstance(value, bool) else _refuse(value, spec, field, "true or false")
     if kind == "O":
+        if value is None and spec.missing is not None:
+            return spec.missing
         return value if isinstance(value, str) else _refuse(value, spec, field, "text")
     limits = np.iinfo(NUMPY[spec.datatype])
     if isinstance(value, int) and not isinstance(value, bool) and limits.min <= value <= limits.max:

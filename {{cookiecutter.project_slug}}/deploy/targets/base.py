@@ -16,7 +16,7 @@ from typing import Any, Protocol
 Document = dict[str, Any]
 """A complete resource as Azure takes it; in records every secret value is replaced by None."""
 
-Check = Callable[[], None]
+Check = Callable[[], object]
 """Called before a request that changes something is tried again; raises to give up."""
 
 

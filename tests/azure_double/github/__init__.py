@@ -1,0 +1,1 @@
+"""GitHub, as far as setting up and running a deployment asks it."""

@@ -1,0 +1,27 @@
+"""The resource providers, one module each. A new one is added to `classes`."""
+
+from __future__ import annotations
+
+from ..arm.azure import Provider
+from .app import App
+from .authorization import Authorization
+from .container_instance import ContainerInstance
+from .container_registry import ContainerRegistry
+from .identity import Identity
+from .insights import Insights
+from .operational_insights import OperationalInsights
+from .resources import Resources
+
+
+def classes() -> tuple[type[Provider], ...]:
+    """All providers, in the order in which they start."""
+    return (
+        Authorization,
+        Resources,
+        Identity,
+        OperationalInsights,
+        Insights,
+        ContainerRegistry,
+        ContainerInstance,
+        App,
+    )

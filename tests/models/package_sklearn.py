@@ -1,0 +1,38 @@
+"""Package every estimator that sklearn_models.py stored, as joblib and as ONNX.
+
+A program: `python package_sklearn.py SOURCES OUTPUT` writes `OUTPUT/joblib`, `OUTPUT/onnx` and
+`OUTPUT/refused.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Literal
+
+from app.errors import StartupError
+from training.package import package
+from training.packaging.options import Options
+
+
+def main() -> None:
+    """Package all of them."""
+    sources, output = Path(sys.argv[1]), Path(sys.argv[2])
+    refused: dict[str, str] = {}
+    for source in sorted(sources.glob("*.joblib")):
+        table = source.with_suffix(".csv")
+        samples = table if table.exists() else source.with_suffix(".npz")
+        conversions: tuple[Literal["as-is", "onnx"], ...] = ("as-is", "onnx")
+        for to in conversions:
+            form = "joblib" if to == "as-is" else to
+            options = Options(name=source.stem, samples=samples, to=to, licence="made here")
+            try:
+                package(str(source), options, output / form)
+            except StartupError as error:
+                refused[f"{source.stem} as {form}"] = str(error)
+    (output / "refused.json").write_text(json.dumps(refused, indent=1))
+
+
+if __name__ == "__main__":
+    main()

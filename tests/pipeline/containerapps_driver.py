@@ -1,0 +1,101 @@
+"""One step of a deploy to Container Apps, for tests: a document on stdin says which.
+
+Run in a rendered service, by an interpreter with its requirements. Every step is a process of its
+own, as if the one before it had been killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from deploy.az import Az
+from deploy.config.environment import Environment
+from deploy.errors import DeployError
+from deploy.say import Say
+from deploy.targets.base import Places, Release
+from deploy.targets.containerapps import ContainerApps
+from deploy.targets.containerapps_environment import DEPLOY_ACTIONS, AppsEnvironment, ensure
+
+Json = dict[str, Any]
+
+
+def main() -> int:
+    """Do the step; its result as JSON on stdout. 1 and the message on stderr when it is refused."""
+    request = json.load(sys.stdin)
+    say = Say(verbose=True)
+    say.hide(request.get("secrets", {}).values())
+    az = Az(say, dry_run=request.get("dry_run", False), without=request.get("secrets", {}))
+    environment = Environment.model_validate(request["environment"])
+    target = ContainerApps(az, environment, Places(**request["places"]))
+    try:
+        answer = STEPS[request["step"]](target, az, request)
+    except DeployError as error:
+        print(f"{error.cause}\nfix: {error.fix}", file=sys.stderr)
+        return 1
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+def _ensure(target: ContainerApps, az: Az, request: Json) -> Any:
+    from deploy.config.containerapps_rules import profile_of
+
+    environment = Environment.model_validate(request["environment"])
+    wanted = AppsEnvironment(**request["wanted"], profile=profile_of(environment))
+    return ensure(az, wanted)
+
+
+def _document(target: ContainerApps, request: Json) -> Json:
+    if "document" in request:
+        return target.with_tags(request["document"], request["tags"])
+    return target.document(Release(**request["release"]), request["tags"])
+
+
+def _apply(target: ContainerApps, az: Az, request: Json) -> Any:
+    document = _document(target, request)
+    target.apply(document, request.get("secrets", {}), lambda: None)
+    return document
+
+
+def _restore(target: ContainerApps, az: Az, request: Json) -> Any:
+    document = _document(target, request)
+    target.restore(document, request.get("secrets", {}), lambda: None)
+    return document
+
+
+def _read(target: ContainerApps, az: Az, request: Json) -> Any:
+    live = target.read()
+    return dataclasses.asdict(live) | {"tags": dict(live.tags)} if live else None
+
+
+def _differences(target: ContainerApps, az: Az, request: Json) -> Any:
+    live = target.read()
+    assert live is not None
+    return list(target.differences(live.document, _document(target, request)))
+
+
+STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
+    "actions": lambda target, az, request: DEPLOY_ACTIONS,
+    "ensure": _ensure,
+    "apply": _apply,
+    "restore": _restore,
+    "read": _read,
+    "differences": _differences,
+    "findings": lambda target, az, request: [
+        finding.cause for finding in target.findings(Release(**request["release"]))
+    ],
+    "candidate": lambda target, az, request: target.candidate_address(),
+    "keep": lambda target, az, request: target.keep(request["tags"]),
+    "mark": lambda target, az, request: target.mark(request["tags"]),
+    "stop": lambda target, az, request: target.stop(),
+    "start": lambda target, az, request: target.start(),
+    "delete": lambda target, az, request: target.delete(),
+    "logs": lambda target, az, request: list(target.logs(follow=False)),
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,139 @@
+"""Azure's own models and the double's rules take what the service renders for Container Instances.
+
+The service's own tests say what a document holds. Here it is read by the models of
+azure-mgmt-containerinstance, which know every property that Azure knows, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azure_double.client import REPOSITORY, azure_bin
+from tests.conftest import Rendered
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
+
+Json = dict[str, Any]
+
+SERVER = "irisservice.azurecr.io"
+IDENTITY = (
+    "/subscriptions/S/resourceGroups/iris-service-shared/providers/Microsoft.ManagedIdentity"
+    "/userAssignedIdentities/iris-service-runtime"
+)
+SMALLEST: Json = {
+    "stage": "staging",
+    "target": "aci",
+    "region": "westeurope",
+    "resource_group": "iris-service-staging",
+    "name": "iris-service-staging",
+}
+LARGEST: Json = {
+    **SMALLEST,
+    "cpu": 4,
+    "memory_gb": 15.5,
+    "port": 8080,
+    "dns": {"label": "iris-demo", "reuse": "TenantReuse"},
+    "variables": {"LOG_LEVEL": "info", "MY_FLAG": "yes", "EMOJI": "🌸"},
+    "secrets": ["API_KEYS", "OTHER"],
+    "probes": {"liveness": {"initial_delay_seconds": 0}, "readiness": {"timeout_seconds": 1}},
+    "restart_policy": "OnFailure",
+    "tags": {"cost-center": "007"},
+}
+WITH_GPU: Json = {**SMALLEST, "gpu": "v100", "gpu_count": 2, "allow_retired_gpu": True}
+EVERY = {"smallest": SMALLEST, "largest": LARGEST, "gpu": WITH_GPU}
+
+# In a rendered service: environment files in, documents with secrets out, as az is given them.
+RENDER = f"""
+import json, sys
+from deploy.config.environment import Environment
+from deploy.targets.aci_document import file_for_az, render, with_secrets
+from deploy.targets.base import Places, Release
+
+release = Release("{SERVER}/iris-service@sha256:{"a" * 64}", "{"1" * 40}", "sha256:{"b" * 64}")
+places = Places("S", "{SERVER}", "{IDENTITY}")
+files = {{}}
+for name, fields in json.load(sys.stdin).items():
+    environment = Environment.model_validate(fields)
+    document = render(environment, release, places, {{"rollout-id": "r1"}})
+    files[name] = file_for_az(with_secrets(document, dict.fromkeys(environment.secrets, "s" * 16)))
+json.dump(files, sys.stdout)
+"""
+
+# Beside the real az: its YAML reader (its command line's module changes that), Azure's models, and
+# the rules of the double. The round trip shows what the models would send.
+JUDGE = """
+import json, sys
+import yaml
+import azure.cli.command_modules.container.custom
+from azure.mgmt.containerinstance import models
+from tests.azure_double.arm.errors import ArmError
+from tests.azure_double.providers import aci_rules, aci_schema
+
+verdicts = {}
+for name, text in json.load(sys.stdin).items():
+    document = yaml.safe_load(text)
+    body = {k: v for k, v in document.items() if k not in ("apiVersion", "name")}
+    try:
+        aci_schema.check(body)
+        aci_rules.check(document["name"], body)
+        fault = None
+    except ArmError as error:
+        fault = str(error)
+    sent = models.ContainerGroup.deserialize(body).serialize()
+    verdicts[name] = {"read": document, "fault": fault, "lost": sent != body}
+json.dump(verdicts, sys.stdout)
+"""
+
+
+def run(python: Path, folder: Path, code: str, given: object) -> Any:
+    done = subprocess.run(
+        [str(python), "-c", code],
+        cwd=folder,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def judge(files: dict[str, str]) -> Any:
+    return run(azure_bin() / "python", REPOSITORY, JUDGE, files)
+
+
+@pytest.fixture(scope="module")
+def files(rendered: Rendered, service_python: Path) -> dict[str, str]:
+    """What az is given for each environment."""
+    written: dict[str, str] = run(service_python, rendered("onnx"), RENDER, EVERY)
+    return written
+
+
+def test_azures_models_know_every_property_and_lose_none(files: dict[str, str]) -> None:
+    for name, verdict in judge(files).items():
+        assert verdict["fault"] is None, name
+        assert not verdict["lost"], name
+
+
+def test_az_reads_text_as_text(files: dict[str, str]) -> None:
+    read = judge(files)["largest"]["read"]
+    variables = read["properties"]["containers"][0]["properties"]["environmentVariables"]
+    given = {variable["name"]: variable.get("value") for variable in variables}
+    assert given["MY_FLAG"] == "yes"
+    assert given["EMOJI"] == "🌸"
+    assert given["PORT"] == "8080"
+    assert read["tags"]["cost-center"] == "007"
+
+
+def test_the_judge_sees_a_misspelt_property_and_a_broken_rule(files: dict[str, str]) -> None:
+    misspelt = files["smallest"].replace('"restartPolicy"', '"restartPolicies"')
+    too_low = files["smallest"].replace('"port": 8000', '"port": 22')
+    verdicts = judge({"misspelt": misspelt, "rule": too_low})
+    assert "restartPolicies" in verdicts["misspelt"]["fault"]
+    assert "22" in verdicts["rule"]["fault"]

@@ -1,0 +1,134 @@
+"""What most commands begin with: the configuration, the login, the target and its journal."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deploy.alive import this_process
+from deploy.az import Az
+from deploy.config.environment import Environment
+from deploy.config.project import Project
+from deploy.config.read import environment_names, read_environment
+from deploy.diagnose import explain
+from deploy.errors import DeployError
+from deploy.journal import ArmJournal
+from deploy.preflight import Ground, inspect, subscription
+from deploy.rollout.checks import ServiceChecks
+from deploy.rollout.guard import Guard
+from deploy.rollout.site import Site
+from deploy.say import Say
+from deploy.targets.aci import ContainerInstances
+from deploy.targets.base import Places, Target
+from deploy.targets.containerapps import ContainerApps
+
+_SHORTEST_SECRET = 4
+"""Shorter values are not taken out of what is shown: they would take out half the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One environment and the login that acts on it. ``places`` is what is known of them."""
+
+    root: Path
+    project: Project
+    environment: Environment
+    az: Az
+    say: Say
+    places: Places
+
+    @property
+    def target(self) -> Target:
+        """The environment's target."""
+        if self.environment.target == "aci":
+            return ContainerInstances(self.az, self.environment, self.places)
+        return ContainerApps(self.az, self.environment, self.places)
+
+    @property
+    def journal(self) -> ArmJournal:
+        """The records of the environment's rollouts."""
+        environment = self.environment
+        return ArmJournal(
+            self.az, self.places.subscription, environment.resource_group, environment.name
+        )
+
+    def inspect(self) -> tuple[Context, Ground]:
+        """Look at what has to be there; the context with the places that were found."""
+        self.say.step(f"looking at the subscription {self.places.subscription}")
+        ground = inspect(self.az, self.project, self.environment, self.places.subscription)
+        return replace(self, places=ground.places or self.places), ground
+
+    def site(self, secret_names: Iterable[str]) -> Site:
+        """Everything for a rollout; ``secret_names`` are those that it may need."""
+        return Site(
+            service=self.environment.name,
+            target=self.target,
+            journal=self.journal,
+            checks=ServiceChecks(self.environment, self.root, self.say, self._explain),
+            limits=self.environment.rollout,
+            say=self.say,
+            guard=Guard(self.say),
+            by=who(),
+            process=this_process(),
+            secrets=given_secrets(self.say, secret_names),
+        )
+
+    def _explain(self, error: DeployError) -> DeployError:
+        return explain(self, error)
+
+
+def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> Context:
+    """Read the configuration, then ask who is logged in.
+
+    Raises:
+        ConfigError: the configuration has faults.
+        DeployError: `az` cannot be used.
+    """
+    project, environment = read_environment(stage, root)
+    given_secrets(say, environment.secrets)
+    az = Az(say, dry_run=dry_run, without=environment.secrets)
+    places = Places(subscription=subscription(az), registry_server="", pull_identity="")
+    return Context(root, project, environment, az, say, places)
+
+
+def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """The argument that names an environment."""
+    text = "an environment: a file in deploy/environments"
+    if optional:
+        parser.add_argument("environment", nargs="?", metavar="ENV", help=f"{text}; default: all")
+    else:
+        parser.add_argument("environment", metavar="ENV", help=text)
+
+
+def stages(chosen: str | None, root: Path) -> tuple[str, ...]:
+    """The environment that was named, or all."""
+    return (chosen,) if chosen else environment_names(root)
+
+
+def given_secrets(say: Say, secret_names: Iterable[str]) -> Mapping[str, str]:
+    """The secrets of this process's environment; from now on they are never shown."""
+    values = {name: os.environ[name] for name in secret_names if os.environ.get(name)}
+    for value in values.values():
+        # API_KEYS holds several, and each could be shown alone.
+        parts = [value, *(part.strip() for part in value.split(","))]
+        say.hide(part for part in parts if len(part) >= _SHORTEST_SECRET)
+    return values
+
+
+def who() -> str:
+    """Who runs this, for people: a person at a machine, or a run of a workflow."""
+    run, repository = os.environ.get("GITHUB_RUN_ID"), os.environ.get("GITHUB_REPOSITORY")
+    if run and repository:
+        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+        actor = os.environ.get("GITHUB_ACTOR", "a workflow")
+        return f"{actor} in {server}/{repository}/actions/runs/{run}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "someone"
+    return f"{name}@{socket.gethostname()}"

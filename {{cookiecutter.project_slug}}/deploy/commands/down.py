@@ -1,0 +1,78 @@
+"""`python -m deploy down ENV`: remove an environment, or with --all everything, and its bill."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from deploy.az import Az
+from deploy.commands.context import Context, open_context
+from deploy.config.read import environment_names, read_project
+from deploy.errors import DeployError
+from deploy.preflight import subscription
+from deploy.say import Say
+
+_DELETE_SECONDS = 3600.0
+_SHARED = "by the day, little: the registry; by what is sent: the workspace of the logs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("environment", nargs="?", metavar="ENV", help="the environment to remove")
+    what.add_argument(
+        "--all", action="store_true", help="all environments, the registry and the identities"
+    )
+    parser.add_argument("--yes", action="store_true", help="do it; without it, say what would go")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands, and change nothing"
+    )
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Remove whole resource groups; 0.
+
+    Raises:
+        DeployError: --yes is missing, or Azure refused.
+    """
+    stages = environment_names(root) if options.all else (options.environment,)
+    groups: dict[str, str] = {}
+    for stage in stages:
+        context = open_context(stage, root, say, dry_run=options.dry_run)
+        groups[context.environment.resource_group] = _bill(context)
+    if options.all:
+        groups[read_project(root).shared_resource_group] = _SHARED
+    az = Az(say, dry_run=options.dry_run)
+    subscription(az)
+    there = {name: resources for name in groups if (resources := _resources(az, name)) is not None}
+    for name, resources in there.items():
+        say.step(f"resource group {name}; billed: {groups[name]}")
+        for resource in resources:
+            say.detail(f"{resource['type']} {resource['name']}")
+    if not there:
+        say.step("nothing is there")
+        return 0
+    if not options.yes and not options.dry_run:
+        raise DeployError(
+            f"{len(there)} resource group(s) with all that is listed above would be removed, for "
+            "good",
+            "repeat the command with --yes",
+        )
+    for name in there:
+        say.step(f"removing {name}; this takes some minutes")
+        az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)
+    say.step("removed; nothing of it bills any more. GitHub's environments and variables are left")
+    return 0
+
+
+def _bill(context: Context) -> str:
+    return context.target.billing() if context.target.read() is not None else "nothing runs"
+
+
+def _resources(az: Az, group: str) -> list[dict[str, Any]] | None:
+    """What is in a resource group; None: there is no such group."""
+    if az.find("group", "show", "--name", group) is None:
+        return None
+    found: list[dict[str, Any]] = az.json("resource", "list", "--resource-group", group)
+    return found

@@ -1,0 +1,62 @@
+"""`python -m deploy stop ENV` and `start ENV`: pay nothing while nobody needs it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deploy.commands.context import Context, add_stage, open_context
+from deploy.commands.up import announce
+from deploy.rollout import marks
+from deploy.rollout.ownership import busy
+from deploy.rollout.waiting import require_there, wait_until_ready
+from deploy.say import Say
+from deploy.targets.base import Live
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of these commands."""
+    add_stage(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the command, and change nothing"
+    )
+
+
+def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Stop the service; 0, also if it was stopped already.
+
+    Raises:
+        DeployError: there is nothing to stop, or a rollout is under way.
+    """
+    context = open_context(options.environment, root, say, dry_run=options.dry_run)
+    if _look(context).stopped:
+        say.step(f"{context.target.what} is stopped already")
+        return 0
+    say.step(f"stopping {context.target.what}")
+    context.target.stop()
+    say.step(f"stopped, so it bills nothing; again: `python -m deploy start {options.environment}`")
+    return 0
+
+
+def start(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Start the service and wait until it is ready; its address is the last line of stdout.
+
+    Raises:
+        DeployError: there is nothing to start, or it does not come up.
+    """
+    context = open_context(options.environment, root, say, dry_run=options.dry_run)
+    if _look(context).stopped:
+        say.step(f"starting {context.target.what}")
+        context.target.start()
+    if not options.dry_run:
+        announce(context, wait_until_ready(context.site(()), None).address)
+    return 0
+
+
+def _look(context: Context) -> Live:
+    live = require_there(context.site(()))
+    under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
+    record = context.journal.read(under_way) if under_way else None
+    if record is not None:
+        raise busy(record)
+    return live

@@ -1,0 +1,75 @@
+"""`python -m deploy status [ENV]`: what runs where, since when, and whether a rollout is open."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.az import AzError
+from deploy.commands.context import add_stage, open_context, stages
+from deploy.config import names
+from deploy.rollout import marks
+from deploy.say import Say
+from deploy.targets.base import Live
+
+_HEAD = ("environment", "revision", "image", "state", "restarts", "up for", "rollout", "address")
+_SHORT = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_stage(parser, optional=True)
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Print a table; 0.
+
+    Raises:
+        DeployError: Azure cannot be asked.
+    """
+    rows: list[tuple[str, ...]] = [_HEAD]
+    for stage in stages(options.environment, root):
+        context = open_context(stage, root, say)
+        try:
+            rows.append(_row(stage, context.target.read()))
+        except AzError as error:
+            if error.status != 403:
+                raise
+            rows.append((stage, "-", "-", "this login may not look at it", "-", "-", "-", "-"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def age(since: str | None, now: datetime) -> str:
+    """How long ago, in the largest unit that fits; "-" where it is unknown."""
+    try:
+        seconds = (now - datetime.fromisoformat(str(since))).total_seconds()
+    except (TypeError, ValueError):
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _row(stage: str, live: Live | None) -> tuple[str, ...]:
+    if live is None:
+        return (stage, "-", "-", "nothing deployed", "-", "-", "-", "-")
+    digest = live.tags.get(names.TAG_IMAGE, "-").removeprefix("sha256:")
+    rollout = marks.state(live.tags)
+    if rollout != marks.KEPT:
+        rollout = f"{rollout} {marks.rollout(live.tags)}"
+    return (
+        stage,
+        live.tags.get(names.TAG_REVISION, "-")[:_SHORT],
+        digest[:_SHORT],
+        live.failure or live.state,
+        str(live.restarts),
+        age(live.since, datetime.now(UTC)) if live.running else "-",
+        rollout,
+        live.address or "-",
+    )

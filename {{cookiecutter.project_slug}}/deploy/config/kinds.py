@@ -1,0 +1,124 @@
+"""The kinds of values that the configuration is made of, each with its rule in plain words.
+
+A refused value carries the rule and the way out, so that whoever reads it needs no manual. The
+limits are those of Microsoft's pages on naming rules, tags, and each service's quotas.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+
+BROKEN_RULE = "broken_rule"
+"""pydantic's error type of everything refused here; its context holds ``rule`` and ``fix``."""
+
+
+class Section(BaseModel):
+    """A part of a file: nothing unknown in it, no value of another type, never changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def refuse(rule: str, fix: str) -> PydanticCustomError:
+    """The error of a value that breaks a rule."""
+    return PydanticCustomError(BROKEN_RULE, "{rule}; {fix}", {"rule": rule, "fix": fix})
+
+
+def matching(pattern: str, rule: str, example: str) -> AfterValidator:
+    """Text that matches the pattern from end to end."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise refuse(rule, f"write for example {example}")
+        return value
+
+    return AfterValidator(check)
+
+
+def between(low: float, high: float, unit: str = "") -> AfterValidator:
+    """A number from ``low`` to ``high``, both included."""
+    words = f"from {low:g} to {high:g}{' ' if unit else ''}{unit}"
+
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise refuse(f"must be {words}", f"take a number {words}")
+        return value
+
+    return AfterValidator(check)
+
+
+HYPHENATED = r"[a-z0-9]+(-[a-z0-9]+)*"
+_LOWER = "lower-case letters, digits and single hyphens inside"
+
+Slug = Annotated[
+    str, matching(rf"(?=.{{5,40}}$){HYPHENATED}", f"must be 5 to 40 {_LOWER}", "iris-service")
+]
+GroupName = Annotated[
+    str, matching(rf"(?=.{{1,63}}$){HYPHENATED}", f"must be 1 to 63 {_LOWER}", "iris-staging")
+]
+DNS_LABEL = r"(?=.{5,63}$)[a-z][a-z0-9]*(-[a-z0-9]+)*"
+DnsLabel = Annotated[
+    str, matching(DNS_LABEL, f"must be 5 to 63 {_LOWER}, and begin with a letter", "iris-staging")
+]
+ResourceGroup = Annotated[
+    str,
+    matching(
+        r"[\w().-]{0,89}[\w()-]",
+        "must be 1 to 90 letters, digits, and _ ( ) - . but no . at the end",
+        "iris-staging",
+    ),
+]
+RegistryName = Annotated[
+    str, matching(r"[a-z0-9]{5,50}", "must be 5 to 50 lower-case letters and digits", "irisservice")
+]
+Region = Annotated[
+    str,
+    matching(
+        r"[a-z]{4,}[a-z0-9]{0,26}",
+        "must be written as the Azure command line writes it: lower-case letters, then digits",
+        "westeurope",
+    ),
+]
+Title = Annotated[str, matching(r"[^\r\n]{1,80}", "must be one line of 1 to 80 characters", "Iris")]
+GitHubLogin = Annotated[
+    str,
+    matching(
+        r"(?=.{1,39}$)[A-Za-z0-9]+(-[A-Za-z0-9]+)*(_[A-Za-z0-9]+)?",
+        "must be a GitHub login: 1 to 39 letters, digits and single hyphens inside",
+        "octo-org",
+    ),
+]
+VariableName = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9](\w{0,61}[A-Za-z0-9])?",
+        "must be 1 to 63 letters, digits and underscores, with no underscore at either end",
+        "LOG_LEVEL",
+    ),
+]
+VariableValue = Annotated[
+    str,
+    matching(
+        r"[^\0\ud800-\udfff]+",
+        "must be text and not empty: an empty variable means the same to the service as none",
+        '"info", or remove the line',
+    ),
+]
+TagName = Annotated[
+    str,
+    matching(
+        r"(?i)(?!microsoft|azure|windows)[^<>%&\\?/\x00-\x1f]{1,512}",
+        "must be at most 512 characters without < > % & \\ ? /, and not begin with microsoft, "
+        "azure or windows",
+        "cost-center",
+    ),
+]
+TagValue = Annotated[str, matching(r"[^\r\n]{0,256}", "must be at most 256 characters", '"1234"')]
+HttpPath = Annotated[
+    str, matching(r"/[!-~]*", "must be a path that begins with /, without spaces", "/readyz")
+]
+Port = Annotated[int, between(1, 65535)]

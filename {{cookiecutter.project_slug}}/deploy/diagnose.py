@@ -1,0 +1,62 @@
+"""From what Azure, GitHub and the service show of a failure to its cause and what to do about it.
+
+``diagnose`` is pure: the same evidence gives the same findings. Each rule is a small function in
+``deploy.diagnosis``; what can be said as a table is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from deploy.diagnosis import container, image, login, network, platform, progress
+from deploy.diagnosis.evidence import Evidence
+from deploy.diagnosis.finding import Certainty, Diagnosis, most_telling
+from deploy.diagnosis.gather import Scene, gather
+from deploy.errors import DeployError
+from deploy.verification.failures import (
+    KeyRefused,
+    NotReady,
+    TooSlow,
+    WrongAnswers,
+    WrongRelease,
+)
+
+RULES: tuple[Callable[[Evidence], Iterable[Diagnosis]], ...] = (
+    *platform.RULES,
+    *login.RULES,
+    *image.RULES,
+    *container.RULES,
+    *network.RULES,
+    *progress.RULES,
+)
+SHOWN_CHARACTERS = 200
+
+
+def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
+    """Everything that the evidence shows, the surest first; empty: nothing is wrong."""
+    return most_telling([found for rule in RULES for found in rule(evidence)])
+
+
+def explain(scene: Scene, error: DeployError) -> DeployError:
+    """The same failure with the cause and the fix that the evidence in Azure shows.
+
+    What names its cause already, or finds no surer one, comes back as it is.
+    """
+    if _is_precise(error):
+        return error
+    return explained(error, gather(scene, error))
+
+
+def explained(error: DeployError, evidence: Evidence) -> DeployError:
+    """The failure in the words of the surest finding, if there is one."""
+    for found in diagnose(evidence):
+        if not found.symptom and found.certainty < Certainty.POSSIBLE:
+            seen = " ".join(error.cause.split())[:SHOWN_CHARACTERS]
+            return DeployError(f"{found.cause} (seen as: {seen})", found.fix)
+    return error
+
+
+def _is_precise(error: DeployError) -> bool:
+    if isinstance(error, NotReady):
+        return error.final
+    return isinstance(error, (WrongRelease, WrongAnswers, TooSlow, KeyRefused))

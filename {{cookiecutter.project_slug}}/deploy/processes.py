@@ -1,0 +1,85 @@
+"""Run a program to its end, in time, and end it with all its children if this process must stop.
+
+The program gets a session of its own: Ctrl-C at a terminal reaches this process only, which then
+decides what to do about the half-done work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+
+TIMED_OUT = 124
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A program's exit code and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def finish(
+    command: Sequence[str], environment: Mapping[str, str], stdin: str | None, limit: float
+) -> Finished:
+    """Run a program; after ``limit`` seconds it is killed and its code is ``TIMED_OUT``."""
+    process = _start(command, environment, reads=stdin is not None)
+    try:
+        stdout, stderr = process.communicate(stdin, timeout=limit)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return Finished(TIMED_OUT, "", f"no answer within {limit:.0f} s: read timed out")
+    except BaseException:
+        _kill(process)
+        raise
+    return Finished(process.returncode, stdout, stderr)
+
+
+def follow(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Generator[str, None, Finished]:
+    """Run a program and give its lines as they come; what is left is returned at the end."""
+    process = _start(command, environment, reads=False)
+    try:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101
+        for line in process.stdout:
+            yield line.rstrip("\r\n")
+        stderr = process.stderr.read()
+        return Finished(process.wait(), "", stderr)
+    finally:
+        _kill(process)
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], *, reads: bool
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603 - an argument list, no shell
+        command,
+        env=environment,
+        stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        if os.name == "posix":
+            # The whole session: az is often a script whose child does the work.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()

@@ -1,0 +1,100 @@
+"""What a rollout that failed leaves behind: exactly what was there before it, proved to answer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from deploy.errors import DeployError
+from deploy.journal import FAILED, KEPT, RESTORED, Record
+from deploy.rollout import marks
+from deploy.rollout.applying import close, make_way, prove, require_still_free, restamped
+from deploy.rollout.ownership import require_live, require_record
+from deploy.rollout.site import RolloutFailed, Site, TakenOver
+from deploy.rollout.waiting import as_deploy_error, require_ours, wait_until_settled
+from deploy.targets.base import Document, Live
+
+UNTOUCHED = "nothing was changed, the previous release serves"
+DELETED = "there was no release before it, so it was deleted: nothing serves, nothing bills"
+RESTORED_IT = "the previous release serves again"
+
+
+def undo(site: Site, record: Record, reason: DeployError) -> None:
+    """Bring back what was there before; returns only if the rollout turns out to be kept after all.
+
+    Raises:
+        RolloutFailed: always otherwise, with the reason and with what serves now.
+        TakenOver: another deploy has it in hand.
+    """
+    site.say.step(f"not kept: {reason.cause}")
+    try:
+        require_record(site, record)
+        live = site.target.read()
+        if live is not None and is_kept(live, record):
+            close(site, record, KEPT, "")
+            return
+        require_live(site, record, live)
+        phase, outcome = _put_back(site, record, live)
+    except TakenOver:
+        raise
+    except Exception as error:
+        second = as_deploy_error(error)
+        raise RolloutFailed(
+            f"{reason.cause}; and what was before it could not be restored: {second.cause}",
+            f"{second.fix}; then run `python -m deploy up` or `rollback`: it begins with "
+            "finishing this one",
+            mended=False,
+        ) from error
+    close(site, record, phase, f"{reason.cause}; {outcome}")
+    raise RolloutFailed(f"{reason.cause}; {outcome}", reason.fix, mended=True)
+
+
+def is_kept(live: Live, record: Record) -> bool:
+    """The rollout has passed the step that decides."""
+    return marks.rollout(live.tags) == record.id and marks.state(live.tags) == marks.KEPT
+
+
+def _put_back(site: Site, record: Record, live: Live | None) -> tuple[str, str]:
+    """The phase and the words for what was done."""
+    if record.previous is None:
+        if live is not None:
+            site.say.step(f"deleting {site.target.what}: it was the first release")
+            site.target.delete()
+        return FAILED, DELETED
+    if live is not None and marks.rollout(live.tags) != record.id:
+        return FAILED, UNTOUCHED
+    restore(site, record, record.previous)
+    return RESTORED, RESTORED_IT if record.answered else f"{RESTORED_IT}, as badly as before"
+
+
+def restore(site: Site, record: Record, previous: Document) -> None:
+    """Put the whole previous release back and prove that it answers, if it did before.
+
+    Raises:
+        DeployError: it could not be done.
+        TakenOver: another deploy has it in hand.
+    """
+    target = site.target
+    previous = restamped(site, previous)
+    tags = target.tags(previous)
+    begun = marks.under_way(tags, record.id, marks.RESTORING, site.now())
+    document = target.with_tags(previous, begun)
+    site.say.step("restoring the previous release")
+    check = partial(require_still_free, site, record)
+    live = check()
+    if not target.serves_on and make_way(site, live, document):
+        check()
+    target.restore(document, site.values(document), check)
+    confirm(site, record, previous)
+
+
+def confirm(site: Site, record: Record, previous: Document) -> None:
+    """Prove that the restored release answers, and make it the kept one again."""
+    if record.answered:
+        prove(site, record, previous)
+    else:
+        wait_until_settled(site)
+        require_ours(site, record.id)
+    require_record(site, record)
+    site.target.mark(site.target.tags(previous))
+    if record.stopped:
+        site.target.stop()

@@ -1,0 +1,141 @@
+"""Finish what a killed process left half done, before anything new begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from deploy.alive import certainly_dead
+from deploy.config import names
+from deploy.errors import DeployError
+from deploy.journal import FAILED, KEPT, RESTORED, Record
+from deploy.rollout import marks
+from deploy.rollout.applying import close, keep, prove
+from deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
+from deploy.rollout.ownership import busy, take_over
+from deploy.rollout.site import RolloutFailed, Site, TakenOver
+from deploy.rollout.waiting import POLL_SECONDS, as_deploy_error, wait_until_settled
+from deploy.targets.base import Live
+
+
+def finish_interrupted(site: Site) -> Live | None:
+    """Bring every rollout to its end that has none; what is live then is a kept release.
+
+    Raises:
+        Busy: one of them is alive: another deploy is at work.
+        DeployError: what it left could not be mended.
+    """
+    live = site.target.read()
+    mine = marks.rollout(live.tags) if live is not None else None
+    half_done = mine if live is not None and marks.state(live.tags) != marks.KEPT else None
+    records = site.journal.records()
+    unfinished = [each for each in records if each.open or each.id == half_done]
+    # The one that touched the resource last decides what is there; the others never came so far.
+    for record in sorted(unfinished, key=lambda each: each.id != mine):
+        _finish(site, record if record.open else _reopened(site, record, records))
+    if unfinished:
+        live = site.target.read()
+    if live is not None and marks.state(live.tags) != marks.KEPT:
+        raise DeployError(
+            f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
+            "there is no record of what was before it",
+            "look at what it is (`python -m deploy status`); `python -m deploy down ENV --yes` "
+            "removes it, and `up` deploys anew",
+        )
+    return live
+
+
+def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
+    """A rollout that was thought to be over, and whose request arrived afterwards.
+
+    What serves without it is the release that was kept since, if there is one.
+    """
+    for other in records:
+        if other.phase == KEPT and other.id > record.id:
+            tags = site.target.tags(other.next)
+            kept = marks.kept(marks.under_way(tags, other.id, marks.KEPT, ""))
+            return replace(record, previous=site.target.with_tags(other.next, kept))
+    return record
+
+
+def _finish(site: Site, record: Record) -> None:
+    site.say.step(f"the rollout {record.id} by {record.by}, since {record.started}, has no end")
+    with site.guard.interruptible():
+        _require_abandoned(site, record)
+    record = take_over(site, record)
+    live = wait_until_settled(site)
+    if live is not None and is_kept(live, record):
+        close(site, record, KEPT, "closed by the next run")
+    elif live is not None and marks.rollout(live.tags) == record.id:
+        if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
+            _finish_restoring(site, record)
+        else:
+            _finish_verifying(site, record)
+    elif live is not None:
+        close(site, record, FAILED, f"interrupted; {UNTOUCHED}")
+    elif record.previous is not None:
+        restore(site, record, record.previous)
+        close(site, record, RESTORED, "interrupted between delete and create")
+    else:
+        close(site, record, FAILED, "interrupted before anything was created")
+
+
+def _finish_verifying(site: Site, record: Record) -> None:
+    """Keep the release if it is good, else bring back the one before."""
+    try:
+        proof = prove(site, record, record.next)
+        keep(site, record, proof)
+    except Exception as error:
+        if isinstance(error, TakenOver):
+            raise
+        try:
+            undo(site, record, as_deploy_error(error))
+        except RolloutFailed as failed:
+            if failed.mended:
+                site.say.step(f"that rollout is undone: {failed.cause}")
+                return
+            raise
+
+
+def _finish_restoring(site: Site, record: Record) -> None:
+    assert record.previous is not None  # noqa: S101 - asked by the caller
+    try:
+        confirm(site, record, record.previous)
+    except DeployError as error:
+        site.say.step(f"the restored release does not answer: {error.cause}")
+        restore(site, record, record.previous)
+    close(site, record, RESTORED, "interrupted while restoring; restored by the next run")
+
+
+def _require_abandoned(site: Site, record: Record) -> None:
+    """Watch for signs of life, for as long as a lease lasts.
+
+    Raises:
+        Busy: there are some.
+    """
+    if certainly_dead(record.process):
+        return
+    seconds = site.limits.lease_seconds
+    site.say.step(f"watching it for signs of life, {seconds} s")
+    first = _sign(record, live := site.target.read())
+    quiet_until = site.clock.monotonic() + seconds
+    give_up = quiet_until + site.limits.start_seconds
+    while (now := site.clock.monotonic()) < quiet_until:
+        site.clock.sleep(POLL_SECONDS)
+        if live is not None and not live.settled and now < give_up:
+            # Azure works on it: its deploy, alive or dead, can only wait.
+            quiet_until = now + seconds
+        current = site.journal.read(record.id)
+        if current is None or _sign(current, live := site.target.read()) != first:
+            raise busy(record)
+
+
+def _sign(record: Record, live: Live | None) -> tuple[object, ...]:
+    """What a living rollout changes every few seconds."""
+    tags = live.tags if live is not None else {}
+    return (
+        record.phase,
+        record.owner,
+        tags.get(names.TAG_ROLLOUT),
+        tags.get(names.TAG_STATE),
+        tags.get(names.TAG_HEARTBEAT),
+    )

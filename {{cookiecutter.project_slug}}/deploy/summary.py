@@ -1,0 +1,60 @@
+"""How a rollout went, as Markdown for the page of a workflow's run."""
+
+from __future__ import annotations
+
+from deploy.errors import DeployError
+from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, Outcome
+from deploy.targets.base import Release
+
+_WORDS = {
+    UPDATED: "deployed",
+    UNCHANGED: "nothing to change: this release serves already",
+    TAGGED: "only tags changed: the service was not restarted",
+    STARTED_AGAIN: "it was stopped, and is started again",
+}
+
+
+def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> str:
+    """A rollout that ended well."""
+    return "\n".join(
+        [
+            f"## {stage}: {_WORDS[outcome.kind]}",
+            "",
+            *_facts(release, outcome.address, seconds),
+            "",
+            outcome.report,
+            "",
+            f"Next: `python -m deploy status {stage}`; back: `python -m deploy rollback {stage}`",
+        ]
+    )
+
+
+def failure(stage: str, release: Release | None, error: DeployError, seconds: float) -> str:
+    """A rollout that was not kept, or could not begin."""
+    return "\n".join(
+        [
+            f"## {stage}: NOT deployed",
+            "",
+            *(_facts(release, None, seconds) if release else ()),
+            "",
+            f"**Why:** {error.cause}",
+            "",
+            f"**Fix:** {error.fix}",
+        ]
+    )
+
+
+def words(kind: str) -> str:
+    """How it ended, in a few words."""
+    return _WORDS[kind]
+
+
+def _facts(release: Release, address: str | None, seconds: float) -> list[str]:
+    rows = [
+        ("revision", f"`{release.revision}`"),
+        ("image", f"`{release.image}`"),
+        ("models", f"`{release.model_digest}`"),
+        ("address", address or "-"),
+        ("took", f"{seconds:.0f} s"),
+    ]
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]

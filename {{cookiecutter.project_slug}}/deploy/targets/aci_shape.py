@@ -1,0 +1,164 @@
+"""Azure's answer about a container group, brought to the shape of the document that made it.
+
+The answer differs from what was sent: defaults are filled in, state is reported, secrets are left
+out, ids change their case, 1 comes back as 1.0, lists that say nothing appear.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deploy.targets.aci_document import API_VERSION
+from deploy.targets.base import Document
+from deploy.targets.compare import whole_numbers, without_empty
+
+_Json = dict[str, Any]
+_CREDENTIALS = "imageRegistryCredentials"
+
+_READ_ONLY = {
+    "provisioningState",
+    "instanceView",
+    "isCustomProvisioningTimeout",
+    "provisioningTimeoutInSeconds",
+    "isCreatedFromStandbyPool",
+}
+# A volume of this kind has no settings: it says what it is by being there. A secret has no value.
+_SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue"})
+_GROUP_DEFAULTS = {"sku": "Standard", "priority": "Regular", "restartPolicy": "Always"}
+_PROBE_DEFAULTS = {
+    "initialDelaySeconds": 0,
+    "periodSeconds": 10,
+    "timeoutSeconds": 1,
+    "failureThreshold": 3,
+    "successThreshold": 1,
+}
+
+
+def restorable(document: Document) -> Document:
+    """A rendered document, or Azure's answer about a group, as a document that Azure takes.
+
+    Secrets are there by name; see ``unrestorable`` for what else cannot be read back. Applied to
+    its own result it changes nothing.
+    """
+    shaped = {
+        "apiVersion": API_VERSION,
+        "name": document["name"],
+        "location": re.sub(r"\s", "", document["location"]).lower(),
+        "zones": document.get("zones"),
+        "properties": _properties(document["properties"]),
+    }
+    whole: Document = whole_numbers(without_empty(shaped, _SAYS_BY_PRESENCE))
+    whole["tags"] = dict(sorted((document.get("tags") or {}).items()))
+    return whole | _identity(document.get("identity") or {})
+
+
+def unrestorable(live: Document) -> tuple[str, ...]:
+    """Properties of a group that ``restorable`` cannot bring back; none in a group made here.
+
+    They hold secrets that Azure does not return, or az drops them from the file that it is given.
+    """
+    properties = live["properties"]
+    found = ["zones"] if live.get("zones") else []
+    for item in properties.get("imageRegistryCredentials") or []:
+        if not item.get("identity"):
+            found.append(f"properties.imageRegistryCredentials[{item.get('server')}].password")
+    for item in properties.get("volumes") or []:
+        for kind in ("azureFile", "secret"):
+            if item.get(kind) is not None:
+                found.append(f"properties.volumes[{item.get('name')}].{kind}")
+    if (properties.get("diagnostics") or {}).get("logAnalytics"):
+        found.append("properties.diagnostics.logAnalytics.workspaceKey")
+    return tuple(found)
+
+
+def _identity(identity: _Json) -> _Json:
+    kinds = sorted(kind.strip() for kind in (identity.get("type") or "None").split(","))
+    if kinds == ["None"]:
+        return {}
+    users = sorted(name.lower() for name in identity.get("userAssignedIdentities") or {})
+    shaped: _Json = {"type": ", ".join(kinds)}
+    return {
+        "identity": shaped | ({"userAssignedIdentities": {n: {} for n in users}} if users else {})
+    }
+
+
+def _properties(properties: _Json) -> _Json:
+    given = {k: v for k, v in properties.items() if k not in _READ_ONLY and v is not None}
+    shaped = _GROUP_DEFAULTS | given
+    for kind in ("containers", "initContainers"):
+        if given.get(kind):
+            shaped[kind] = [_container(item) for item in _by_name(given[kind])]
+    if given.get("ipAddress"):
+        shaped["ipAddress"] = _ip_address(given["ipAddress"])
+    if given.get(_CREDENTIALS):
+        credentials = [_lower(item, "server", "identity") for item in given[_CREDENTIALS]]
+        shaped[_CREDENTIALS] = sorted(credentials, key=lambda item: str(item.get("server")))
+    if given.get("subnetIds"):
+        shaped["subnetIds"] = [_lower(item, "id") for item in given["subnetIds"]]
+    if given.get("volumes"):
+        shaped["volumes"] = _by_name(given["volumes"])
+    return shaped
+
+
+def _container(container: _Json) -> _Json:
+    properties = {k: v for k, v in container["properties"].items() if k != "instanceView"}
+    variables = properties.get("environmentVariables") or []
+    properties["environmentVariables"] = [_variable(item) for item in _by_name(variables)]
+    properties["ports"] = _ports(properties.get("ports"))
+    properties["resources"] = _resources(properties.get("resources") or {})
+    for kind in ("livenessProbe", "readinessProbe"):
+        if properties.get(kind):
+            properties[kind] = _probe(properties[kind])
+    return {"name": container["name"], "properties": properties}
+
+
+def _variable(variable: _Json) -> _Json:
+    if variable.get("secureValueReference"):
+        return variable
+    if variable.get("value"):
+        return {"name": variable["name"], "value": variable["value"]}
+    # Azure gives back the name of a secret and nothing else. A plain variable is never empty here:
+    # the configuration refuses that.
+    return {"name": variable["name"], "secureValue": None}
+
+
+def _resources(resources: _Json) -> _Json:
+    requests = without_empty(resources.get("requests") or {})
+    # A limit that is not given equals the request.
+    limits = requests | without_empty(resources.get("limits") or {})
+    return {"requests": requests, "limits": limits} if requests else {}
+
+
+def _probe(probe: _Json) -> _Json:
+    shaped: _Json = _PROBE_DEFAULTS | without_empty(probe)
+    if "httpGet" in shaped:
+        scheme = str(shaped["httpGet"].get("scheme") or "http").lower()
+        shaped["httpGet"] = shaped["httpGet"] | {"scheme": scheme}
+    return shaped
+
+
+def _ip_address(address: _Json) -> _Json:
+    shaped = {k: v for k, v in address.items() if k not in ("ip", "fqdn")}
+    shaped["ports"] = _ports(address.get("ports"))
+    if shaped.get("dnsNameLabel"):
+        scope = shaped.get("autoGeneratedDomainNameLabelScope") or "Unsecure"
+        shaped["autoGeneratedDomainNameLabelScope"] = scope
+    return shaped
+
+
+def _ports(ports: list[_Json] | None) -> list[_Json]:
+    shaped = [
+        {"port": int(item["port"]), "protocol": str(item.get("protocol") or "TCP").upper()}
+        for item in ports or []
+    ]
+    return sorted(shaped, key=lambda item: (item["port"], item["protocol"]))
+
+
+def _by_name(items: list[_Json]) -> list[_Json]:
+    return sorted(items, key=lambda item: str(item["name"]))
+
+
+def _lower(item: _Json, *keys: str) -> _Json:
+    # Azure compares ids and host names without regard to case, and does not keep it either.
+    return {**item} | {key: item[key].lower() for key in keys if item.get(key)}

@@ -1,0 +1,1 @@
+"""The parts of ``deploy.verify``: is a running service ready, the right release, and right?"""

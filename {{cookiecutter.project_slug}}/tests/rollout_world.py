@@ -1,0 +1,276 @@
+"""Azure in memory, for the tests of the rollout: one resource, one journal, one clock.
+
+Every operation passes ``World.operation`` before and after it takes effect; there a test can end
+the process, fail the operation, or let another deploy run.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deploy.config import names
+from deploy.config.environment import Rollout as Limits
+from deploy.errors import DeployError
+from deploy.journal import Record
+from deploy.rollout.guard import Guard
+from deploy.rollout.site import NotUp, Site
+from deploy.say import Say
+from deploy.targets.base import Check, Document, Finding, Live, Release
+
+GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
+BEFORE_IMAGE = "before"
+FIXED = ("cpu",)
+"""What this Azure cannot change in place."""
+
+
+class Killed(BaseException):
+    """The process is gone: no handler of its own may see this."""
+
+
+@dataclass
+class Group:
+    """What is in Azure: a document with the values of its secrets."""
+
+    document: Document
+    secrets: dict[str, str]
+    stopped: bool = False
+
+
+@dataclass
+class World:
+    """Azure, and the time. ``hook`` is called with "before NAME" and "after NAME"."""
+
+    group: Group | None = None
+    records: dict[str, Record] = field(default_factory=dict)
+    seconds: float = 0.0
+    log: list[str] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+    hook: Callable[[str], None] = lambda _: None
+
+    def operation(self, name: str, act: Callable[[], Any]) -> Any:
+        """One request to Azure."""
+        self.hook(f"before {name}")
+        self.log.append(name)
+        self.seconds += 1
+        result = act()
+        self.hook(f"after {name}")
+        return result
+
+    def changes(self) -> list[str]:
+        """The requests so far that changed something."""
+        return [name for name in self.log if name not in ("read", "journal", "record")]
+
+
+class MemoryClock:
+    """The world's time; sleeping costs nothing."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 20, tzinfo=UTC) + timedelta(seconds=self._world.seconds)
+
+    def monotonic(self) -> float:
+        return self._world.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self._world.hook("sleep")
+        self._world.seconds += seconds
+
+
+class MemoryJournal:
+    """Records in a dictionary."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, record: Record) -> None:
+        def act() -> None:
+            self._world.records[record.id] = copy.deepcopy(record)
+
+        self._world.operation("write", act)
+
+    def read(self, rollout: str) -> Record | None:
+        found = self._world.operation("record", lambda: self._world.records.get(rollout))
+        return None if found is None else replace(found)
+
+    def records(self) -> list[Record]:
+        found = self._world.operation("journal", lambda: list(self._world.records.values()))
+        return sorted(found, key=lambda record: str(record.id), reverse=True)
+
+
+class MemoryTarget:
+    """One resource whose document is flat: image, cpu, secrets, tags."""
+
+    what = "group demo"
+
+    def __init__(self, world: World, *, serves_on: bool = False) -> None:
+        self._world = world
+        self.serves_on = serves_on
+
+    def document(self, release: Release, tags: Mapping[str, str]) -> Document:
+        return wanted(release.image, tags=tags)
+
+    def secret_names(self, document: Document) -> tuple[str, ...]:
+        return tuple(document["secrets"])
+
+    def tags(self, document: Document) -> dict[str, str]:
+        return dict(document["tags"])
+
+    def with_tags(self, document: Document, tags: Mapping[str, str]) -> Document:
+        return {**copy.deepcopy(document), "tags": dict(tags)}
+
+    def findings(self, release: Release) -> list[Finding]:
+        return []
+
+    def read(self) -> Live | None:
+        group = self._world.operation("read", lambda: copy.deepcopy(self._world.group))
+        if group is None:
+            return None
+        crashed = group.document["image"] == CRASHES
+        return Live(
+            document=group.document,
+            tags=group.document["tags"],
+            address="http://demo",
+            state="Stopped" if group.stopped else "Running",
+            settled=True,
+            running=not group.stopped and not crashed,
+            stopped=group.stopped,
+            failure="exits with code 1 again and again" if crashed else None,
+        )
+
+    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        one, other = plain(live), plain(wanted)
+        return tuple(
+            sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+        )
+
+    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        return tuple(key for key in self.differences(live, wanted) if key in FIXED)
+
+    def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
+        check()
+        self._world.operation("apply", lambda: self._put(document, secrets))
+
+    def candidate_address(self) -> str | None:
+        return "http://demo"
+
+    def keep(self, tags: Mapping[str, str]) -> None:
+        self._world.operation("keep", lambda: self._tag(tags))
+
+    def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
+        self._world.operation("restore", lambda: self._put(previous, secrets))
+
+    def mark(self, tags: Mapping[str, str]) -> None:
+        self._world.operation("mark", lambda: self._tag(tags))
+
+    def start(self) -> None:
+        self._world.operation("start", lambda: self._stop(stopped=False))
+
+    def stop(self) -> None:
+        self._world.operation("stop", lambda: self._stop(stopped=True))
+
+    def delete(self) -> None:
+        self._world.operation("delete", self._delete)
+
+    def logs(self, *, follow: bool) -> Iterator[str]:
+        return iter(())
+
+    def billing(self) -> str:
+        return "nothing"
+
+    def _put(self, document: Document, secrets: Mapping[str, str]) -> None:
+        assert set(secrets) == set(document["secrets"]), "a secret has no value"
+        live = self._world.group
+        if live is not None:
+            assert not live.stopped, "Azure cannot update what is stopped"
+            blocked = self.blockers(live.document, document)
+            assert not blocked, f"Azure cannot change {blocked} in place"
+        tags = document["tags"]
+        self._world.applied.append((tags[names.TAG_ROLLOUT], document["image"]))
+        self._world.group = Group(copy.deepcopy(document), dict(secrets))
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        if self._world.group is None:
+            raise DeployError("no such group", "none")
+        self._world.group.document["tags"] = dict(tags)
+
+    def _stop(self, *, stopped: bool) -> None:
+        assert self._world.group is not None
+        self._world.group.stopped = stopped
+
+    def _delete(self) -> None:
+        self._world.group = None
+
+
+class MemoryChecks:
+    """The service's answers, as its image promises them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ready(self, address: str) -> str | None:
+        image = self._image()
+        if image == NEVER_READY:
+            raise NotUp("the model answers differently than in training", "train it again")
+        if image in (SLOW, "nothing"):
+            return "nothing answers"
+        return None
+
+    def verify(self, address: str, release: Release | None) -> str:
+        if self._image() == WRONG_MODEL:
+            raise DeployError("it serves other models", "build it again")
+        return "verified"
+
+    def explain(self, error: DeployError) -> DeployError:
+        return error
+
+    def _image(self) -> str:
+        return str(self._world.group.document["image"]) if self._world.group else "nothing"
+
+
+_OWNERS = itertools.count()
+
+
+def site_of(world: World, *, secrets: Mapping[str, str] | None = None, **more: Any) -> Site:
+    """One run of a deploy in this world."""
+    say = Say()
+    return Site(
+        service="demo",
+        target=MemoryTarget(world),
+        journal=MemoryJournal(world),
+        checks=MemoryChecks(world),
+        limits=Limits(start_seconds=60, lease_seconds=45),
+        say=say,
+        guard=Guard(say),
+        by="tester",
+        secrets={"KEY": "planted"} if secrets is None else secrets,
+        clock=more.pop("clock", MemoryClock(world)),
+        owner=f"run-{next(_OWNERS)}",
+        **more,
+    )
+
+
+def wanted(image: str, *, cpu: int = 1, tags: Mapping[str, str] | None = None) -> Document:
+    """A document to deploy; ``image`` says how its service behaves."""
+    of_release = {
+        names.TAG_REVISION: image,
+        names.TAG_IMAGE: f"sha256:{image}",
+        names.TAG_MODEL: f"sha256:{image}",
+    }
+    return {"image": image, "cpu": cpu, "secrets": ["KEY"], "tags": {**of_release, **(tags or {})}}
+
+
+def plain(document: Document) -> Document:
+    """A document without the tags of rollouts, its other tags one by one."""
+    tags = {
+        f"tags.{name}": value
+        for name, value in document["tags"].items()
+        if name not in names.ROLLOUT_TAGS
+    }
+    return {**{key: value for key, value in document.items() if key != "tags"}, **tags}

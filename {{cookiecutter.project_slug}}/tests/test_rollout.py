@@ -1,0 +1,403 @@
+"""The rollout keeps a good release, and a bad one leaves everything exactly as it was.
+
+Also if the process dies between any two requests: the next run brings it to an end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+
+import pytest
+
+from deploy.config import names
+from deploy.errors import DeployError
+from deploy.journal import FAILED, KEPT, RESTORED
+from deploy.rollout import marks
+from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
+from deploy.rollout.site import Busy, RolloutFailed, TakenOver
+from deploy.targets import fingerprint
+from deploy.targets.base import Document
+from tests.rollout_world import (
+    BEFORE_IMAGE,
+    CRASHES,
+    GOOD,
+    NEVER_READY,
+    SLOW,
+    WRONG_MODEL,
+    Group,
+    Killed,
+    World,
+    plain,
+    site_of,
+    wanted,
+)
+
+
+@pytest.fixture(autouse=True)
+def cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scrypt is made to cost time, and here it runs thousands of times."""
+    monkeypatch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+
+
+BAD = (CRASHES, NEVER_READY, SLOW, WRONG_MODEL)
+BEFORE = BEFORE_IMAGE
+
+
+def first() -> World:
+    """Nothing is deployed yet."""
+    return World()
+
+
+def deployed() -> World:
+    """A release serves; it came by a rollout."""
+    world = World()
+    roll_out(site_of(world), wanted(BEFORE))
+    world.log.clear()
+    world.applied.clear()
+    return world
+
+
+def is_left_alone(world: World, before: Group | None) -> bool:
+    """The group is what it was, tags and secrets included, and no rollout is open."""
+    return world.group == before and not any(each.open for each in world.records.values())
+
+
+def serves(world: World, document: Document) -> bool:
+    """This document serves, kept; no rollout is open."""
+    if world.group is None or any(each.open for each in world.records.values()):
+        return False
+    live = world.group.document
+    return plain(live) == plain(document) and marks.state(live["tags"]) == marks.KEPT
+
+
+def ends_of(world: World) -> list[str]:
+    return [record.phase for _, record in sorted(world.records.items())]
+
+
+CASES: dict[str, tuple[Callable[[], World], int]] = {
+    "first": (first, 1),
+    "update": (deployed, 1),
+    "delete and create": (deployed, 2),
+}
+cases = pytest.mark.parametrize(("world_of", "cpu"), CASES.values(), ids=CASES.keys())
+
+
+@cases
+def test_a_good_release_is_kept(world_of: Callable[[], World], cpu: int) -> None:
+    world = world_of()
+    assert roll_out(site_of(world), wanted(GOOD, cpu=cpu)).kind == UPDATED
+    assert serves(world, wanted(GOOD, cpu=cpu))
+    assert ends_of(world)[-1] == KEPT
+    assert ("delete" in world.log) == (cpu == 2)
+
+
+@cases
+@pytest.mark.parametrize("image", BAD)
+def test_a_bad_release_leaves_everything_as_it_was(
+    world_of: Callable[[], World], cpu: int, image: str
+) -> None:
+    world = world_of()
+    before = copy.deepcopy(world.group)
+    with pytest.raises(RolloutFailed) as failed:
+        roll_out(site_of(world), wanted(image, cpu=cpu))
+    assert is_left_alone(world, before)
+    assert failed.value.mended
+    assert "nothing bills" in failed.value.cause if before is None else "serves" in str(failed)
+
+
+def test_the_same_again_asks_for_no_change() -> None:
+    world = deployed()
+    assert roll_out(site_of(world), wanted(BEFORE)).kind == UNCHANGED
+    assert world.changes() == []
+
+
+def test_another_secret_is_another_release() -> None:
+    world = deployed()
+    assert roll_out(site_of(world, secrets={"KEY": "new"}), wanted(BEFORE)).kind == UPDATED
+    assert world.group is not None
+    assert world.group.secrets == {"KEY": "new"}
+
+
+def test_other_tags_do_not_restart_anything() -> None:
+    world = deployed()
+    document = wanted(BEFORE, tags={"cost-center": "7"})
+    assert roll_out(site_of(world), document).kind == TAGGED
+    assert world.changes() == ["mark"]
+    assert roll_out(site_of(world), document).kind == UNCHANGED
+
+
+def test_what_is_stopped_is_started_when_nothing_else_changes() -> None:
+    world = deployed()
+    assert world.group is not None
+    world.group.stopped = True
+    assert roll_out(site_of(world), wanted(BEFORE)).kind == STARTED_AGAIN
+    assert world.changes() == ["start"]
+
+
+def test_what_is_stopped_is_replaced_by_delete_and_create() -> None:
+    world = deployed()
+    assert world.group is not None
+    world.group.stopped = True
+    roll_out(site_of(world), wanted(GOOD))
+    assert serves(world, wanted(GOOD))
+
+
+def test_what_was_stopped_is_stopped_again_after_a_failure() -> None:
+    world = deployed()
+    assert world.group is not None
+    world.group.stopped = True
+    before = copy.deepcopy(world.group)
+    with pytest.raises(RolloutFailed):
+        roll_out(site_of(world), wanted(CRASHES))
+    assert is_left_alone(world, before)
+
+
+def test_a_release_that_failed_before_is_restored_without_asking_it() -> None:
+    world = deployed()
+    assert world.group is not None
+    world.group.document["image"] = SLOW
+    before = copy.deepcopy(world.group)
+    with pytest.raises(RolloutFailed, match="as badly as before"):
+        roll_out(site_of(world), wanted(CRASHES))
+    assert is_left_alone(world, before)
+
+
+def test_what_other_hands_made_is_restored_too() -> None:
+    world = World(group=Group({**wanted(BEFORE), "tags": {}}, {"KEY": "planted"}))
+    before = copy.deepcopy(world.group)
+    with pytest.raises(RolloutFailed):
+        roll_out(site_of(world), wanted(CRASHES))
+    assert is_left_alone(world, before)
+
+
+def test_a_restored_release_with_a_new_secret_says_so_in_its_fingerprint() -> None:
+    world = deployed()
+    with pytest.raises(RolloutFailed):
+        roll_out(site_of(world, secrets={"KEY": "new"}), wanted(CRASHES))
+    assert roll_out(site_of(world, secrets={"KEY": "new"}), wanted(BEFORE)).kind == UNCHANGED
+
+
+def failing(world: World, at: str) -> None:
+    """The operation fails once, before it takes effect."""
+
+    def hook(step: str) -> None:
+        if step == f"before {at}":
+            world.hook = lambda _: None
+            raise DeployError(f"{at} was refused", "none")
+
+    world.hook = hook
+
+
+@cases
+@pytest.mark.parametrize("at", ["write", "apply", "keep", "delete", "record", "read"])
+def test_a_refused_request_leaves_everything_as_it_was(
+    world_of: Callable[[], World], cpu: int, at: str
+) -> None:
+    world = world_of()
+    before = copy.deepcopy(world.group)
+    failing(world, at)
+    try:
+        roll_out(site_of(world), wanted(GOOD, cpu=cpu))
+    except DeployError as error:
+        assert "refused" in error.cause
+        assert is_left_alone(world, before)
+    else:
+        assert at == "delete"
+        assert cpu == 1
+
+
+def test_an_update_that_azure_refuses_does_not_restart_the_previous_release() -> None:
+    world = deployed()
+    failing(world, "apply")
+    with pytest.raises(RolloutFailed, match="nothing was changed"):
+        roll_out(site_of(world), wanted(GOOD))
+    assert world.applied == []
+    assert ends_of(world)[-1] == FAILED
+
+
+def test_a_commit_whose_answer_was_lost_is_kept() -> None:
+    world = deployed()
+
+    def hook(step: str) -> None:
+        if step == "after keep":
+            world.hook = lambda _: None
+            raise DeployError("connection lost", "none")
+
+    world.hook = hook
+    roll_out(site_of(world), wanted(GOOD))
+    assert serves(world, wanted(GOOD))
+
+
+def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:
+    world = deployed()
+    before = copy.deepcopy(world.group)
+    failing(world, "restore")
+    with pytest.raises(RolloutFailed, match="could not be restored: restore was refused") as failed:
+        roll_out(site_of(world), wanted(CRASHES))
+    assert not failed.value.mended
+    assert roll_out(site_of(world), wanted(BEFORE)).kind == UNCHANGED
+    assert is_left_alone(world, before)
+
+
+def steps_of(world_of: Callable[[], World], image: str, cpu: int) -> int:
+    """How many moments there are at which the process can die."""
+    world, moments = world_of(), 0
+
+    def hook(_: str) -> None:
+        nonlocal moments
+        moments += 1
+
+    world.hook = hook
+    with contextlib.suppress(RolloutFailed):
+        roll_out(site_of(world), wanted(image, cpu=cpu))
+    return moments
+
+
+def die_at(world: World, moment: int) -> None:
+    """The process dies at the given moment, counted from 0."""
+    passed = 0
+
+    def hook(_: str) -> None:
+        nonlocal passed
+        if passed == moment:
+            world.hook = lambda _: None
+            raise Killed
+        passed += 1
+
+    world.hook = hook
+
+
+@cases
+@pytest.mark.parametrize("image", [GOOD, CRASHES, SLOW])
+def test_after_death_at_any_moment_the_next_run_recovers(
+    world_of: Callable[[], World], cpu: int, image: str
+) -> None:
+    for moment in range(steps_of(world_of, image, cpu)):
+        world = world_of()
+        before = copy.deepcopy(world.group)
+        die_at(world, moment)
+        with pytest.raises(Killed):
+            roll_out(site_of(world), wanted(image, cpu=cpu))
+        if image == GOOD:
+            roll_out(site_of(world), wanted(image, cpu=cpu))
+            assert serves(world, wanted(image, cpu=cpu)), moment
+        else:
+            with pytest.raises(RolloutFailed):
+                roll_out(site_of(world), wanted(image, cpu=cpu))
+            assert is_left_alone(world, before), moment
+
+
+@cases
+def test_after_death_at_any_moment_another_release_can_be_deployed(
+    world_of: Callable[[], World], cpu: int
+) -> None:
+    for moment in range(steps_of(world_of, CRASHES, cpu)):
+        world = world_of()
+        die_at(world, moment)
+        with pytest.raises(Killed):
+            roll_out(site_of(world), wanted(CRASHES, cpu=cpu))
+        roll_out(site_of(world), wanted(GOOD))
+        assert serves(world, wanted(GOOD)), moment
+
+
+def test_dying_twice_is_no_worse() -> None:
+    for moment in range(steps_of(deployed, CRASHES, 2)):
+        for second in range(0, 60, 3):
+            world = deployed()
+            before = copy.deepcopy(world.group)
+            die_at(world, moment)
+            with pytest.raises(Killed):
+                roll_out(site_of(world), wanted(CRASHES, cpu=2))
+            die_at(world, second)
+            try:
+                roll_out(site_of(world), wanted(BEFORE))
+            except Killed:
+                roll_out(site_of(world), wanted(BEFORE))
+            assert is_left_alone(world, before), (moment, second)
+
+
+@cases
+@pytest.mark.parametrize("image", [GOOD, CRASHES])
+def test_a_run_that_slept_touches_nothing_after_another_took_over(
+    world_of: Callable[[], World], cpu: int, image: str
+) -> None:
+    """At every moment of one run another one comes, finds no sign of life, and does its work.
+
+    Azure takes no conditions with a request. What slept between asking whose rollout it is and
+    sending its request sends it, and the next run puts that right.
+    """
+    other = wanted("other")
+    for moment in range(steps_of(world_of, image, cpu)):
+        world = world_of()
+        passed = woken = 0
+
+        def hook(_: str, world: World = world, moment: int = moment) -> None:
+            nonlocal passed, woken
+            passed += 1
+            if passed == moment + 1:
+                world.hook = lambda _: None
+                roll_out(site_of(world), other)
+                woken = len(world.log)
+
+        world.hook = hook
+        kept = False
+        try:
+            roll_out(site_of(world), wanted(image, cpu=cpu))
+            kept = serves(world, wanted(image, cpu=cpu))
+        except (Busy, TakenOver, RolloutFailed):
+            pass
+        if world.log[woken : woken + 1] in (["apply"], ["delete"], ["restore"], ["keep"], ["mark"]):
+            roll_out(site_of(world), other)
+        # Kept: it had not begun when the other was done.
+        assert kept or serves(world, other), (moment, world.log[woken:])
+
+
+def test_a_living_deploy_is_not_disturbed() -> None:
+    world = deployed()
+    died = deployed_until_verifying(world)
+
+    def hook(step: str) -> None:
+        if step == "sleep" and world.group is not None:
+            world.group.document["tags"][names.TAG_HEARTBEAT] = str(world.seconds)
+
+    world.hook = hook
+    with pytest.raises(Busy, match=died):
+        roll_out(site_of(world), wanted(GOOD))
+
+
+def deployed_until_verifying(world: World) -> str:
+    """Let a rollout die while it verifies; its id."""
+
+    def hook(step: str) -> None:
+        if step == "after apply":
+            world.hook = lambda _: None
+            raise Killed
+
+    world.hook = hook
+    with pytest.raises(Killed):
+        roll_out(site_of(world), wanted(GOOD))
+    return max(world.records)
+
+
+def test_half_a_deploy_without_a_record_is_not_guessed_about() -> None:
+    world = deployed()
+    deployed_until_verifying(world)
+    world.records.clear()
+    with pytest.raises(DeployError, match="no record of what was before it"):
+        roll_out(site_of(world), wanted(GOOD))
+
+
+def test_an_apply_that_arrives_after_the_end_is_undone_by_the_next_run() -> None:
+    world = deployed()
+    before = copy.deepcopy(world.group)
+    failing(world, "apply")
+    with pytest.raises(RolloutFailed):
+        roll_out(site_of(world), wanted(CRASHES))
+    late = wanted(CRASHES)
+    late["tags"] = marks.under_way(late["tags"], max(world.records), marks.VERIFYING, "late")
+    world.group = Group(late, {"KEY": "planted"})
+    roll_out(site_of(world), wanted(BEFORE))
+    assert is_left_alone(world, before)
+    assert ends_of(world)[-1] == RESTORED

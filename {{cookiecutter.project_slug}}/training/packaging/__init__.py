@@ -1,0 +1,1 @@
+"""From what an engineer has (ONNX, scikit-learn, MLflow) to a model package."""
