@@ -146,6 +146,10 @@ class AzureDouble:
         answer: list[dict[str, Any]] = self.ask("pending-faults")
         return answer
 
+    def clear_faults(self) -> None:
+        """Forget what is planned and has not struck yet."""
+        self.ask("clear-faults")
+
     def resource(self, identifier: str) -> dict[str, Any] | None:
         """``{"id", "body", "hidden"}`` as stored, secrets included; None: there is none."""
         answer: dict[str, Any] | None = self.ask("resource", {"id": identifier})

@@ -77,6 +77,7 @@ class Control:
             "requests": self._requests,
             "inject": self._inject,
             "pending-faults": self._pending,
+            "clear-faults": self._clear,
             "resource": self._resource,
             "resources": self._resources,
             "principal": self._principal,
@@ -96,6 +97,9 @@ class Control:
 
     async def _inject(self, given: dict[str, Any]) -> None:
         self._azure.faults.inject(Fault(**given))
+
+    async def _clear(self, _given: dict[str, Any]) -> None:
+        self._azure.faults.clear()
 
     async def _pending(self, _given: dict[str, Any]) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self._azure.faults.pending()]
@@ -150,7 +154,8 @@ class Control:
         return self._github.state.user(given["login"])
 
     async def _github_state(self, given: dict[str, Any]) -> dict[str, Any]:
-        return asdict(self._github.state.repositories[given["name"].lower()])
+        found = self._github.state.repositories[given["name"].lower()]
+        return asdict(found) | {"subject_prefix": found.subject_prefix}
 
     async def _oidc_token(self, given: dict[str, Any]) -> str:
         return self._issuer.mint(**given)

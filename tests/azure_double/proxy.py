@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from .arm.azure import Azure
 from .connection import Connection, Place, split_host
+from .faults import Fault
 from .hosts import Unreachable
 from .listen import Server
 from .wire import Request, Response, text_response
 
 TLS_PORT = 443
+HOST = "host"
+"""The point that every request to a host passes; its subject is "METHOD host/path". A fault there
+delays (``delay_seconds``), or alters the answer: ``detail`` has ``pattern``, a regular expression,
+and ``replacement``.
+"""
 
 
 class Proxy:
@@ -45,8 +52,13 @@ class Proxy:
             entry = self._azure.log.begin(request.host, request.method, request.path, request.query)
             entry.status, entry.error = 502, "UnknownHost"
             return _refusal(f"the Azure double knows no host {request.host}")
+        subject = f"{request.method} {request.host}{request.path}"
+        fault = self._azure.faults.take(HOST, subject)
+        if fault is not None and fault.delay_seconds:
+            await asyncio.sleep(fault.delay_seconds)
         try:
-            return await handler(request)
+            response = await handler(request)
+            return response if fault is None else await _altered(response, fault)
         except Unreachable as error:
             return _refusal(f"{request.host}:{request.port} does not answer: {error}")
 
@@ -56,6 +68,17 @@ class Proxy:
         answer = f"HTTP/1.1 502 the Azure double knows no host {host}\r\ncontent-length: 0\r\n\r\n"
         writer.write(answer.encode())
         await writer.drain()
+
+
+async def _altered(response: Response, fault: Fault) -> Response:
+    """The answer with something else in its body; its length must stay the same."""
+    if "pattern" not in fault.detail:
+        return response
+    body = response.body
+    whole = body if isinstance(body, bytes) else b"".join([part async for part in body])
+    pattern, replacement = (str(fault.detail[name]).encode() for name in ("pattern", "replacement"))
+    response.body = re.sub(pattern, replacement, whole)
+    return response
 
 
 def _refusal(reason: str) -> Response:

@@ -161,7 +161,7 @@ def test_several_inputs_with_a_state_that_travels(
     client = asking.client(url)
     state = np.zeros((2, 1, 128), np.float32)
     for _ in range(3):
-        silence = {
+        silence: dict[str, asking.Array] = {
             "input": np.zeros((1, WINDOW), np.float32),
             "state": state,
             "sr": np.array(SAMPLE_RATE, np.int64),

@@ -6,7 +6,7 @@ Each answers over HTTP as scikit-learn itself, or is refused with the reason whi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,32 +50,45 @@ def test_a_refusal_says_why_and_names_the_other_way(estimators: tuple[Path, Path
         assert "\n" not in refused[name]
 
 
-@pytest.mark.parametrize("form", ["joblib", "onnx"])
-def test_it_answers_as_scikit_learn(
-    estimators: tuple[Path, Path], served: Served, form: str
+@pytest.fixture(scope="module")
+def joblib_url(estimators: tuple[Path, Path], served: Served) -> Iterator[str]:
+    """The address of the service with the joblib packages, whose start takes a while."""
+    with served(estimators[1] / "joblib") as url:
+        yield url
+
+
+def test_as_joblib_it_answers_as_scikit_learn(
+    estimators: tuple[Path, Path], joblib_url: str
 ) -> None:
-    sources, output = estimators
+    assert all_answer(joblib_url, *estimators, "joblib") >= FEWEST["joblib"]
+
+
+def test_as_onnx_it_answers_as_scikit_learn(estimators: tuple[Path, Path], served: Served) -> None:
+    with served(estimators[1] / "onnx") as url:
+        assert all_answer(url, *estimators, "onnx") >= FEWEST["onnx"]
+
+
+def all_answer(url: str, sources: Path, output: Path, form: str) -> int:
+    """Ask every model for its samples, and compare with scikit-learn; how many there are."""
+    client = asking.client(url)
     folders = sorted(path.parent for path in (output / form).glob("*/model.yaml"))
-    assert len(folders) >= FEWEST[form]
-    with served(output / form) as url:
-        client = asking.client(url)
-        for folder in folders:
-            expected = np.load(sources / "answers" / f"{folder.name}.npz")["answer"][:ROWS]
-            given = {name: value[:ROWS] for name, value in golden_inputs(folder).items()}
-            manifest = yaml.safe_load((folder / "model.yaml").read_text())
-            first = manifest["outputs"][0]["name"]
-            for binary in {True, not can_be_json(given)}:
-                got = asking.ask(client, folder.name, given, binary=binary)[first]
-                if expected.dtype.kind != "f":
-                    assert got.reshape(expected.shape).tolist() == expected.tolist(), folder.name
-                else:
-                    np.testing.assert_allclose(
-                        got.reshape(expected.shape),
-                        expected,
-                        rtol=TOLERANCE[form],
-                        atol=TOLERANCE[form],
-                        err_msg=folder.name,
-                    )
+    for folder in folders:
+        expected = np.load(sources / "answers" / f"{folder.name}.npz")["answer"][:ROWS]
+        given = {name: value[:ROWS] for name, value in golden_inputs(folder).items()}
+        manifest = yaml.safe_load((folder / "model.yaml").read_text())
+        first = manifest["outputs"][0]["name"]
+        for binary in {True, not can_be_json(given)}:
+            got = asking.ask(client, folder.name, given, binary=binary)[first]
+            assert_same(got.reshape(expected.shape), expected, TOLERANCE[form], folder.name)
+    return len(folders)
+
+
+def assert_same(got: asking.Array, expected: asking.Array, tolerance: float, name: str) -> None:
+    """Labels are equal, numbers close."""
+    if expected.dtype.kind != "f":
+        assert got.tolist() == expected.tolist(), name
+    else:
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def golden_inputs(folder: Path) -> dict[str, asking.Array]:
@@ -89,7 +102,7 @@ def can_be_json(arrays: dict[str, asking.Array]) -> bool:
     return all(value.dtype.kind != "f" or np.isfinite(value).all() for value in arrays.values())
 
 
-def test_missing_values_travel_as_null(estimators: tuple[Path, Path], served: Served) -> None:
+def test_missing_values_travel_as_null(joblib_url: str) -> None:
     """A number and a text that are missing, in the JSON that everybody writes."""
     data: dict[str, Any] = {
         "age": [31.5, None],
@@ -98,11 +111,10 @@ def test_missing_values_travel_as_null(estimators: tuple[Path, Path], served: Se
         "port": [None, "Cherbourg"],
         "deck": ["A", "C"],
     }
-    with served(estimators[1] / "joblib") as url:
-        answer = httpx.post(f"{url}/predict/missing-text", json={"data": data})
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["predictions"] == ["yes", "no"]
-        # Where nothing was missing in training, null is refused with the field's name.
-        refused = httpx.post(f"{url}/predict/columns", json={"data": data})
-        assert refused.status_code == 422
-        assert refused.json()["field"] == "data.port[0]"
+    answer = httpx.post(f"{joblib_url}/predict/missing-text", json={"data": data})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == ["yes", "no"]
+    # Where nothing was missing in training, null is refused with the field's name.
+    refused = httpx.post(f"{joblib_url}/predict/columns", json={"data": data})
+    assert refused.status_code == 422
+    assert refused.json()["field"] == "data.port[0]"

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from deploy.az import Az
+from deploy.bootstrap.roles import APPS_ACTIONS
 from deploy.config.environment import Environment
 from deploy.errors import DeployError
 from deploy.say import Say
 from deploy.targets.base import Places, Release
 from deploy.targets.containerapps import ContainerApps
-from deploy.targets.containerapps_environment import DEPLOY_ACTIONS, AppsEnvironment, ensure
 
 Json = dict[str, Any]
 
@@ -40,15 +40,7 @@ def main() -> int:
     return 0
 
 
-def _ensure(target: ContainerApps, az: Az, request: Json) -> Any:
-    from deploy.config.containerapps_rules import profile_of
-
-    environment = Environment.model_validate(request["environment"])
-    wanted = AppsEnvironment(**request["wanted"], profile=profile_of(environment))
-    return ensure(az, wanted)
-
-
-def _document(target: ContainerApps, request: Json) -> Json:
+def _document(target: ContainerApps, request: Json) -> Any:
     if "document" in request:
         return target.with_tags(request["document"], request["tags"])
     return target.document(Release(**request["release"]), request["tags"])
@@ -78,8 +70,7 @@ def _differences(target: ContainerApps, az: Az, request: Json) -> Any:
 
 
 STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
-    "actions": lambda target, az, request: DEPLOY_ACTIONS,
-    "ensure": _ensure,
+    "actions": lambda target, az, request: APPS_ACTIONS,
     "apply": _apply,
     "restore": _restore,
     "read": _read,

@@ -11,25 +11,28 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.azure_double.client import AzureDouble, Person
-from tests.service.containers import docker, docker_client
+from tests.service.containers import build_image, docker, docker_client
 
-from .double_world import REGION, World
+from .commands import Azure, run
 
+REGION = "westeurope"
 SLUG = "iris-service"
 SHARED = f"{SLUG}-shared"
 REGISTRY = "irisservice"
 PLANTED = "planted-key-7Hq-long,planted-second-9Zx-long"
 """Two API keys; neither may turn up in a log, an argument list or a file."""
 SECONDS = 240
+IMAGE = f"aci-ml-template-test:rollout-{os.getpid()}"
 RECORDS = (
     "Microsoft.Resources/deployments/read",
     "Microsoft.Resources/deployments/write",
@@ -53,13 +56,19 @@ rollout:
   lease_seconds: 30
   burst: {{requests: 20, p95_ms: 5000}}
 """
+MODEL = "/service/models/iris"
 DERIVED = {
     "other": "ENV COLOUR=green",
-    "crash": 'ENTRYPOINT ["python", "-c", "import sys; sys.exit(\'no such model\')"]',
-    "wrong-model": "ENV MODEL_DIGEST=sha256:" + "0" * 64,
-    "unready": "ENV EXECUTION_PROVIDERS=cuda",
+    "crash": 'ENTRYPOINT ["python", "-c", "import sys; sys.exit(\'error: no such model\')"]',
+    "wrong-model": f"USER 0\nRUN echo '# other' >> {MODEL}/model.yaml\nUSER 10001",
+    "wrong-revision": f"ENV GIT_REVISION={'0' * 40}",
+    "unready": f"USER 0\nRUN printf x >> {MODEL}/golden.npz\nUSER 10001",
     "slow": 'ENTRYPOINT ["sleep", "300"]',
 }
+"""What is added to the good image. All but the first make a release that must not be kept."""
+
+
+Stages = Mapping[str, Mapping[str, object]]
 
 
 @dataclass
@@ -76,91 +85,113 @@ class Deployed:
         return self.out.strip().splitlines()[-1]
 
 
-class RolloutWorld(World):
+def ended(process: subprocess.Popen[str]) -> Deployed:
+    """Wait for the end of a started command."""
+    out, err = process.communicate(timeout=SECONDS)
+    return Deployed(process.returncode, out, err)
+
+
+class RolloutWorld:
     """The world of one module of tests.
 
     Attributes:
         images: names by digest: "good" and those of DERIVED.
         service: the checkout.
+        owner: the settings of a person who may do everything.
     """
 
     def __init__(self, double: AzureDouble, service: Path, python: Path, image: str) -> None:
         self.double = double
-        self.owner = double.owner
         self.service = service
-        self._tokens: dict[str, str] = {}
         self._python = python
-        self._stages: set[str] = set()
+        self._stages: dict[str, Person] = {}
         double.reset()
         double.register()
-        self._role = self._records_role()
-        self.put(f"/resourcegroups/{SHARED}", {"location": REGION}, version="2024-11-01")
-        self.registry = self._shared("Microsoft.ContainerRegistry/registries", REGISTRY)
-        made = self.put(self.registry, {"location": REGION, "sku": {"name": "Basic"}})
-        self.server = made["properties"]["loginServer"]
-        self.identity = self._shared(
-            "Microsoft.ManagedIdentity/userAssignedIdentities", f"{SLUG}-runtime"
-        )
-        self.put(self.identity, {"location": REGION})
+        self.owner = {**double.env(double.owner), "DOCKER_COMMAND": docker_client()}
+        self._az = az = Azure(double, self.owner)
+        az.group(SHARED)
+        shared = ("--resource-group", SHARED)
+        made = az("acr", "create", *shared, "--name", REGISTRY, "--sku", "Basic")
+        self.registry, self.server = made["id"], made["loginServer"]
+        self.identity = az.identity(SHARED, f"{SLUG}-runtime")["id"]
         double.principal(f"{SLUG}-runtime", ("AcrPull", self.registry))
-        self.images = self._push_all(image)
+        self._role = self._records_role()
+        run(self.owner, "az", "acr", "login", "--name", REGISTRY)
+        self.images = {"good": self.push(image, "good")}
+        for name, lines in DERIVED.items():
+            with derived(image, lines) as local:
+                self.images[name] = self.push(local, name)
 
     def environment(self, stage: str) -> dict[str, str]:
         """A process environment in which the stage's deploy identity is logged in."""
         if stage not in self._stages:
-            self.put(f"/resourcegroups/{SLUG}-{stage}", {"location": REGION}, version="2024-11-01")
-            self._stages.add(stage)
+            self._stages[stage] = self._deployer(stage, self._az.group(f"{SLUG}-{stage}"))
         return {
-            **self.double.env(self.deployer(stage)),
+            **self.double.env(self._stages[stage]),
             "API_KEYS": PLANTED,
             "DOCKER": docker_client(),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "ORT_DISABLE_TELEMETRY": "1",
         }
 
-    def deployer(self, stage: str) -> Person:
+    def _deployer(self, stage: str, group: str) -> Person:
         """Who deploys to a stage, with the roles that `bootstrap` gives and no other."""
-        scope = f"{self.double.subscription_id}/resourceGroups/{SLUG}-{stage}"
         return self.double.principal(
             f"deploy-{stage}",
-            ("Azure Container Instances Contributor Role", scope),
-            (self._role, scope),
+            ("Azure Container Instances Contributor Role", group),
+            (self._role, group),
             ("Managed Identity Operator", self.identity),
             ("Reader", self.registry),
             ("AcrPull", self.registry),
         )
 
-    def deploy(self, stage: str, *arguments: str, **environment: str) -> Deployed:
+    def deploy(
+        self,
+        stage: str,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Deployed:
         """Run `python -m deploy` to its end."""
-        process = self.start(stage, *arguments, **environment)
-        out, err = process.communicate(timeout=SECONDS)
-        return Deployed(process.returncode, out, err)
+        return ended(self.start(stage, *arguments, settings=settings, folder=folder))
 
-    def start(self, stage: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start `python -m deploy`."""
+    def start(
+        self,
+        stage: str,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start `python -m deploy`, in the checkout or in another folder."""
         return subprocess.Popen(
             [self._python, "-m", "deploy", *arguments],
-            cwd=self.service,
-            env={**self.environment(stage), **environment},
+            cwd=folder or self.service,
+            env={**self.environment(stage), **(settings or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def up(self, stage: str, image: str = "good", **environment: str) -> Deployed:
+    def up(
+        self,
+        stage: str,
+        image: str,
+        *arguments: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> Deployed:
         """Run `up` with one of the images."""
-        return self.deploy(stage, "up", stage, "--image", self.images[image], **environment)
+        command = ("up", stage, "--image", self.images[image], *arguments)
+        return self.deploy(stage, *command, settings=settings)
 
-    def container_group(self, stage: str) -> str:
+    def group(self, name: str) -> str:
         """The identifier of a stage's container group."""
         return (
-            f"{self.double.subscription_id}/resourceGroups/{SLUG}-{stage}"
-            f"/providers/Microsoft.ContainerInstance/containerGroups/{SLUG}-{stage}"
+            f"{self.double.subscription_id}/resourceGroups/{SLUG}-{name}"
+            f"/providers/Microsoft.ContainerInstance/containerGroups/{SLUG}-{name}"
         )
 
     def sent(self, stage: str) -> dict[str, Any] | None:
         """The document that the group was made of, secrets included."""
-        found = self.double.resource(self.container_group(stage))
+        found = self.double.resource(self.group(stage))
         return None if found is None else found["hidden"]["sent"]
 
     def records(self, stage: str) -> list[dict[str, Any]]:
@@ -183,68 +214,51 @@ class RolloutWorld(World):
             and each["principal"].startswith("deploy-")
         ]
 
-    def _shared(self, type_name: str, name: str) -> str:
-        return f"{self.double.subscription_id}/resourceGroups/{SHARED}/providers/{type_name}/{name}"
-
-    def _records_role(self) -> str:
-        name = f"{SLUG} rollout records"
-        scope = self.double.subscription_id
-        identifier = "0b7f8d7e-6f43-4a0e-9a55-6d2f5c1f2a10"
-        self.put(
-            f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{identifier}",
-            {
-                "properties": {
-                    "roleName": name,
-                    "type": "CustomRole",
-                    "permissions": [{"actions": list(RECORDS)}],
-                    "assignableScopes": [scope],
-                }
-            },
-            version="2022-04-01",
-        )
-        return name
-
-    def _push_all(self, image: str) -> dict[str, str]:
-        environment = {**self.double.env(self.owner), "DOCKER_COMMAND": docker_client()}
-        done = subprocess.run(
-            ["az", "acr", "login", "--name", REGISTRY],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        pushed = {"good": self._push(image, "good", environment)}
-        for name, line in DERIVED.items():
-            with derived(image, line) as tag:
-                pushed[name] = self._push(tag, name, environment)
-        return pushed
-
-    def _push(self, local: str, tag: str, environment: Mapping[str, str]) -> str:
+    def push(self, local: str, tag: str) -> str:
+        """Push an image of this machine's engine; gives its name by digest."""
         name = f"{self.server}/{SLUG}:{tag}"
         docker("tag", local, name)
         try:
-            done = subprocess.run(
-                [docker_client(), "push", name],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
+            pushed = run(self.owner, docker_client(), "push", name)
         finally:
             docker("image", "rm", name, check=False)
-        found = re.search(r"digest: (sha256:[0-9a-f]{64})", done.stdout)
-        assert found, done.stdout
+        found = re.search(r"digest: (sha256:[0-9a-f]{64})", pushed)
+        assert found, pushed
         return f"{self.server}/{SLUG}@{found.group(1)}"
+
+    def get(self, url: str) -> Any:
+        """A JSON document, as from the internet; an error's body likewise."""
+        proxy = urllib.request.ProxyHandler({"http": self.double.network()["http_proxy"]})
+        try:
+            with urllib.request.build_opener(proxy).open(url, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def docker_ids(self, stage: str) -> list[str]:
+        """Docker's ids of what runs for a stage."""
+        inside = self.double.ask("aci.group", {"id": self.group(stage)})
+        return [each["docker"] for each in inside]
+
+    def _records_role(self) -> str:
+        """A role of the project's own, as `bootstrap` makes it."""
+        role = {
+            "Name": f"{SLUG} rollout records",
+            "Description": "keeps the records of rollouts",
+            "Actions": RECORDS,
+            "AssignableScopes": [self.double.subscription_id],
+        }
+        self._az("role", "definition", "create", "--role-definition", json.dumps(role))
+        return str(role["Name"])
 
 
 @contextlib.contextmanager
-def derived(image: str, line: str) -> Iterator[str]:
-    """An image that differs from another one by one line."""
-    tag = f"aci-ml-template-test:derived-{abs(hash(line)):x}"
+def derived(image: str, lines: str) -> Iterator[str]:
+    """An image made of another one by a few lines."""
+    tag = f"aci-ml-template-test:derived-{abs(hash(lines)):x}"
     subprocess.run(
         [docker_client(), "build", "--quiet", "--tag", tag, "-"],
-        input=f"FROM {image}\n{line}\n",
+        input=f"FROM {image}\n{lines}\n",
         text=True,
         check=True,
         capture_output=True,
@@ -255,7 +269,21 @@ def derived(image: str, line: str) -> Iterator[str]:
         docker("image", "rm", "--force", tag, check=False)
 
 
-def checkout(rendered: Path, folder: Path, stages: Mapping[str, Mapping[str, object]]) -> Path:
+def rollout_world(
+    double: AzureDouble, rendered: Path, python: Path, folder: Path, stages: Stages
+) -> Iterator[RolloutWorld]:
+    """For a fixture: a commit with these environments, its image, and the world around it."""
+    service = checkout(rendered, folder, stages)
+    built = build_image(service, IMAGE, "cpu")
+    assert built.returncode == 0, built.stdout[-3000:]
+    try:
+        yield RolloutWorld(double, service, python, IMAGE)
+    finally:
+        docker("image", "rm", "--force", IMAGE, check=False)
+        double.reset()
+
+
+def checkout(rendered: Path, folder: Path, stages: Stages) -> Path:
     """A commit of the rendered service with these environments."""
     service = folder / rendered.name
     shutil.copytree(rendered, service, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
@@ -277,3 +305,45 @@ def checkout(rendered: Path, folder: Path, stages: Mapping[str, Mapping[str, obj
     subprocess.run([*git, "add", "--all"], cwd=service, check=True)
     subprocess.run([*git, "commit", "--quiet", "-m", "service"], cwd=service, check=True)
     return service
+
+
+def succeeded(done: Deployed) -> Deployed:
+    assert done.code == 0, done.err
+    return done
+
+
+def failed(done: Deployed, *words: str) -> Deployed:
+    """It failed with one line for the cause and one for the fix, and no stack."""
+    assert done.code == 1, done.err + done.out
+    lines = done.err.strip().splitlines()
+    cause = next(line for line in lines if line.startswith("error: "))
+    assert lines[lines.index(cause) + 1].startswith("fix: "), done.err
+    assert "Traceback" not in done.err
+    for word in words:
+        assert re.search(word, cause), done.err
+    return done
+
+
+def answers(world: RolloutWorld, done: Deployed) -> None:
+    """What `up` printed is an address at which the service is ready."""
+    assert world.get(f"{done.address}/readyz")["ready"] is True
+
+
+def serves(world: RolloutWorld, stage: str, image: str) -> bool:
+    """The image is what the group was made of, kept, and every rollout has come to its end."""
+    sent = world.sent(stage)
+    assert sent is not None
+    container = sent["properties"]["containers"][0]["properties"]
+    return (
+        container["image"] == world.images[image]
+        and sent["tags"]["rollout-state"] == "kept"
+        and not any(record["phase"] == "started" for record in world.records(stage))
+    )
+
+
+def eventually(question: Callable[[], object], seconds: float = 90) -> None:
+    """Ask until the answer is true."""
+    deadline = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)

@@ -16,8 +16,9 @@ import pytest
 
 from tests.azure_double.client import AzureDouble
 
+from .commands import Azure, run
 from .containerapps_world import SECRETS, T4, App, Apps, Refused
-from .double_world import GROUP, REGION, World, eventually, run
+from .double_world import GROUP, REGION, World, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +36,10 @@ def apps(
 
 
 @pytest.fixture
-def fast(apps: Apps) -> Iterator[None]:
-    """Crashes follow each other quickly, and idle apps go to sleep after a second."""
+def soon_asleep(apps: Apps) -> Iterator[None]:
+    """Idle apps go to sleep after two seconds."""
     before = apps.world.double.ask("app.pace")
-    changes = {"backoff": 0.1, "backoff_limit": 0.2, "probe_factor": 0.005, "probe_minimum": 0.1}
-    apps.world.double.ask("app.pace", changes)
+    apps.world.double.ask("app.pace", {"probe_factor": 0.007})
     yield
     apps.world.double.ask("app.pace", before)
 
@@ -92,7 +92,7 @@ def test_the_release_before_goes_on_running_and_the_one_before_that_ends(apps: A
     assert [each["trafficWeight"] for each in (first, second, third)] == [0, 0, 100]
 
 
-def test_a_release_that_crashes_never_serves_and_leaves_nothing(apps: Apps, fast: None) -> None:
+def test_a_release_that_crashes_never_serves_and_leaves_nothing(apps: Apps) -> None:
     app = apps.app("crash")
     before = app.deploy()
     stored = apps.stored("crash")["hidden"]["sent"]
@@ -112,7 +112,7 @@ def test_a_release_that_crashes_never_serves_and_leaves_nothing(apps: Apps, fast
     assert all(secret in now["secrets"] for secret in was["secrets"])
 
 
-def test_a_release_that_is_never_ready_gets_no_request(apps: Apps, fast: None) -> None:
+def test_a_release_that_is_never_ready_gets_no_request(apps: Apps) -> None:
     app = apps.app("unready", probes={"readiness": {"path": "/ready"}})
     app.deploy()
     app.settings["probes"] = {"readiness": {"path": "/die/7"}}
@@ -196,14 +196,7 @@ def test_a_gpu_needs_its_workload_profile_and_runs_on_it(apps: Apps) -> None:
     assert any("no workload profile gpu-t4" in cause for cause in app.step("findings"))
     with pytest.raises(Refused, match="WorkloadProfileNameInvalid"):
         app.apply()
-    wanted = {"name": "gpu-apps", "resource_group": GROUP, "region": REGION}
-    workspace = apps.world.provider("Microsoft.OperationalInsights/workspaces", "world-logs")
-    apps.world.put(workspace, {"location": REGION}, version="2025-02-01")
-    made = app.step("ensure", wanted={**wanted, "workspace": workspace})
-    assert app.step("ensure", wanted={**wanted, "workspace": workspace}) == made
-    stored = apps.world.double.resource(made)
-    assert stored is not None
-    assert T4 in stored["body"]["properties"]["workloadProfiles"]
+    made = _gpu_environment(apps)
     apps.environment, before = made, apps.environment
     try:
         assert app.step("findings") == []
@@ -214,7 +207,7 @@ def test_a_gpu_needs_its_workload_profile_and_runs_on_it(apps: Apps) -> None:
         apps.environment = before
 
 
-def test_an_idle_app_sleeps_and_a_request_wakes_it(apps: Apps, fast: None) -> None:
+def test_an_idle_app_sleeps_and_a_request_wakes_it(apps: Apps, soon_asleep: None) -> None:
     app = apps.app("sleepy", replicas={"min": 0, "max": 1})
     live = app.deploy()
     eventually(lambda: next(iter(apps.revisions("sleepy").values()))["replicas"] == 0)
@@ -279,8 +272,8 @@ def test_an_app_made_by_hand_is_pinned_before_the_next_release(apps: Apps) -> No
     # az takes an identity only with *.azurecr.io, so the app is made as a document.
     body = _by_hand(apps)
     world.finished(*apps.call("PUT", apps.id("by-hand"), body))
-    shown = run(["az", "containerapp", "show", "-n", "by-hand", "-g", GROUP], environment)
-    traffic = json.loads(shown.stdout)["properties"]["configuration"]["ingress"]["traffic"]
+    shown = run(environment, "az", "containerapp", "show", "-n", "by-hand", "-g", GROUP)
+    traffic = json.loads(shown)["properties"]["configuration"]["ingress"]["traffic"]
     assert traffic == [{"latestRevision": True, "weight": 100}]
     app = apps.app("by-hand")
     app.apply(NAME="two")
@@ -336,6 +329,29 @@ def _docker_names(apps: Apps, name: str) -> list[str]:
 def _deploy_actions(apps: Apps) -> list[str]:
     """What the deploy package says that it needs."""
     return list(App(apps, "any", {}).step("actions"))
+
+
+def _gpu_environment(apps: Apps) -> str:
+    """An environment with the workload profile of a T4, by the commands of bootstrap."""
+    world = apps.world
+    az = Azure(world.double, world.double.env(world.owner))
+    workspace = world.provider("Microsoft.OperationalInsights/workspaces", "world-logs")
+    world.put(workspace, {"location": REGION}, version="2025-02-01")
+    stored = world.double.resource(workspace)
+    assert stored is not None
+    place = ("--name", "gpu-apps", "--resource-group", GROUP)
+    az(
+        *("containerapp", "env", "create", *place, "--location", REGION),
+        *("--logs-destination", "log-analytics"),
+        *("--logs-workspace-id", stored["body"]["properties"]["customerId"]),
+    )
+    made = az(
+        *("containerapp", "env", "workload-profile", "add", *place),
+        *("--workload-profile-name", T4["name"]),
+        *("--workload-profile-type", T4["workloadProfileType"]),
+    )
+    assert T4 in made["properties"]["workloadProfiles"]
+    return str(made["id"])
 
 
 def _by_hand(apps: Apps) -> dict[str, Any]:

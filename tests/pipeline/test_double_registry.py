@@ -86,13 +86,16 @@ def test_registries_have_no_admin_user_and_names_are_unique(
     assert shown["adminUserEnabled"] is False
     assert shown["loginServer"] == world.server
     assert shown["roleAssignmentMode"] == "LegacyRegistryPermissions"
+    for value in ("true", "false"):
+        changed = run(owner, "az", "acr", "update", *HERE, "--admin-enabled", value)
+        assert json.loads(changed)["adminUserEnabled"] is (value == "true")
     taken = json.loads(run(owner, "az", "acr", "check-name", *HERE))
     assert (taken["nameAvailable"], taken["reason"]) == (False, "AlreadyExists")
 
     basic = {"location": REGION, "sku": {"name": "Basic"}}
     kind = "Microsoft.ContainerRegistry/registries"
-    admin = {**basic, "properties": {"adminUserEnabled": True}}
-    assert world.call("PUT", world.provider(kind, "withadmin"), admin)[0] == 501
+    private = {**basic, "properties": {"publicNetworkAccess": "Disabled"}}
+    assert world.call("PUT", world.provider(kind, "private"), private)[0] == 501
     assert world.call("PUT", world.provider(kind, "a-b"), basic)[0] == 400
     elsewhere = f"{world.double.subscription_id}/resourceGroups/other"
     world.put("/resourcegroups/other", {"location": REGION}, version="2024-11-01")

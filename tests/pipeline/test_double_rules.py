@@ -92,6 +92,18 @@ def test_a_contributor_cannot_give_roles(az: Azure) -> None:
         theirs.group("another")
 
 
+def test_lists_hold_what_the_caller_may_read(az: Azure) -> None:
+    az.group("rg")
+    az.group("hidden")
+    one, two = az.identity("rg", "one"), az.identity("hidden", "one")
+    theirs = az.double.principal("somebody", ("Reader", one["id"]))
+    job = Azure(az.double, az.double.env(theirs))
+    assert [each["id"] for each in job("resource", "list")] == [one["id"]]
+    assert [each["id"] for each in job("identity", "list")] == [one["id"]]
+    assert job("group", "list") == []
+    assert {each["id"] for each in az("resource", "list")} == {one["id"], two["id"]}
+
+
 def test_a_role_is_given_once_and_takes_its_time(az: Azure) -> None:
     scope = az.group("rg")
     identity = az.identity("rg", "one")

@@ -2,7 +2,7 @@
 
 A block is fenced with ```sh. The comment `<!-- test: background -->` on the line before it says
 that its command serves until it is stopped: it is started, awaited, and stopped when the next
-such block or the end comes.
+such block or the end comes. `<!-- test: not run: REASON -->` leaves a block out, and says why.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = re.compile(
-    r"(?P<mark><!-- test: background -->\n)?^(?P<indent> *)```sh\n(?P<text>.*?)^ *```$", re.M | re.S
+    r"(?:<!-- test: (?P<mark>background|not run: [^>]+) -->\n)?"
+    r"^(?P<indent> *)```sh\n(?P<text>.*?)^ *```$",
+    re.M | re.S,
 )
 ANY_SHELL = re.compile(r"^ *```(sh|bash|shell|console|zsh)\b", re.M)
 BLOCK_SECONDS = 600
@@ -30,17 +32,22 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class Block:
-    """One shell block."""
+    """One shell block; ``left_out`` is the reason why it cannot be run here, if there is one."""
 
     text: str
     background: bool
+    left_out: str = ""
 
 
 def read_blocks(readme: Path) -> list[Block]:
     """All shell blocks; a block in another spelling of shell would escape, so it is an error."""
     text = readme.read_text(encoding="utf-8")
     blocks = [
-        Block(re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M), bool(match["mark"]))
+        Block(
+            text=re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M),
+            background=match["mark"] == "background",
+            left_out=(match["mark"] or "").partition("not run: ")[2],
+        )
         for match in BLOCK.finditer(text)
     ]
     assert len(ANY_SHELL.findall(text)) == len(blocks), f"{readme}: fence shell blocks with ```sh"
@@ -70,11 +77,13 @@ class Reader:
         self._serving: subprocess.Popen[bytes] | None = None
 
     def type(self, block: Block) -> str:
-        """Run one block; what it printed.
+        """Run one block; what it printed, nothing if it is left out.
 
         Raises:
             AssertionError: it failed, or the service it starts did not become ready.
         """
+        if block.left_out:
+            return ""
         text = block.text
         for old, new in self._replacements.items():
             text = text.replace(old, new)

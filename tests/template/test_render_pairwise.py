@@ -151,7 +151,7 @@ def test_a_file_with_a_conditional_name_is_rendered_not_copied(path: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in template_paths() if p.endswith(".py") or p.startswith(".github/")]
+    "path", [p for p in template_paths() if p.endswith(".py") or p.startswith(".github/workflows/")]
 )
 def test_code_and_workflows_are_copied_not_rendered(path: str) -> None:
     # Their braces are Python's and GitHub's; what varies stands in pyproject.toml and project.yaml.

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.conftest import azure_tools, running_double
 from tests.workflows import tools
+
+__all__ = ["act", "actionlint", "azure_tools", "ci_tools", "running_double"]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ from tests.azure_double.client import AzureDouble
 
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 USES = re.compile(r"uses: ([\w.-]+/([\w.-]+)(?:/[\w.-]+)*@[0-9a-f]{40})")
-OWNER, NAME = "orchids", "iris-service"
 MINUTES = 15
 JOBS = ("test", "build", "scan", "publish", "staging", "load", "production", "outcome")
 
@@ -57,20 +56,22 @@ class Pipeline:
 
     Args:
         act: the program.
-        repository: a checkout whose variables `bootstrap` has set on the double's GitHub.
+        repository: a checkout; `bootstrap` has set the variables of its workflows.
+        name: OWNER/NAME on the double's GitHub.
         double: Azure and GitHub.
         folder: for this run's files.
     """
 
-    def __init__(self, act: Path, repository: Path, double: AzureDouble, folder: Path) -> None:
+    def __init__(
+        self, act: Path, repository: Path, name: str, double: AzureDouble, folder: Path
+    ) -> None:
         self._act = act
         self._repository = repository
+        self._name = name
         self._double = double
         self._folder = folder
 
-    def run(
-        self, venv: Path, *, findings: str = "", extra: Mapping[str, str] | None = None
-    ) -> Run:
+    def run(self, venv: Path, *, findings: str = "", extra: Mapping[str, str] | None = None) -> Run:
         """Push to main.
 
         Args:
@@ -108,7 +109,9 @@ class Pipeline:
     def _read(self, log: str) -> Run:
         titles = {"publish": "Publish", "load": "Load test", "build": "Build once"}
         names = {titles.get(job, job.capitalize()): job for job in JOBS}
-        ended = re.findall(r"^\[Deploy/([^\]]+?)\s*\].*🏁 +Job (succeeded|failed)", log, re.MULTILINE)
+        ended = re.findall(
+            r"^\[Deploy/([^\]]+?)\s*\].*🏁 +Job (succeeded|failed)", log, re.MULTILINE
+        )
         result = {names[title.strip()]: word for title, word in ended}
         return Run(
             log,
@@ -140,11 +143,11 @@ class Pipeline:
         return {action: STAND_INS / name for action, name in USES.findall(text)}
 
     def _variables(self) -> dict[str, str]:
-        state = self._double.github_state(f"{OWNER}/{NAME}")
+        state = self._double.github_state(self._name)
         return dict(state["variables"])
 
     def _environment(self, venv: Path, findings: str) -> dict[str, str]:
-        state = self._double.github_state(f"{OWNER}/{NAME}")
+        state = self._double.github_state(self._name)
         prefix = state["subject_prefix"]
         subjects = {
             "publish": f"{prefix}:ref:refs/heads/main",
@@ -157,18 +160,14 @@ class Pipeline:
                 name: state["environments"][name]["variables"]["AZURE_CLIENT_ID"]
                 for name in ("staging", "production")
             },
-            "tokens": {
-                job: each["ACTIONS_ID_TOKEN_REQUEST_URL"] for job, each in requests.items()
-            },
+            "tokens": {job: each["ACTIONS_ID_TOKEN_REQUEST_URL"] for job, each in requests.items()},
         }
         made = self._double.env()
         made["PATH"] = f"{made['PATH']}:{os.environ['PATH']}"
         return made | {
             "DOCKER": shutil.which("docker", path="/usr/bin") or "docker",
             "ACTIONS_ID_TOKEN_REQUEST_URL": requests["publish"]["ACTIONS_ID_TOKEN_REQUEST_URL"],
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": requests["publish"][
-                "ACTIONS_ID_TOKEN_REQUEST_TOKEN"
-            ],
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN": requests["publish"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
             "STAND_IN_PYTHON": str(venv / "bin" / "python"),
             "STAND_IN_VENV": str(venv),
             "STAND_IN_TOOLS": str(STAND_INS / "tools"),

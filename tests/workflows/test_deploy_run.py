@@ -6,36 +6,44 @@ what is tried here is what its result does. Each gate is made to fail once.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import re
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.azure_double.client import AzureDouble
-from tests.pipeline.conftest import azure_tools, double, running_double
-from tests.service.containers import docker_client
-from tests.workflows.pipeline import NAME, OWNER, Pipeline, Run
+from tests.pipeline.bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, copied
+from tests.pipeline.commands import Azure
+from tests.workflows.pipeline import JOBS, Pipeline, Run
 
-__all__ = ["azure_tools", "double", "running_double"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.environ.get("ACI_ML_DOCKER") == "absent", reason="Docker is not here"),
+]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.environ.get("ACI_ML_DOCKER") == "absent", reason="no Docker")]
-
-KEY = "planted-key-of-the-service"
 QUICK_SLO = """\
-users: 4
-ramp_seconds: 0
-warm_up_seconds: 1
-run_seconds: 3
 p95_ms: 400
 error_ratio: 0.01
 minimum_rps: 5
+users: 4
+ramp_seconds: 1
+warm_up_seconds: 1
+run_seconds: 3
 """
-KEPT_TESTS = ("test_predict.py",)
+KEPT_TEST = "test_shortcut.py"
+FAILING_TEST = "def test_the_new_feature() -> None:\n    assert 1 + 1 == 3\n"
+ALWAYS = 10_000
+
+
+def git(repository: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    done = subprocess.run(command, cwd=repository, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 @dataclass
@@ -47,28 +55,220 @@ class World:
     venv: Path
     act: Path
     folder: Path
+    bootstrap: Bootstrap
     runs: int = 0
 
-    def commit(self, message: str, **files: str) -> None:
-        """Change files and commit them; names have __ for / and _dot_ for a dot."""
-        for name, text in files.items():
-            path = self.repository / name.replace("__", "/").replace("_dot_", ".")
-            path.write_text(text, encoding="utf-8")
+    def commit(self, message: str) -> str:
+        """Commit what changed, or an empty change; gives the revision."""
         git(self.repository, "add", "--all")
         git(self.repository, "commit", "--quiet", "--allow-empty", "--message", message)
+        return git(self.repository, "rev-parse", "HEAD")
 
     def push(self, *, findings: str = "") -> Run:
         """Run deploy.yml for the present commit."""
         self.runs += 1
         folder = self.folder / f"run-{self.runs}"
         folder.mkdir()
-        pipeline = Pipeline(self.act, self.repository, self.double, folder)
+        pipeline = Pipeline(self.act, self.repository, REPOSITORY_NAME, self.double, folder)
         return pipeline.run(self.venv, findings=findings)
 
-    def group(self, environment: str) -> dict[str, object] | None:
-        """The document of a container group as it was sent, secrets included."""
-        found = self.double.resource(
-            f"{self.double.subscription_id}/resourceGroups/{NAME}-{environment}"
-            f"/providers/Microsoft.ContainerInstance/containerGroups/{NAME}-{environment}"
+    def az(self, *arguments: str) -> Any:
+        """Run the Azure CLI as the owner."""
+        return Azure(self.double, self.double.env(self.double.owner))(*arguments)
+
+    def identifier(self, environment: str) -> str:
+        """The identifier of a container group."""
+        return (
+            f"{self.double.subscription_id}/resourceGroups/{SLUG}-{environment}"
+            f"/providers/Microsoft.ContainerInstance/containerGroups/{SLUG}-{environment}"
         )
-        return None if found is None else found["hidden"]["sent"]
+
+    def group(self, environment: str) -> dict[str, Any] | None:
+        """A container group as it was sent, secrets included, without the marks of a rollout."""
+        found = self.double.resource(self.identifier(environment))
+        if found is None:
+            return None
+        sent: dict[str, Any] = found["hidden"]["sent"]
+        tags = {k: v for k, v in sent.get("tags", {}).items() if not k.startswith("rollout-")}
+        return {**sent, "tags": tags}
+
+    def host(self, environment: str) -> str:
+        """A pattern for the name under which a group answers."""
+        return f"{SLUG}-{environment}.*azurecontainer.io"
+
+
+@pytest.fixture(scope="module")
+def world(
+    running_double: AzureDouble,
+    rendered_service: Path,
+    service_python: Path,
+    act: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[World]:
+    """After bootstrap, with nothing deployed yet."""
+    folder = tmp_path_factory.mktemp("workflow")
+    running_double.reset()
+    running_double.github_user("octo-org")
+    running_double.github_repository(REPOSITORY_NAME)
+    repository = copied(rendered_service, folder)
+    for path in (repository / "tests").glob("test_*.py"):
+        if path.name != KEPT_TEST:
+            path.unlink()
+    (repository / "load" / "slo.yaml").write_text(QUICK_SLO, encoding="utf-8")
+    for path in (repository / "deploy" / "environments").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("secrets: []", "secrets: [API_KEYS]")
+        text = re.sub(r"start_seconds: \d+", "start_seconds: 25", text)
+        path.write_text(re.sub(r"p95_ms: \d+", "p95_ms: 3000", text), encoding="utf-8")
+    bootstrap = Bootstrap(running_double, repository, service_python)
+    ran = bootstrap()
+    assert ran.code == 0, ran.err
+    venv = service_python.parent.parent
+    made = World(running_double, repository, venv, act, folder, bootstrap)
+    made.commit("a smaller suite and a quicker load test")
+    yield made
+    running_double.reset()
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> Run:
+    """The run that brings the first release to production."""
+    return world.push()
+
+
+def only(job: str) -> set[str]:
+    """The jobs before a job, which passed when it is the first to fail."""
+    return set(JOBS[: JOBS.index(job)])
+
+
+def test_a_push_reaches_production(world: World, first: Run) -> None:
+    assert first.passed == set(JOBS), first.log[-8000:]
+    assert "# In production" in first.page()
+
+
+def test_both_environments_run_the_one_signed_and_attested_digest(world: World, first: Run) -> None:
+    images = {
+        group["properties"]["containers"][0]["properties"]["image"]
+        for name in ("staging", "production")
+        if (group := world.group(name)) is not None
+    }
+    assert len(images) == 1
+    (image,) = images
+    assert re.search(r"@sha256:[0-9a-f]{64}$", image)
+    assert [line.split()[0] for line in first.signatures] == [image]
+    attested = [line.split(" ", 1) for line in first.attestations]
+    assert [name for name, _ in attested] == [image, image]
+    assert attested[0][1] == "provenance"
+    assert attested[1][1].endswith("sbom.spdx.json")
+    assert image in first.page()
+
+
+def test_no_secret_is_in_the_log(first: Run) -> None:
+    assert "planted-key" not in first.log
+
+
+@pytest.fixture
+def production(world: World, first: Run) -> Iterator[dict[str, Any]]:
+    """What production runs; every failing run must leave it as it is."""
+    before = world.group("production")
+    assert before is not None, first.log[-8000:]
+    yield before
+    assert world.group("production") == before
+    world.double.clear_faults()
+
+
+def test_a_failing_test_stops_it(world: World, production: dict[str, Any]) -> None:
+    staging = world.group("staging")
+    path = world.repository / "tests" / "test_new.py"
+    path.write_text(FAILING_TEST)
+    world.commit("a test that fails")
+    run = world.push()
+    path.unlink()
+    assert run.failed >= {"test"}
+    assert run.passed == set()
+    assert "stopped at test" in run.page()
+    assert world.group("staging") == staging
+
+
+def test_a_vulnerability_with_a_fix_stops_it(world: World, production: dict[str, Any]) -> None:
+    staging = world.group("staging")
+    world.commit("with a vulnerable package")
+    run = world.push(findings="openssl 3.0.1 3.0.2 CVE-2026-0001 Critical")
+    assert "scan" in run.failed
+    assert run.passed == only("scan")
+    assert "stopped at scan" in run.page()
+    assert run.signatures == []
+    assert world.group("staging") == staging
+
+
+def test_a_refused_push_stops_it(world: World, production: dict[str, Any]) -> None:
+    staging = world.group("staging")
+    world.commit("that nobody may push")
+    identity = world.az("identity", "show", "-g", f"{SLUG}-shared", "-n", f"{SLUG}-build")
+    registry = world.az("acr", "show", "--name", "irisservice")["id"]
+    role = ("--role", "AcrPush", "--scope", registry)
+    world.az("role", "assignment", "delete", "--assignee", identity["principalId"], *role)
+    run = world.push()
+    assert world.bootstrap().code == 0
+    assert "publish" in run.failed, run.log[-6000:]
+    assert run.passed == only("publish")
+    assert "stopped at publish" in run.page()
+    assert world.group("staging") == staging
+
+
+def test_staging_that_does_not_answer_stops_it(world: World, production: dict[str, Any]) -> None:
+    staging = world.group("staging")
+    world.commit("that does not become ready")
+    where = world.identifier("staging")
+    world.double.inject(point="aci.unreachable", where=where, times=25)
+    run = world.push()
+    assert "staging" in run.failed, run.log[-6000:]
+    assert run.passed == only("staging")
+    assert "stopped at staging" in run.page()
+    assert world.group("staging") == staging
+
+
+def test_answers_that_differ_from_training_stop_it(
+    world: World, production: dict[str, Any]
+) -> None:
+    staging = world.group("staging")
+    world.commit("that answers differently")
+    world.double.inject(
+        point="host",
+        where=f"POST {world.host('staging')}/predict*",
+        times=2,
+        detail={"pattern": r'"predictions":\[\d', "replacement": '"predictions":[7'},
+    )
+    run = world.push()
+    assert "staging" in run.failed, run.log[-6000:]
+    assert "in training it was" in run.log
+    assert world.group("staging") == staging
+
+
+def test_a_service_that_is_too_slow_stops_before_production(
+    world: World, production: dict[str, Any]
+) -> None:
+    world.commit("that is half a second slower")
+    # The deploy's own burst passes; the load test meets the slowness.
+    world.double.inject(
+        point="host",
+        where=f"POST {world.host('staging')}/*",
+        times=ALWAYS,
+        delay_seconds=0.5,
+    )
+    run = world.push()
+    assert "load" in run.failed, run.log[-6000:]
+    assert run.passed == only("load")
+    assert "p95" in run.log
+    assert "stopped at load test" in run.page()
+
+
+def test_a_production_that_fails_is_put_back(world: World, production: dict[str, Any]) -> None:
+    world.commit("that fails in production only")
+    where = world.identifier("production")
+    world.double.inject(point="aci.unreachable", where=where, times=25)
+    run = world.push()
+    assert "production" in run.failed, run.log[-6000:]
+    assert run.passed == only("production")
+    assert "stopped at production" in run.page()
+    assert "the release before" in run.page()

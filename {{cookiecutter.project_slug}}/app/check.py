@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from app.errors import StartupError
 
@@ -32,17 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _faults(expected_digest: str) -> list[str]:
-    from app.inference.model import load_model
-    from app.package.digest import find_packages, models_digest
+    from app.inference.model import load_model, packages_of
+    from app.package.digest import digest_of
     from app.package.reader import read_package
     from app.settings import load_settings
 
     faults = _runtime_faults()
     try:
         settings = load_settings()
-        models_dir = Path(settings.models_dir)
-        directories = find_packages(models_dir)
-        digest = models_digest(models_dir)
+        directories = packages_of(settings)
+        digest = digest_of(directories)
     except StartupError as error:
         return [*faults, str(error)]
     if expected_digest not in ("", digest):

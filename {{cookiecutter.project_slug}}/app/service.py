@@ -19,7 +19,7 @@ from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics, columns_for
 from app.metrics.slab import Slab
-from app.package.digest import find_packages, models_digest
+from app.package.digest import digest_of, find_packages, models_digest
 from app.release import Release, read_release
 from app.settings import Settings
 
@@ -51,7 +51,7 @@ class Service:
         self._metrics.build(asdict(replace(self._release, description="")))
         self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
         api = create_api(
-            lambda: self._release,
+            lambda: self.release,
             self.host,
             self.lifecycle,
             self._metrics,
@@ -68,18 +68,29 @@ class Service:
 
     @property
     def release(self) -> Release:
-        """What is running."""
+        """What is running; models that are fetched at the start are known once they are read."""
+        models = self.host.models.values()
+        if not self._release.model_digest and models:
+            folders = [each.model.package.directory for each in models]
+            digest = digest_of(sorted(folders, key=lambda folder: folder.name))
+            self._release = replace(self._release, model_digest=digest)
         return self._release
+
+    async def _load(self) -> None:
+        await self.host.load()
+        self._metrics.build(asdict(replace(self.release, description="")))
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(self.host.load())
+        loading = asyncio.create_task(self._load())
         yield
         loading.cancel()
         self.host.close()
 
 
 def _digest(settings: Settings) -> str:
+    if settings.model_uri:
+        return ""  # not known before they are fetched
     try:
         return models_digest(Path(settings.models_dir))
     except PackageError:
@@ -91,5 +102,5 @@ def make_slab(settings: Settings) -> Slab:
     try:
         models = len(find_packages(Path(settings.models_dir)))
     except PackageError:
-        models = 0  # loading will fail for the same reason, and say it
-    return Slab(settings.workers, columns_for(models))
+        models = 0  # there are others to fetch; or loading will fail for the same reason
+    return Slab(settings.workers, columns_for(models + len(settings.model_uri)))

@@ -52,6 +52,17 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Model behind `/predict`; not needed while there is only one."
     )
+    model_uri: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        repr=False,
+        description="Packages to fetch before they are served, comma separated, each "
+        "`https://…`, `runs:/…` or `file:///…` and then `#sha256=<digits>`.",
+    )
+    model_cache_dir: str = Field(
+        "/tmp/models",  # noqa: S108 - written by this process, compared with its checksum
+        min_length=1,
+        description="Folder for what `MODEL_URI` fetches; kept, it is not fetched again.",
+    )
     execution_providers: Annotated[tuple[Provider, ...], NoDecode, BeforeValidator(_providers)] = (
         Field(
             ("cpu",),
@@ -151,7 +162,7 @@ def _fault(item: ErrorDetails) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     field = Settings.model_fields[name]
     # A key is a secret even when it is malformed: never repeat it.
-    value = "(hidden)" if name == "api_keys" else repr(item["input"])
+    value = "(hidden)" if name in ("api_keys", "model_uri") else repr(item["input"])
     rule = item["msg"].removeprefix("Value error, ")
     return f"{name.upper()}={value}: {rule} (default: {_default(field.default)})"
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from deploy.diagnosis import container, image, login, network, platform, progress
 from deploy.diagnosis.evidence import Evidence
 from deploy.diagnosis.finding import Certainty, Diagnosis, most_telling
-from deploy.diagnosis.gather import Scene, gather
+from deploy.diagnosis.gather import gather
+from deploy.diagnosis.looks import Scene
 from deploy.errors import DeployError
 from deploy.verification.failures import (
     KeyRefused,
@@ -51,8 +52,11 @@ def explained(error: DeployError, evidence: Evidence) -> DeployError:
     """The failure in the words of the surest finding, if there is one."""
     for found in diagnose(evidence):
         if not found.symptom and found.certainty < Certainty.POSSIBLE:
-            seen = " ".join(error.cause.split())[:SHOWN_CHARACTERS]
-            return DeployError(f"{found.cause} (seen as: {seen})", found.fix)
+            seen = " ".join(error.cause.split())
+            told = found.cause.partition(": ")[2]
+            if told and told in seen:
+                return DeployError(found.cause, found.fix)
+            return DeployError(f"{found.cause} (seen as: {seen[:SHOWN_CHARACTERS]})", found.fix)
     return error
 
 

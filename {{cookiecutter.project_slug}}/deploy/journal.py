@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
-from deploy.az import Az, AzError
+from deploy.az import Az
 from deploy.errors import DeployError
 from deploy.targets.base import Document
 
@@ -81,7 +81,6 @@ class ArmJournal:
 
     def __init__(self, az: Az, subscription: str, resource_group: str, service: str) -> None:
         self._az = az
-        self._group = resource_group
         self._service = service
         self._root = (
             f"/subscriptions/{subscription}/resourcegroups/{resource_group}"
@@ -116,12 +115,12 @@ class ArmJournal:
 
     def records(self) -> list[Record]:
         """See ``Journal``."""
-        try:
-            found = self._az.json("deployment", "group", "list", "--resource-group", self._group)
-        except AzError as error:
-            if error.missing:
-                return []
-            raise
+        found: list[Any] = []
+        page: str | None = f"{self._root}?api-version={API_VERSION}"
+        while page:
+            answer = self._az.find("rest", "--method", "get", "--url", page) or {}
+            found += answer.get("value") or []
+            page = answer.get("nextLink")
         records = [record for item in found if (record := _record(item)) is not None]
         mine = [record for record in records if record.service == self._service]
         return sorted(mine, key=lambda record: record.id, reverse=True)

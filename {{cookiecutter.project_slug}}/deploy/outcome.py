@@ -122,8 +122,10 @@ def _mark(result: str | None) -> str:
 
 def _outputs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     def of(job: str, name: str) -> str:
+        found = jobs.get(job, {})
         # A job that was skipped has no outputs at all.
-        return str((jobs.get(job, {}).get("outputs") or {}).get(name) or "")
+        outputs = found.get("outputs") if found.get("result") == SUCCESS else None
+        return str((outputs or {}).get(name) or "")
 
     image = of("publish", "image")
     quoted = f"`{image}`" if image else ""

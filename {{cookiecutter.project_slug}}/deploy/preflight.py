@@ -30,8 +30,11 @@ class NotReadyToDeploy(DeployError):
     """Preflight found faults; each has its own way out."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        lines = "\n".join(f"  - {each.cause}\n    fix: {each.fix}" for each in findings)
-        super().__init__(f"{len(findings)} thing(s) stand in the way:\n{lines}", "see each line")
+        if len(findings) == 1:
+            super().__init__(findings[0].cause, findings[0].fix)
+        else:
+            lines = "\n".join(f"  - {each.cause}\n    fix: {each.fix}" for each in findings)
+            super().__init__(f"{len(findings)} things stand in the way:\n{lines}", "see each line")
         self.findings = tuple(findings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from html import escape
 
@@ -45,11 +46,18 @@ def svg(url: str, slo: Slo, measured: Measured) -> str:
 
 
 def _grid(highest: float, y_of: Callable[[float], float]) -> Iterator[str]:
-    for step in range(TICKS + 1):
-        value = highest * step / TICKS
-        y = y_of(value)
+    step = _step(highest)
+    for index in range(int(highest / step) + 1):
+        y = y_of(index * step)
         yield f"<path d='M{LEFT} {y:.1f}H{RIGHT}' stroke='#e3e5e8'/>"
-        yield _text(LEFT - 8, y + 4, f"{value:.0f}", anchor="end", colour="#666")
+        yield _text(LEFT - 8, y + 4, f"{index * step:g}", anchor="end", colour="#666")
+
+
+def _step(highest: float) -> float:
+    """1, 2 or 5 times a power of ten, so that a few lines reach the highest value."""
+    rough = highest / TICKS
+    power: float = 10 ** math.floor(math.log10(rough))
+    return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= rough)
 
 
 def _line(
@@ -81,7 +89,8 @@ def _rates(measured: Measured, x_of: Callable[[Slot], float]) -> Iterator[str]:
             f"height='{max(height, 2 if slot.failed else 0):.1f}' fill='{colour}'/>"
         )
     yield _text(RIGHT + 8, RATE_TOP + 12, f"{measured.rps:.0f} per second")
-    yield _text(RIGHT + 8, RATE_TOP + 28, f"{measured.failed} failed", colour=RED)
+    failed = RED if measured.failed else "#666"
+    yield _text(RIGHT + 8, RATE_TOP + 28, f"{measured.failed} failed", colour=failed)
     yield _text(LEFT, HEIGHT - 10, "0 s", colour="#666")
     yield _text(RIGHT, HEIGHT - 10, f"{measured.seconds:.0f} s", anchor="end", colour="#666")
 

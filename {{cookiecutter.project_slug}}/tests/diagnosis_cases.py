@@ -266,6 +266,12 @@ CASES: list[tuple[str, Evidence, str, str]] = [
         "service-failed",
         "golden check failed",
     ),
+    (
+        "the service says no, in its log only",
+        seen(group=arm_group(events=[READINESS]), logs=JSON_ERROR, readiness=SILENT),
+        "service-failed",
+        "no model package in /app/models",
+    ),
     ("still loading", seen(readiness=NOT_YET), "still-starting", "models are being loaded"),
     ("no answer", seen(readiness=SILENT), "unreachable", "does not answer from here"),
     (
@@ -540,6 +546,8 @@ NEAR_MISSES: list[tuple[str, Evidence]] = [
     ("readiness", seen(group=arm_group(events=[READINESS]), readiness=READY)),
     ("readiness", seen(group=arm_group(events=[REFUSED], port="9000"), readiness=SILENT)),
     ("service-failed", seen(readiness=NOT_YET)),
+    ("service-failed", seen(logs=JSON_ERROR, readiness=READY)),
+    ("service-failed", seen(logs=LAST, readiness=SILENT)),
     ("still-starting", seen(readiness=Readiness("not ready", "failed", "golden check failed"))),
     ("unreachable", seen(readiness=READY)),
     ("unreachable", seen(readiness=SILENT, group=arm_group(current=BACKING_OFF))),

@@ -18,11 +18,13 @@ from tests.diagnosis_cases import (
     CASES,
     CRASHING,
     INACCESSIBLE,
+    JSON_ERROR,
     LIVENESS,
     NEAR_MISSES,
     NOT_YET,
     READINESS,
     SETTINGS,
+    SILENT,
     TIMED_OUT,
 )
 from tests.evidence import REGISTRY, RUNNING, arm_group, as_az_shows, ended, event, seen
@@ -103,6 +105,13 @@ def test_a_failure_is_told_in_the_words_of_its_cause() -> None:
     assert told.cause.startswith("the service refuses its settings: WORKERS='two'")
     assert "(seen as: container group x: the container keeps ending)" in told.cause
     assert "staging.yaml" in told.fix
+
+
+def test_what_a_failure_says_already_is_not_said_twice() -> None:
+    error = DeployError("it gave up: not ready: no model package in /app/models", "read its log")
+    evidence = seen(logs=JSON_ERROR, group=arm_group(events=[READINESS]), readiness=SILENT)
+    cause = explained(error, evidence).cause
+    assert cause == "the service runs and refuses to serve: no model package in /app/models"
 
 
 def test_a_failure_without_a_sure_cause_stays_as_it_is() -> None:

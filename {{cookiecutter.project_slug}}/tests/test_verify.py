@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,9 @@ import httpx
 import pytest
 
 from app.package.digest import models_digest
+from deploy.commands.verify import require_image
+from deploy.config.names import TAG_IMAGE
+from deploy.targets.base import Live
 from deploy.verification.failures import (
     KeyRefused,
     NotReady,
@@ -26,7 +31,7 @@ from deploy.verification.identity import ModelsOnly
 from deploy.verification.limits import Limits
 from deploy.verification.report import Report
 from deploy.verify import key_from, verify
-from tests.conftest import MODELS
+from tests.conftest import MODELS, ROOT
 from tests.front import Answer, Asked, Change, front_of
 from tests.server import free_port, running, started
 
@@ -284,3 +289,47 @@ def test_the_first_key_of_the_environment_is_taken() -> None:
     assert key_from({"API_KEYS": f"{KEY},{OTHER}", "LOAD_API_KEY": "x"}) == KEY
     assert key_from({"API_KEYS": "", "LOAD_API_KEY": OTHER}) == OTHER
     assert key_from({}) is None
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    whole = [sys.executable, "-m", "deploy", "verify", *arguments]
+    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command_line_prints_a_table(client: httpx.Client) -> None:
+    done = command("--url", f"{url_of(client)}/", "--any-revision")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["ok"] * 5
+
+
+def test_the_command_line_fails_with_cause_and_fix(client: httpx.Client) -> None:
+    other = on("/v2", lambda a: a.with_json(model_digest="0" * 64))
+    with front_of(url_of(client), other) as front:
+        done = command("--url", front.url, "--any-revision")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("FAILED  release")
+    assert "error: " in done.stderr
+    assert "fix: the image was built from other models" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["staging", "--url", "http://x"], ["--url", "x:8000"], ["--url", "http://x/y"]],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert "usage:" in done.stderr
+
+
+def test_the_image_is_compared_in_what_azure_runs() -> None:
+    good, bad = "iris.azurecr.io/iris@sha256:aa", "iris.azurecr.io/iris@sha256:bb"
+    document = {"properties": {"containers": [{"properties": {"image": good}}]}}
+    live = Live(document, {TAG_IMAGE: "sha256:aa"}, "http://x", "", settled=True, running=True)
+    require_image(live, good, "staging")
+    require_image(live, None, "staging")
+    with pytest.raises(WrongRelease, match=r"staging runs .*aa, not .*bb"):
+        require_image(live, bad, "staging")
+    with pytest.raises(WrongRelease, match="its tag image-digest says sha256:cc"):
+        require_image(replace(live, tags={TAG_IMAGE: "sha256:cc"}), None, "staging")

@@ -10,6 +10,7 @@ from typing import Any
 from ..requestlog import Entry
 from ..settings import LOGIN_HOST, MANAGEMENT_HOST
 from ..wire import DropConnection, Request, Response, json_response
+from .access import Principal
 from .admission import Admission, check_version
 from .azure import Azure, Provider
 from .call import Answer, Call
@@ -80,7 +81,16 @@ class ArmApp:
             entry,
         )
         self._admission.check(route, call)
-        return await route.handle(call)
+        answer = await route.handle(call)
+        if route.cut:
+            answer.body["value"] = self._readable(caller, answer.body["value"])
+        return answer
+
+    def _readable(self, caller: Principal, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        allows = self._azure.access.allows
+        return [
+            each for each in listed if allows(caller.object_id, f"{each['type']}/read", each["id"])
+        ]
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         for route in self._routes:

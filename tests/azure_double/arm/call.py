@@ -23,7 +23,7 @@ class Answer:
     """Status, JSON body (None: none) and further headers."""
 
     status: int
-    body: Any | None = None
+    body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
 
 

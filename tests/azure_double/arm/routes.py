@@ -33,6 +33,8 @@ class Route:
         makes: a resource is created, so the group must exist and the namespace be registered.
         subject: the template of `Call.id`; default: the path itself.
         scope: the template of `Call.scope`, where the action is needed; default: the subject.
+        cut: the answer is a list, cut down to what the caller may read: over a subscription that
+            is no error for who has a role on a part of it.
     """
 
     method: str
@@ -44,6 +46,7 @@ class Route:
     makes: bool = False
     subject: str = ""
     scope: str = ""
+    cut: bool = False
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -146,8 +149,10 @@ class ResourceType:
         return self._many(self.collection, handle, self.parent)
 
     def list_all(self, handle: Handle) -> Route:
-        """List in the subscription: needs ``…/read`` there."""
-        return self._many(f"{IN_SUBSCRIPTION}/providers/{self.name}", handle, IN_SUBSCRIPTION)
+        """List in the subscription: everybody gets what they may read."""
+        template = f"{IN_SUBSCRIPTION}/providers/{self.name}"
+        scope = IN_SUBSCRIPTION
+        return Route("GET", template, handle, "", self.name, self.versions, scope=scope, cut=True)
 
     def post(self, verb: str, handle: Handle) -> Route:
         """An action on one resource, ``POST …/{name}/verb``: needs ``…/verb/action``."""

@@ -387,7 +387,7 @@ class App(Provider):
             self._publish(app)
 
         region = app.body["location"].replace(" ", "").lower()
-        body = {} if status == 201 else None
+        body: dict[str, Any] | None = {} if status == 201 else None
         return call.long_running(guarded, status=status, body=body, location=region)
 
     def _publish(self, app: Resource) -> None:

@@ -98,7 +98,7 @@ class Fleet:
             found = Ingress(app, domain, self._azure.hosts, self._finder(app))
             self._ingresses[ids.key(app.id)] = found
         if app.properties["configuration"].get("ingress"):
-            found.publish([each.name for each in self.active(app)])
+            found.publish([each.name for each in self.revisions(app)])
         else:
             found.withdraw()
 

@@ -36,7 +36,7 @@ class Ingress:
         return f"{name or self._app.name}.{self._domain}"
 
     def publish(self, revisions: list[str]) -> None:
-        """Have host names answered: the app's, its labels', those of active revisions."""
+        """Have host names answered: the app's, its labels', those of revisions."""
         self.withdraw()
         self._publish(self.address(), self._split)
         for name in revisions:

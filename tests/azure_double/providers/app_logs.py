@@ -12,7 +12,7 @@ from ..arm.azure import Azure
 from ..arm.store import Resource
 from ..wire import Request, Response, json_response
 from .aci_container import Container
-from .aci_events import now
+from .aci_events import State, now
 from .app_fleet import REVISIONS, Fleet
 
 TOKEN = "log-token"
@@ -68,24 +68,59 @@ class LogStream:
         for revision in self._azure.store.list(REVISIONS, app.id):
             running = self._fleet.running(revision)
             for replica in running.replicas if running else []:
-                for event in replica.container.events.shown():
-                    line: dict[str, Any] = {
-                        "TimeStamp": event["lastTimestamp"],
-                        "Type": event["type"],
-                        "ContainerAppName": app.name,
-                        "RevisionName": revision.name,
-                        "ReplicaName": replica.name,
-                        "Msg": event["message"],
-                        "Reason": event["name"],
-                        "EventSource": "ContainerAppController",
-                        "Count": event["count"],
-                    }
-                    yield json.dumps(line)
+                about = {
+                    "ContainerAppName": app.name,
+                    "RevisionName": revision.name,
+                    "ReplicaName": replica.name,
+                    "EventSource": "ContainerAppController",
+                }
+                for event in _happened(replica.container):
+                    yield json.dumps({**event, **about})
+
+
+def _happened(container: Container) -> list[dict[str, Any]]:
+    """The events of one container in the words of Container Apps, the end of its last run last."""
+    made = []
+    for event in container.events.shown():
+        message = re.sub(r"^(\w+) probe failed", r"Probe of \1 failed", event["message"])
+        made.append(
+            {
+                "TimeStamp": event["lastTimestamp"],
+                "Type": event["type"],
+                "Reason": "ProbeFailed" if message != event["message"] else event["name"],
+                "Msg": message,
+                "Count": event["count"],
+            }
+        )
+    ended = next((each for each in (container.state, container.previous) if _has_ended(each)), None)
+    if ended is not None:
+        reason = "OOMKilled" if ended.detail == "OOMKilled" else "ProcessExited"
+        message = (
+            f"Container '{container.plan.name}' was terminated with exit code "
+            f"'{ended.exit_code}' and reason '{reason}'"
+        )
+        made.append(
+            {
+                "TimeStamp": ended.finished,
+                "Type": "Warning",
+                "Reason": "ContainerTerminated",
+                "Msg": message,
+                "Count": container.restarts + 1,
+            }
+        )
+    return made
+
+
+def _has_ended(state: State | None) -> bool:
+    return state is not None and state.exit_code is not None
 
 
 async def _log(
     container: Container, tail: int, follow: bool, shape: Callable[[str], str]
 ) -> AsyncIterator[str]:
+    name = container.plan.name
+    yield _as_json(f"Connecting to the container '{name}'...")
+    yield _as_json(f"Successfully Connected to container: '{name}'")
     seen = (await container.log(None)).splitlines()
     for line in seen[len(seen) - tail if len(seen) > tail else 0 :]:
         yield shape(line)

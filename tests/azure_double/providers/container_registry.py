@@ -33,8 +33,9 @@ DEFAULTS: dict[str, Any] = {
     "zoneRedundancy": "Disabled",
     "roleAssignmentMode": LEGACY,
 }
-"""What a property is when nobody sets it; only ``roleAssignmentMode`` may be something else."""
-MODES = (LEGACY, permissions.ABAC)
+"""What a property is when nobody sets it; only those of `SETTABLE` may be something else."""
+SETTABLE = {"roleAssignmentMode": (LEGACY, permissions.ABAC), "adminUserEnabled": (False, True)}
+"""The admin user can be on, to be found and turned off; its password opens nothing here."""
 
 
 class ContainerRegistry(Provider):
@@ -168,11 +169,10 @@ def _checked(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _properties(asked: dict[str, Any]) -> dict[str, Any]:
-    """The properties that were asked for; all but one must be what the double has anyway."""
+    """The properties that were asked for; most must be what the double has anyway."""
     given = {name: value for name, value in asked.items() if value is not None}
     for name, value in given.items():
-        if name == "roleAssignmentMode" and value in MODES:
-            continue
-        if name not in DEFAULTS or value != DEFAULTS[name]:
+        allowed = SETTABLE.get(name, (DEFAULTS.get(name),))
+        if name not in DEFAULTS or value not in allowed:
             raise not_modelled(f"the property {name}={value!r} of a registry")
     return given

@@ -14,7 +14,10 @@ from ..arm.call import Answer, Call, demand, lister, remove, show
 from ..arm.errors import ArmError
 from ..arm.routes import ResourceType, Route
 
-VERSIONS = frozenset({"2020-08-01", "2022-10-01", "2023-09-01", "2025-02-01", "2025-07-01"})
+VERSIONS = frozenset(
+    {"2020-08-01", "2022-10-01", "2023-09-01", "2025-02-01", "2025-07-01"}
+    | {"2021-12-01-preview"}  # what `az containerapp env create` looks for the workspace with
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{2,61}[A-Za-z0-9]")
 
 

@@ -74,7 +74,8 @@ def _signed(registry: Resource, object_id: str, seconds: int, claims: Mapping[st
     now = int(time.time())
     service = registry.properties["loginServer"]
     fixed = {"iss": ISSUER, "aud": service, "sub": object_id, "iat": now, "exp": now + seconds}
-    return jwt.encode({**fixed, **claims}, _key(registry), algorithm="HS256")
+    token: str = jwt.encode({**fixed, **claims}, _key(registry), algorithm="HS256")
+    return token
 
 
 def _claims(registry: Resource, token: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.errors import PackageError, SettingsError, StartupError
 from app.inference.profile import Profile, measure
-from app.package.digest import find_packages
+from app.package.fetch import all_packages
 from app.package.golden import compare
 from app.package.reader import Package, read_package
 from app.runtimes.base import Runtime
@@ -116,6 +116,16 @@ def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
     return model
 
 
+def packages_of(settings: Settings) -> list[Path]:
+    """The packages to serve: those of the models folder, and those fetched from ``MODEL_URI``.
+
+    Raises:
+        PackageError: there is none, or one cannot be fetched.
+    """
+    cache = Path(settings.model_cache_dir)
+    return all_packages(Path(settings.models_dir), settings.model_uri, cache)
+
+
 def load_models(settings: Settings, device: int = 0) -> list[Model]:
     """Load and verify every package of the models folder; see ``load_model``.
 
@@ -123,7 +133,7 @@ def load_models(settings: Settings, device: int = 0) -> list[Model]:
         StartupError: the first fault found; its message begins with the package's name.
     """
     models = []
-    for directory in find_packages(Path(settings.models_dir)):
+    for directory in packages_of(settings):
         try:
             models.append(load_model(read_package(directory), settings, device))
         except StartupError as error:

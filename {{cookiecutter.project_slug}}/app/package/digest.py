@@ -45,5 +45,10 @@ def models_digest(models_dir: Path) -> str:
     Raises:
         PackageError: there is no package.
     """
-    lines = [f"{package_digest(path)}  {path.name}\n" for path in find_packages(models_dir)]
+    return digest_of(find_packages(models_dir))
+
+
+def digest_of(packages: list[Path]) -> str:
+    """One sha256 over packages that were found, wherever they lie."""
+    lines = [f"{package_digest(path)}  {path.name}\n" for path in packages]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -57,35 +57,24 @@ APPS = "role apps"
 
 def custom_roles(ground: Ground) -> tuple[Step, ...]:
     """The roles that Azure does not have ready."""
-    groups = {stage: each.resource_group for stage, each in ground.environments.items()}
     records = _custom(
         *(ground, RECORDS, names.records_role(ground.project), RECORDS_ACTIONS),
-        *(
-            tuple(groups.values()),
-            "lets a workflow record what it deployed, so that it can go back",
-        ),
+        "lets a workflow record what it deployed, so that it can go back",
     )
-    on_apps = tuple(
-        groups[stage]
-        for stage, each in ground.environments.items()
-        if each.target == "containerapps"
-    )
-    if not on_apps:
+    if all(each.target != "containerapps" for each in ground.environments.values()):
         return (records,)
-    purpose = "lets a workflow run Container Apps in environments that exist"
-    apps = _custom(ground, APPS, names.apps_role(ground.project), APPS_ACTIONS, on_apps, purpose)
+    apps = _custom(
+        *(ground, APPS, names.apps_role(ground.project), APPS_ACTIONS),
+        "lets a workflow run Container Apps in environments that exist",
+    )
     return (records, apps)
 
 
-def _custom(
-    ground: Ground,
-    key: str,
-    name: str,
-    actions: tuple[str, ...],
-    groups: tuple[str, ...],
-    purpose: str,
-) -> Step:
-    scopes = tuple(ground.group_id(group) for group in groups)
+def _custom(ground: Ground, key: str, name: str, actions: tuple[str, ...], purpose: str) -> Step:
+    """A role of this project. It may be given anywhere in the subscription, so that it can still
+    be found and deleted when the groups are gone; it is given on the groups only.
+    """
+    scopes = (f"/subscriptions/{ground.account.subscription}",)
     definition = {
         "Name": name,
         "Description": f"{ground.project.name}: {purpose}",
@@ -98,17 +87,16 @@ def _custom(
         known = {**definition, "id": value_at(found, "id"), "roleName": name}
         return (az("role", "definition", "update", "--role-definition", json.dumps(known)),)
 
-    look = ("role", "definition", "list", "--name", name, "--custom-role-only", "true")
     return Step(
         key=key,
         what=f'role "{name}"',
         purpose=purpose,
-        look=az(*look, "--scope", scopes[0]),
+        look=az("role", "definition", "list", "--name", name, "--custom-role-only", "true"),
         make=(az("role", "definition", "create", "--role-definition", json.dumps(definition)),),
         among=Among({"roleName": name}),
         rules=(
             Rule("permissions.0.actions", actions, "allows something else", update),
-            Rule("assignableScopes", scopes, "is not for exactly these environments", update),
+            Rule("assignableScopes", scopes, "is not for this subscription", update),
         ),
     )
 

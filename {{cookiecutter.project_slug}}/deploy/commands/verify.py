@@ -75,12 +75,12 @@ def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, L
     if live is None or live.address is None:
         what = "nothing is deployed" if live is None else "what is deployed has no address"
         raise DeployError(f"{stage}: {what}", f"`python -m deploy up {stage}`, or `doctor {stage}`")
-    _require_image(live, options.image, stage)
+    require_image(live, options.image, stage)
     return live.address, limits_of(context.environment.rollout)
 
 
-def _require_image(live: Live, wanted: str | None, stage: str) -> None:
-    """A service cannot know its image; what Azure runs is what its document names.
+def require_image(live: Live, wanted: str | None, stage: str) -> None:
+    """Compare the image: a service cannot know it, so it is what Azure's document names.
 
     Raises:
         WrongRelease: it names another image than was asked for, or than its own tag.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deploy.diagnosis.evidence import Container, Evidence, State
+from deploy.diagnosis.evidence import Container, Event, Evidence, State
 from deploy.diagnosis.finding import Certainty, Diagnosis
 from deploy.diagnosis.words import complaints, last_line
 
@@ -63,10 +63,10 @@ def killed_by_probe(evidence: Evidence) -> Iterator[Diagnosis]:
         if failures and (killed or container.restarts):
             yield Diagnosis(
                 "liveness",
-                f"Azure kills the container because its liveness probe fails: {failures[-1]}",
+                f"Azure kills the container: {failures[-1].message}",
                 "does it answer /healthz on its port in time? More cpu, or a longer timeout and "
                 "initial delay under probes.liveness",
-                evidence=failures[-2:],
+                evidence=tuple(str(event) for event in failures[-2:]),
                 explains=FOLLOWS,
             )
 
@@ -154,9 +154,9 @@ def _ends(evidence: Evidence) -> Iterator[tuple[Container, State]]:
             yield container, container.ends[0]
 
 
-def _liveness_failures(container: Container) -> tuple[str, ...]:
+def _liveness_failures(container: Container) -> tuple[Event, ...]:
     return tuple(
-        str(event) for event in container.events if "liveness probe failed" in event.message.lower()
+        event for event in container.events if "liveness probe failed" in event.message.lower()
     )
 
 

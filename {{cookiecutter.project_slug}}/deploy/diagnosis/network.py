@@ -6,22 +6,36 @@ from collections.abc import Iterator
 
 from deploy.diagnosis.evidence import Container, Evidence, Group
 from deploy.diagnosis.finding import Certainty, Diagnosis
+from deploy.diagnosis.words import complaints
 
 DEFAULT_PORT = 8000
 PORT_MISMATCH = "port-mismatch"
 READINESS_FAILED = "readiness probe failed"
+NOT_READY = "not ready: "
+"""With this the service's log begins why it failed; see ``app.inference.host``."""
 
 
 def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
-    """The service says itself that it failed."""
-    if evidence.readiness and evidence.readiness.state == "failed":
-        yield Diagnosis(
-            "service-failed",
-            f"the service runs and refuses to serve: {evidence.readiness.detail}",
-            "mend what it says; `make check` does the same check here",
-            evidence=("GET /readyz",),
-            explains=frozenset({"readiness", "still-starting", "unreachable"}),
-        )
+    """The service says itself that it failed: at its address, or in its log where Azure, because
+    of the probe, lets nobody through.
+    """
+    readiness = evidence.readiness
+    if readiness and readiness.state == "failed":
+        reason, where = readiness.detail, "GET /readyz"
+    elif readiness is None or readiness.kind != "ready":
+        said = [each for each in complaints(evidence.logs) if each.startswith(NOT_READY)]
+        if not said or evidence.stopped:
+            return
+        reason, where = said[-1].removeprefix(NOT_READY), f"log: {said[-1]}"
+    else:
+        return
+    yield Diagnosis(
+        "service-failed",
+        f"the service runs and refuses to serve: {reason}",
+        "mend what it says; `make check` does the same check here",
+        evidence=(where,),
+        explains=frozenset({"readiness", "still-starting", "unreachable", "crash-loop"}),
+    )
 
 
 def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
@@ -66,18 +80,19 @@ def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
         return  # it fails while a service starts, and Azure keeps the events
     for container in evidence.containers:
         failures = [
-            str(event) for event in container.events if READINESS_FAILED in event.message.lower()
+            event for event in container.events if READINESS_FAILED in event.message.lower()
         ]
         if failures:
-            refused = "refused" in failures[-1].lower()
+            last = failures[-1].message
+            refused = "refused" in last.lower()
             yield Diagnosis(
                 "readiness",
-                f"Azure lets no request through, because the readiness probe fails: {failures[-1]}",
+                f"Azure lets no request through: {last}",
                 "nothing listens on the probe's port: does it still start, or crash?"
                 if refused
                 else "GET /readyz of the service has the reason, and its log",
                 Certainty.LIKELY,
-                tuple(failures[-2:]),
+                tuple(str(event) for event in failures[-2:]),
                 explains=frozenset({"unreachable"}),
             )
 

@@ -45,9 +45,11 @@ class ServiceChecks:
             except NotReady as error:
                 if error.final:
                     raise
-                return error.cause
-            except Unreachable as error:
-                return error.cause
+                return error.cause.partition(" is ")[2] or error.cause
+            except Unreachable:
+                # While the probe fails, Azure lets nobody through: the service's own words are
+                # to be had from its log only.
+                return "its address does not answer yet"
         return None
 
     def verify(self, address: str, release: Release | None) -> str:

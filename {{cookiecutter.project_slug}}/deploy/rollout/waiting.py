@@ -9,15 +9,20 @@ from typing import TypeVar
 
 from deploy.az import AzError
 from deploy.config import names
+from deploy.diagnosis.words import complaints
 from deploy.errors import DeployError
 from deploy.rollout import marks
 from deploy.rollout.site import NotUp, Site, TakenOver
 from deploy.targets.base import Live
 
+FIRST_POLL_SECONDS = 0.5
 POLL_SECONDS = 3.0
 BEAT_SECONDS = 15.0
 TELL_SECONDS = 10.0
 HOPELESS_LOOKS = 2
+LISTEN_SECONDS = 8.0
+GAVE_UP = "not ready: "
+"""How the service's log says that a model did not pass its checks: see app/inference/host.py."""
 
 T = TypeVar("T")
 
@@ -54,6 +59,8 @@ def wait_until_ready(site: Site, rollout_id: str | None) -> Live:
     """
     give_up = site.clock.monotonic() + site.limits.start_seconds
     teller, pulse = _Teller(site), Pulse(site, rollout_id) if rollout_id else None
+    listener = _Listener(site)
+    pause = FIRST_POLL_SECONDS
     hopeless = 0
     while True:
         live = require_ours(site, rollout_id) if rollout_id else require_there(site)
@@ -70,9 +77,12 @@ def wait_until_ready(site: Site, rollout_id: str | None) -> Live:
                 "read its log; a large model may need a longer rollout.start_seconds",
             )
         teller.tell(obstacle)
-        if live.settled and pulse is not None:
-            pulse.beat_if_due(live)
-        site.clock.sleep(POLL_SECONDS)
+        if live.settled:
+            if pulse is not None:
+                pulse.beat_if_due(live)
+            listener.listen_if_due()
+        site.clock.sleep(pause)
+        pause = min(pause * 2, POLL_SECONDS)
 
 
 def require_ours(site: Site, rollout_id: str) -> Live:
@@ -169,6 +179,35 @@ def attended(site: Site, work: Callable[[], T], rollout_id: str, seconds: float)
     if failed:
         raise failed[0]
     return done[0]
+
+
+class _Listener:
+    """Reads the service's log now and then: Azure lets no request through to what is not ready."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._last = site.clock.monotonic()
+
+    def listen_if_due(self) -> None:
+        """Read it if that is some time ago.
+
+        Raises:
+            NotUp: the service says that it gave up.
+        """
+        now = self._site.clock.monotonic()
+        if now < self._last + LISTEN_SECONDS:
+            return
+        self._last = now
+        try:
+            said = complaints(list(self._site.target.logs(follow=False)))
+        except DeployError:
+            return
+        final = next((text for text in said if text.startswith(GAVE_UP)), None)
+        if final is not None:
+            raise NotUp(
+                f"{self._site.target.what} gave up: {final}",
+                "mend what it says, build and deploy again; `make check` looks at the models",
+            )
 
 
 class _Teller:

@@ -19,7 +19,7 @@ from deploy.config.environment import Environment
 from deploy.targets import aci_compare, aci_document
 from deploy.targets.aci_live import live_of
 from deploy.targets.aci_preflight import findings
-from deploy.targets.aci_shape import unrestorable
+from deploy.targets.aci_shape import restorable, unrestorable
 from deploy.targets.base import Check, Document, Finding, Live, Places, Release
 
 _STDIN = "/dev/stdin"
@@ -45,8 +45,12 @@ class ContainerInstances:
         self._address: str | None = None
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
-        """See ``Target``; the document carries the digest of what was configured."""
-        document = aci_document.render(self._environment, release, self._places, tags)
+        """See ``Target``; the document carries the digest of what was configured.
+
+        It has the shape in which a live group is recorded, so that what a rollback sends is to the
+        letter what was sent before.
+        """
+        document = restorable(aci_document.render(self._environment, release, self._places, tags))
         digest = aci_compare.config_digest(document)
         return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
 

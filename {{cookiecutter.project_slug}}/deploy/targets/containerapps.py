@@ -21,11 +21,10 @@ from deploy.targets import containerapps_shape as shape
 from deploy.targets.base import Check, Document, Finding, Live, Places, Release
 from deploy.targets.containerapps_client import AppClient, Json
 from deploy.targets.containerapps_live import live_of
+from deploy.targets.containerapps_logs import AppLogs
 from deploy.targets.containerapps_preflight import findings
 from deploy.targets.containerapps_request import applied_revision
 from deploy.targets.containerapps_revisions import Revisions
-
-_LOG_LINES = "300"  # the most that Azure gives
 
 
 class ContainerApps:
@@ -37,13 +36,13 @@ class ContainerApps:
         self, az: Az, environment: Environment, places: Places, client: AppClient | None = None
     ) -> None:
         self.what = f"container app {environment.name}"
-        self._az = az
         self._environment = environment
         self._places = places
         self._name = environment.name
         self._client = client or AppClient(
             az, places.subscription, environment.resource_group, environment.name
         )
+        self._logs = AppLogs(az, environment.resource_group, environment.name)
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
         """See ``Target``; the document carries the digest of what was configured."""
@@ -161,13 +160,17 @@ class ContainerApps:
                 "send a request, which starts one, or look for older lines in Log Analytics",
             )
         for replica in replicas[-1:] if follow else replicas:
-            yield from self._az.lines(
-                *("containerapp", "logs", "show", "--name", self._name),
-                *("--resource-group", self._environment.resource_group),
-                *("--revision", revision, "--replica", replica["name"]),
-                *("--container", names.CONTAINER, "--format", "text", "--tail", _LOG_LINES),
-                *(("--follow", "true") if follow else ()),
-            )
+            yield from self._logs.console(revision, replica["name"], follow=follow)
+
+    def seen(self) -> tuple[Json, Json | None, list[Json], list[str]] | None:
+        """For a diagnosis: the app, the revision applied last, its replicas, Azure's events."""
+        app = self._client.app()
+        if app is None:
+            return None
+        name = applied_revision(app)
+        revision = self._client.revision(name) if name else None
+        replicas = self._client.replicas(name) if revision else []
+        return app, revision, replicas, self._logs.system()
 
     def billing(self) -> str:
         """See ``Target``."""
@@ -175,8 +178,9 @@ class ContainerApps:
         when = (
             "while requests are answered, and some minutes after"
             if replicas.min == 0
-            else f"day and night for {replicas.min} to {replicas.max} replica(s), and for "
-            f"{replicas.min} of the revision before, which keeps running for an instant rollback"
+            else f"day and night for {replicas.min} replica(s), under load for up to "
+            f"{replicas.max}, and for {replicas.min} of the revision before, which goes on running "
+            "so that a rollback is instant"
         )
         return (
             f"{self.what} (profile {profile.type}, {self._environment.cpu:g} vCPU, "

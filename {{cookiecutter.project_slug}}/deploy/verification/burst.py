@@ -17,7 +17,8 @@ from deploy.verification import wire
 from deploy.verification.failures import TooSlow, Unreachable, Unsteady
 from deploy.verification.limits import Limits
 from deploy.verification.parity import Record
-from deploy.verification.service import Service, what_it_said
+from deploy.verification.refusals import what_it_said
+from deploy.verification.service import Service
 
 
 @dataclass(frozen=True, slots=True)

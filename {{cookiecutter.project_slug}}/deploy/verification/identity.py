@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from deploy.verification.failures import WrongRelease
-from deploy.verification.service import Service, json_of
+from deploy.verification.refusals import json_of
+from deploy.verification.service import Service
 
 SHOWN = 12
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deploy.verification.failures import NotReady, Unreachable
-from deploy.verification.service import Service, json_of, what_it_said
+from deploy.verification.refusals import json_of, what_it_said
+from deploy.verification.service import Service
 
 READY = "/readyz"
 FIRST_PAUSE_SECONDS = 0.2

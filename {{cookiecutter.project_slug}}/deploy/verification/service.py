@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any
 
 import httpx
 
-from deploy.verification.failures import (
-    KeyRefused,
-    NotReady,
-    TooSlow,
-    Unreachable,
-    VerifyError,
-    WrongAnswers,
-    WrongRelease,
-)
+from deploy.verification.failures import Unreachable
+from deploy.verification.refusals import refusal
 from deploy.verification.wire import Request
 
 TRIES = 5
 LONGEST_PAUSE_SECONDS = 5.0
 BUSY = (429, 503)
 TOO_LARGE = 413
-SHOWN_CHARACTERS = 300
 
 # What the message of a transport error contains, what that means, what to do about it.
 _TRANSPORT = (
@@ -119,7 +110,7 @@ class Service:
             time.sleep(_pause(response))
         if response.status_code == TOO_LARGE:
             raise TooLarge
-        raise self._refusal(request, response)
+        raise refusal(f"POST {self.url}{request.path}", response)
 
     def _unreachable(self, error: Exception) -> Unreachable:
         if isinstance(error, httpx.TimeoutException):
@@ -130,50 +121,6 @@ class Service:
             if any(word in text.lower() for word in words):
                 return Unreachable(f"{self.url}: {meaning} ({text})", fix)
         return Unreachable(f"{self.url}: {text or type(error).__name__}", _UNKNOWN)
-
-    def _refusal(self, request: Request, response: httpx.Response) -> VerifyError:
-        status, said = response.status_code, what_it_said(response)
-        at = f"POST {self.url}{request.path}: HTTP {status}"
-        if status == 401:
-            given = "the API key is not accepted" if self._key else "an API key is needed"
-            return KeyRefused(
-                f"{at}: {given}", "set API_KEYS or LOAD_API_KEY to a key of this environment"
-            )
-        if status == 404:
-            return WrongRelease(f"{at}: {said}", "deploy the release that holds this model")
-        if status == 429:
-            return TooSlow(
-                f"{at}: overloaded although it is asked gently: {said}",
-                "give it more cpu, or look what else sends requests to it",
-            )
-        if status == 503:
-            return NotReady(f"{at}: {said}", "the reason is the service's; read its log")
-        if status in (400, 415, 422):
-            return WrongAnswers(
-                f"{at}: it refuses the golden samples: {said}",
-                "the models differ from those of this checkout, or another service answers",
-            )
-        if status == 500:
-            return WrongAnswers(f"{at}: {said}", "the service's log has the cause")
-        return Unreachable(
-            f"{at}: no answer of this service: {said}", "look what stands in between: a proxy?"
-        )
-
-
-def json_of(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of an answer; empty where it is none."""
-    try:
-        content = response.json()
-    except ValueError:
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def what_it_said(response: httpx.Response) -> str:
-    """The error of an answer in one line: the service's own sentence, or the start of the body."""
-    content = json_of(response)
-    text = content.get("error") or content.get("reason") or response.text
-    return " ".join(str(text).split())[:SHOWN_CHARACTERS] or "empty answer"
 
 
 def _pause(response: httpx.Response) -> float:

@@ -1,0 +1,229 @@
+"""The rollout with the real `az`, real Docker and a real registry.
+
+Every point at which it can fail or die is tried in memory by the service's own tests; here it is
+shown that the same holds for Azure's own command line and for containers that really run.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azure_double.client import AzureDouble
+
+from .rollout_world import (
+    IMAGE,
+    PLANTED,
+    SLUG,
+    Deployed,
+    RolloutWorld,
+    answers,
+    derived,
+    failed,
+    rollout_world,
+    serves,
+    succeeded,
+)
+
+pytestmark = pytest.mark.slow
+STAGES = {"staging": {}, "bad": {"start": 20}, "first": {"start": 20}, "operated": {}}
+KEYS = PLANTED.split(",")
+
+
+@pytest.fixture(scope="module")
+def world(
+    running_double: AzureDouble,
+    rendered_service: Path,
+    service_python: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RolloutWorld]:
+    """Registry with images, identities with roles; every test has an environment of its own."""
+    folder = tmp_path_factory.mktemp("rollout")
+    yield from rollout_world(running_double, rendered_service, service_python, folder, STAGES)
+
+
+def variable(sent: dict[str, Any], name: str) -> str:
+    container = sent["properties"]["containers"][0]["properties"]
+    return next(
+        str(each.get("secureValue") or each.get("value"))
+        for each in container["environmentVariables"]
+        if each["name"] == name
+    )
+
+
+class Watch:
+    """Looks at all processes of this machine while something runs."""
+
+    def __init__(self) -> None:
+        self.leaks: set[str] = set()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._done.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    command = (process / "cmdline").read_bytes()
+                    is_az = b"azure.cli" in command
+                    seen = command + ((process / "environ").read_bytes() if is_az else b"")
+                except OSError:
+                    continue
+                if any(key.encode() in seen for key in KEYS):
+                    self.leaks.add(command.replace(b"\0", b" ").decode(errors="replace"))
+
+
+def test_deploys_serve_repeat_without_a_change_and_leak_no_secret(
+    world: RolloutWorld, tmp_path: Path
+) -> None:
+    summary, output = tmp_path / "summary.md", tmp_path / "output"
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    settings = {
+        "GITHUB_STEP_SUMMARY": str(summary),
+        "GITHUB_OUTPUT": str(output),
+        "TMPDIR": str(scratch),
+    }
+    with Watch() as watch:
+        one = succeeded(world.up("staging", "good", settings=settings))
+    answers(world, one)
+    assert serves(world, "staging", "good")
+    assert f"url={one.address}" in output.read_text()
+    before, running = world.changes(), world.docker_ids("staging")
+
+    again = succeeded(world.up("staging", "good", settings=settings))
+    assert again.address == one.address
+    assert world.changes() == before
+    assert world.docker_ids("staging") == running
+
+    two = succeeded(world.up("staging", "other", "--verbose", settings=settings))
+    answers(world, two)
+    assert serves(world, "staging", "other")
+    assert not any(change.startswith("DELETE") for change in world.changes())
+
+    sent = world.sent("staging")
+    assert sent is not None
+    assert variable(sent, "API_KEYS") == PLANTED
+    assert watch.leaks == set()
+    assert_unseen(world, "staging", [one, again, two], [tmp_path, world.service])
+
+
+def assert_unseen(
+    world: RolloutWorld, stage: str, runs: list[Deployed], folders: list[Path]
+) -> None:
+    """The planted keys are in nothing that was printed, recorded or left behind."""
+    shown = [run.out + run.err for run in runs]
+    shown.append(json.dumps(world.records(stage)))
+    stored = world.double.resource(world.group(stage))
+    assert stored is not None
+    shown.append(json.dumps(stored["body"]))
+    for text in shown:
+        assert not any(key in text for key in KEYS)
+    for folder in [*folders, world.double.folder]:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                assert not any(key.encode() in content for key in KEYS), path
+    for request in world.double.requests():
+        if any(key in json.dumps(request["body"]) for key in KEYS):
+            assert request["method"] == "PUT"
+            assert "containerGroups" in request["path"]
+
+
+def test_what_azure_cannot_change_in_place_is_deleted_and_created(
+    world: RolloutWorld, tmp_path: Path
+) -> None:
+    succeeded(world.up("staging", "good"))
+    service = tmp_path / SLUG
+    shutil.copytree(world.service, service)
+    file = service / "deploy" / "environments" / "staging.yaml"
+    file.write_text(file.read_text().replace("cpu: 1", "cpu: 2"))
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "commit", "--quiet", "-am", "more cpu"], cwd=service, check=True)
+    head = ["git", "rev-parse", "HEAD"]
+    revision = subprocess.run(head, cwd=service, check=True, capture_output=True, text=True).stdout
+    with derived(IMAGE, f"ENV GIT_REVISION={revision.strip()}") as local:
+        world.images["cpu"] = world.push(local, "cpu")
+    arguments = ("up", "staging", "--image", world.images["cpu"])
+    done = succeeded(world.deploy("staging", *arguments, folder=service))
+    answers(world, done)
+    assert "cannot change" in done.err
+    assert [change for change in world.changes() if change.startswith("DELETE")]
+    assert serves(world, "staging", "cpu")
+
+
+BAD = {
+    "crash": ("ends again and again|keeps ending", "no such model"),
+    "wrong-model": ("serves models",),
+    "unready": ("not ready|gave up|golden",),
+    "slow": ("liveness|not ready after 20 s",),
+}
+
+
+@pytest.mark.parametrize("image", BAD)
+def test_a_bad_release_is_undone_to_the_last_property(world: RolloutWorld, image: str) -> None:
+    good = succeeded(world.up("bad", "good"))
+    before = copy.deepcopy(world.sent("bad"))
+    failed(world.up("bad", image), *BAD[image], "previous release serves again")
+    assert world.sent("bad") == before
+    answers(world, good)
+    assert len(world.docker_ids("bad")) == 1
+    assert world.records("bad")[-1]["phase"] == "restored"
+
+
+def test_a_digest_that_is_not_there_is_refused_before_anything_is_touched(
+    world: RolloutWorld,
+) -> None:
+    before = world.changes()
+    image = world.images["good"].partition("@")[0] + "@sha256:" + "ab" * 32
+    failed(world.deploy("bad", "up", "bad", "--image", image), "is not in irisservice")
+    assert world.changes() == before
+
+
+def test_a_first_deploy_that_fails_leaves_nothing_that_bills(world: RolloutWorld) -> None:
+    failed(world.up("first", "crash"), "nothing bills")
+    assert world.sent("first") is None
+    assert [record["phase"] for record in world.records("first")] == ["failed"]
+
+
+def test_the_daily_commands(world: RolloutWorld) -> None:
+    succeeded(world.up("operated", "good"))
+    succeeded(world.up("operated", "other"))
+
+    back = succeeded(world.deploy("operated", "rollback", "operated"))
+    answers(world, back)
+    assert serves(world, "operated", "good")
+
+    succeeded(world.deploy("operated", "stop", "operated"))
+    assert "stopped" in succeeded(world.deploy("operated", "status", "operated")).out
+    answers(world, succeeded(world.deploy("operated", "start", "operated")))
+    assert '"ready"' in succeeded(world.deploy("operated", "logs", "operated")).out
+
+    plan = succeeded(world.deploy("operated", "plan", "operated", "--image", world.images["good"]))
+    assert "change nothing" in plan.out
+    assert '"secureValue": "***"' in plan.out
+
+    pruned = succeeded(world.deploy("operated", "prune", "--keep", "0", settings=world.owner))
+    removed = set(pruned.out.split())
+    digests = {name: image.partition("@")[2] for name, image in world.images.items()}
+    assert {digests["crash"], digests["slow"]} <= removed
+    assert removed.isdisjoint({digests["good"], digests["other"]})
+
+    failed(world.deploy("operated", "down", "operated", settings=world.owner), "for good")
+    succeeded(world.deploy("operated", "down", "operated", "--yes", settings=world.owner))
+    assert world.sent("operated") is None

@@ -1,0 +1,67 @@
+"""Look at the registry, at the rights of the identity that pulls from it, and for the image."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deploy.config import names
+from deploy.diagnosis.evidence import Registry
+from deploy.diagnosis.looks import Looks
+from deploy.errors import DeployError
+from deploy.targets.base import Live
+
+_ABSENT = re.compile(r"not found|manifest unknown|does not exist", re.IGNORECASE)
+
+
+def look_at_registry(looks: Looks, live: Live | None) -> Registry | None:
+    """The registry, the roles of the identity that pulls from it, and the image in it."""
+    project = looks.scene.project
+    place = ("--resource-group", project.shared_resource_group, "--name")
+    look = ("acr", "show", *place, project.registry)
+    registry, _ = looks.try_to("registry", lambda: looks.az.find(*look))
+    if not registry:
+        return None
+    who = names.runtime_identity(project)
+    identity, _ = looks.try_to("identity", lambda: looks.az.find("identity", "show", *place, who))
+    has, size = _image(looks, live)
+    return Registry(
+        name=project.registry,
+        abac=str(registry.get("roleAssignmentMode", "")).lower().startswith("abac"),
+        roles=_roles(looks, str(registry["id"]), identity),
+        has_image=has,
+        image_bytes=size,
+    )
+
+
+def _roles(looks: Looks, scope: str, identity: Any) -> frozenset[str] | None:
+    if not identity:
+        return None
+    # Names of principals would be asked from Microsoft Graph, where a login may have no rights.
+    plain = ("--fill-principal-name", "false", "--fill-role-definition-name", "false")
+    look = ("role", "assignment", "list", "--scope", scope, "--include-inherited", *plain)
+    found, known = looks.try_to("roles on the registry", lambda: looks.az.json(*look))
+    if not known:
+        return None
+    return frozenset(
+        str(each["roleDefinitionId"]).rpartition("/")[2].lower()
+        for each in found or []
+        if each["principalId"] == identity["principalId"]
+    )
+
+
+def _image(looks: Looks, live: Live | None) -> tuple[bool | None, int | None]:
+    digest = live.tags.get(names.TAG_IMAGE) if live else None
+    if not digest:
+        return None, None
+    project = looks.scene.project
+    image = f"{names.image_repository(project)}@{digest}"
+    try:
+        shown = looks.az.json(
+            "acr", "repository", "show", "--name", project.registry, "--image", image
+        )
+    except DeployError as error:
+        absent = _ABSENT.search(error.cause) and "unauthorized" not in error.cause.lower()
+        return (False if absent else None), None
+    size = (shown or {}).get("imageSize")
+    return True, int(size) if size else None
