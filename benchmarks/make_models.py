@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx  # type: ignore[import-not-found]
+import onnx
 import onnxruntime  # type: ignore[import-not-found]
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator  # type: ignore[import-not-found]
+from onnx.reference import ReferenceEvaluator
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def package(name: str, model: Any, folder: Path) -> None:
     """Package a model for the service; ONNX's own reference evaluator gives the golden answers."""
     # Found in the folder that this runs in: the rendered service.
     sys.path.insert(0, ".")
-    from training.package import Source, write_package  # type: ignore[import-not-found]
+    from training.package import Source, write_package
 
     inputs = samples(SHAPES[name], 2)
     (answer,) = ReferenceEvaluator(model).run([ANSWER], {"features": inputs})

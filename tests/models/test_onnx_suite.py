@@ -25,44 +25,44 @@ PROGRAM = Path(__file__).with_name("onnx_suite.py")
 # JSON knows neither NaN nor infinity, so every so-manieth case is asked in JSON as well.
 EVERY = 10
 
-# What is left out: a pattern of the packager's refusal, how many cases it may be, and the reason.
+# What is left out: a pattern of the packager's refusal, how many cases it is at most, and the
+# reason. Other versions of onnx and onnxruntime change the numbers.
 LEFT_OUT: tuple[tuple[str, int, str], ...] = (
     (
         "which the Open Inference Protocol cannot carry",
-        175,
+        164,
         "4- and 8-bit floats, 2- and 4-bit integers: the protocol has no name for them",
     ),
     (
         "carries tensors only|a value that is no tensor",
-        40,
+        29,
         "sequences and optionals: the protocol carries tensors",
     ),
     ("takes no input", 1, "a constant: there is nothing to ask"),
     (
         "IR version|model_load_utils",
-        80,
+        78,
         "an operator set newer than the runtime's, which cannot be expressed in an older one",
     ),
-    ("preview", 25, "preview and training operators, which the runtime does not have"),
+    ("preview", 20, "preview and training operators, which the runtime does not have"),
     (
         "NOT_IMPLEMENTED|Unrecognized attribute|bound to different types",
-        45,
+        38,
         "the runtime has no CPU kernel of this operator for this type",
     ),
-    ("Failed to construct locale", 8, "needs a locale that slim images do not have"),
     (
         "golden check failed",
-        40,
+        28,
         "the runtime answers outside the suite's tolerance (float32 DFT, random numbers, "
         "deviations that it documents), and the package is refused for that",
     ),
     (
         "the samples cannot be run|Exception during initialization",
-        12,
+        9,
         "the runtime refuses inputs that the operator allows",
     ),
 )
-FEWEST_SERVED = 1600
+FEWEST_SERVED = 1657
 
 
 @pytest.fixture(scope="module")

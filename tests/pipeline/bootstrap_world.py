@@ -25,7 +25,7 @@ _HARMLESS = ("/checknameavailability", "/oauth2/v2.0/token")
 
 @dataclass(frozen=True)
 class Ran:
-    """A bootstrap that has ended."""
+    """A command that has ended."""
 
     code: int
     out: str
@@ -43,15 +43,18 @@ class Bootstrap:
 
     def env(self, person: Person | None) -> dict[str, str]:
         """The environment of a person's terminal; None: nobody is logged in to Azure."""
-        made = self.double.env(person)
-        return {**made, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
+        return self.double.env(person)
 
     def __call__(self, *options: str, env: dict[str, str] | None = None) -> Ran:
         """Run it to its end, as the owner where no other environment is given."""
+        return self.deploy(env or self.env(self.double.owner), "bootstrap", *options)
+
+    def deploy(self, env: dict[str, str], *arguments: str) -> Ran:
+        """Run any command of `python -m deploy` to its end."""
         done = subprocess.run(
-            self._command(options),
+            [str(self.python), "-m", "deploy", *arguments],
             cwd=self.service,
-            env=env or self.env(self.double.owner),
+            env={**env, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"},
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -67,7 +70,7 @@ class Bootstrap:
         """
         before = len(self.double.requests(method, path))
         process = subprocess.Popen(
-            self._command(()),
+            [str(self.python), "-m", "deploy", "bootstrap"],
             cwd=self.service,
             env=self.env(self.double.owner),
             stdout=subprocess.DEVNULL,
@@ -95,9 +98,6 @@ class Bootstrap:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-
-    def _command(self, options: Sequence[str]) -> list[str]:
-        return [str(self.python), "-m", "deploy", "bootstrap", *options]
 
 
 def copied(service: Path, folder: Path) -> Path:

@@ -85,6 +85,8 @@ STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
     "start": lambda target, az, request: target.start(),
     "delete": lambda target, az, request: target.delete(),
     "logs": lambda target, az, request: list(target.logs(follow=False)),
+    # A log that is followed has no end.
+    "follow": lambda target, az, request: next(target.logs(follow=True)),
 }
 
 

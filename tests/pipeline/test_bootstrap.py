@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import pytest
 
 from tests.azure_double.client import AzureDouble
+from tests.service.conftest import docker_engine
+from tests.service.containers import docker, docker_client
 
 from .bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, Ran, changes, copied, roles
 from .commands import Azure, CommandError, run
 
+__all__ = ["docker_engine"]
 pytestmark = pytest.mark.slow
 
 STAGES = ("staging", "production")
@@ -53,6 +57,18 @@ class Done:
             *("--resource-group", f"{SLUG}-shared"),
         )
         return shown
+
+    @property
+    def revision(self) -> str:
+        """The commit of the repository."""
+        return run(
+            dict(os.environ), "git", "-C", str(self.bootstrap.service), "rev-parse", "HEAD"
+        ).strip()
+
+    def job(self, identity: str, subject: str) -> dict[str, str]:
+        """The environment of a job that is logged in as an identity."""
+        job = self.az.as_job(self.identity(identity), f"{self.prefix}:{subject}")
+        return {**job.env, "DOCKER": docker_client()}
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +183,48 @@ def test_staging_may_not_touch_production(done: Done) -> None:
         staging("container", "list", "--resource-group", f"{SLUG}-production")
     with pytest.raises(CommandError, match="AuthorizationFailed"):
         staging("group", "delete", "--name", f"{SLUG}-staging", "--yes")
+
+
+def test_each_identity_can_do_its_work_and_no_other(done: Done, docker_engine: None) -> None:
+    build = done.job("build", "ref:refs/heads/main")
+    staging = done.job("deploy-staging", "environment:staging")
+    prune = done.job("prune", "ref:refs/heads/main")
+    image = done.bootstrap.deploy(build, "push").out.strip()
+    up = ("up", "staging", "--image", image)
+    try:
+        assert done.bootstrap.deploy(build, *up).code == 1
+        deployed = done.bootstrap.deploy(staging, *up)
+        assert deployed.code == 0, deployed.err
+        delete = ("az", "acr", "repository", "delete", "--name", "irisservice", "--yes")
+        for other in (build, staging):
+            with pytest.raises(CommandError, match=r"(?i)denied|unauthorized|authentication"):
+                run(other, *delete, "--image", image.partition("/")[2])
+        pruned = done.bootstrap.deploy(prune, "prune", "--keep", "0")
+        assert pruned.code == 0, pruned.err
+        assert pruned.out == ""
+        tag = run(
+            prune,
+            "az",
+            "acr",
+            "repository",
+            "show-tags",
+            "--name",
+            "irisservice",
+            "--repository",
+            SLUG,
+            "--output",
+            "tsv",
+        )
+        run(prune, *delete, "--image", f"{SLUG}:{tag.strip()}")
+    finally:
+        docker(
+            "image",
+            "rm",
+            "--force",
+            image,
+            f"{image.partition('@')[0]}:{done.revision}",
+            check=False,
+        )
 
 
 def test_github_knows_where_and_as_whom(done: Done) -> None:

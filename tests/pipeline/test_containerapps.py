@@ -230,7 +230,8 @@ def test_the_log_is_that_of_the_release_applied_last(apps: Apps) -> None:
     app = apps.app("logs")
     app.deploy()
     app.apply(GREETING="hello")
-    assert any("starting with hello" in line for line in app.step("logs"))
+    assert app.step("logs") == ["starting with hello"]
+    assert app.step("follow") == "starting with hello", "while the log goes on"
 
 
 def test_a_deleted_app_is_gone(apps: Apps) -> None:

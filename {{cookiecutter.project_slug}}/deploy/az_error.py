@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from deploy.errors import DeployError
+from deploy.processes import TIMED_OUT
 
 TRANSITIONING = "ContainerGroupTransitioning"
 NOT_FOUND = frozenset(
@@ -95,6 +96,8 @@ def read_problem(stderr: str, exit_code: int) -> Problem:
     text = _without_noise(stderr)
     if _NOT_LOGGED_IN.search(text):
         return Problem("NotLoggedIn", 401, text, not_logged_in=True)
+    if exit_code == TIMED_OUT:
+        return Problem("TimedOut", None, text)
     if found := _library_error(text) or _rest_error(text):
         return found
     if _CONNECTION.search(text):
@@ -154,7 +157,7 @@ def _one_line(problem: Problem) -> str:
 def _fix(problem: Problem) -> str:
     if problem.not_logged_in:
         return "run `az login`; in a workflow: azure/login before this step"
-    if problem.connection:
+    if problem.connection or problem.code == "TimedOut":
         return "check the network and the proxy, then run the same command again"
     if problem.code == "LinkedAuthorizationFailed":
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,6 @@ from deploy.az import Az, AzError
 from deploy.config import names
 from deploy.config.environment import Environment
 from deploy.config.project import Project
-from deploy.config.rules.settings import setting_faults
 from deploy.errors import DeployError
 from deploy.targets.base import Finding, Places
 
@@ -90,56 +89,6 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         apps_environment=_apps_environment(project, environment, subscription_id),
     )
     return Ground(places, tuple(findings))
-
-
-def image_findings(az: Az, project: Project, image: str) -> list[Finding]:
-    """Is the image, named by its digest, in the registry?"""
-    reference = image.partition("/")[2]
-    place = ("--name", project.registry, "--image", reference)
-    try:
-        az.json("acr", "repository", "show", *place)
-    except AzError as error:
-        if error.status == 403 or "unauthorized" in error.message.lower():
-            cause = f"the registry cannot be asked for {reference}: {error.message}"
-            return [Finding(cause, "give your login AcrPull on the registry", fatal=False)]
-        fix = "push it: `python -m deploy push` prints the name by digest"
-        return [Finding(f"the image {reference} is not in {project.registry}", fix)]
-    return []
-
-
-def refused_secrets(environment: Environment, values: Mapping[str, str]) -> list[Finding]:
-    """Would the service refuse to start with one of these secrets? The values are not shown."""
-    given = {**environment.variables, **values}
-    return [
-        Finding(f"the secret {name} is not usable: {rule}", "set a proper value")
-        for name, rule in setting_faults(given)
-        if name in values
-    ]
-
-
-def secret_findings(
-    wanted: Iterable[str], previous: Iterable[str], known: Iterable[str]
-) -> list[Finding]:
-    """Has this command the value of every secret, those of the release that serves included?"""
-    known = frozenset(known)
-    wanted = frozenset(wanted)
-    found = [
-        Finding(
-            f"the secret {name} has no value",
-            f"set the environment variable {name} of this command; in GitHub, a secret of that "
-            "name in the environment",
-        )
-        for name in sorted(wanted - known)
-    ]
-    found += [
-        Finding(
-            f"the release that serves has a secret {name}, and it has no value here",
-            f"set the environment variable {name} of this command: without it that release could "
-            "not be restored",
-        )
-        for name in sorted(frozenset(previous) - known - wanted)
-    ]
-    return found
 
 
 def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:

@@ -7,10 +7,11 @@ decides what to do about the half-done work.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 TIMED_OUT = 124
@@ -34,7 +35,7 @@ def finish(
         stdout, stderr = process.communicate(stdin, timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(process)
-        return Finished(TIMED_OUT, "", f"no answer within {limit:.0f} s: read timed out")
+        return Finished(TIMED_OUT, "", f"no answer within {limit:.0f} s")
     except BaseException:
         _kill(process)
         raise
@@ -45,25 +46,45 @@ def follow(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> Generator[str, None, Finished]:
     """Run a program and give its lines as they come; what is left is returned at the end."""
-    process = _start(command, environment, reads=False)
+    # Into a pipe, az would write once it has some thousand characters: it is given a terminal.
+    output, entrance = os.openpty() if os.name == "posix" else os.pipe()
     try:
-        assert process.stdout is not None and process.stderr is not None  # noqa: S101
-        for line in process.stdout:
-            yield line.rstrip("\r\n")
+        process = _start(command, environment, reads=False, stdout=entrance)
+    finally:
+        os.close(entrance)
+    try:
+        assert process.stderr is not None  # noqa: S101
+        with open(output, encoding="utf-8", errors="replace") as lines, _until_hung_up():
+            for line in lines:
+                yield line.rstrip("\r\n")
         stderr = process.stderr.read()
         return Finished(process.wait(), "", stderr)
     finally:
         _kill(process)
 
 
+@contextlib.contextmanager
+def _until_hung_up() -> Iterator[None]:
+    """Linux calls the end of what a terminal says an input/output error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 def _start(
-    command: Sequence[str], environment: Mapping[str, str], *, reads: bool
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    reads: bool,
+    stdout: int = subprocess.PIPE,
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(  # noqa: S603 - an argument list, no shell
         command,
         env=environment,
         stdin=subprocess.PIPE if reads else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",

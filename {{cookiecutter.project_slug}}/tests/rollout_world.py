@@ -43,13 +43,19 @@ class Group:
 
 @dataclass
 class World:
-    """Azure, and the time. ``hook`` is called with "before NAME" and "after NAME"."""
+    """Azure, and the time. ``hook`` is called with "before NAME" and "after NAME".
+
+    ``sick`` images do not become ready any more; the first ``stale`` looks after a change show a
+    container that crashed, which was there before it.
+    """
 
     group: Group | None = None
     records: dict[str, Record] = field(default_factory=dict)
     seconds: float = 0.0
     log: list[str] = field(default_factory=list)
     applied: list[tuple[str, str]] = field(default_factory=list)
+    sick: set[str] = field(default_factory=set)
+    stale: int = 0
     hook: Callable[[str], None] = lambda _: None
 
     def operation(self, name: str, act: Callable[[], Any]) -> Any:
@@ -133,6 +139,9 @@ class MemoryTarget:
         if group is None:
             return None
         crashed = group.document["image"] == CRASHES
+        if self._world.applied and self._world.stale > 0:
+            self._world.stale -= 1
+            crashed = True
         return Live(
             document=group.document,
             tags=group.document["tags"],
@@ -218,7 +227,7 @@ class MemoryChecks:
         image = self._image()
         if image == NEVER_READY:
             raise NotUp("the model answers differently than in training", "train it again")
-        if image in (SLOW, "nothing"):
+        if image in (SLOW, "nothing", *self._world.sick):
             return "nothing answers"
         return None
 

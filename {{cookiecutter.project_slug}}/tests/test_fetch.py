@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from app.errors import PackageError
-from app.package import fetch
+from app.package import download, fetch
 from app.package.digest import digest_of, file_sha256
 from tests.server import running
 from training.archive import archive
@@ -67,8 +67,8 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     double = Cloud(f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(fetch, "BLOB_HOST", re.compile(r"127\.0\.0\.1"))
-    monkeypatch.setattr(fetch, "IMDS", f"{double.url}/metadata/identity/oauth2/token")
+    monkeypatch.setattr(download, "BLOB_HOST", re.compile(r"127\.0\.0\.1"))
+    monkeypatch.setattr(download, "IMDS", f"{double.url}/metadata/identity/oauth2/token")
     yield double
     server.shutdown()
     server.server_close()
@@ -163,6 +163,24 @@ def test_a_zip_file_that_is_no_package_is_refused(name: str, tmp_path: Path) -> 
     address = f"{(tmp_path / 'bad.zip').as_uri()}#sha256={file_sha256(tmp_path / 'bad.zip')}"
     with pytest.raises(PackageError, match="must hold one folder"):
         fetch.fetch_all((address,), tmp_path / "cache")
+
+
+def test_a_build_puts_it_into_the_models_folder(
+    zipped: tuple[bytes, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address = f"{(tmp_path / 'scale.zip').as_uri()}#sha256="
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MODEL_URI", address + zipped[1])
+    for _ in range(2):
+        assert fetch.main() == 0
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["scale"]
+    monkeypatch.setenv("MODEL_URI", address + "0" * 64)
+    assert fetch.main() == 1
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 def test_the_service_serves_what_it_fetched_beside_its_own(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Callable
 
 import pytest
@@ -241,6 +242,29 @@ def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:
     assert is_left_alone(world, before)
 
 
+CHANGES = re.compile("apply|delete|restore|keep|write")
+"""Without "mark": a sign of life too many does no harm."""
+
+
+def test_a_restored_release_that_does_not_answer_is_no_success() -> None:
+    world = deployed()
+
+    def hook(step: str) -> None:
+        if step == "after apply":
+            world.sick.add(BEFORE)
+
+    world.hook = hook
+    with pytest.raises(RolloutFailed, match=r"could not be restored: .* not ready") as failed:
+        roll_out(site_of(world), wanted(CRASHES))
+    assert not failed.value.mended
+
+
+def test_one_look_at_what_was_there_before_is_no_failure() -> None:
+    world = deployed()
+    world.stale = 1
+    assert roll_out(site_of(world), wanted(GOOD)).kind == UPDATED
+
+
 def steps_of(world_of: Callable[[], World], image: str, cpu: int) -> int:
     """How many moments there are at which the process can die."""
     world, moments = world_of(), 0
@@ -354,6 +378,40 @@ def test_a_run_that_slept_touches_nothing_after_another_took_over(
         assert kept or serves(world, other), (moment, world.log[woken:])
 
 
+@cases
+@pytest.mark.parametrize("image", [GOOD, CRASHES])
+def test_a_run_whose_rollout_was_taken_over_touches_nothing(
+    world_of: Callable[[], World], cpu: int, image: str
+) -> None:
+    """The one that takes it over dies at once, so the resource itself shows nothing of it."""
+    for moment in range(steps_of(world_of, image, cpu)):
+        world = world_of()
+        passed = woken = 0
+
+        def taker(step: str, world: World = world) -> None:
+            if step == "after write":
+                world.hook = lambda _: None
+                raise Killed
+
+        def hook(_: str, world: World = world, moment: int = moment) -> None:
+            nonlocal passed, woken
+            passed += 1
+            if passed == moment + 1 and any(record.open for record in world.records.values()):
+                world.hook = taker
+                with contextlib.suppress(Killed):
+                    roll_out(site_of(world), wanted("other"))
+                world.hook = lambda _: None
+                woken = len(world.log)
+
+        world.hook = hook
+        with contextlib.suppress(TakenOver, RolloutFailed):
+            roll_out(site_of(world), wanted(image, cpu=cpu))
+        after = " ".join(world.log[woken:]) if woken else ""
+        # Asked before it slept, sent after it.
+        slipped = re.match(r"((journal )?read )?(apply|delete)\b|(restore|keep|write)\b", after)
+        assert slipped or not CHANGES.search(after), (moment, after)
+
+
 def test_a_living_deploy_is_not_disturbed() -> None:
     world = deployed()
     died = deployed_until_verifying(world)
@@ -401,3 +459,19 @@ def test_an_apply_that_arrives_after_the_end_is_undone_by_the_next_run() -> None
     roll_out(site_of(world), wanted(BEFORE))
     assert is_left_alone(world, before)
     assert ends_of(world)[-1] == RESTORED
+
+
+def test_a_late_apply_does_not_bring_back_what_was_replaced_since() -> None:
+    world = deployed()
+    failing(world, "apply")
+    with pytest.raises(RolloutFailed):
+        roll_out(site_of(world), wanted(CRASHES))
+    failed = max(world.records)
+    roll_out(site_of(world), wanted(GOOD))
+    late = wanted(CRASHES)
+    late["tags"] = marks.under_way(late["tags"], failed, marks.VERIFYING, "late")
+    world.group = Group(late, {"KEY": "planted"})
+    world.applied.clear()
+    roll_out(site_of(world), wanted(GOOD))
+    assert [image for _, image in world.applied] == [GOOD]
+    assert serves(world, wanted(GOOD))

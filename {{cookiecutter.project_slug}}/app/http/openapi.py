@@ -23,6 +23,7 @@ ERROR: Schema = {
         "code": {"type": "string"},
         "field": {"type": "string", "description": "Where in the request the fault is."},
         "rule": {"type": "string"},
+        "id": {"type": "string", "description": "Under which the log tells more."},
     },
 }
 _STATUSES = {

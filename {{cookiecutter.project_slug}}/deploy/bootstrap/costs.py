@@ -1,8 +1,9 @@
 """What it costs, roughly: list prices with where and when they were read.
 
 Azure's prices differ by region, currency and contract. These are the prices of one region, East US,
-in dollars without tax, and they say of which order a bill will be, not what it will be. The places
-to ask are the calculator and Microsoft's public price list (see docs/azure-setup.md).
+in dollars without tax, read in published copies of Microsoft's price list; they say of which order
+a bill will be, not what it will be. The places to ask are the calculator and the price list itself
+(see docs/azure-setup.md).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Price:
     seen: str
 
 
-_RETAIL = "Azure Retail Prices API, region eastus"
+_RETAIL = "published copy of the Azure Retail Prices API, region eastus"
 
 PRICES = {
     "registry-basic-day": Price(

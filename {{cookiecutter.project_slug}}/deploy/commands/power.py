@@ -8,8 +8,8 @@ from pathlib import Path
 from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.up import announce
 from deploy.rollout import marks
-from deploy.rollout.ownership import busy
-from deploy.rollout.waiting import require_there, wait_until_ready
+from deploy.rollout.ownership import busy, require_there
+from deploy.rollout.waiting import wait_until_ready, wait_until_stopped
 from deploy.say import Say
 from deploy.targets.base import Live
 
@@ -34,6 +34,8 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
         return 0
     say.step(f"stopping {context.target.what}")
     context.target.stop()
+    if not options.dry_run:
+        wait_until_stopped(context.site(()))
     say.step(f"stopped, so it bills nothing; again: `python -m deploy start {options.environment}`")
     return 0
 

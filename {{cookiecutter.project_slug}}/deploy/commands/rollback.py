@@ -14,7 +14,8 @@ from deploy.commands.up import announce
 from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import KEPT, Record
-from deploy.preflight import image_findings, require, secret_findings
+from deploy.preflight import require
+from deploy.preflight_release import image_findings, secret_findings
 from deploy.rollout import marks
 from deploy.rollout.run import roll_out
 from deploy.say import Say

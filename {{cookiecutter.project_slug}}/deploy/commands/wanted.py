@@ -6,9 +6,12 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.errors import PackageError
 from deploy.commands.context import Context, given_secrets
 from deploy.config.advice import warnings
-from deploy.preflight import at_once, image_findings, refused_secrets, require, secret_findings
+from deploy.errors import DeployError
+from deploy.preflight import at_once, require
+from deploy.preflight_release import image_findings, refused_secrets, secret_findings
 from deploy.push import Wish, checked_release, published
 from deploy.rollout.site import Site
 from deploy.say import HIDDEN
@@ -81,7 +84,10 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
     """
     for warning in warnings(context.project, context.environment):
         context.say.warning(warning)
-    checkout = checked_release(Wish(allow_dirty=allow_dirty))
+    try:
+        checkout = checked_release(Wish(allow_dirty=allow_dirty))
+    except PackageError as error:
+        raise DeployError(str(error), "restore the models of this checkout") from None
     context, ground = context.inspect()
     findings = list(ground.findings)
     release = Release("", checkout.revision, checkout.model_digest)

@@ -13,9 +13,10 @@ from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import KEPT, Record
 from deploy.rollout import marks
-from deploy.rollout.ownership import require_live, require_record
+from deploy.rollout.ownership import require_live, require_ours, require_record
+from deploy.rollout.pulse import attended
 from deploy.rollout.site import NotUp, Site
-from deploy.rollout.waiting import attended, require_ours, wait_until_ready
+from deploy.rollout.waiting import wait_until_ready
 from deploy.targets.base import Document, Live
 from deploy.targets.fingerprint import same_secrets, secrets_fingerprint
 

@@ -13,7 +13,7 @@ from deploy.say import Say
 from deploy.targets.base import Release
 from deploy.verification.failures import NotReady, Unreachable
 from deploy.verification.identity import check_release
-from deploy.verification.limits import Limits
+from deploy.verification.limits import limits_of
 from deploy.verification.readiness import require_ready, wait_until_ready
 from deploy.verification.service import Service
 from deploy.verify import key_from, verify
@@ -27,12 +27,7 @@ class ServiceChecks:
     """See ``deploy.rollout.site.Checks``."""
 
     def __init__(self, environment: Environment, root: Path, say: Say, explain: Explain) -> None:
-        burst = environment.rollout.burst
-        self._limits = Limits(
-            ready_seconds=environment.rollout.verify_seconds,
-            burst_requests=burst.requests,
-            burst_p95_ms=burst.p95_ms,
-        )
+        self._limits = limits_of(environment.rollout)
         self._models = root / "models"
         self._say = say
         self._explain = explain
@@ -45,7 +40,7 @@ class ServiceChecks:
             except NotReady as error:
                 if error.final:
                     raise
-                return error.cause.partition(" is ")[2] or error.cause
+                return f"not ready: {error.reason or error.cause}"
             except Unreachable:
                 # While the probe fails, Azure lets nobody through: the service's own words are
                 # to be had from its log only.

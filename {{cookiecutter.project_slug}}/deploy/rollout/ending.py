@@ -8,9 +8,9 @@ from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
 from deploy.rollout.applying import close, make_way, prove, require_still_free, restamped
-from deploy.rollout.ownership import require_live, require_record
-from deploy.rollout.site import RolloutFailed, Site, TakenOver
-from deploy.rollout.waiting import as_deploy_error, require_ours, wait_until_settled
+from deploy.rollout.ownership import require_live, require_ours, require_record
+from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
+from deploy.rollout.waiting import wait_until_settled
 from deploy.targets.base import Document, Live
 
 UNTOUCHED = "nothing was changed, the previous release serves"

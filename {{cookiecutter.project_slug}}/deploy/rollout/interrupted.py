@@ -12,8 +12,8 @@ from deploy.rollout import marks
 from deploy.rollout.applying import close, keep, prove
 from deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
 from deploy.rollout.ownership import busy, take_over
-from deploy.rollout.site import RolloutFailed, Site, TakenOver
-from deploy.rollout.waiting import POLL_SECONDS, as_deploy_error, wait_until_settled
+from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
+from deploy.rollout.waiting import POLL_SECONDS, wait_until_settled
 from deploy.targets.base import Live
 
 

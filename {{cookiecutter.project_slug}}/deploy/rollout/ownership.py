@@ -11,7 +11,7 @@ import secrets
 
 from deploy.journal import FAILED, Record
 from deploy.rollout import marks
-from deploy.rollout.site import Busy, Site, TakenOver
+from deploy.rollout.site import Busy, NotUp, Site, TakenOver
 from deploy.targets.base import Live
 
 SETTLE_SECONDS = 2.0
@@ -80,6 +80,35 @@ def require_live(site: Site, record: Record, live: Live | None) -> None:
     if before is not None and found == marks.rollout(site.target.tags(before)):
         return
     raise _taken(record, f"the rollout {found}" if found else "someone who removed its tags")
+
+
+def require_ours(site: Site, rollout_id: str) -> Live:
+    """What is live, which must belong to this rollout and still be under way.
+
+    Raises:
+        TakenOver: it does not, or is not.
+        NotUp: there is nothing.
+    """
+    live = require_there(site)
+    found = marks.rollout(live.tags)
+    if found != rollout_id or marks.state(live.tags) == marks.KEPT:
+        raise TakenOver(
+            f"{site.target.what} belongs to the rollout {found} now, not to {rollout_id}",
+            "look at what serves now: `python -m deploy status`",
+        )
+    return live
+
+
+def require_there(site: Site) -> Live:
+    """What is live.
+
+    Raises:
+        NotUp: there is nothing.
+    """
+    live = site.target.read()
+    if live is None:
+        raise NotUp(f"there is no {site.target.what}", "deploy it: `python -m deploy up ENV`")
+    return live
 
 
 def busy(record: Record) -> Busy:

@@ -18,14 +18,9 @@ from deploy.rollout.applying import Proof, close, keep, prove, put, stamped
 from deploy.rollout.ending import undo
 from deploy.rollout.guard import Stopped
 from deploy.rollout.interrupted import finish_interrupted
-from deploy.rollout.ownership import claim, new_id, require_live
-from deploy.rollout.site import Busy, NotUp, Site, TakenOver
-from deploy.rollout.waiting import (
-    as_deploy_error,
-    require_there,
-    wait_until_ready,
-    wait_until_settled,
-)
+from deploy.rollout.ownership import claim, new_id, require_live, require_there
+from deploy.rollout.site import Busy, NotUp, Site, TakenOver, as_deploy_error
+from deploy.rollout.waiting import wait_until_ready, wait_until_settled
 from deploy.targets.base import Document, Live
 from deploy.targets.fingerprint import same_secrets
 

@@ -39,6 +39,13 @@ class RolloutFailed(DeployError):
         self.mended = mended
 
 
+def as_deploy_error(error: BaseException) -> DeployError:
+    """Any failure as one that can be told; a fault of this program says so."""
+    if isinstance(error, DeployError):
+        return error
+    return DeployError(f"{type(error).__name__}: {error}", "report this as a fault of deploy/")
+
+
 class Checks(Protocol):
     """Questions to the service itself, and about its failure."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from deploy.az import Az, AzError
 from deploy.config import names
@@ -28,10 +28,7 @@ class AppLogs:
         where = ("--revision", revision, "--replica", replica, "--container", names.CONTAINER)
         more = ("--follow", "true") if follow else ()
         command = ("containerapp", "logs", "show", *self._place, *where)
-        for line in self._az.lines(*command, "--format", "json", "--tail", LINES, *more):
-            text = _text(line)
-            if not _OWN_WORDS.match(text):
-                yield text
+        yield from readable(self._az.lines(*command, "--format", "json", "--tail", LINES, *more))
 
     def system(self) -> list[str]:
         """What Azure did with the app, a JSON object in each line; empty if it cannot be read."""
@@ -40,6 +37,14 @@ class AppLogs:
             return list(self._az.lines(*command, "--tail", LINES))
         except AzError:
             return []
+
+
+def readable(lines: Iterable[str]) -> Iterator[str]:
+    """The log without Azure's wrapping, and without what the stream says of itself."""
+    for line in lines:
+        text = _text(line)
+        if not _OWN_WORDS.match(text):
+            yield text
 
 
 def _text(line: str) -> str:

@@ -13,13 +13,9 @@ import numpy as np
 from app.errors import PackageError
 from app.tensors.datatypes import Array
 from training.packaging.onnx_file import read_onnx
-from training.packaging.onnx_source import (
-    Loaded,
-    build,
-    load,
-    sample_inputs,
-    with_output_names,
-)
+from training.packaging.onnx_load import Loaded, load, with_output_names
+from training.packaging.onnx_samples import sample_inputs
+from training.packaging.onnx_source import build
 from training.packaging.options import Options
 from training.packaging.provenance import Environment, Provenance, here
 from training.packaging.samples import Samples

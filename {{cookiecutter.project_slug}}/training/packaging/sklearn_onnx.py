@@ -14,7 +14,8 @@ from sklearn.base import is_classifier
 from app.errors import PackageError
 from app.tensors.datatypes import NUMPY, Array
 from training.packaging.onnx_file import OnnxFile
-from training.packaging.onnx_source import Loaded, build, load, with_output_names
+from training.packaging.onnx_load import Loaded, load, with_output_names
+from training.packaging.onnx_source import build
 from training.packaging.options import Options
 from training.packaging.provenance import Provenance, here
 from training.packaging.sklearn_table import Table

@@ -1,0 +1,177 @@
+"""`make rehearse`: the whole story of a deployment, to watch, with no Azure account.
+
+A repository is generated and does what its owner would do on the first day: bootstrap, push,
+staging, verify, production, a release that is broken and is put back by itself, status, rollback,
+clean-up, the end. Every command is the real one, with the real Azure CLI, Docker and registry;
+Azure itself and GitHub are the double of tests/azure_double. Nothing leaves this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cookiecutter.main import cookiecutter  # noqa: E402
+
+from tests.azure_double.client import AzureDouble  # noqa: E402
+from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME  # noqa: E402
+from tests.pipeline.rollout_world import DERIVED, derived  # noqa: E402
+from tests.service.containers import docker, docker_client  # noqa: E402
+
+DEPLOY = (".venv/bin/python", "-m", "deploy")
+BLUE, BOLD, PLAIN = "\033[34m", "\033[1m", "\033[0m"
+
+
+class Story:
+    """Tells what comes, runs it in the repository, and stops when it does not end as told."""
+
+    def __init__(self, repository: Path, environment: dict[str, str]) -> None:
+        self._repository = repository
+        self._environment = environment
+        self._begun = time.monotonic()
+        self._chapter = 0
+
+    def tell(self, text: str) -> None:
+        """A new chapter."""
+        self._chapter += 1
+        seconds = round(time.monotonic() - self._begun)
+        words = textwrap.fill(" ".join(text.split()), 90)
+        title = f"{self._chapter}. [{seconds} s] {words}"
+        print(f"\n{self._paint(BLUE + BOLD)}{title}{self._paint(PLAIN)}")
+
+    def run(self, *command: str, code: int = 0, environment: dict[str, str] | None = None) -> None:
+        """Run a command with its output in the open; in Azure's world if none is given.
+
+        Raises:
+            SystemExit: it ended otherwise than told.
+        """
+        print(f"{self._paint(BOLD)}$ {' '.join(command)}{self._paint(PLAIN)}", flush=True)
+        world = environment or self._environment
+        done = subprocess.run(command, cwd=self._repository, env=world, check=False)
+        if done.returncode != code:
+            raise SystemExit(f"error: exit code {done.returncode} instead of {code}")
+
+    def ask(self, *command: str) -> str:
+        """Run a command and give what it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self._repository,
+            env=self._environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def deploy(self, *arguments: str, code: int = 0) -> None:
+        """Run `python -m deploy`."""
+        self.run(*DEPLOY, *arguments, code=code)
+
+    def _paint(self, escape: str) -> str:
+        return escape if sys.stdout.isatty() else ""
+
+
+def generate(folder: Path) -> Path:
+    """A new repository with a remote, as after `gh repo create`."""
+    repository = Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(folder)))
+    git(repository, "remote", "add", "origin", REMOTE)
+    return repository
+
+
+def git(repository: Path, *arguments: str) -> None:
+    """Run git in a repository."""
+    who = ("-c", "user.name=you", "-c", "user.email=you@example.invalid")
+    subprocess.run(["git", *who, *arguments], cwd=repository, check=True)
+
+
+def first_day(story: Story, repository: Path) -> None:
+    """From nothing to production."""
+    story.tell("The tools of the deploy are installed from a lock, into .venv.")
+    story.run("make", "--no-print-directory", ".venv/.deploy", environment=dict(os.environ))
+    story.tell(
+        """An empty subscription. Bootstrap makes what the service needs, with the fewest rights:
+        resource groups, a registry, identities that GitHub's jobs may use without a password,
+        logs, and GitHub's environments. It may be run again at any time."""
+    )
+    story.deploy("bootstrap")
+    story.tell("The image is built once, with the golden check inside, and pushed.")
+    story.deploy("push")
+    story.tell("Staging gets the digest; it is kept because it answers as in training.")
+    story.deploy("up", "staging")
+    story.tell("Once more: nothing to do, and nothing restarts.")
+    story.deploy("up", "staging")
+    story.tell("Anybody may ask the same questions of any address.")
+    story.deploy("verify", "staging")
+    story.tell("Production gets the same digest.")
+    story.deploy("up", "production")
+
+
+def bad_day(story: Story, repository: Path) -> None:
+    """A release that is broken, and one that is taken back."""
+    story.tell(
+        """A release whose model was damaged on its way. The deploy fails with the reason, and
+        production has the release before it again."""
+    )
+    revision = story.ask("git", "rev-parse", "HEAD")
+    server = story.ask("az", "acr", "list", "--query", "[0].loginServer", "--output", "tsv")
+    good = f"{server}/{repository.name}:{revision}"
+    with derived(good, DERIVED["unready"]) as broken:
+        name = f"{server}/{repository.name}:broken"
+        docker("tag", broken, name)
+        story.ask(docker_client(), "push", "--quiet", name)
+        digest = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", name)
+        story.deploy("up", "production", "--image", digest, code=1)
+        docker("image", "rm", "--force", name, check=False)
+    story.tell("What runs where.")
+    story.deploy("status")
+    story.tell("A change that is not liked afterwards: deployed, and rolled back.")
+    path = repository / "deploy" / "environments" / "production.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('LOG_LEVEL: "info"', 'LOG_LEVEL: "debug"'), encoding="utf-8")
+    git(repository, "commit", "--quiet", "--all", "--message", "Log more")
+    story.deploy("up", "production")
+    story.deploy("rollback", "production")
+    story.deploy("doctor", "production")
+
+
+def last_day(story: Story) -> None:
+    """Clean up, and leave nothing that bills."""
+    story.tell("Old images go; what is deployed, and the release before it, stay.")
+    story.deploy("prune", "--keep", "1")
+    story.tell("Staging sleeps at night; a stopped container group costs nothing.")
+    story.deploy("stop", "staging")
+    story.tell("The end: everything is removed.")
+    story.deploy("down", "--all", "--yes")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Play the story from beginning to end."""
+    if arguments:
+        raise SystemExit(__doc__)
+    with tempfile.TemporaryDirectory(prefix="rehearse-") as name:
+        folder = Path(name)
+        with AzureDouble(folder / "azure") as double:
+            double.github_user("octo-org")
+            double.github_repository(REPOSITORY_NAME)
+            repository = generate(folder)
+            environment = double.env(double.owner)
+            environment |= {"DOCKER": docker_client(), "PYTHONDONTWRITEBYTECODE": "1"}
+            story = Story(repository, environment)
+            first_day(story, repository)
+            bad_day(story, repository)
+            last_day(story)
+    print("\nThat was all. The double is gone, and so is everything that it held.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Signs of life of a rollout, so that other deploys do not take it for one that died."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from deploy.az import AzError
+from deploy.config import names
+from deploy.rollout.ownership import require_ours
+from deploy.rollout.site import NotUp, Site
+from deploy.targets.base import Live
+
+BEAT_SECONDS = 15.0
+
+T = TypeVar("T")
+
+
+class Pulse:
+    """Writes the time into a tag, so that other deploys see that this one is alive."""
+
+    def __init__(self, site: Site, rollout_id: str) -> None:
+        self._site = site
+        self._rollout = rollout_id
+        self._last = site.clock.monotonic()
+
+    def beat(self) -> None:
+        """Look whose it is, and write the time.
+
+        Raises:
+            TakenOver: it is another's.
+        """
+        try:
+            live = require_ours(self._site, self._rollout)
+        except AzError as error:
+            self._missed(error)
+        else:
+            self._write(live)
+
+    def beat_if_due(self, live: Live) -> None:
+        """Write the time if the last sign is old, given what was just read."""
+        if self._site.clock.monotonic() >= self._last + BEAT_SECONDS:
+            self._write(live)
+
+    def _write(self, live: Live) -> None:
+        self._last = self._site.clock.monotonic()
+        try:
+            self._site.target.mark({**live.tags, names.TAG_HEARTBEAT: self._site.now()})
+        except AzError as error:
+            self._missed(error)
+
+    def _missed(self, error: AzError) -> None:
+        # No reason to give up a release: what watches is patient for several of them.
+        self._last = self._site.clock.monotonic()
+        self._site.say.detail(f"no sign of life could be written: {error.code}")
+
+
+def attended(site: Site, work: Callable[[], T], rollout_id: str, seconds: float) -> T:
+    """Do the work in a thread of its own, and give signs of life meanwhile.
+
+    The signs come from the caller's thread and end with the work: none can overtake what the
+    caller does next.
+
+    Raises:
+        NotUp: the work took too long.
+        BaseException: whatever the work raised.
+    """
+    done: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the other thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    give_up = time.monotonic() + seconds
+    pulse = Pulse(site, rollout_id)
+    while thread.is_alive():
+        thread.join(min(BEAT_SECONDS, max(0.0, give_up - time.monotonic())))
+        if thread.is_alive():
+            if time.monotonic() >= give_up:
+                raise NotUp(
+                    f"verifying took longer than {seconds:.0f} s",
+                    "the service answers too slowly, or raise rollout.verify_seconds",
+                )
+            pulse.beat()
+    if failed:
+        raise failed[0]
+    return done[0]

@@ -1,0 +1,107 @@
+"""Samples that were given, fitted to the inputs and outputs of an ONNX model; or made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import PackageError
+from app.tensors.datatypes import NUMPY, Array
+from training.packaging.onnx_load import Loaded, Tensor
+from training.packaging.samples import Samples, made_up
+
+ROWS = 4
+# Sizes tried for a dimension that varies and of which nothing is known.
+GUESSES = (1, 3, 16, 32, 64, 224)
+
+
+def sample_inputs(loaded: Loaded, given: Samples, path: Path) -> dict[str, Array]:
+    """Samples that were given, by input and in its datatype; or made-up ones.
+
+    Raises:
+        PackageError: they do not fit, or made-up ones cannot be run.
+    """
+    if given.columns:
+        return _from_columns(loaded.inputs, given.columns, path)
+    if not given.arrays:
+        return _made_up(loaded, path)
+    arrays = dict(given.arrays)
+    if set(arrays) == {""} and len(loaded.inputs) == 1:
+        arrays = {loaded.inputs[0]["name"]: arrays[""]}
+    wanted = {each["name"] for each in loaded.inputs}
+    if set(arrays) != wanted:
+        raise PackageError(
+            f"the samples hold {sorted(arrays)} and {path} takes {sorted(wanted)}; name the arrays "
+            "as the inputs"
+        )
+    return {each["name"]: _cast(arrays[each["name"]], each) for each in loaded.inputs}
+
+
+def _cast(array: Array, tensor: Tensor) -> Array:
+    dtype = NUMPY[tensor["datatype"]]
+    if array.dtype == dtype:
+        return array
+    if (array.dtype.kind == "O") != (dtype.kind == "O"):
+        raise PackageError(f"the samples of {tensor['name']!r} are {array.dtype}, not {dtype}")
+    cast = array.astype(dtype)
+    if dtype.kind in "iub" and not np.array_equal(cast, array):
+        raise PackageError(f"the samples of {tensor['name']!r} do not fit into {dtype}")
+    return cast
+
+
+def _from_columns(
+    tensors: list[Tensor], columns: Mapping[str, Array], path: Path
+) -> dict[str, Array]:
+    """One table-shaped input takes all columns; several inputs take one each."""
+    if len(tensors) == 1 and len(tensors[0]["shape"]) == 2:
+        tensors[0]["features"] = list(columns)
+        return {tensors[0]["name"]: _cast(np.column_stack(list(columns.values())), tensors[0])}
+    wanted = [each["name"] for each in tensors]
+    if not set(wanted) <= set(columns):
+        raise PackageError(f"the samples have columns {sorted(columns)} and {path} takes {wanted}")
+    return {
+        each["name"]: _cast(columns[each["name"]], each).reshape(
+            (-1, 1) if len(each["shape"]) == 2 else (-1,)
+        )
+        for each in tensors
+    }
+
+
+def _made_up(loaded: Loaded, path: Path) -> dict[str, Array]:
+    reason = ""
+    for guess in GUESSES:
+        inputs = {
+            each["name"]: made_up(_guessed(each["shape"], guess), NUMPY[each["datatype"]], number)
+            for number, each in enumerate(loaded.inputs)
+        }
+        try:
+            loaded.run(inputs)
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+            reason = reason or " ".join(str(error).split())
+        else:
+            return inputs
+    raise PackageError(
+        f"{path}: made-up inputs cannot be run ({reason}); give real ones with --samples"
+    )
+
+
+def _guessed(shape: list[int], guess: int) -> tuple[int, ...]:
+    first = shape[0] if shape and shape[0] != -1 else ROWS
+    return tuple([first, *(guess if size == -1 else size for size in shape[1:])][: len(shape)])
+
+
+def fitted_outputs(loaded: Loaded, given: Mapping[str, Array]) -> dict[str, Array]:
+    """Expected outputs in the datatypes of the file; empty where none were given.
+
+    Raises:
+        PackageError: some are given and others are not.
+    """
+    if not given:
+        return {}
+    wanted = [each["name"] for each in loaded.outputs]
+    if set(given) != set(wanted):
+        raise PackageError(f"the samples hold outputs {sorted(given)} and the model gives {wanted}")
+    return {each["name"]: given[each["name"]].astype(NUMPY[each["datatype"]], copy=False)
+            for each in loaded.outputs}  # fmt: skip
