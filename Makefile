@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format lock bench clean
+.PHONY: help demo rehearse test lint format lock bench clean
 
 # The interpreter itself and not a launcher, which may choose another one in another folder.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; do \
@@ -19,6 +19,12 @@ help: ## List the commands
 demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, SERVE=0 to stop then)
 	@$(BIN)/python scripts/demo.py --python $(PYTHON) $(if $(FORMAT),--format $(FORMAT)) \
 		$(if $(PORT),--port $(PORT)) $(if $(filter 0,$(SERVE)),--stop)
+
+rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to the end, with no Azure account
+	@scripts/docker_engine.sh start >/dev/null
+	@scripts/base_image.sh
+	@scripts/azure_tools.sh install
+	@$(BIN)/python scripts/rehearse.py
 
 test: $(VENV)/.dev $(if $(filter 1,$(FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON=$(PYTHON) scripts/test.sh $(if $(filter 1,$(FAST)),fast,full)

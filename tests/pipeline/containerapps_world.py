@@ -44,6 +44,7 @@ class Apps:
         self._python = python
         self._envs: dict[str, dict[str, str]] = {}
         self._rollouts = 0
+        self._spied = world.double.folder / "az-arguments"
         self.environment = world.provider("Microsoft.App/managedEnvironments", ENVIRONMENT)
         properties = {"workloadProfiles": [CONSUMPTION]}
         answer = self.call("PUT", self.environment, {"location": REGION, "properties": properties})
@@ -79,6 +80,19 @@ class Apps:
         """An environment file for an app of that name, and steps on it."""
         return App(self, name, settings)
 
+    @property
+    def arguments(self) -> str:
+        """All arguments that `az` was called with, a line each."""
+        return self._spied.read_text(encoding="utf-8")
+
+    def _spy(self) -> Path:
+        """A program that notes its arguments and becomes `az`."""
+        spy = self.world.double.folder / "az-spy"
+        note = f"printf '%s\\n' \"$@\" >> '{self._spied}'"
+        spy.write_text(f'#!/bin/sh\n{note}\nexec az "$@"\n', encoding="utf-8")
+        spy.chmod(0o700)
+        return spy
+
     def run(self, request: Json, person: Person) -> Any:
         """One step in a process of its own.
 
@@ -87,7 +101,8 @@ class Apps:
         """
         if person.name not in self._envs:
             env = self.world.double.env(person)
-            self._envs[person.name] = {**env, "PYTHONPATH": str(self._service)}
+            more = {"PYTHONPATH": str(self._service), "AZ": str(self._spy())}
+            self._envs[person.name] = {**env, **more}
         done = subprocess.run(
             [self._python, DRIVER],
             input=json.dumps(request),

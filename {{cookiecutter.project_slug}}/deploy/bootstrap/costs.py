@@ -98,7 +98,7 @@ def running(environment: Environment) -> str:
     if environment.replicas.min == 0:
         return f"about ${hour:.3f} an hour per copy while there are requests, nothing when idle"
     at_least = f"${hour * HOURS_A_MONTH * environment.replicas.min:.0f} a month"
-    return f"about ${hour:.3f} an hour per copy; {environment.replicas.min} always run: {at_least}"
+    return f"about ${hour:.3f} an hour per copy; {environment.replicas.min} always run: at most {at_least}"
 
 
 def remark() -> str:
