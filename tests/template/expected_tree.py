@@ -92,7 +92,9 @@ deploy/bootstrap/facts.py
 deploy/bootstrap/github.py
 deploy/bootstrap/ground.py
 deploy/bootstrap/looks.py
+deploy/bootstrap/monitoring.py
 deploy/bootstrap/plan.py
+deploy/bootstrap/providers.py
 deploy/bootstrap/refusals.py
 deploy/bootstrap/report.py
 deploy/bootstrap/resources.py
@@ -157,6 +159,7 @@ deploy/errors.py
 deploy/gh.py
 deploy/image.py
 deploy/journal.py
+deploy/local_image.py
 deploy/outcome.py
 deploy/preflight.py
 deploy/preflight_release.py

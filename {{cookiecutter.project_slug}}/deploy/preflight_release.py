@@ -11,7 +11,7 @@ from deploy.config.project import Project
 from deploy.config.rules.settings import setting_faults
 from deploy.targets.base import Finding
 
-_ABSENT = re.compile(r"is not found|does not exist|is unknown")
+_ABSENT = re.compile(r"not found|does not exist|unknown")
 _REFUSED = re.compile(r"(?i)unauthori[sz]ed|does not have authorization|denied|forbidden")
 
 

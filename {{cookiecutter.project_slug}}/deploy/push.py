@@ -6,14 +6,10 @@ always the digest. The login is a token of some hours from `az acr login`: no pa
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.release import Release
 from deploy import image
@@ -23,14 +19,10 @@ from deploy.config import names
 from deploy.config.project import Project
 from deploy.docker import BuildOptions, DockerError, build_command, client
 from deploy.errors import DeployError
+from deploy.local_image import PLATFORM, check, docker_run, pushed_digest
 from deploy.say import Say
 
-PLATFORM = "linux/amd64"
-"""What Container Instances and Container Apps run; a build on an ARM machine has to be told."""
-
 _ABSENT = re.compile(r"not found|does not exist|is unknown")
-_REVISION_LABEL = "org.opencontainers.image.revision"
-_MODEL_LABEL = "org.openinference.model.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +77,10 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     try:
         _prepare(say, project, release, wish, tag, dry_run=az.dry_run)
         _log_in(az, say, project)
-        _run(say, [client(), "push", tag], dry_run=az.dry_run)
+        docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
         if az.dry_run:
             return None
-        pushed = Pushed(project.registry, tag.rpartition(":")[0], _digest(tag))
+        pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
     except DockerError as error:
         raise DeployError(str(error), "mend that, and run the same command again") from error
     _confirm(az, project, release.revision, pushed, server)
@@ -121,8 +113,8 @@ def _prepare(
 ) -> None:
     """Have the image of the release here under its tag."""
     if wish.built is not None:
-        _check(wish, release)
-        _run(say, [client(), "tag", wish.built, tag], dry_run=dry_run)
+        check(wish.built, release, wish.expected_id)
+        docker_run(say, [client(), "tag", wish.built, tag], dry_run=dry_run)
         return
     options = BuildOptions(project.accelerator, tag, platform=PLATFORM)
     if dry_run:
@@ -130,34 +122,6 @@ def _prepare(
         return
     say.step(f"building {tag}")
     image.build(options)
-
-
-def _check(wish: Wish, release: Release) -> None:
-    """Whether an image that is here is that of the release, and one that Azure can run.
-
-    Raises:
-        DeployError: it is another one.
-    """
-    shown = _inspect(str(wish.built))
-    if wish.expected_id is not None and shown["Id"] != wish.expected_id:
-        raise DeployError(
-            f"the image {wish.built} has the id {shown['Id']}, and {wish.expected_id} was expected",
-            "push the image that was built and scanned: run the whole workflow again",
-        )
-    labels = shown["Config"].get("Labels") or {}
-    expected = {_REVISION_LABEL: release.revision, _MODEL_LABEL: release.model_digest}
-    for label, value in expected.items():
-        if labels.get(label) != value:
-            raise DeployError(
-                f"the image {wish.built} says {label}={labels.get(label)}, this checkout {value}",
-                "build it from this commit: python -m deploy.image build",
-            )
-    platform = f"{shown['Os']}/{shown['Architecture']}"
-    if platform != PLATFORM:
-        raise DeployError(
-            f"the image {wish.built} is for {platform}, and Azure runs {PLATFORM}",
-            f"build it with DOCKER_DEFAULT_PLATFORM={PLATFORM} in the environment",
-        )
 
 
 def _log_in(az: Az, say: Say, project: Project) -> None:
@@ -210,36 +174,6 @@ def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: st
             f"{pushed.digest} was pushed",
             "somebody else pushed the same commit at the same time: run the same command again",
         )
-
-
-def _digest(tag: str) -> str:
-    """What docker was told by the registry when it had pushed."""
-    repository = tag.rpartition(":")[0]
-    for reference in _inspect(tag).get("RepoDigests") or ():
-        name, _, digest = reference.partition("@")
-        if name == repository:
-            return str(digest)
-    raise DockerError(f"docker knows no digest of {tag} after pushing it")
-
-
-def _inspect(reference: str) -> dict[str, Any]:
-    command = [client(), "image", "inspect", reference]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        raise DockerError(f"there is no image {reference} here: {done.stderr.strip()}")
-    shown: dict[str, Any] = json.loads(done.stdout)[0]
-    return shown
-
-
-def _run(say: Say, command: Sequence[str], *, dry_run: bool) -> None:
-    """Run docker; its own output shows the progress, on stderr like all progress."""
-    if dry_run:
-        say.planned(command, stdin=False)
-        return
-    say.command(command)
-    status = subprocess.run(command, stdout=2, check=False).returncode  # noqa: S603
-    if status != 0:
-        raise DockerError(f"docker {command[1]} failed (exit code {status}); the cause is above")
 
 
 def hand_over(pushed: Pushed) -> None:

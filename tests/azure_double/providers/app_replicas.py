@@ -1,4 +1,7 @@
-"""A revision that runs: its replicas on Docker, from zero to the least that it wants."""
+"""A revision that runs: its replicas on Docker, from zero to the least that it wants.
+
+Not modelled: more replicas under load, and startup probes, which are checked and not run.
+"""
 
 from __future__ import annotations
 

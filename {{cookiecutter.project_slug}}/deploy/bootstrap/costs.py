@@ -97,8 +97,9 @@ def running(environment: Environment) -> str:
         return f"about ${hour:.3f} an hour, {always_on} when it never stops"
     if environment.replicas.min == 0:
         return f"about ${hour:.3f} an hour per copy while there are requests, nothing when idle"
-    at_least = f"${hour * HOURS_A_MONTH * environment.replicas.min:.0f} a month"
-    return f"about ${hour:.3f} an hour per copy; {environment.replicas.min} always run: at most {at_least}"
+    copies = environment.replicas.min
+    month = f"at most ${hour * HOURS_A_MONTH * copies:.0f} a month"
+    return f"about ${hour:.3f} an hour per copy; {copies} always run: {month}"
 
 
 def remark() -> str:

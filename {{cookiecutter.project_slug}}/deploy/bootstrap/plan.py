@@ -5,7 +5,7 @@ It is a pure function of what was read, so it can be shown, compared and tested 
 
 from __future__ import annotations
 
-from deploy.bootstrap import apps, github, resources, roles, trust
+from deploy.bootstrap import apps, github, monitoring, providers, resources, roles, trust
 from deploy.bootstrap.ground import Ground
 from deploy.bootstrap.step import Step
 
@@ -13,13 +13,13 @@ from deploy.bootstrap.step import Step
 def plan(ground: Ground) -> tuple[Step, ...]:
     """All steps. Without a repository those on GitHub are left out, without a subject the trust."""
     steps = [
-        resources.providers(ground),
+        providers.registrations(ground),
         *resources.groups(ground),
         resources.registry(ground),
         *resources.identities(ground),
         *roles.custom_roles(ground),
         *roles.assignments(ground),
-        *resources.monitoring(ground),
+        *monitoring.monitoring(ground),
         *apps.environments(ground),
     ]
     if ground.subject is not None:

@@ -1,47 +1,13 @@
-"""The resources: providers, groups, the registry, the identities, the workspace for logs."""
+"""The resources that everything else belongs to: groups, the registry, the identities."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from deploy.bootstrap import costs
 from deploy.bootstrap.ground import Ground
-from deploy.bootstrap.step import Command, Found, Guard, Rule, Step, always, az, value_at
+from deploy.bootstrap.step import Found, Guard, Rule, Step, always, az, value_at
 from deploy.config import names
-
-PROVIDERS = (
-    "Microsoft.ContainerInstance",
-    "Microsoft.ContainerRegistry",
-    "Microsoft.ManagedIdentity",
-    "Microsoft.OperationalInsights",
-    "Microsoft.Insights",
-)
-APPS_PROVIDER = "Microsoft.App"
-INSIGHTS = ("--resource-type", "Microsoft.Insights/components", "--api-version", "2020-02-02")
-RETENTION_DAYS = "30"
-"""The longest time for which a workspace keeps logs without a charge, in whole months."""
-
-
-def providers(ground: Ground) -> Step:
-    """A new subscription knows no service before its provider is registered, once and for all.
-
-    Registering takes minutes, so all are asked for before the first one is waited for.
-    """
-    wanted = list(PROVIDERS)
-    if any(each.target == "containerapps" for each in ground.environments.values()):
-        wanted.append(APPS_PROVIDER)
-    chosen = " || ".join(f"namespace=='{each}'" for each in wanted)
-    shown = "{namespace: namespace, registrationState: registrationState}"
-    return Step(
-        key="providers",
-        what="resource providers",
-        purpose=f"tells the subscription which services it uses: {', '.join(wanted)}",
-        look=az("provider", "list", "--query", f"[?{chosen}].{shown}"),
-        make=tuple(map(_register, wanted)),
-        state=_slowest,
-        rules=tuple(_registered(each) for each in wanted),
-    )
 
 
 def groups(ground: Ground) -> tuple[Step, ...]:
@@ -66,7 +32,7 @@ def registry(ground: Ground) -> Step:
         make=(
             az(
                 *("acr", "create", *place, "--location", ground.project.region),
-                *("--sku", "Basic", "--admin-enabled", "false", *_tags(ground)),
+                *("--sku", "Basic", "--admin-enabled", "false", *tags(ground)),
             ),
         ),
         state="provisioningState",
@@ -130,100 +96,19 @@ def identities(ground: Ground) -> tuple[Step, ...]:
     )
 
 
-def monitoring(ground: Ground) -> tuple[Step, ...]:
-    """Where logs and metrics go; Application Insights shows what the workspace keeps."""
-    name = names.workspace(ground.project)
-    place = ("--resource-group", ground.shared, "--workspace-name", name)
-    workspace = Step(
-        key="workspace",
-        what=f"Log Analytics workspace {name}",
-        purpose="keeps logs, and can be asked about them",
-        look=az("monitor", "log-analytics", "workspace", "show", *place),
-        make=(
-            az(
-                *("monitor", "log-analytics", "workspace", "create", *place),
-                *("--location", ground.project.region, "--retention-time", RETENTION_DAYS),
-                *_tags(ground),
-            ),
-        ),
-        state="provisioningState",
-        cost=costs.logs(),
-    )
-    return (workspace, _insights(ground))
-
-
-def _insights(ground: Ground) -> Step:
-    name = names.insights(ground.project)
-    place = ("--resource-group", ground.shared, "--name", name, *INSIGHTS)
-    # `az monitor app-insights` is an extension; this is a command of az itself.
-    document = {
-        "location": ground.project.region,
-        "kind": "web",
-        "properties": {
-            "Application_Type": "web",
-            "IngestionMode": "LogAnalytics",
-            "WorkspaceResourceId": ground.workspace_id(),
-        },
-    }
-    make = az(
-        *("resource", "create", *place, "--is-full-object"),
-        *("--properties", json.dumps(document)),
-    )
-    return Step(
-        key="insights",
-        what=f"Application Insights {name}",
-        purpose="shows requests, failures and latencies from the workspace's data",
-        look=az("resource", "show", *place),
-        make=(make,),
-        rules=(
-            Rule(
-                path="properties.WorkspaceResourceId",
-                wanted=ground.workspace_id(),
-                wrong="keeps its data somewhere else than in the workspace of this project",
-                repair=always(make),
-            ),
-        ),
-    )
-
-
-def _register(namespace: str) -> Command:
-    return az("provider", "register", "--namespace", namespace)
-
-
-def _registered(namespace: str) -> Rule:
-    return Rule(
-        path=lambda found: _registration(found, namespace) in ("Registered", "Registering"),
-        wanted=True,
-        wrong=f"{namespace} is not registered",
-        repair=always(_register(namespace)),
-    )
-
-
-def _registration(found: Found, namespace: str) -> str | None:
-    for each in found:
-        if each["namespace"].lower() == namespace.lower():
-            return str(each["registrationState"])
-    return None
-
-
-def _slowest(found: Found) -> str:
-    """Being registered, as long as one of them is."""
-    states = {each["registrationState"] for each in found}
-    return "Registering" if "Registering" in states else "Registered"
-
-
 def _group(ground: Ground, name: str, region: str, content: str) -> Step:
     return Step(
         key=f"group {name}",
         what=f"resource group {name}",
         purpose=f"holds {content}; deleting it deletes all of that",
         look=az("group", "show", "--name", name),
-        make=(az("group", "create", "--name", name, "--location", region, *_tags(ground)),),
+        make=(az("group", "create", "--name", name, "--location", region, *tags(ground)),),
         state="properties.provisioningState",
     )
 
 
-def _tags(ground: Ground) -> tuple[str, ...]:
+def tags(ground: Ground) -> tuple[str, ...]:
+    """What marks a resource as one of this project, as options of a command."""
     return ("--tags", f"project={ground.project.name}")
 
 

@@ -6,7 +6,7 @@ import argparse
 import getpass
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from deploy.alive import this_process
 from deploy.az import Az
 from deploy.config.environment import Environment
 from deploy.config.project import Project
-from deploy.config.read import environment_names, read_environment
+from deploy.config.read import read_environment
 from deploy.diagnose import explain
 from deploy.errors import DeployError
 from deploy.journal import ArmJournal
@@ -89,11 +89,22 @@ def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> 
         ConfigError: the configuration has faults.
         DeployError: `az` cannot be used.
     """
-    project, environment = read_environment(stage, root)
-    given_secrets(say, environment.secrets)
-    az = Az(say, dry_run=dry_run, without=environment.secrets)
+    return open_contexts((stage,), root, say, dry_run=dry_run)[stage]
+
+
+def open_contexts(
+    stages: Sequence[str], root: Path, say: Say, *, dry_run: bool = False
+) -> dict[str, Context]:
+    """Several environments with the same login; see ``open_context``."""
+    read = {stage: read_environment(stage, root) for stage in stages}
+    names = sorted({name for _, environment in read.values() for name in environment.secrets})
+    given_secrets(say, names)
+    az = Az(say, dry_run=dry_run, without=names)
     places = Places(subscription=subscription(az), registry_server="", pull_identity="")
-    return Context(root, project, environment, az, say, places)
+    return {
+        stage: Context(root, project, environment, az, say, places)
+        for stage, (project, environment) in read.items()
+    }
 
 
 def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -103,11 +114,6 @@ def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
         parser.add_argument("environment", nargs="?", metavar="ENV", help=f"{text}; default: all")
     else:
         parser.add_argument("environment", metavar="ENV", help=text)
-
-
-def stages(chosen: str | None, root: Path) -> tuple[str, ...]:
-    """The environment that was named, or all."""
-    return (chosen,) if chosen else environment_names(root)
 
 
 def given_secrets(say: Say, secret_names: Iterable[str]) -> Mapping[str, str]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.az import Az
-from deploy.commands.context import Context, open_context
+from deploy.commands.context import Context, open_contexts
 from deploy.config.read import environment_names, read_project
 from deploy.errors import DeployError
-from deploy.preflight import subscription
 from deploy.say import Say
 
 _DELETE_SECONDS = 3600.0
@@ -37,14 +36,11 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         DeployError: --yes is missing, or Azure refused.
     """
     stages = environment_names(root) if options.all else (options.environment,)
-    groups: dict[str, str] = {}
-    for stage in stages:
-        context = open_context(stage, root, say, dry_run=options.dry_run)
-        groups[context.environment.resource_group] = _bill(context)
+    contexts = open_contexts(stages, root, say, dry_run=options.dry_run)
+    groups = {each.environment.resource_group: _bill(each) for each in contexts.values()}
     if options.all:
         groups[read_project(root).shared_resource_group] = _SHARED
     az = Az(say, dry_run=options.dry_run)
-    subscription(az)
     there = {name: resources for name in groups if (resources := _resources(az, name)) is not None}
     for name, resources in there.items():
         say.step(f"resource group {name}; billed: {groups[name]}")

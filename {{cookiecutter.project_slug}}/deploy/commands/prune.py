@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deploy.az import Az
-from deploy.commands.context import Context, open_context
+from deploy.commands.context import Context, open_contexts
 from deploy.config import names
 from deploy.config.read import environment_names, read_project
 from deploy.journal import KEPT, Record
+from deploy.preflight import at_once
 from deploy.say import Say
 from deploy.targets.base import Live, Target
 
@@ -38,24 +40,21 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         DeployError: an environment or the registry cannot be read, so nothing was removed.
     """
     project = read_project(root)
-    needed: dict[str, str] = {}
-    for stage in environment_names(root):
-        context = open_context(stage, root, say, dry_run=options.dry_run)
-        for digest in _needed_by(context):
-            needed.setdefault(digest, stage)
+    contexts = open_contexts(environment_names(root), root, say, dry_run=options.dry_run)
+    in_need = set[str]().union(*at_once(*(partial(_needed_by, each) for each in contexts.values())))
     az = Az(say, dry_run=options.dry_run)
     repository = names.image_repository(project)
     found = az.json(
         *("acr", "manifest", "list-metadata", "--registry", project.registry),
         *("--name", repository, "--orderby", "time_desc"),
     )
-    for manifest in removable(found or [], needed, options.keep):
+    for manifest in removable(found or [], in_need, options.keep):
         image = f"{repository}@{manifest['digest']}"
         say.step(f"removing {image} ({_told(manifest)})")
         place = ("--name", project.registry, "--image", image)
         az.change("acr", "repository", "delete", *place, "--yes")
         print(manifest["digest"])
-    say.step(f"kept: the {options.keep} newest, and {len(needed)} that environments need")
+    say.step(f"kept: the {options.keep} newest, and {len(in_need)} that environments need")
     return 0
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from deploy.az import AzError
-from deploy.commands.context import add_stage, open_context, stages
+from deploy.commands.context import Context, add_stage, open_contexts
 from deploy.config import names
+from deploy.config.read import environment_names
+from deploy.preflight import at_once
 from deploy.rollout import marks
 from deploy.say import Say
 from deploy.targets.base import Live
@@ -29,14 +32,9 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         DeployError: Azure cannot be asked.
     """
     rows: list[tuple[str, ...]] = [_HEAD]
-    for stage in stages(options.environment, root):
-        context = open_context(stage, root, say)
-        try:
-            rows.append(_row(stage, context.target.read()))
-        except AzError as error:
-            if error.status != 403:
-                raise
-            rows.append((stage, "-", "-", "this login may not look at it", "-", "-", "-", "-"))
+    stages = (options.environment,) if options.environment else environment_names(root)
+    contexts = open_contexts(stages, root, say)
+    rows += at_once(*(partial(_look, stage, context) for stage, context in contexts.items()))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -54,6 +52,15 @@ def age(since: str | None, now: datetime) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _look(stage: str, context: Context) -> tuple[str, ...]:
+    try:
+        return _row(stage, context.target.read())
+    except AzError as error:
+        if error.status != 403:
+            raise
+        return (stage, "-", "-", "this login may not look at it", "-", "-", "-", "-")
 
 
 def _row(stage: str, live: Live | None) -> tuple[str, ...]:
