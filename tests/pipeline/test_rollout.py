@@ -145,6 +145,40 @@ def assert_unseen(
             assert "containerGroups" in request["path"]
 
 
+BAD = {
+    "crash": ("ends again and again|keeps ending", "no such model"),
+    "wrong-model": ("serves models",),
+    "unready": ("not ready|gave up|golden",),
+    "slow": ("liveness|not ready after 20 s",),
+}
+
+
+@pytest.mark.parametrize("image", BAD)
+def test_a_bad_release_is_undone_to_the_last_property(world: RolloutWorld, image: str) -> None:
+    good = succeeded(world.up("bad", "good"))
+    before = copy.deepcopy(world.sent("bad"))
+    failed(world.up("bad", image), *BAD[image], "previous release serves again")
+    assert world.sent("bad") == before
+    answers(world, good)
+    assert len(world.docker_ids("bad")) == 1
+    assert world.records("bad")[-1]["phase"] == "restored"
+
+
+def test_a_digest_that_is_not_there_is_refused_before_anything_is_touched(
+    world: RolloutWorld,
+) -> None:
+    before = world.changes()
+    image = world.images["good"].partition("@")[0] + "@sha256:" + "ab" * 32
+    failed(world.deploy("bad", "up", "bad", "--image", image), "is not in irisservice")
+    assert world.changes() == before
+
+
+def test_a_first_deploy_that_fails_leaves_nothing_that_bills(world: RolloutWorld) -> None:
+    failed(world.up("first", "crash"), "nothing bills")
+    assert world.sent("first") is None
+    assert [record["phase"] for record in world.records("first")] == ["failed"]
+
+
 def test_the_daily_commands(world: RolloutWorld) -> None:
     """In the environment of the first test, which has left two releases on record."""
     if [record["phase"] for record in world.records("staging")][-2:] != ["kept", "kept"]:
@@ -195,37 +229,3 @@ def test_what_azure_cannot_change_in_place_is_deleted_and_created(
     failed(world.deploy("staging", "down", "staging", settings=world.owner), "for good")
     succeeded(world.deploy("staging", "down", "staging", "--yes", settings=world.owner))
     assert world.sent("staging") is None
-
-
-BAD = {
-    "crash": ("ends again and again|keeps ending", "no such model"),
-    "wrong-model": ("serves models",),
-    "unready": ("not ready|gave up|golden",),
-    "slow": ("liveness|not ready after 20 s",),
-}
-
-
-@pytest.mark.parametrize("image", BAD)
-def test_a_bad_release_is_undone_to_the_last_property(world: RolloutWorld, image: str) -> None:
-    good = succeeded(world.up("bad", "good"))
-    before = copy.deepcopy(world.sent("bad"))
-    failed(world.up("bad", image), *BAD[image], "previous release serves again")
-    assert world.sent("bad") == before
-    answers(world, good)
-    assert len(world.docker_ids("bad")) == 1
-    assert world.records("bad")[-1]["phase"] == "restored"
-
-
-def test_a_digest_that_is_not_there_is_refused_before_anything_is_touched(
-    world: RolloutWorld,
-) -> None:
-    before = world.changes()
-    image = world.images["good"].partition("@")[0] + "@sha256:" + "ab" * 32
-    failed(world.deploy("bad", "up", "bad", "--image", image), "is not in irisservice")
-    assert world.changes() == before
-
-
-def test_a_first_deploy_that_fails_leaves_nothing_that_bills(world: RolloutWorld) -> None:
-    failed(world.up("first", "crash"), "nothing bills")
-    assert world.sent("first") is None
-    assert [record["phase"] for record in world.records("first")] == ["failed"]
