@@ -19,6 +19,7 @@ from deploy.errors import DeployError
 from deploy.journal import KEPT, STARTED, ArmJournal, Record
 from deploy.rollout.guard import Guard, Stopped
 from deploy.say import Say
+from deploy.targets.aci import _file_for
 from tests.fake_az import FakeAz, fails, prints
 
 Prepare = Callable[..., Az]
@@ -207,3 +208,16 @@ def test_the_second_signal_ends_at_once() -> None:
         os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+
+
+def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("deploy.targets.aci._STDIN", "/no/such/path")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(DeployError), _file_for("planted") as (name, stdin):
+        path = Path(name)
+        assert (path.read_text(), stdin) == ("planted", None)
+        assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
+        raise DeployError("refused", "none")
+    assert list(tmp_path.iterdir()) == []

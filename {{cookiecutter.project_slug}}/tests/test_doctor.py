@@ -95,6 +95,9 @@ class FakeTarget:
     def read(self) -> Live | None:
         return self.live
 
+    def candidate_address(self) -> str | None:
+        return self.live.address if self.live else None
+
     def logs(self, *, follow: bool) -> Iterator[str]:
         assert not follow
         yield from (self.written.pop(0) if self.written else "").splitlines()

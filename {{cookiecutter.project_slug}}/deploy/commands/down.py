@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from deploy.az import Az
+from deploy.az import Az, AzError
 from deploy.commands.context import Context, open_contexts
+from deploy.config import names
+from deploy.config.project import Project
 from deploy.config.read import environment_names, read_project
 from deploy.errors import DeployError
 from deploy.say import Say
@@ -58,12 +60,29 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     for name in there:
         say.step(f"removing {name}; this takes some minutes")
         az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)
-    say.step("removed; nothing of it bills any more. GitHub's environments and variables are left")
+    if options.all:
+        _remove_roles(az, say, read_project(root))
+    if options.dry_run:
+        say.step("a dry run: nothing was removed")
+    else:
+        say.step("removed; nothing of it bills any more. GitHub's environments are left")
     return 0
 
 
 def _bill(context: Context) -> str:
     return context.target.billing() if context.target.read() is not None else "nothing runs"
+
+
+def _remove_roles(az: Az, say: Say, project: Project) -> None:
+    """The project's own roles live outside of the groups; their assignments went with these."""
+    for role in (names.records_role(project), names.apps_role(project)):
+        if not az.json("role", "definition", "list", "--name", role, "--custom-role-only", "true"):
+            continue
+        say.step(f'removing the role "{role}"')
+        try:
+            az.change("role", "definition", "delete", "--name", role)
+        except AzError as error:
+            say.warning(f"the role is left, it costs nothing: {error.message}")
 
 
 def _resources(az: Az, group: str) -> list[dict[str, Any]] | None:
