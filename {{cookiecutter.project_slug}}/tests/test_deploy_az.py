@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from deploy.say import Say
 from deploy.targets.aci import _file_for
 from tests.fake_az import FakeAz, fails, prints
 
-Prepare = Callable[..., Az]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="stand-ins and signals are POSIX's")
 LIBRARY = (
     "ERROR: (ResourceNotFound) The group 'x' was not found.\nCode: ResourceNotFound\nMessage: x"
 )

@@ -138,6 +138,24 @@ def test_a_client_that_asks_first_is_told_to_go_on(server: Server) -> None:
         assert answer(connection)[0] == 200
 
 
+@pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
+def test_too_large_a_body_is_refused_also_when_it_comes_at_once(
+    toy_dir: Path, chunked: bool
+) -> None:
+    body = json.dumps({"data": [[1, 2, 3]] * 100}).encode()
+    sent = request("/predict", body)
+    if chunked:
+        sent = request("/predict", b"", "Transfer-Encoding: chunked")
+        sent = sent.replace(b"Content-Length: 0\r\n", b"")
+        sent += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    small = running(toy_dir, DEFAULT_MODEL="scale", MAX_BODY_BYTES=str(len(body) - 1))
+    with small as server, connect(server) as connection:
+        connection.sendall(sent)
+        status, _, answered = answer(connection)
+    assert status == 413
+    assert "MAX_BODY_BYTES" in json.loads(answered)["rule"]
+
+
 def test_an_escaped_path_goes_the_long_way_to_the_same_model(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(request("/predict/sc%61le?x=1", BODY))

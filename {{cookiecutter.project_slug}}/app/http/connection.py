@@ -184,8 +184,12 @@ class Connection(HttpToolsProtocol):
         JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
         """
         if self._route is not None:
-            self._body += body
-            return
+            body = self._body + body
+            if len(body) <= self._limits.body_bytes:
+                self._body = body
+                return
+            # The long way refuses what is too large.
+            self._leave_shortcut()
         cycle = self.cycle
         if cycle.response_complete:
             return
