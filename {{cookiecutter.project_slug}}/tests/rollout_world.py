@@ -46,7 +46,8 @@ class World:
     """Azure, and the time. ``hook`` is called with "before NAME" and "after NAME".
 
     ``sick`` images do not become ready any more; the first ``stale`` looks after a change show a
-    container that crashed, which was there before it.
+    container that crashed, which was there before it. While Azure is ``busy`` with what crashes,
+    nothing settles.
     """
 
     group: Group | None = None
@@ -56,6 +57,7 @@ class World:
     applied: list[tuple[str, str]] = field(default_factory=list)
     sick: set[str] = field(default_factory=set)
     stale: int = 0
+    busy: bool = False
     hook: Callable[[str], None] = lambda _: None
 
     def operation(self, name: str, act: Callable[[], Any]) -> Any:
@@ -147,7 +149,7 @@ class MemoryTarget:
             tags=group.document["tags"],
             address="http://demo",
             state="Stopped" if group.stopped else "Running",
-            settled=True,
+            settled=not (self._world.busy and crashed),
             running=not group.stopped and not crashed,
             stopped=group.stopped,
             failure="exits with code 1 again and again" if crashed else None,

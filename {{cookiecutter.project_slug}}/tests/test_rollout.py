@@ -9,6 +9,7 @@ import contextlib
 import copy
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -477,3 +478,24 @@ def test_a_late_apply_does_not_bring_back_what_was_replaced_since() -> None:
     roll_out(site_of(world), wanted(GOOD))
     assert [image for _, image in world.applied] == [GOOD]
     assert serves(world, wanted(GOOD))
+
+
+def test_what_azure_keeps_trying_to_start_is_not_waited_for() -> None:
+    world = deployed()
+    before = copy.deepcopy(world.group)
+    world.busy = True
+
+    def hook(step: str) -> None:
+        if step == "after apply":
+            world.hook = lambda _: None
+            raise Killed
+
+    world.hook = hook
+    with pytest.raises(Killed):
+        roll_out(site_of(world), wanted(CRASHES))
+    began = world.seconds
+    site = site_of(world)
+    limits = site.limits.model_copy(update={"start_seconds": 1000})
+    roll_out(replace(site, limits=limits), wanted(BEFORE))
+    assert is_left_alone(world, before)
+    assert world.seconds - began < 200

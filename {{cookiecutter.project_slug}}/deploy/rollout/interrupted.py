@@ -121,8 +121,9 @@ def _require_abandoned(site: Site, record: Record) -> None:
     give_up = quiet_until + site.limits.start_seconds
     while (now := site.clock.monotonic()) < quiet_until:
         site.clock.sleep(POLL_SECONDS)
-        if live is not None and not live.settled and now < give_up:
-            # Azure works on it: its deploy, alive or dead, can only wait.
+        if live is not None and not live.settled and not live.failure and now < give_up:
+            # Azure works on it: its deploy, alive or dead, can only wait. From what cannot come
+            # up it would turn away at once.
             quiet_until = now + seconds
         current = site.journal.read(record.id)
         if current is None or _sign(current, live := site.target.read()) != first:

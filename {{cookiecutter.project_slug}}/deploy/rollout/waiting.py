@@ -16,12 +16,18 @@ HOPELESS_LOOKS = 2
 def wait_until_settled(site: Site) -> Live | None:
     """Wait while Azure still changes something; what is there then, or None.
 
+    What cannot come up is not waited for: Azure goes on trying for half an hour.
+
     Raises:
         NotUp: it did not come to rest in time.
     """
     give_up = site.clock.monotonic() + site.limits.start_seconds
     teller = Teller(site)
+    hopeless = 0
     while (live := site.target.read()) is not None and not live.settled:
+        hopeless = hopeless + 1 if live.failure else 0
+        if hopeless >= HOPELESS_LOOKS:
+            break
         if site.clock.monotonic() >= give_up:
             raise NotUp(
                 f"{site.target.what} does not come to rest: {live.state}",
