@@ -41,6 +41,7 @@ app/inference/host.py
 app/inference/model.py
 app/inference/profile.py
 app/inference/queue.py
+app/inference/timeline.py
 app/lifecycle.py
 app/listening.py
 app/logs.py
@@ -68,6 +69,9 @@ app/runtimes/tables.py
 app/server.py
 app/service.py
 app/settings.py
+app/telemetry/__init__.py
+app/telemetry/record.py
+app/telemetry/requests.py
 app/tensors/__init__.py
 app/tensors/datatypes.py
 app/tensors/signature.py
@@ -290,6 +294,7 @@ tests/test_packaging.py
 tests/test_predict.py
 tests/test_protocol.py
 tests/test_push.py
+tests/test_request_ids.py
 tests/test_rightsizing.py
 tests/test_rollout.py
 tests/test_rollout_together.py

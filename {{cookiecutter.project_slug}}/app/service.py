@@ -22,6 +22,7 @@ from app.metrics.slab import Slab
 from app.package.digest import digest_of, find_packages, models_digest
 from app.release import Release, read_release
 from app.settings import Settings
+from app.telemetry.requests import RequestTelemetry
 
 
 class Service:
@@ -59,8 +60,9 @@ class Service:
             self._lifespan,
         )
         inference = Inference(settings, self.host)
-        self.shortcut = Shortcut(inference, self.lifecycle, self._metrics)
-        self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._metrics, api)
+        telemetry = RequestTelemetry(self._metrics)
+        self.shortcut = Shortcut(inference, self.lifecycle, telemetry)
+        self._app = InferenceEndpoints(settings, inference, self.lifecycle, telemetry, api)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -70,8 +70,8 @@ def test_metrics_count_what_happened(toys: httpx.Client) -> None:
         lines = toys.get("/metrics").text.splitlines()
         return sum(float(each.split()[-1]) for each in lines if each.startswith(line))
 
-    ok = 'inference_requests_total{status="200",transport="predict"}'
-    refused = 'inference_requests_total{status="422",transport="predict"}'
+    ok = 'inference_requests_total{route="predict",status="200"}'
+    refused = 'inference_requests_total{route="predict",status="422"}'
     before = count(ok), count(refused)
     toys.post("/predict", json=BODY)
     toys.post("/predict", json={})

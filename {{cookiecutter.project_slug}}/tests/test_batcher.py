@@ -16,6 +16,7 @@ from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overload
 from app.inference.batcher import INLINE_SECONDS, Batcher
 from app.inference.profile import Profile, measure
 from app.inference.queue import Limits
+from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
@@ -75,8 +76,15 @@ def rows(*values: float, width: int = 2) -> dict[str, Array]:
     return {"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}
 
 
-async def ask(batcher: Batcher, inputs: dict[str, Array], timeout: float = FOREVER) -> Array:
-    return (await batcher.infer(inputs, len(inputs["x"]), timeout))["y"]
+async def ask(
+    batcher: Batcher,
+    inputs: dict[str, Array],
+    timeout: float = FOREVER,
+    timeline: Timeline | None = None,
+) -> Array:
+    timeline = timeline or Timeline("test")
+    outputs = batcher.submit(inputs, len(inputs["x"]), timeout, timeline)
+    return (outputs if isinstance(outputs, dict) else await outputs)["y"]
 
 
 @pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
@@ -86,6 +94,35 @@ def test_requests_of_one_moment_share_a_run(profile: Profile) -> None:
         answers = await asyncio.gather(*[ask(batcher, rows(value)) for value in range(5)])
         assert [answer[0, 0] for answer in answers] == [0, 2, 4, 6, 8]
         assert recorder.runs == [5]
+
+    asyncio.run(main())
+
+
+def test_a_timeline_tells_when_its_request_was_taken_and_which_runs_it_shared() -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=THREADED, batch_rows=8)
+        small, other, large = (Timeline(name) for name in ("small", "other", "large"))
+        await asyncio.gather(
+            ask(batcher, rows(1, 2), timeline=small),
+            ask(batcher, rows(3), timeline=other),
+            ask(batcher, rows(*range(20)), timeline=large),
+        )
+        assert (small.rows, other.rows, large.rows) == (2, 1, 20)
+        assert small.runs == other.runs
+        (shared,) = small.runs
+        assert 0 < small.taken <= shared.began < shared.ended
+        assert [run.rows for run in large.runs] == [8, 8, 4]
+
+    asyncio.run(main())
+
+
+def test_a_request_that_is_computed_at_once_has_a_timeline_too() -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), in_flight=1)
+        timeline = Timeline("alone")
+        await ask(batcher, rows(1), timeline=timeline)
+        (run,) = timeline.runs
+        assert (run.rows, run.began) == (1, timeline.taken)
 
     asyncio.run(main())
 

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 
 from app.inference.host import ModelHost
+from app.inference.timeline import Timeline
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
 from app.package.reader import read_package
@@ -130,7 +131,9 @@ def test_a_lost_device_makes_the_service_not_ready(
 
         monkeypatch.setattr(served.model, "run", lose)
         with pytest.raises(Exception, match="the model failed"):
-            await served.infer({"x": np.ones((1, 3), np.float32)})
+            outputs = served.submit({"x": np.ones((1, 3), np.float32)}, Timeline("lost"))
+            assert isinstance(outputs, asyncio.Future)
+            await outputs
         await asyncio.sleep(0)
         assert (
             lifecycle.report()["reason"] == "the device of model 'scale' is lost: CUDA failure 700"

@@ -158,4 +158,4 @@ def test_rows_of_a_client_that_went_away_are_not_computed(tmp_path: Path) -> Non
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         text = httpx.get(f"{server.url}/metrics").text
         assert 'inference_batch_rows_sum{model="slow"} 2.0' in text
-        assert 'inference_requests_total{status="499",transport="predict"} 1.0' in text
+        assert 'inference_requests_total{route="predict",status="499"} 1.0' in text

@@ -14,6 +14,7 @@ import pytest
 from app.http.asgi import JSON
 from app.http.inference import Answer, route_of
 from app.http.shortcut import CLOSE, Heads, Turns
+from app.telemetry.record import Record
 from tests.server import Server, running
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
@@ -85,11 +86,13 @@ def in_two(connection: socket.socket, sent: bytes, at: int) -> None:
     ids=lambda sent: sent.split(b"\r\n")[0].decode(),
 )
 def test_both_ways_give_the_same_answer(server: Server, sent: bytes) -> None:
+    sent = sent.replace(b"Host: t\r\n", b"Host: t\r\nX-Request-Id: mine\r\n")
     with connect(server) as short, connect(server) as long:
         short.sendall(sent)
         in_two(long, sent, sent.index(b"\r\n\r\n") + 2)
         by_short, by_long = answer(short), answer(long)
     assert by_short[0] == by_long[0]
+    assert by_short[1]["x-request-id"] == "mine"
     assert by_short[2] == by_long[2]
     dated = ("date",)
     assert {k: v for k, v in by_short[1].items() if k not in dated} == {
@@ -165,7 +168,7 @@ def test_an_escaped_path_goes_the_long_way_to_the_same_model(server: Server) -> 
 def test_routes_are_taken_apart() -> None:
     route = route_of("/v2/models/m/versions/1.0/infer")
     assert route is not None
-    assert (route.transport, route.name, route.version) == ("oip", "m", "1.0")
+    assert (route.kind, route.name, route.version) == ("infer", "m", "1.0")
     assert route_of("/v2/models/m") is None
     assert route_of("/metrics") is None
 
@@ -188,13 +191,18 @@ def test_turns_tell_how_many_come_together() -> None:
 
 
 def test_heads_follow_the_clock_and_say_close_once() -> None:
-    heads = Heads()
+    heads, record = Heads(), Record("predict", "one", None)
     now, later = [(b"date", b"now")], [(b"date", b"later")]
     usual: Answer = (200, [JSON], [b"{}"])
-    assert b"date: now\r\n" in heads.make(now, usual, close=False)
-    assert b"date: later\r\n" in heads.make(later, usual, close=False)
+    assert b"date: now\r\n" in heads.make(now, usual, record, close=False)
+    assert b"date: later\r\n" in heads.make(later, usual, record, close=False)
     refused: Answer = (401, [JSON, CLOSE], [b"ab", b"c"])
-    closing = heads.make(later, refused, close=True)
+    closing = heads.make(later, refused, record, close=True)
     assert closing.startswith(b"HTTP/1.1 401 ")
     assert closing.count(b"connection: close\r\n") == 1
     assert b"content-length: 3\r\n\r\n" in closing
+    record.returned = b"00-span"
+    traced = heads.make(later, usual, record, close=False)
+    for head in (closing, traced):
+        assert head.count(b"x-request-id: one\r\n") == 1
+    assert b"traceparent: 00-span\r\n" in traced

@@ -65,7 +65,7 @@ def test_metrics_are_summed_whichever_worker_is_asked(toy_dir: Path) -> None:
             httpx.post(f"{server.url}/predict", content=BODY, headers=JSON)
         for _ in range(2):
             text = httpx.get(f"{server.url}/metrics").text
-            assert 'inference_requests_total{status="200",transport="predict"} 6.0' in text
+            assert 'inference_requests_total{route="predict",status="200"} 6.0' in text
             assert "inference_workers 2.0" in text
             assert "inference_ready 1.0" in text
 

@@ -17,6 +17,7 @@ from app.http.asgi import TASK
 from app.http.cork import SMALL, CorkedTransport
 from app.http.inference import Answer, Outputs, Route
 from app.http.shortcut import CLOSE, Shortcut
+from app.telemetry.record import Record
 
 SWEEP_SECONDS = 1.0
 # Longer than load balancers keep theirs, so that they close first and never use a closed one.
@@ -159,14 +160,15 @@ class Connection(HttpToolsProtocol):
         self.cycle = shortened  # type: ignore[assignment]
         self._awaited = self._shortcut.answer(route, self.headers, body, self._reply)
 
-    def _reply(self, answer: Answer) -> None:
+    def _reply(self, answer: Answer, record: Record) -> None:
         """Write a whole answer."""
         self._awaited = None
         shortened = self._shortened
         if shortened.disconnected:
             return
         close = not shortened.keep_alive or CLOSE in answer[1]
-        head = self._shortcut.heads.make(self.server_state.default_headers, answer, close=close)
+        defaults = self.server_state.default_headers
+        head = self._shortcut.heads.make(defaults, answer, record, close=close)
         chunks = answer[2]
         if len(chunks) == 1 and len(chunks[0]) <= SMALL:
             self._corked.write_through(head + chunks[0])

@@ -28,8 +28,9 @@ from app.http.body import ClientGone, read_body
 from app.inference.host import ModelHost
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
-from app.metrics.service import Metrics
 from app.settings import Settings
+from app.telemetry.record import REQUEST_ID, TRACEPARENT, Record
+from app.telemetry.requests import RequestTelemetry
 from app.tensors.datatypes import Array
 from app.transports import oip, tutorial
 
@@ -49,11 +50,11 @@ Begun = tuple[Outputs | asyncio.Future[Outputs], Callable[[Outputs], Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An inference route, taken apart. ``name`` None asks the default model; ``fault`` is a
-    path that only begins like one.
+    """An inference route, taken apart. ``kind`` is ``predict`` or ``infer``; ``name`` None asks
+    the default model; ``fault`` is a path that only begins like one.
     """
 
-    transport: str
+    kind: str
     name: str | None = None
     version: str | None = None
     fault: str | None = None
@@ -74,8 +75,8 @@ def route_of(path: str) -> Route | None:
     version = unquote(rest_of[1]) if len(rest_of) == 2 and rest_of[0] == "versions" else None
     if rest_of and version is None:
         # Not a route; as a name it cannot exist, and the answer will list those that do.
-        return Route("oip", "/".join([name, *rest_of]))
-    return Route("oip", unquote(name), version)
+        return Route("infer", "/".join([name, *rest_of]))
+    return Route("infer", unquote(name), version)
 
 
 class Inference:
@@ -93,7 +94,9 @@ class Inference:
         """
         self._guard.check(headers)
 
-    def begin(self, route: Route, headers: Mapping[bytes, bytes], body: bytes) -> Begun:
+    def begin(
+        self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
+    ) -> Begun:
         """Decode a request and submit it to its model.
 
         Raises:
@@ -105,17 +108,25 @@ class Inference:
         served = self._host.get(route.name, route.version)
         served.refuse_if_full()
         model = served.model
-        if route.transport == "predict":
-            return served.submit(tutorial.decode(body, model)), partial(_tutorial, model)
+        record.model, record.version = model.manifest.name, model.manifest.version
+        if route.kind == "predict":
+            inputs = tutorial.decode(body, model)
+            record.decoded = time.perf_counter()
+            return served.submit(inputs, record), partial(_tutorial, model)
         request = oip.decode(body, headers.get(HEADER_LENGTH), model)
-        return served.submit(request.inputs), partial(_protocol, model, request)
+        record.decoded = time.perf_counter()
+        return served.submit(request.inputs, record), partial(_protocol, model, request)
 
 
-def failure(error: Exception, path: str) -> Answer:
+def failure(error: Exception, record: Record) -> Answer:
     """The answer for a request that failed; what nobody foresaw is logged."""
     if not isinstance(error, RequestError):
-        log.error("unexpected error on %s", path, exc_info=error)
-        error = InferenceFailed("unexpected error; the log has the cause")
+        incident = record.request_id
+        log.error("unexpected error on a request, id %s", incident, exc_info=error)
+        error = InferenceFailed(
+            f"unexpected error; the log has the cause under {incident}", incident=incident
+        )
+    record.error = error
     status, headers, body = error_answer(error)
     if status in (401, 408, 413):
         # The rest of the body may not have been read, so the connection cannot be used again.
@@ -135,13 +146,13 @@ class InferenceEndpoints:
         settings: Settings,
         inference: Inference,
         lifecycle: Lifecycle,
-        metrics: Metrics,
+        telemetry: RequestTelemetry,
         rest: ASGIApp,
     ) -> None:
         self._settings = settings
         self._inference = inference
         self._lifecycle = lifecycle
-        self._metrics = metrics
+        self._telemetry = telemetry
         self._rest = rest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -153,28 +164,32 @@ class InferenceEndpoints:
             await self._answer(scope, route, receive, send)
 
     async def _answer(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
-        begun = time.perf_counter()
-        path: str = scope["path"]
+        fields = dict(scope["headers"])
+        record = self._telemetry.begin(route.kind, fields)
+        path, record.method = scope["path"], scope["method"]
         # For the connection: when its client goes away, this task has no purpose any more.
         scope[TASK] = asyncio.current_task()
         try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{scope['method']} is not answered on {path}; use POST")
-            status, headers, chunks = await self._infer(route, dict(scope["headers"]), receive)
+            if record.method != "POST":
+                raise MethodNotAllowed(f"{record.method} is not answered on {path}; use POST")
+            status, headers, chunks = await self._infer(route, fields, receive, record)
         except (ClientGone, asyncio.CancelledError):
             # Whatever waited in a queue has left it with the cancellation.
-            self._metrics.request(route.transport, 499, time.perf_counter() - begun)
+            self._telemetry.end(record, 499)
             return
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            status, headers, chunks = failure(error, path)
+            status, headers, chunks = failure(error, record)
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
             headers.append((b"connection", b"close"))
+        headers.append((REQUEST_ID, record.request_id.encode()))
+        if record.returned is not None:
+            headers.append((TRACEPARENT, record.returned))
         await send_answer(send, status, headers, chunks)
-        self._metrics.request(route.transport, status, time.perf_counter() - begun)
+        self._telemetry.end(record, status)
 
     async def _infer(
-        self, route: Route, headers: Mapping[bytes, bytes], receive: Receive
+        self, route: Route, headers: Mapping[bytes, bytes], receive: Receive, record: Record
     ) -> Answer:
         self._inference.authorise(headers)
         body = await read_body(
@@ -183,8 +198,10 @@ class InferenceEndpoints:
             self._settings.max_body_bytes,
             self._settings.request_timeout_seconds,
         )
-        outputs, encode = self._inference.begin(route, headers, body)
-        return encode(outputs if isinstance(outputs, dict) else await outputs)
+        outputs, encode = self._inference.begin(route, headers, body, record)
+        computed = outputs if isinstance(outputs, dict) else await outputs
+        record.encoding = time.perf_counter()
+        return encode(computed)
 
 
 def _tutorial(model: Model, outputs: Outputs) -> Answer:

@@ -26,10 +26,11 @@ from app.http.inference import (
     route_of,
 )
 from app.lifecycle import Lifecycle
-from app.metrics.service import Metrics
+from app.telemetry.record import REQUEST_ID, TRACEPARENT, Record
+from app.telemetry.requests import RequestTelemetry
 
 CLOSE: Header = (b"connection", b"close")
-Reply = Callable[[Answer], None]
+Reply = Callable[[Answer, Record], None]
 
 
 class Turns:
@@ -64,22 +65,26 @@ class Heads:
         self._fields = b""
         self._usual = b""
 
-    def make(self, defaults: list[Header], answer: Answer, *, close: bool) -> bytes:
+    def make(self, defaults: list[Header], answer: Answer, record: Record, *, close: bool) -> bytes:
         """Status line and headers of an answer.
 
         Args:
             defaults: uvicorn's headers for every answer.
+            record: of the request; names it.
             close: whether the connection ends with it.
         """
         if defaults is not self._defaults:
             self._defaults = defaults
             self._fields = _lines(defaults)
-            self._usual = STATUS_LINE[200] + self._fields + _lines([JSON]) + b"content-length: "
+            self._usual = STATUS_LINE[200] + self._fields + _lines([JSON]) + REQUEST_ID + b": "
         status, headers, chunks = answer
         size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
-        if status == 200 and not close and headers == [JSON]:
-            return b"%b%d\r\n\r\n" % (self._usual, size)
-        rest = [each for each in headers if each != CLOSE]
+        name = record.request_id.encode()
+        if status == 200 and not close and headers == [JSON] and record.returned is None:
+            return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._usual, name, size)
+        rest = [*(each for each in headers if each != CLOSE), (REQUEST_ID, name)]
+        if record.returned is not None:
+            rest.append((TRACEPARENT, record.returned))
         if close:
             rest.append(CLOSE)
         lines = STATUS_LINE[status] + self._fields + _lines(rest)
@@ -89,10 +94,12 @@ class Heads:
 class Shortcut:
     """Answers complete requests to inference routes."""
 
-    def __init__(self, inference: Inference, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    def __init__(
+        self, inference: Inference, lifecycle: Lifecycle, telemetry: RequestTelemetry
+    ) -> None:
         self._inference = inference
         self._lifecycle = lifecycle
-        self._metrics = metrics
+        self._telemetry = telemetry
         self.turns = Turns()
         self.heads = Heads()
 
@@ -114,46 +121,46 @@ class Shortcut:
         Returns:
             What is waited for; to be cancelled when the client goes away.
         """
-        begun = time.perf_counter()
         self.turns.count()
+        fields = dict(headers)
+        record = self._telemetry.begin(route.kind, fields)
         try:
-            fields = dict(headers)
             self._inference.authorise(fields)
-            outputs, encode = self._inference.begin(route, fields, body)
+            outputs, encode = self._inference.begin(route, fields, body, record)
             if isinstance(outputs, dict):
+                record.encoding = time.perf_counter()
                 answer = encode(outputs)
             else:
-                finish = partial(self._settle, route, encode, reply, begun)
-                outputs.add_done_callback(finish)
+                outputs.add_done_callback(partial(self._settle, encode, reply, record))
                 return outputs
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            answer = failure(error, route.transport)
-        self._finish(route, answer, reply, begun)
+            answer = failure(error, record)
+        self._finish(answer, reply, record)
         return None
 
     def _settle(
         self,
-        route: Route,
         encode: Callable[[Outputs], Answer],
         reply: Reply,
-        begun: float,
+        record: Record,
         done: asyncio.Future[Outputs],
     ) -> None:
         if done.cancelled():
-            self._metrics.request(route.transport, 499, time.perf_counter() - begun)
+            self._telemetry.end(record, 499)
             return
+        record.encoding = time.perf_counter()
         try:
             answer = encode(done.result())
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            answer = failure(error, route.transport)
-        self._finish(route, answer, reply, begun)
+            answer = failure(error, record)
+        self._finish(answer, reply, record)
 
-    def _finish(self, route: Route, answer: Answer, reply: Reply, begun: float) -> None:
+    def _finish(self, answer: Answer, reply: Reply, record: Record) -> None:
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
             answer[1].append(CLOSE)
-        reply(answer)
-        self._metrics.request(route.transport, answer[0], time.perf_counter() - begun)
+        reply(answer, record)
+        self._telemetry.end(record, answer[0])
 
 
 def _lines(headers: list[Header]) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -21,6 +20,7 @@ import numpy as np
 from app.errors import InferenceFailed, RequestError
 from app.inference.profile import Profile
 from app.inference.queue import Arrays, Job, JobQueue, Limits, size_of
+from app.inference.timeline import Run, Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
@@ -78,7 +78,7 @@ class Batcher:
         self.queue = JobQueue(signature, limits, profile)
 
     def submit(
-        self, inputs: Arrays, rows: int, timeout: float
+        self, inputs: Arrays, rows: int, timeout: float, timeline: Timeline
     ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
         """Compute outputs for checked inputs, in a run of their own or with others.
 
@@ -86,6 +86,7 @@ class Batcher:
             inputs: arrays that passed the signature check.
             rows: their number of rows.
             timeout: seconds after which computing is no longer worth it.
+            timeline: of the request; is told when its turn comes and when the model ran.
 
         Returns:
             The outputs where nobody has to be waited for; otherwise a future of them, which may
@@ -98,19 +99,15 @@ class Batcher:
             InferenceFailed: the runtime raised.
             InvalidInput: the model's own code refused the input.
         """
+        timeline.rows = rows
         if self._at_once(rows):
-            return self._infer_now(inputs, rows)
+            return self._infer_now(inputs, timeline)
         size = size_of(inputs)
         self.queue.admit(rows, size)
-        now = time.monotonic()
+        now = time.perf_counter()
         if not self.queue.batched or rows <= self.queue.batch_rows:
-            return self._enqueue(Job(inputs, rows, size, now, timeout))
-        return asyncio.ensure_future(self._infer_in_parts(inputs, rows, now, timeout))
-
-    async def infer(self, inputs: Arrays, rows: int, timeout: float) -> dict[str, Array]:
-        """Like ``submit``, and wait for it."""
-        outputs = self.submit(inputs, rows, timeout)
-        return outputs if isinstance(outputs, dict) else await outputs
+            return self._enqueue(Job(inputs, rows, size, now, timeout, timeline))
+        return asyncio.ensure_future(self._infer_in_parts(inputs, now, timeout, timeline))
 
     def _at_once(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed.
@@ -126,26 +123,29 @@ class Batcher:
             and self._profile.seconds(rows) <= INLINE_SECONDS
         )
 
-    def _infer_now(self, inputs: Arrays, rows: int) -> dict[str, Array]:
-        begun = time.perf_counter()
+    def _infer_now(self, inputs: Arrays, timeline: Timeline) -> dict[str, Array]:
+        timeline.taken = time.perf_counter()
         try:
             return self._run(inputs)
         except RequestError:
             raise
         except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            raise _failed(error) from None
+            raise _failed(error, timeline) from None
         finally:
+            run = Run(timeline.taken, time.perf_counter(), timeline.rows)
+            timeline.runs = (run,)
             self._observer.waited(0.0)
-            self._observe(rows, time.perf_counter() - begun)
+            self._observe(run)
 
     async def _infer_in_parts(
-        self, inputs: Arrays, rows: int, now: float, timeout: float
+        self, inputs: Arrays, now: float, timeout: float, timeline: Timeline
     ) -> dict[str, Array]:
         step = self.queue.batch_rows
         jobs = []
-        for start in range(0, rows, step):
+        for start in range(0, timeline.rows, step):
             part = {name: value[start : start + step] for name, value in inputs.items()}
-            jobs.append(Job(part, min(step, rows - start), size_of(part), now, timeout))
+            rows = min(step, timeline.rows - start)
+            jobs.append(Job(part, rows, size_of(part), now, timeout, timeline))
         futures = [self._enqueue(job) for job in jobs]
         try:
             results = await asyncio.gather(*futures)
@@ -184,7 +184,7 @@ class Batcher:
             lane.add_done_callback(partial(self._lane_done, jobs))
 
     def _lane_done(
-        self, jobs: Sequence[Job], done: asyncio.Future[tuple[list[Outcome], float]]
+        self, jobs: Sequence[Job], done: asyncio.Future[tuple[list[Outcome], Run]]
     ) -> None:
         self._running -= 1
         if done.cancelled():  # the executor was shut down
@@ -192,18 +192,20 @@ class Batcher:
         self._settle(jobs, *done.result())
         self._schedule_pump()
 
-    def _compute(self, jobs: Sequence[Job]) -> tuple[list[Outcome], float]:
-        """The outcome of each job, and the seconds of all; runs on any thread."""
-        begun = time.perf_counter()
+    def _compute(self, jobs: Sequence[Job]) -> tuple[list[Outcome], Run]:
+        """The outcome of each job, and the run of all; called on any thread."""
+        began = time.perf_counter()
         outcomes = self._outcomes(jobs)
-        return outcomes, time.perf_counter() - begun
+        return outcomes, Run(began, time.perf_counter(), _rows(jobs))
 
     def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
         try:
             return list(self._run_together(jobs))
         except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
             if len(jobs) == 1:
-                return [error if isinstance(error, RequestError) else _failed(error)]
+                if isinstance(error, RequestError):
+                    return [error]
+                return [_failed(error, jobs[0].timeline)]
         # One of them broke the run: alone, only that one fails.
         return [outcome for job in jobs for outcome in self._outcomes([job])]
 
@@ -225,9 +227,10 @@ class Batcher:
             start = stop
         return parts
 
-    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], seconds: float) -> None:
-        self._observe(_rows(jobs), seconds)
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], run: Run) -> None:
+        self._observe(run)
         for job, outcome in zip(jobs, outcomes, strict=True):
+            job.timeline.runs += (run,)
             if job.future.done():
                 continue
             if isinstance(outcome, RequestError):
@@ -235,18 +238,19 @@ class Batcher:
             else:
                 job.future.set_result(outcome)
 
-    def _observe(self, rows: int, seconds: float) -> None:
-        self._observer.computed(rows, seconds)
-        self.queue.learn(rows, seconds)
+    def _observe(self, run: Run) -> None:
+        seconds = run.ended - run.began
+        self._observer.computed(run.rows, seconds)
+        self.queue.learn(run.rows, seconds)
 
 
 def _rows(jobs: Sequence[Job]) -> int:
     return sum(job.rows for job in jobs)
 
 
-def _failed(error: Exception) -> InferenceFailed:
+def _failed(error: Exception, timeline: Timeline) -> InferenceFailed:
     """Log what happened, with an id that the client is told as well."""
-    incident = uuid.uuid4().hex
+    incident = timeline.request_id
     log.error("the model failed on a request, id %s", incident, exc_info=error)
     return InferenceFailed(
         f"the model failed on this request; the log has the cause under {incident}",

@@ -13,6 +13,7 @@ from app.inference.batcher import Batcher
 from app.inference.model import Model, load_models
 from app.inference.profile import Profile
 from app.inference.queue import Limits
+from app.inference.timeline import Timeline
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
 from app.runtimes.base import DeviceLost
@@ -41,20 +42,18 @@ class ServedModel:
             self._batcher.queue.admit(rows=1, size=1)
 
     def submit(
-        self, inputs: Mapping[str, Array]
+        self, inputs: Mapping[str, Array], timeline: Timeline
     ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
         """Check inputs and compute their outputs, at once or when it is their turn.
+
+        Args:
+            timeline: of the request; is told when its turn comes and when the model ran.
 
         Raises:
             RequestError: the inputs break the signature, or the queue cannot take them.
         """
         rows = self.model.signature.check(inputs)
-        return self._batcher.submit(inputs, rows, self._timeout)
-
-    async def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Like ``submit``, and wait for it."""
-        outputs = self.submit(inputs)
-        return outputs if isinstance(outputs, dict) else await outputs
+        return self._batcher.submit(inputs, rows, self._timeout, timeline)
 
 
 class ModelHost:

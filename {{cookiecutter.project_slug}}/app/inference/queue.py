@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from app.errors import BodyTooLarge, DeadlineExceeded, Overloaded
 from app.inference.profile import Profile
+from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
@@ -32,16 +33,31 @@ class Limits:
 
 
 class Job:
-    """Checked inputs that wait for a run, and the future of their outputs."""
+    """Checked inputs that wait for a run, and the future of their outputs.
 
-    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows")
+    Args:
+        now: seconds of ``time.perf_counter``.
+        timeout: seconds that it may wait.
+        timeline: of the request that it belongs to.
+    """
 
-    def __init__(self, inputs: Arrays, rows: int, size: int, now: float, timeout: float) -> None:
+    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows", "timeline")
+
+    def __init__(
+        self,
+        inputs: Arrays,
+        rows: int,
+        size: int,
+        now: float,
+        timeout: float,
+        timeline: Timeline,
+    ) -> None:
         self.inputs = inputs
         self.rows = rows
         self.bytes = size
         self.deadline = now + timeout
         self.enqueued = now
+        self.timeline = timeline
         self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
 
 
@@ -113,7 +129,7 @@ class JobQueue:
         """
         key = next(iter(self._lines))
         line = self._lines.pop(key)
-        now = time.monotonic()
+        now = time.perf_counter()
         jobs: list[Job] = []
         rows = 0
         while line and (not jobs or (self.batched and rows + line[0].rows <= self.batch_rows)):
@@ -126,6 +142,7 @@ class JobQueue:
                 job.future.set_exception(self._too_late(now - job.enqueued))
                 continue
             waited(now - job.enqueued)
+            job.timeline.taken = now
             jobs.append(job)
             rows += job.rows
         if line:

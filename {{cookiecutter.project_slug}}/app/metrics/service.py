@@ -19,10 +19,10 @@ from app.metrics.slab import Count, Distribution, Slab
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-TRANSPORTS: Final = ("predict", "oip")
+ROUTES: Final = ("predict", "infer")
 # 499: the client went away before it was answered.
 STATUSES: Final = (200, 400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
-BASE_COLUMNS: Final = len(TRANSPORTS) * (len(STATUSES) + len(SECONDS) + 2)
+BASE_COLUMNS: Final = len(ROUTES) * (len(STATUSES) + len(SECONDS) + 2)
 MODEL_COLUMNS: Final = 2 * (len(SECONDS) + 2) + len(ROWS) + 2
 
 
@@ -58,20 +58,18 @@ class Metrics(Collector):
 
     def __init__(self, slab: Slab) -> None:
         self._slab = slab
-        self._requests = {
-            (transport, status): Count(slab) for transport in TRANSPORTS for status in STATUSES
-        }
-        self._duration = {transport: Distribution(slab, SECONDS) for transport in TRANSPORTS}
+        self._requests = {(route, status): Count(slab) for route in ROUTES for status in STATUSES}
+        self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
         self._models: dict[str, ModelObserver] = {}
         self._served: list[tuple[str, ...]] = []
         self._build: dict[str, str] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
-    def request(self, transport: str, status: int, seconds: float) -> None:
+    def request(self, route: str, status: int, seconds: float) -> None:
         """Count one answered inference request."""
-        self._requests[transport, status].add()
-        self._duration[transport].add(seconds)
+        self._requests[route, status].add()
+        self._duration[route].add(seconds)
 
     def observer(self, model: str) -> ModelObserver:
         """The observer for one model's batcher."""
@@ -99,7 +97,7 @@ class Metrics(Collector):
         yield _histogram(
             "inference_request_duration_seconds",
             "From the first byte read to the answer sent.",
-            "transport",
+            "route",
             list(self._duration.items()),
         )
         observers = self._models.items()
@@ -125,10 +123,10 @@ class Metrics(Collector):
 
     def _request_counts(self) -> Metric:
         family = CounterMetricFamily(
-            "inference_requests", "Inference requests answered.", labels=["transport", "status"]
+            "inference_requests", "Inference requests answered.", labels=["route", "status"]
         )
-        for (transport, status), count in self._requests.items():
-            family.add_metric([transport, str(status)], count.total())
+        for (route, status), count in self._requests.items():
+            family.add_metric([route, str(status)], count.total())
         return family
 
     def _facts(self) -> Iterator[Metric]:

@@ -1,0 +1,77 @@
+"""The record of one request, and how requests are named."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from app.errors import RequestError
+from app.inference.timeline import Timeline
+
+REQUEST_ID = b"x-request-id"
+TRACEPARENT = b"traceparent"
+# What a client may call its request: it stands in headers, logs and errors.
+ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class Record(Timeline):
+    """What is known of one inference request; filled in while it is answered.
+
+    Times are seconds of ``time.perf_counter``; 0 until they are known.
+    """
+
+    __slots__ = (
+        "began",
+        "decoded",
+        "encoding",
+        "ended",
+        "error",
+        "method",
+        "model",
+        "parent",
+        "returned",
+        "route",
+        "span",
+        "status",
+        "version",
+    )
+
+    def __init__(self, route: str, request_id: str, parent: bytes | None) -> None:
+        super().__init__(request_id)
+        self.began = time.perf_counter()
+        self.route = route
+        # The client's traceparent, as it was sent.
+        self.parent = parent
+        self.method = "POST"
+        self.model = self.version = ""
+        self.decoded = self.encoding = self.ended = 0.0
+        self.status = 0
+        self.error: RequestError | None = None
+        # What makes the spans of this request, where there will be some.
+        self.span: object | None = None
+        # The traceparent that is returned.
+        self.returned: bytes | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the first byte read to the answer written."""
+        return self.ended - self.began
+
+
+class RequestIds:
+    """Names requests: as the client does where that is harmless, else uniquely."""
+
+    def __init__(self) -> None:
+        # Random for each process, so that workers and replicas never give the same id.
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def of(self, headers: Mapping[bytes, bytes]) -> str:
+        """The id of a request with these headers."""
+        given = headers.get(REQUEST_ID)
+        if given is not None and ACCEPTED_ID.fullmatch(given):
+            return given.decode("ascii")
+        return f"{self._prefix}-{next(self._numbers):x}"
