@@ -46,8 +46,16 @@ app/lifecycle.py
 app/listening.py
 app/logs.py
 app/metrics/__init__.py
+app/metrics/device.py
+app/metrics/families.py
+app/metrics/memory.py
+app/metrics/models.py
+app/metrics/process.py
+app/metrics/pulse.py
+app/metrics/requests.py
 app/metrics/service.py
 app/metrics/slab.py
+app/metrics/state.py
 app/package/__init__.py
 app/package/digest.py
 app/package/download.py
@@ -263,6 +271,7 @@ tests/bootstrap_world.py
 tests/conftest.py
 tests/diagnosis_cases.py
 tests/evidence.py
+tests/exposition.py
 tests/fake_az.py
 tests/front.py
 tests/rollout_world.py
@@ -288,6 +297,8 @@ tests/test_hooks.py
 tests/test_lifecycle.py
 tests/test_load.py
 tests/test_maintenance.py
+tests/test_metrics.py
+tests/test_metrics_live.py
 tests/test_models.py
 tests/test_packages.py
 tests/test_packaging.py
