@@ -46,8 +46,16 @@ app/lifecycle.py
 app/listening.py
 app/logs.py
 app/metrics/__init__.py
+app/metrics/device.py
+app/metrics/families.py
+app/metrics/memory.py
+app/metrics/models.py
+app/metrics/process.py
+app/metrics/pulse.py
+app/metrics/requests.py
 app/metrics/service.py
 app/metrics/slab.py
+app/metrics/state.py
 app/package/__init__.py
 app/package/digest.py
 app/package/download.py
@@ -72,6 +80,7 @@ app/settings.py
 app/telemetry/__init__.py
 app/telemetry/record.py
 app/telemetry/requests.py
+app/telemetry/traceparent.py
 app/tensors/__init__.py
 app/tensors/datatypes.py
 app/tensors/signature.py
@@ -263,6 +272,7 @@ tests/bootstrap_world.py
 tests/conftest.py
 tests/diagnosis_cases.py
 tests/evidence.py
+tests/exposition.py
 tests/fake_az.py
 tests/front.py
 tests/rollout_world.py
@@ -288,6 +298,8 @@ tests/test_hooks.py
 tests/test_lifecycle.py
 tests/test_load.py
 tests/test_maintenance.py
+tests/test_metrics.py
+tests/test_metrics_live.py
 tests/test_models.py
 tests/test_packages.py
 tests/test_packaging.py
@@ -300,6 +312,7 @@ tests/test_rollout.py
 tests/test_rollout_together.py
 tests/test_settings.py
 tests/test_shortcut.py
+tests/test_traceparent.py
 tests/test_verify.py
 tests/test_workers.py
 tests/toy_models.py

@@ -6,7 +6,10 @@ Two families. A ``RequestError`` is answered to the client and never stops the s
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+# What bounds the queue in front of a model.
+LIMITS: Final = ("rows", "bytes", "seconds")
 
 
 class RequestError(Exception):
@@ -107,10 +110,20 @@ class RequestTimeout(RequestError):
 
 
 class Overloaded(RequestError):
-    """The queue is full; nothing was computed."""
+    """There is no room for the request; nothing was computed.
+
+    Args:
+        limit: which of the queue's limits was met, one of ``LIMITS``; "" for another one.
+    """
 
     status = 429
     code = "overloaded"
+
+    def __init__(
+        self, message: str, *, rule: str, retry_after: int | None = None, limit: str = ""
+    ) -> None:
+        super().__init__(message, rule=rule, retry_after=retry_after)
+        self.limit = limit
 
 
 class DeadlineExceeded(RequestError):

@@ -22,14 +22,14 @@ class Lifecycle:
     """The one place that knows whether requests are welcome.
 
     Args:
-        publish: is told after each change whether this process is ready.
+        publish: is told the state after each change.
         others_ready: whether all other worker processes are ready as well; a probe that reaches
             this one asks for all.
     """
 
     def __init__(
         self,
-        publish: Callable[[bool], None] = lambda ready: None,
+        publish: Callable[[State], None] = lambda state: None,
         others_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self.state = State.STARTING
@@ -67,4 +67,4 @@ class Lifecycle:
 
     def _change(self, state: State, reason: str) -> None:
         self.state, self.reason = state, reason
-        self._publish(self.ready)
+        self._publish(state)

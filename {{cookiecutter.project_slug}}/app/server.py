@@ -47,7 +47,9 @@ class Server(uvicorn.Server):
         channel: socket.socket | None = None,
         worker: int = 0,
     ) -> None:
-        self._service = Service(settings, self._give_up, slab, self._in_flight, worker)
+        self._service = Service(
+            settings, self._give_up, slab, self._in_flight, worker, self._open_connections
+        )
         self._settings = settings
         self._channel = channel
         self._sweeper: asyncio.Task[None] | None = None
@@ -58,6 +60,9 @@ class Server(uvicorn.Server):
     def _in_flight(self) -> int:
         # A task stands for each request on the long way whose headers have been read.
         return max(len(self.server_state.tasks), self._service.shortcut.turns.company())
+
+    def _open_connections(self) -> int:
+        return len(self.server_state.connections)
 
     def _give_up(self, error: StartupError) -> None:
         self.fatal = error
@@ -156,6 +161,7 @@ class Server(uvicorn.Server):
         return Connection(
             limits=_limits(self._settings),
             shortcut=self._service.shortcut,
+            refused=self._service.connection_refused,
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
@@ -181,7 +187,12 @@ def serve(settings: Settings) -> int:
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
     return uvicorn.Config(
         service,
-        http=partial(Connection, limits=_limits(settings), shortcut=service.shortcut),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            Connection,
+            limits=_limits(settings),
+            shortcut=service.shortcut,
+            refused=service.connection_refused,
+        ),
         ws="none",
         interface="asgi3",
         lifespan="on",

@@ -36,6 +36,7 @@ class Service:
         in_flight: how many requests the server is answering now; 2 where it cannot tell, which
             means that another one may come.
         worker: number of this process among the workers.
+        connections: how many client connections the server has open now.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Service:
         slab: Slab | None = None,
         in_flight: Callable[[], int] = lambda: 2,
         worker: int = 0,
+        connections: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._metrics = Metrics(slab or make_slab(settings))
-        self.lifecycle = Lifecycle(self._metrics.set_ready, self._metrics.all_ready)
+        self._metrics = Metrics(slab or make_slab(settings), connections)
+        self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.all_ready)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
         self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
@@ -68,6 +70,10 @@ class Service:
         """ASGI."""
         await self._app(scope, receive, send)
 
+    def connection_refused(self) -> None:
+        """Count a client that was turned away."""
+        self._metrics.requests.connection_refused()
+
     @property
     def release(self) -> Release:
         """What is running; models that are fetched at the start are known once they are read."""
@@ -85,7 +91,9 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(self._load())
+        self._metrics.pulse.start()
         yield
+        self._metrics.pulse.stop()
         loading.cancel()
         self.host.close()
 

@@ -5,7 +5,7 @@ and a shortcut for requests that are complete when their headers are read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +54,23 @@ class Connection(HttpToolsProtocol):
 
     It keeps the time at which the client was last known to do its part: it connected, began a
     request, or was answered. ``sweep`` compares that with what a client may take.
+
+    Args:
+        refused: is told when the client is turned away.
+        uvicorns: what uvicorn's class takes.
     """
 
-    def __init__(self, *, limits: Limits, shortcut: Shortcut, **uvicorns: Any) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        shortcut: Shortcut,
+        refused: Callable[[], None] = lambda: None,
+        **uvicorns: Any,
+    ) -> None:
         super().__init__(**uvicorns)
         self._limits = limits
+        self._refused = refused
         self._shortcut = shortcut
         self._shortened = Shortened()
         # The route of a request on the shortcut, from its headers to its end.
@@ -76,6 +88,7 @@ class Connection(HttpToolsProtocol):
         self._corked = CorkedTransport(transport)
         self.transport = self._corked  # type: ignore[assignment]
         if len(self.connections) > self._limits.connections:
+            self._refused()
             transport.write(_refusal(self._limits.connections))
             transport.close()
 

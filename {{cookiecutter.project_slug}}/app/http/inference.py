@@ -106,9 +106,9 @@ class Inference:
         if route.fault is not None:
             raise NotFound(route.fault)
         served = self._host.get(route.name, route.version)
-        served.refuse_if_full()
         model = served.model
         record.model, record.version = model.manifest.name, model.manifest.version
+        served.refuse_if_full()
         if route.kind == "predict":
             inputs = tutorial.decode(body, model)
             record.decoded = time.perf_counter()
@@ -185,8 +185,13 @@ class InferenceEndpoints:
         headers.append((REQUEST_ID, record.request_id.encode()))
         if record.returned is not None:
             headers.append((TRACEPARENT, record.returned))
-        await send_answer(send, status, headers, chunks)
-        self._telemetry.end(record, status)
+        try:
+            await send_answer(send, status, headers, chunks)
+        except asyncio.CancelledError:
+            # The client went away while it was being answered.
+            status = 499
+        finally:
+            self._telemetry.end(record, status)
 
     async def _infer(
         self, route: Route, headers: Mapping[bytes, bytes], receive: Receive, record: Record

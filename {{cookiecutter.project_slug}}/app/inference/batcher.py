@@ -74,6 +74,7 @@ class Batcher:
         self._observer = observer
         self._in_flight = in_flight
         self._running = 0
+        self._computing = 0
         self._pump_scheduled = False
         self.queue = JobQueue(signature, limits, profile)
 
@@ -108,6 +109,10 @@ class Batcher:
         if not self.queue.batched or rows <= self.queue.batch_rows:
             return self._enqueue(Job(inputs, rows, size, now, timeout, timeline))
         return asyncio.ensure_future(self._infer_in_parts(inputs, now, timeout, timeline))
+
+    def load(self) -> tuple[int, int]:
+        """Rows that wait, and rows that are being computed."""
+        return self.queue.rows, self._computing
 
     def _at_once(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed.
@@ -180,6 +185,7 @@ class Batcher:
                     self._schedule_pump()
                 return
             self._running += 1
+            self._computing += _rows(jobs)
             lane = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, jobs)
             lane.add_done_callback(partial(self._lane_done, jobs))
 
@@ -187,6 +193,7 @@ class Batcher:
         self, jobs: Sequence[Job], done: asyncio.Future[tuple[list[Outcome], Run]]
     ) -> None:
         self._running -= 1
+        self._computing -= _rows(jobs)
         if done.cancelled():  # the executor was shut down
             return
         self._settle(jobs, *done.result())

@@ -168,7 +168,12 @@ class ModelHost:
         return run
 
     def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
-        models = load_models(self._settings, self._worker)
+        def verified(name: str, passed: bool) -> None:
+            self._metrics.observer(name).verified(passed)
+
+        models = load_models(self._settings, self._worker, verified)
+        if any(model.provider == "cuda" for model in models):
+            self._metrics.device.use()
         return [(model, model.warm_up(self._settings.max_batch_rows)) for model in models]
 
     def _serve(self, model: Model, profile: Profile) -> None:
@@ -180,15 +185,18 @@ class ModelHost:
             queue_seconds=settings.max_queue_seconds,
             lanes=self._lanes,
         )
+        observer = self._metrics.observer(model.name)
         batcher = Batcher(
             self._watched(model),
             model.signature,
             limits,
             profile,
             self._executor,
-            self._metrics.observer(model.name),
+            observer,
             self._in_flight,
         )
+        observer.watch(batcher.load)
+        observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")
         log.info("%s: batches of up to %s rows", model.name, profile.batch_rows)
         self._models[model.name] = ServedModel(model, batcher, settings.request_timeout_seconds)
         self._metrics.model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -126,8 +126,13 @@ def packages_of(settings: Settings) -> list[Path]:
     return all_packages(Path(settings.models_dir), settings.model_uri, cache)
 
 
-def load_models(settings: Settings, device: int = 0) -> list[Model]:
+def load_models(
+    settings: Settings, device: int = 0, verified: Callable[[str, bool], None] = lambda *_: None
+) -> list[Model]:
     """Load and verify every package of the models folder; see ``load_model``.
+
+    Args:
+        verified: is told the name of each package, and whether it is what was trained.
 
     Raises:
         StartupError: the first fault found; its message begins with the package's name.
@@ -137,7 +142,9 @@ def load_models(settings: Settings, device: int = 0) -> list[Model]:
         try:
             models.append(load_model(read_package(directory), settings, device))
         except StartupError as error:
+            verified(directory.name, False)
             raise type(error)(f"model {directory.name!r}: {error}") from error
+        verified(directory.name, True)
     names = [model.name for model in models]
     if settings.default_model is not None and settings.default_model not in names:
         fault = f"DEFAULT_MODEL={settings.default_model!r}: no such model; there are {names}"

@@ -101,18 +101,21 @@ class JobQueue:
             raise self._overloaded(
                 f"the queue holds {self.rows} of {limits.queue_rows} rows",
                 f"at most {limits.queue_rows} rows waiting (MAX_QUEUE_ROWS)",
+                "rows",
             )
         # A single request may be larger than this limit; the limit on bodies has let it pass.
         if self._bytes and self._bytes + size > limits.queue_bytes:
             raise self._overloaded(
                 f"the queue holds {self._bytes} of {limits.queue_bytes} bytes",
                 f"at most {limits.queue_bytes} bytes waiting (MAX_QUEUE_BYTES)",
+                "bytes",
             )
         # Less than a whole batch is taken by the next run, however long that is.
         if self.rows > self.batch_rows and self.wait_seconds() > limits.queue_seconds:
             raise self._overloaded(
                 f"the request would wait for {self.wait_seconds():.2f} s",
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
+                "seconds",
             )
 
     def put(self, job: Job) -> None:
@@ -168,8 +171,10 @@ class JobQueue:
     def _retry_after(self) -> int:
         return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
 
-    def _overloaded(self, message: str, rule: str) -> Overloaded:
-        return Overloaded(f"{message}; try again later", rule=rule, retry_after=self._retry_after())
+    def _overloaded(self, message: str, rule: str, limit: str) -> Overloaded:
+        retry_after = self._retry_after()
+        message = f"{message}; try again later"
+        return Overloaded(message, rule=rule, retry_after=retry_after, limit=limit)
 
     def _too_late(self, seconds: float) -> DeadlineExceeded:
         return DeadlineExceeded(

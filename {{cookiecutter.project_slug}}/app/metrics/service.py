@@ -1,52 +1,29 @@
-"""Prometheus metrics of one service: base units, bounded labels, one registry."""
+"""All metrics of one service, in one Prometheus registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app.metrics.slab import Count, Distribution, Slab
+from app.errors import RequestError
+from app.lifecycle import State
+from app.metrics import memory, models
+from app.metrics.device import DeviceMetrics
+from app.metrics.models import ModelMetrics
+from app.metrics.process import ProcessMetrics
+from app.metrics.pulse import Pulse
+from app.metrics.requests import RequestMetrics
+from app.metrics.slab import Slab
+from app.metrics.state import StateMetrics
 
-SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-ROUTES: Final = ("predict", "infer")
-# 499: the client went away before it was answered.
-STATUSES: Final = (200, 400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
-BASE_COLUMNS: Final = len(ROUTES) * (len(STATUSES) + len(SECONDS) + 2)
-MODEL_COLUMNS: Final = 2 * (len(SECONDS) + 2) + len(ROWS) + 2
 
-
-def columns_for(models: int) -> int:
+def columns_for(count: int) -> int:
     """Columns of the slab that the metrics of so many models need."""
-    return BASE_COLUMNS + models * MODEL_COLUMNS
-
-
-class ModelObserver:
-    """What one model's batcher reports."""
-
-    def __init__(self, slab: Slab) -> None:
-        self.wait = Distribution(slab, SECONDS)
-        self.rows = Distribution(slab, ROWS)
-        self.compute = Distribution(slab, SECONDS)
-
-    def waited(self, seconds: float) -> None:
-        """See ``app.inference.batcher.Observer``."""
-        self.wait.add(seconds)
-
-    def computed(self, rows: int, seconds: float) -> None:
-        """See ``app.inference.batcher.Observer``."""
-        self.rows.add(rows)
-        self.compute.add(seconds)
+    service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
+    return service + count * ModelMetrics.COLUMNS
 
 
 class Metrics(Collector):
@@ -54,105 +31,60 @@ class Metrics(Collector):
 
     Args:
         slab: where the numbers stand; workers share it.
+        connections: how many client connections this worker has open now.
     """
 
-    def __init__(self, slab: Slab) -> None:
+    def __init__(self, slab: Slab, connections: Callable[[], int] = lambda: 0) -> None:
         self._slab = slab
-        self._requests = {(route, status): Count(slab) for route in ROUTES for status in STATUSES}
-        self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
-        self._models: dict[str, ModelObserver] = {}
-        self._served: list[tuple[str, ...]] = []
-        self._build: dict[str, str] = {}
+        self.requests = RequestMetrics(slab, connections)
+        self._state = StateMetrics(slab)
+        self._processes = ProcessMetrics(slab)
+        self.device = DeviceMetrics()
+        self._models: dict[str, ModelMetrics] = {}
+        self.pulse = Pulse(self._state.lag.add, self.publish)
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """Count one answered inference request."""
-        self._requests[route, status].add()
-        self._duration[route].add(seconds)
+    def observer(self, model: str) -> ModelMetrics:
+        """The metrics of one model. All workers must ask for the models in the same order."""
+        if model not in self._models:
+            self._models[model] = ModelMetrics(self._slab)
+        return self._models[model]
 
-    def observer(self, model: str) -> ModelObserver:
-        """The observer for one model's batcher."""
-        return self._models.setdefault(model, ModelObserver(self._slab))
+    def failed(self, model: str, error: RequestError) -> None:
+        """A request to a model failed; "" when it did not get as far as to a model."""
+        if (observer := self._models.get(model)) is not None:
+            observer.failed(error)
 
     def build(self, facts: dict[str, str]) -> None:
         """Publish the release."""
-        self._build = facts
+        self._state.build = facts
 
     def model(self, name: str, version: str, provider: str, digest: str) -> None:
         """Publish a model that is served."""
-        self._served.append((name, version, provider, digest))
+        self._state.served.append((name, version, provider, digest))
 
-    def set_ready(self, ready: bool) -> None:
-        """Publish this worker's readiness."""
-        self._slab.set_ready(ready)
+    def set_state(self, state: State) -> None:
+        """Publish this worker's state."""
+        self._slab.set_state(state)
 
     def all_ready(self) -> bool:
         """Whether every worker has published that it is ready."""
         return all(self._slab.ready())
 
+    def publish(self) -> None:
+        """Write this worker's gauges for the others to read."""
+        self.requests.publish()
+        for each in self._models.copy().values():
+            each.publish()
+
     def collect(self) -> Iterator[Metric]:
-        """All metrics, summed over the workers; called by prometheus_client."""
-        yield self._request_counts()
-        yield _histogram(
-            "inference_request_duration_seconds",
-            "From the first byte read to the answer sent.",
-            "route",
-            list(self._duration.items()),
-        )
-        observers = self._models.items()
-        yield _histogram(
-            "inference_queue_wait_seconds",
-            "Time in the queue before the run began.",
-            "model",
-            [(name, observer.wait) for name, observer in observers],
-        )
-        yield _histogram(
-            "inference_batch_rows",
-            "Rows in one run of the model.",
-            "model",
-            [(name, observer.rows) for name, observer in observers],
-        )
-        yield _histogram(
-            "inference_compute_seconds",
-            "Time of one run of the model.",
-            "model",
-            [(name, observer.compute) for name, observer in observers],
-        )
-        yield from self._facts()
-
-    def _request_counts(self) -> Metric:
-        family = CounterMetricFamily(
-            "inference_requests", "Inference requests answered.", labels=["route", "status"]
-        )
-        for (route, status), count in self._requests.items():
-            family.add_metric([route, str(status)], count.total())
-        return family
-
-    def _facts(self) -> Iterator[Metric]:
-        ready = 1 if self.all_ready() else 0
-        yield GaugeMetricFamily(
-            "inference_ready", "1 when every worker is ready, else 0.", value=ready
-        )
-        workers = self._slab.workers
-        yield GaugeMetricFamily("inference_workers", "Worker processes.", value=workers)
-        yield InfoMetricFamily("inference_build", "What is running.", value=self._build)
-        models = GaugeMetricFamily(
-            "inference_model_info",
-            "1 for each model that is served.",
-            labels=["model", "version", "execution_provider", "digest"],
-        )
-        for labels in self._served:
-            models.add_metric(labels, 1)
-        yield models
-
-
-def _histogram(
-    name: str, text: str, label: str, series: Sequence[tuple[str, Distribution]]
-) -> Metric:
-    family = HistogramMetricFamily(name, text, labels=[label])
-    for value, distribution in series:
-        bounds = [*(str(float(bound)) for bound in distribution.bounds), "+Inf"]
-        buckets = list(zip(bounds, distribution.cumulative(), strict=True))
-        family.add_metric([value], buckets, distribution.sum())
-    return family
+        """All metrics of all workers; called by prometheus_client."""
+        self.publish()
+        yield from self.requests.collect()
+        # A copy: models are loaded in a thread, and each one adds itself.
+        yield from models.collect(self._models.copy().items())
+        yield from self._state.collect()
+        yield from memory.collect()
+        yield from self._processes.collect()
+        yield from self.device.collect()

@@ -12,9 +12,13 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from app.lifecycle import State
+
 DOUBLE = 8
-# The column in which each worker says whether it is ready; the dispatcher reads it, too.
-READY = 0
+# The column in which each worker says in which state it is; the dispatcher reads it, too.
+STATE = 0
+# A new mapping is full of zeros, so the first one is the one that every worker begins in.
+STATES = (State.STARTING, State.READY, State.FAILED, State.DRAINING)
 
 
 class Slab:
@@ -29,17 +33,21 @@ class Slab:
         self._columns = columns + 1
         self._memory = mmap.mmap(-1, workers * self._columns * DOUBLE)
         self._cells: memoryview[float] = memoryview(self._memory).cast("d")
-        self._used = READY + 1
+        self._used = STATE + 1
         self.workers = workers
         self.row = self._row(0)
 
-    def set_ready(self, ready: bool) -> None:
-        """Say whether this worker can answer."""
-        self.row[READY] = 1.0 if ready else 0.0
+    def set_state(self, state: State) -> None:
+        """Say in which state this worker is."""
+        self.row[STATE] = float(STATES.index(state))
+
+    def states(self) -> list[State]:
+        """In which state each worker is."""
+        return [STATES[int(value)] for value in self.values(STATE)]
 
     def ready(self) -> list[bool]:
         """Which workers can answer."""
-        return [value == 1.0 for value in self.values(READY)]
+        return [state is State.READY for state in self.states()]
 
     def become(self, worker: int) -> None:
         """Write to this worker's row from now on; called once, after the fork."""
@@ -68,6 +76,28 @@ class Slab:
     def _row(self, worker: int) -> memoryview[float]:
         start = worker * self._columns
         return self._cells[start : start + self._columns]
+
+
+class Gauge:
+    """A number that each worker sets."""
+
+    __slots__ = ("_column", "_slab")
+
+    def __init__(self, slab: Slab) -> None:
+        self._slab = slab
+        self._column = slab.reserve(1)
+
+    def set(self, value: float) -> None:
+        """Set this worker's number."""
+        self._slab.row[self._column] = value
+
+    def values(self) -> list[float]:
+        """The number of each worker; 0 for one that has not set it yet."""
+        return self._slab.values(self._column)
+
+    def total(self) -> float:
+        """The sum over all workers."""
+        return self._slab.total(self._column)
 
 
 class Count:

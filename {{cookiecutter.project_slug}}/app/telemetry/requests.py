@@ -24,13 +24,16 @@ class RequestTelemetry:
         self._ids = RequestIds()
 
     def begin(self, route: str, headers: Mapping[bytes, bytes]) -> Record:
-        """The record of a request that was just read."""
+        """The record of a request that was just read; it must be given to ``end``."""
+        self._metrics.requests.begun()
         return Record(route, self._ids.of(headers), headers.get(TRACEPARENT))
 
     def end(self, record: Record, status: int) -> None:
         """The request was answered with this status; 499: its client went away."""
         record.ended = time.perf_counter()
         record.status = status
-        self._metrics.request(record.route, status, record.ended - record.began)
+        self._metrics.requests.ended(record.route, status, record.ended - record.began)
+        if record.error is not None:
+            self._metrics.failed(record.model, record.error)
         for sink in self._sinks:
             sink(record)

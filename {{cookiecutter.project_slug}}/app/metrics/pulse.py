@@ -1,0 +1,42 @@
+"""A timer of the event loop: how late it fires, and gauges written for the other workers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+PERIOD_SECONDS = 0.25
+
+
+class Pulse:
+    """Fires a few times a second, on the event loop that serves.
+
+    Args:
+        late: is told by how many seconds each firing was late: that long a request that had
+            arrived would have waited before anybody looked at it.
+        publish: is called at each firing.
+    """
+
+    def __init__(self, late: Callable[[float], None], publish: Callable[[], None]) -> None:
+        self._late = late
+        self._publish = publish
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    def start(self) -> None:
+        """Fire from now on; called on the event loop."""
+        self._due = time.perf_counter() + PERIOD_SECONDS
+        self._timer = asyncio.get_running_loop().call_later(PERIOD_SECONDS, self._fire)
+
+    def stop(self) -> None:
+        """Fire no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        # The loop's timers are exact to a millisecond only, and may be early by a part of one.
+        self._late(max(0.0, time.perf_counter() - self._due))
+        self._publish()
+        self.start()

@@ -1,0 +1,101 @@
+"""Metrics of inference requests, and of the connections that they come over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import Metric
+
+from app.metrics.families import SECONDS, counter, gauge, histogram, size_of
+from app.metrics.slab import Count, Distribution, Gauge, Slab
+
+ROUTES: Final = ("predict", "infer")
+# 499: the client went away before it was answered.
+STATUSES: Final = (200, 400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
+
+
+class RequestMetrics:
+    """Counts requests and connections.
+
+    Args:
+        connections: how many this worker has open now.
+    """
+
+    COLUMNS: Final = len(ROUTES) * (len(STATUSES) + size_of(SECONDS)) + 4
+
+    def __init__(self, slab: Slab, connections: Callable[[], int]) -> None:
+        self._answered = {(route, status): Count(slab) for route in ROUTES for status in STATUSES}
+        self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
+        self._in_flight = Gauge(slab)
+        self._connections = Gauge(slab)
+        self._refused = Count(slab)
+        self._lines_dropped = Count(slab)
+        self._connections_now = connections
+        # A plain number, because it changes twice for each request and is read once in a while.
+        self._in_flight_now = 0
+
+    def begun(self) -> None:
+        """A request was read; ``ended`` follows."""
+        self._in_flight_now += 1
+
+    def ended(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered; 499: its client went away."""
+        self._in_flight_now -= 1
+        self._answered[route, status].add()
+        self._duration[route].add(seconds)
+
+    def connection_refused(self) -> None:
+        """A client was turned away, because too many connections are open."""
+        self._refused.add()
+
+    def lines_dropped(self, count: int) -> None:
+        """So many request lines were left out of the log."""
+        self._lines_dropped.add(count)
+
+    def publish(self) -> None:
+        """Write this worker's gauges for the others to read."""
+        self._in_flight.set(self._in_flight_now)
+        self._connections.set(self._connections_now())
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of all workers."""
+        yield counter(
+            "inference_requests",
+            "Inference requests answered; status 499: the client went away.",
+            ("route", "status"),
+            (((route, str(status)), each.total()) for (route, status), each in self._pairs()),
+        )
+        yield histogram(
+            "inference_request_duration_seconds",
+            "From the first byte read to the answer written.",
+            ("route",),
+            (((route,), each) for route, each in self._duration.items()),
+        )
+        yield gauge(
+            "inference_requests_in_flight",
+            "Inference requests that are being answered now.",
+            (),
+            [((), self._in_flight.total())],
+        )
+        yield gauge(
+            "inference_connections",
+            "Client connections that are open.",
+            (),
+            [((), self._connections.total())],
+        )
+        yield counter(
+            "inference_connections_refused",
+            "Connections turned away with 503, beyond MAX_CONNECTIONS.",
+            (),
+            [((), self._refused.total())],
+        )
+        yield counter(
+            "inference_log_lines_dropped",
+            "Request lines left out of the log, beyond LOG_REQUESTS_PER_SECOND.",
+            (),
+            [((), self._lines_dropped.total())],
+        )
+
+    def _pairs(self) -> Iterator[tuple[tuple[str, int], Count]]:
+        yield from self._answered.items()
