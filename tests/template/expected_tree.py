@@ -220,6 +220,7 @@ deploy/verification/wire.py
 deploy/verify.py
 docs/azure-setup.md
 docs/models.md
+docs/runbook.md
 load/__init__.py
 load/__main__.py
 load/chart.py
@@ -242,6 +243,10 @@ maintenance/shell.py
 maintenance/template.py
 models/iris/golden.npz
 models/iris/model.yaml
+monitoring/alerts.test.yml
+monitoring/alerts.yml
+monitoring/grafana-dashboard.json
+monitoring/prometheus.yml
 pyproject.toml
 requirements/ci.in
 requirements/ci.txt
@@ -289,6 +294,7 @@ tests/test_lifecycle.py
 tests/test_load.py
 tests/test_maintenance.py
 tests/test_models.py
+tests/test_monitoring.py
 tests/test_packages.py
 tests/test_packaging.py
 tests/test_predict.py
@@ -298,6 +304,7 @@ tests/test_request_ids.py
 tests/test_rightsizing.py
 tests/test_rollout.py
 tests/test_rollout_together.py
+tests/test_runbook.py
 tests/test_settings.py
 tests/test_shortcut.py
 tests/test_verify.py
