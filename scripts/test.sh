@@ -34,15 +34,19 @@ if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
 elif ((status != 0)); then
     exit "$status"
 fi
-# Likewise the programs of the deploys to the Azure double.
-status=0
-scripts/azure_tools.sh install || status=$?
-if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
-    echo "WARNING: gh or docker-registry is missing, so deploys are NOT TESTED; see above" >&2
-    export ACI_ML_AZURE_TOOLS=absent
-elif ((status != 0)); then
-    exit "$status"
-fi
+# Likewise the programs of the deploys to the Azure double, and Prometheus.
+offer() { # SCRIPT VARIABLE WORDS: install, or say aloud what is not tested
+    local status=0
+    "scripts/$1" install || status=$?
+    if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
+        echo "WARNING: $3; see above" >&2
+        export "$2=absent"
+    elif ((status != 0)); then
+        exit "$status"
+    fi
+}
+offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh or docker-registry is missing: deploys are NOT TESTED"
+offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 # Two processes, since most tests wait for containers and commands. A file stays in one of them:
 # its tests share what they have built; tests/conftest.py says which files begin.
 exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

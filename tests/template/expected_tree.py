@@ -229,6 +229,7 @@ deploy/verification/wire.py
 deploy/verify.py
 docs/azure-setup.md
 docs/models.md
+docs/runbook.md
 load/__init__.py
 load/__main__.py
 load/chart.py
@@ -251,6 +252,10 @@ maintenance/shell.py
 maintenance/template.py
 models/iris/golden.npz
 models/iris/model.yaml
+monitoring/alerts.test.yml
+monitoring/alerts.yml
+monitoring/grafana-dashboard.json
+monitoring/prometheus.yml
 pyproject.toml
 requirements/ci.in
 requirements/ci.txt
@@ -301,6 +306,7 @@ tests/test_maintenance.py
 tests/test_metrics.py
 tests/test_metrics_live.py
 tests/test_models.py
+tests/test_monitoring.py
 tests/test_packages.py
 tests/test_packaging.py
 tests/test_predict.py
@@ -310,6 +316,7 @@ tests/test_request_ids.py
 tests/test_rightsizing.py
 tests/test_rollout.py
 tests/test_rollout_together.py
+tests/test_runbook.py
 tests/test_settings.py
 tests/test_shortcut.py
 tests/test_traceparent.py

@@ -1,0 +1,68 @@
+"""Model packages with deliberate faults, made from the sample of a rendered service."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+MOODY_SECONDS = 0.4
+MOODY = f'''
+"""Slow for rows that begin with 7, and failing for those that begin with 8."""
+
+import time
+
+
+def preprocess(inputs):
+    """Look at the first column."""
+    first = inputs["features"][:, 0]
+    if (first == 8).any():
+        raise ArithmeticError("a fault on purpose")
+    if (first == 7).any():
+        time.sleep({MOODY_SECONDS})
+    return inputs
+'''
+
+
+def moody(service: Path, folder: Path) -> Path:
+    """The sample with code of its own that is slow or fails where it is asked to."""
+    package = _copy(service, folder)
+    (package / "model_code.py").write_text(MOODY, encoding="utf-8")
+    _seal(package, code_file="model_code.py")
+    return folder
+
+
+def wrong(service: Path, folder: Path) -> Path:
+    """The sample with a golden record of another training: every label is another one."""
+    package = _copy(service, folder)
+    with np.load(package / "golden.npz") as archive:
+        arrays = dict(archive)
+    arrays["output/label"] = (arrays["output/label"] + 1) % 3
+    # What a mapping may hold is more than the types of savez allow.
+    content: Any = arrays
+    np.savez(package / "golden.npz", **content)
+    _seal(package)
+    return folder
+
+
+def _copy(service: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(service / "models" / "iris", folder / "iris"))
+
+
+def _seal(package: Path, **changes: str) -> None:
+    """Write sizes and checksums again, as packaging does."""
+    manifest = package / "model.yaml"
+    content = yaml.safe_load(manifest.read_text(encoding="utf-8")) | changes
+    names = [content["model_file"], "golden.npz", *changes.values()]
+    content["files"] = {
+        name: {
+            "sha256": hashlib.sha256((package / name).read_bytes()).hexdigest(),
+            "bytes": (package / name).stat().st_size,
+        }
+        for name in names
+    }
+    manifest.write_text(yaml.safe_dump(content), encoding="utf-8")
