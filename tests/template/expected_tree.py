@@ -72,6 +72,7 @@ app/settings.py
 app/telemetry/__init__.py
 app/telemetry/record.py
 app/telemetry/requests.py
+app/telemetry/traceparent.py
 app/tensors/__init__.py
 app/tensors/datatypes.py
 app/tensors/signature.py
@@ -300,6 +301,7 @@ tests/test_rollout.py
 tests/test_rollout_together.py
 tests/test_settings.py
 tests/test_shortcut.py
+tests/test_traceparent.py
 tests/test_verify.py
 tests/test_workers.py
 tests/toy_models.py
