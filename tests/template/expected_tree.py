@@ -78,8 +78,18 @@ app/server.py
 app/service.py
 app/settings.py
 app/telemetry/__init__.py
+app/telemetry/destinations.py
+app/telemetry/export.py
+app/telemetry/otel/__init__.py
+app/telemetry/otel/courier.py
+app/telemetry/otel/destinations.py
+app/telemetry/otel/exports.py
+app/telemetry/otel/families.py
+app/telemetry/otel/spans.py
+app/telemetry/otel/words.py
 app/telemetry/record.py
 app/telemetry/requests.py
+app/telemetry/sampling.py
 app/telemetry/traceparent.py
 app/tensors/__init__.py
 app/tensors/datatypes.py
@@ -274,6 +284,7 @@ requirements/train.in
 requirements/train.txt
 tests/__init__.py
 tests/bootstrap_world.py
+tests/collectors.py
 tests/conftest.py
 tests/diagnosis_cases.py
 tests/evidence.py
@@ -320,6 +331,10 @@ tests/test_runbook.py
 tests/test_settings.py
 tests/test_shortcut.py
 tests/test_traceparent.py
+tests/test_telemetry_off.py
+tests/test_telemetry_sent.py
+tests/test_traces.py
+tests/test_traces_live.py
 tests/test_verify.py
 tests/test_workers.py
 tests/toy_models.py

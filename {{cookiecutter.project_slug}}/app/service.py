@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -22,7 +23,12 @@ from app.metrics.slab import Slab
 from app.package.digest import digest_of, find_packages, models_digest
 from app.release import Release, read_release
 from app.settings import Settings
+from app.telemetry.export import open_exports
 from app.telemetry.requests import RequestTelemetry
+
+# After the last answer. With DRAIN_SECONDS and what comes before it, a stop stays within the ten
+# seconds that platforms commonly give.
+FLUSH_SECONDS = 1.5
 
 
 class Service:
@@ -62,9 +68,12 @@ class Service:
             self._lifespan,
         )
         inference = Inference(settings, self.host)
-        telemetry = RequestTelemetry(self._metrics)
-        self.shortcut = Shortcut(inference, self.lifecycle, telemetry)
-        self._app = InferenceEndpoints(settings, inference, self.lifecycle, telemetry, api)
+        self._telemetry = RequestTelemetry(self._metrics)
+        self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
+        self._exports_telemetry = settings.exports_telemetry
+        self._on_fatal = on_fatal
+        self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
+        self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -85,6 +94,13 @@ class Service:
         return self._release
 
     async def _load(self) -> None:
+        # Before the models: from the first request that is answered, all are followed.
+        if self._exports_telemetry:
+            try:
+                self._telemetry.tracer = await asyncio.to_thread(self._open_exports)
+            except StartupError as error:
+                self._on_fatal(error)
+                return
         await self.host.load()
         self._metrics.build(asdict(replace(self.release, description="")))
 
@@ -96,6 +112,8 @@ class Service:
         self._metrics.pulse.stop()
         loading.cancel()
         self.host.close()
+        if self._telemetry.tracer is not None:
+            await asyncio.to_thread(self._telemetry.tracer.stop, FLUSH_SECONDS)
 
 
 def _digest(settings: Settings) -> str:

@@ -10,10 +10,18 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import SettingsError
+from app.telemetry.destinations import collector_url, connection_string
 
 Provider = Literal["cpu", "cuda"]
 PROVIDER_CHOICES: tuple[tuple[Provider, ...], ...] = (("cpu",), ("cuda",), ("cuda", "cpu"))
 MIN_KEY_LENGTH = 16
+# Secrets, or places for some: faults name them without their values.
+HIDDEN = (
+    "api_keys",
+    "model_uri",
+    "applicationinsights_connection_string",
+    "otel_exporter_otlp_endpoint",
+)
 
 
 def _split(value: object) -> object:
@@ -141,9 +149,36 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
+    trace_sample_ratio: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the traces beginning here that are recorded, 0 to 1; with a caller's "
+        "`traceparent` the caller decides.",
+    )
+    applicationinsights_connection_string: Annotated[
+        str | None, BeforeValidator(connection_string)
+    ] = Field(None, repr=False, description="Application Insights to export traces and metrics to.")
+    otel_exporter_otlp_endpoint: Annotated[str | None, BeforeValidator(collector_url)] = Field(
+        None,
+        repr=False,
+        description="Collector to export traces and metrics to: base URL of OTLP over HTTP, "
+        "`http://…:4318`.",
+    )
+    otel_metric_export_interval: int = Field(
+        60_000,
+        ge=100,
+        le=3_600_000,
+        description="Milliseconds between two exports of the metrics to either.",
+    )
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."
     )
+
+    @property
+    def exports_telemetry(self) -> bool:
+        """Whether traces and metrics leave this process by themselves."""
+        return bool(self.applicationinsights_connection_string or self.otel_exporter_otlp_endpoint)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -162,7 +197,7 @@ def _fault(item: ErrorDetails) -> str:
     name = str(item["loc"][0]) if item["loc"] else "settings"
     field = Settings.model_fields[name]
     # A key is a secret even when it is malformed: never repeat it.
-    value = "(hidden)" if name in ("api_keys", "model_uri") else repr(item["input"])
+    value = "(hidden)" if name in HIDDEN else repr(item["input"])
     rule = item["msg"].removeprefix("Value error, ")
     return f"{name.upper()}={value}: {rule} (default: {_default(field.default)})"
 

@@ -29,8 +29,9 @@ from app.inference.host import ModelHost
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
 from app.settings import Settings
-from app.telemetry.record import REQUEST_ID, TRACEPARENT, Record
+from app.telemetry.record import REQUEST_ID, Record
 from app.telemetry.requests import RequestTelemetry
+from app.telemetry.traceparent import TRACEPARENT
 from app.tensors.datatypes import Array
 from app.transports import oip, tutorial
 

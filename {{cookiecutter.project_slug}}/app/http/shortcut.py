@@ -26,8 +26,9 @@ from app.http.inference import (
     route_of,
 )
 from app.lifecycle import Lifecycle
-from app.telemetry.record import REQUEST_ID, TRACEPARENT, Record
+from app.telemetry.record import REQUEST_ID, Record
 from app.telemetry.requests import RequestTelemetry
+from app.telemetry.traceparent import TRACEPARENT
 
 CLOSE: Header = (b"connection", b"close")
 Reply = Callable[[Answer, Record], None]

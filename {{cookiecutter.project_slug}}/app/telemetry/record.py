@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from app.errors import RequestError
 from app.inference.timeline import Timeline
+from app.telemetry.sampling import Sampled
 
 REQUEST_ID = b"x-request-id"
-TRACEPARENT = b"traceparent"
 # What a client may call its request: it stands in headers, logs and errors.
 ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -50,8 +50,8 @@ class Record(Timeline):
         self.decoded = self.encoding = self.ended = 0.0
         self.status = 0
         self.error: RequestError | None = None
-        # What makes the spans of this request, where there will be some.
-        self.span: object | None = None
+        # The place in its trace, where the request is traced.
+        self.span: Sampled | None = None
         # The traceparent that is returned.
         self.returned: bytes | None = None
 

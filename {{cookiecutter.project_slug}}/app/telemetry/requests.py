@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from app.metrics.service import Metrics
-from app.telemetry.record import TRACEPARENT, Record, RequestIds
+from app.telemetry.record import Record, RequestIds
+from app.telemetry.traceparent import TRACEPARENT
 
 Sink = Callable[[Record], None]
+
+
+class Tracer(Protocol):
+    """Decides about each request when it begins and makes its spans when it was answered."""
+
+    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
+        """A request was just read."""
+        ...
+
+    def end(self, record: Record) -> None:
+        """A request that is traced was answered."""
+        ...
+
+    def stop(self, seconds: float) -> None:
+        """Send what is left, for that many seconds at most; blocks."""
+        ...
 
 
 class RequestTelemetry:
@@ -22,11 +40,16 @@ class RequestTelemetry:
         self._metrics = metrics
         self._sinks = tuple(sinks)
         self._ids = RequestIds()
+        # Set where telemetry is exported, once that is ready.
+        self.tracer: Tracer | None = None
 
     def begin(self, route: str, headers: Mapping[bytes, bytes]) -> Record:
         """The record of a request that was just read; it must be given to ``end``."""
         self._metrics.requests.begun()
-        return Record(route, self._ids.of(headers), headers.get(TRACEPARENT))
+        record = Record(route, self._ids.of(headers), headers.get(TRACEPARENT))
+        if self.tracer is not None:
+            self.tracer.begin(record, headers)
+        return record
 
     def end(self, record: Record, status: int) -> None:
         """The request was answered with this status; 499: its client went away."""
@@ -37,3 +60,5 @@ class RequestTelemetry:
             self._metrics.failed(record.model, record.error)
         for sink in self._sinks:
             sink(record)
+        if record.span is not None and self.tracer is not None:
+            self.tracer.end(record)

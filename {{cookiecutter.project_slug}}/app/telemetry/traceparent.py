@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+TRACEPARENT = b"traceparent"
 # https://www.w3.org/TR/trace-context/#traceparent-header: lower-case digits, ids that are not zero,
 # the version ff is forbidden. Versions that do not exist yet may add fields after another dash.
 _FORM = re.compile(
