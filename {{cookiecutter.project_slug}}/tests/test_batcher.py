@@ -84,7 +84,8 @@ async def ask(
 ) -> Array:
     timeline = timeline or Timeline("test")
     outputs = batcher.submit(inputs, len(inputs["x"]), timeout, timeline)
-    return (outputs if isinstance(outputs, dict) else await outputs)["y"]
+    answer: Array = (outputs if isinstance(outputs, dict) else await outputs)["y"]
+    return answer
 
 
 @pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from app.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from app.inference.job import Arrays, Job
 from app.inference.profile import Profile
-from app.inference.timeline import Timeline
-from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
-
-Arrays = Mapping[str, Array]
 
 SLOWNESS_SMOOTHING = 0.1
 LONGEST_RETRY_SECONDS = 60
@@ -30,35 +27,6 @@ class Limits:
     queue_bytes: int
     queue_seconds: float
     lanes: int
-
-
-class Job:
-    """Checked inputs that wait for a run, and the future of their outputs.
-
-    Args:
-        now: seconds of ``time.perf_counter``.
-        timeout: seconds that it may wait.
-        timeline: of the request that it belongs to.
-    """
-
-    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows", "timeline")
-
-    def __init__(
-        self,
-        inputs: Arrays,
-        rows: int,
-        size: int,
-        now: float,
-        timeout: float,
-        timeline: Timeline,
-    ) -> None:
-        self.inputs = inputs
-        self.rows = rows
-        self.bytes = size
-        self.deadline = now + timeout
-        self.enqueued = now
-        self.timeline = timeline
-        self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
 
 
 class JobQueue:
@@ -120,7 +88,12 @@ class JobQueue:
 
     def put(self, job: Job) -> None:
         """Add a job that was admitted."""
-        self._lines.setdefault(self._line_of(job), deque()).append(job)
+        key = self._line_of(job)
+        line = self._lines.get(key)
+        if line is None:
+            self._lines[key] = deque((job,))
+        else:
+            line.append(job)
         self.rows += job.rows
         self._bytes += job.bytes
 
@@ -139,10 +112,10 @@ class JobQueue:
             job = line.popleft()
             self.rows -= job.rows
             self._bytes -= job.bytes
-            if job.future.done():
+            if job.cancelled:
                 continue
             if now > job.deadline:
-                job.future.set_exception(self._too_late(now - job.enqueued))
+                job.settle(self._too_late(now - job.enqueued))
                 continue
             waited(now - job.enqueued)
             job.timeline.taken = now
@@ -166,7 +139,8 @@ class JobQueue:
     def _line_of(self, job: Job) -> object:
         if self._one_shape:
             return None
-        return tuple(value.shape[1:] for value in job.inputs.values())
+        # Lists of numbers are only made where there is one shape.
+        return tuple(value.shape[1:] for value in cast(Arrays, job.inputs).values())
 
     def _retry_after(self) -> int:
         return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
@@ -182,11 +156,3 @@ class JobQueue:
             rule="REQUEST_TIMEOUT_SECONDS",
             retry_after=self._retry_after(),
         )
-
-
-def size_of(inputs: Arrays) -> int:
-    """Bytes of all inputs together."""
-    size = 0
-    for value in inputs.values():
-        size += value.nbytes
-    return size
