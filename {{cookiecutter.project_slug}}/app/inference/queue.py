@@ -16,6 +16,15 @@ from app.tensors.signature import Signature
 
 SLOWNESS_SMOOTHING = 0.1
 LONGEST_RETRY_SECONDS = 60
+# A burst fills the queue and is gone; what keeps it filled for longer than this share of the
+# longest wait is more than the service can do. The idea is that of Nichols and Jacobson,
+# "Controlling Queue Delay", ACM Queue 10(5), 2012.
+BURST_SHARE = 0.1
+# What may wait in a queue that does not empty any more: so many runs for each lane. A queue that
+# keeps up is as long now and then; longer, it only adds its own length to every answer.
+STANDING_RUNS = 2
+# Single rows come less evenly than whole batches: at 80 % load so many wait now and then.
+STANDING_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,9 @@ class JobQueue:
         self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         # How much longer runs take now than they did alone, while warming up.
         self._slowness = 1.0
+        self._standing_rows = max(STANDING_ROWS, STANDING_RUNS * limits.lanes * self.batch_rows)
+        # Since when something has waited, at every moment.
+        self._filled = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -85,9 +97,19 @@ class JobQueue:
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
                 "seconds",
             )
+        if self.rows >= self._standing_rows:
+            seconds = time.perf_counter() - self._filled
+            if seconds > BURST_SHARE * limits.queue_seconds:
+                raise self._overloaded(
+                    f"{self.rows} rows wait, and the queue has not been empty for {seconds:.1f} s",
+                    f"fewer than {self._standing_rows} rows waiting in a queue that was not empty "
+                    "for a tenth of MAX_QUEUE_SECONDS",
+                )
 
     def put(self, job: Job) -> None:
         """Add a job that was admitted."""
+        if not self._lines:
+            self._filled = job.enqueued
         key = self._line_of(job)
         line = self._lines.get(key)
         if line is None:
