@@ -26,9 +26,6 @@ BACK = 0.9
 REFUSED_AT_BASE = 0.01
 CAPACITY_SECONDS = 3.0
 ROUNDS = 3
-# What a person sets who promises short answers: a wait of about the half of one run. With the
-# default of 1 s, meant for bursts, admitted requests wait as long as the queue of rows is.
-SETTINGS = {"MAX_QUEUE_SECONDS": "0.01"}
 COLUMNS = (
     "phase", "offered/s", "200/s", "p50 ms", "p99 ms", "refused/s",
     "refusal p99 ms", "refusal max ms", "PSS MB", "others",
@@ -97,16 +94,15 @@ def overload(site: Site, *, quick: bool) -> Outcome:
     ):
         rounds.append(_round(site, 10.0 if quick else 60.0))
     best = min(rounds, key=lambda each: each.others)
-    settings = ", ".join(f"{name}={value}" for name, value in SETTINGS.items())
     return Outcome(
         "overload",
-        f"Settings: {settings or 'defaults'}. Requests of {kinds.HEAVY_ROWS} rows to a net of 12.7 "
+        f"Default settings. Requests of {kinds.HEAVY_ROWS} rows to a net of 12.7 "
         f"million weights, {CONNECTIONS} connections. Round {rounds.index(best) + 1} of "
         f"{len(rounds)}, others took {best.others:.0%} of the CPUs.",
         COLUMNS,
         [each.row() for each in best.phases],
         promises(best),
-        {"settings": SETTINGS, "rounds": [asdict(each) for each in rounds]},
+        {"rounds": [asdict(each) for each in rounds]},
     )
 
 
@@ -134,7 +130,7 @@ def rate_of(phases: list[Phase]) -> float:
 
 
 def _round(site: Site, seconds: float) -> Round:
-    with serving(site, site.heavy, **SETTINGS) as service:
+    with serving(site, site.heavy) as service:
         before = [_phase(service, "capacity", CAPACITY_SECONDS) for _ in range(3)]
         rate = rate_of(before)
         base = _phase(service, "80 %", seconds / 2, BASE_LOAD * rate)

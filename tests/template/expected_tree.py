@@ -31,6 +31,7 @@ app/http/auth.py
 app/http/body.py
 app/http/connection.py
 app/http/cork.py
+app/http/heads.py
 app/http/inference.py
 app/http/openapi.py
 app/http/page.html
@@ -38,6 +39,7 @@ app/http/shortcut.py
 app/inference/__init__.py
 app/inference/batcher.py
 app/inference/host.py
+app/inference/job.py
 app/inference/model.py
 app/inference/profile.py
 app/inference/queue.py
@@ -95,6 +97,7 @@ app/tensors/__init__.py
 app/tensors/datatypes.py
 app/tensors/signature.py
 app/transports/__init__.py
+app/transports/few.py
 app/transports/json_body.py
 app/transports/json_tensor.py
 app/transports/json_walk.py
@@ -310,7 +313,9 @@ tests/test_diagnose.py
 tests/test_doctor.py
 tests/test_drift.py
 tests/test_fetch.py
+tests/test_few.py
 tests/test_hooks.py
+tests/test_known_heads.py
 tests/test_lifecycle.py
 tests/test_load.py
 tests/test_maintenance.py

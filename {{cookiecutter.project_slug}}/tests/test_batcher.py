@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
 from app.inference.batcher import INLINE_SECONDS, Batcher
 from app.inference.profile import Profile, measure
-from app.inference.queue import Limits
+from app.inference.job import Job
+from app.inference.queue import JobQueue, Limits
 from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
@@ -84,7 +85,8 @@ async def ask(
 ) -> Array:
     timeline = timeline or Timeline("test")
     outputs = batcher.submit(inputs, len(inputs["x"]), timeout, timeline)
-    return (outputs if isinstance(outputs, dict) else await outputs)["y"]
+    answer: Array = (outputs if isinstance(outputs, dict) else await outputs)["y"]
+    return answer
 
 
 @pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
@@ -295,6 +297,49 @@ def test_a_request_that_would_wait_too_long_is_refused() -> None:
         assert batcher.queue.wait_seconds() == 0
 
     asyncio.run(main())
+
+
+def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
+    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
+    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), INLINE)
+
+    def put(count: int) -> None:
+        for _ in range(count):
+            queue.admit(1, 8)
+            queue.put(
+                Job(rows(1), 1, 8, clock[0], FOREVER, Timeline("t"), None, lambda outcome: None)
+            )
+
+    def take(runs: int) -> None:
+        for _ in range(runs):
+            queue.take(lambda seconds: None)
+
+    # A burst may come, for a tenth of the longest wait.
+    put(100)
+    clock[0] += 0.1
+    put(20)
+    # From then on nothing is admitted before only two runs for each of two lanes wait.
+    clock[0] += 0.01
+    with pytest.raises(Overloaded, match=r"120 rows wait, .* not been empty for 0\.1 s"):
+        put(1)
+    take(11)
+    assert queue.rows == 32
+    with pytest.raises(Overloaded) as refused:
+        put(1)
+    assert refused.value.rule is not None
+    assert refused.value.rule.startswith("fewer than 32 rows")
+    take(1)
+    put(8)
+    with pytest.raises(Overloaded):
+        put(1)
+    # Once it has been empty, a burst is welcome again.
+    take(4)
+    assert not queue
+    put(100)
 
 
 @pytest.mark.parametrize(

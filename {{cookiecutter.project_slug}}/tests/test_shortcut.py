@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from app.http.asgi import JSON
+from app.http.heads import CLOSE, Heads
 from app.http.inference import Answer, route_of
-from app.http.shortcut import CLOSE, Heads, Turns
+from app.http.shortcut import Turns
 from app.telemetry.record import Record
 from tests.server import Server, running
 
@@ -194,15 +195,15 @@ def test_heads_follow_the_clock_and_say_close_once() -> None:
     heads, record = Heads(), Record("predict", "one", None)
     now, later = [(b"date", b"now")], [(b"date", b"later")]
     usual: Answer = (200, [JSON], [b"{}"])
-    assert b"date: now\r\n" in heads.make(now, usual, record, close=False)
-    assert b"date: later\r\n" in heads.make(later, usual, record, close=False)
+    assert b"date: now\r\n" in heads.make(now, usual, record, close=False, body=b"")
+    assert b"date: later\r\n" in heads.make(later, usual, record, close=False, body=b"")
     refused: Answer = (401, [JSON, CLOSE], [b"ab", b"c"])
-    closing = heads.make(later, refused, record, close=True)
+    closing = heads.make(later, refused, record, close=True, body=b"")
     assert closing.startswith(b"HTTP/1.1 401 ")
     assert closing.count(b"connection: close\r\n") == 1
     assert b"content-length: 3\r\n\r\n" in closing
     record.returned = b"00-span"
-    traced = heads.make(later, usual, record, close=False)
+    traced = heads.make(later, usual, record, close=False, body=b"")
     for head in (closing, traced):
         assert head.count(b"x-request-id: one\r\n") == 1
     assert b"traceparent: 00-span\r\n" in traced

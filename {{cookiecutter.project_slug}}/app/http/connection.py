@@ -15,8 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.errors import Overloaded
 from app.http.asgi import TASK
 from app.http.cork import SMALL, CorkedTransport
-from app.http.inference import Answer, Outputs, Route
-from app.http.shortcut import CLOSE, Shortcut
+from app.http.heads import CLOSE
+from app.http.inference import Answer, Route
+from app.http.shortcut import Pending, Shortcut
 from app.telemetry.record import Record
 
 SWEEP_SECONDS = 1.0
@@ -76,7 +77,10 @@ class Connection(HttpToolsProtocol):
         # The route of a request on the shortcut, from its headers to its end.
         self._route: Route | None = None
         self._body = b""
-        self._awaited: asyncio.Future[Outputs] | None = None
+        self._awaited: Pending | None = None
+        # Whether the parser stands between two messages, and what came since then.
+        self._between = True
+        self._data = b""
         self._quiet_since = self.loop.time()
         self._blocked_since = 0.0
         # Between an answer and the next request.
@@ -85,6 +89,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept, or refuse with 503 when there are too many already."""
         super().connection_made(transport)
+        self._plain = transport
         self._corked = CorkedTransport(transport)
         self.transport = self._corked  # type: ignore[assignment]
         if len(self.connections) > self._limits.connections:
@@ -96,13 +101,24 @@ class Connection(HttpToolsProtocol):
         """The client is gone: nobody waits for what it asked."""
         super().connection_lost(exc)
         task = self.cycle.scope.get(TASK) if self.cycle is not None else None
-        for each in (task, self._awaited):
-            if isinstance(each, asyncio.Future):
-                each.cancel()
+        if isinstance(task, asyncio.Task):
+            task.cancel()
+        if self._awaited is not None:
+            self._awaited.cancel()
+            self._awaited = None
 
     def data_received(self, data: bytes) -> None:
         """Read requests; one whose body is not complete leaves the shortcut."""
+        if self._between:
+            known = self._shortcut.known(data)
+            if known is not None and self._may_be_answered():
+                self._idle = False
+                self._begin_short(keep_alive=True)
+                self._awaited = self._shortcut.answer_known(known, data, self._reply)
+                return
+            self._data = data
         super().data_received(data)
+        self._data = b""
         if self._route is not None:
             body = self._body
             self._leave_shortcut()
@@ -131,6 +147,7 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._between = False
         self._idle = False
         self._quiet_since = self.loop.time()
 
@@ -142,12 +159,21 @@ class Connection(HttpToolsProtocol):
 
     def _may_be_shortened(self) -> bool:
         return (
-            (self.cycle is None or self.cycle.response_complete)
+            self._may_be_answered()
             and not self.expect_100_continue
-            and not self.flow.write_paused
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
         )
+
+    def _may_be_answered(self) -> bool:
+        """Whether the answers before were sent, so that the next one may be made."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
+
+    def _begin_short(self, *, keep_alive: bool) -> None:
+        shortened = self._shortened
+        shortened.response_complete = False
+        shortened.keep_alive = keep_alive
+        self.cycle = shortened  # type: ignore[assignment]
 
     def _leave_shortcut(self) -> None:
         """Go on as uvicorn would have from the beginning of the request."""
@@ -162,16 +188,15 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete: answer it here when it is on the shortcut."""
+        keep_alive = self._between = self.parser.should_keep_alive()
         if self._route is None:
             super().on_message_complete()
             return
         route, body = self._route, self._body
         self._route, self._body = None, b""
-        shortened = self._shortened
-        shortened.response_complete = False
-        shortened.keep_alive = self.parser.should_keep_alive()
-        self.cycle = shortened  # type: ignore[assignment]
-        self._awaited = self._shortcut.answer(route, self.headers, body, self._reply)
+        self._begin_short(keep_alive=keep_alive)
+        data = self._data if keep_alive else b""
+        self._awaited = self._shortcut.answer(route, self.headers, body, data, self._reply)
 
     def _reply(self, answer: Answer, record: Record) -> None:
         """Write a whole answer."""
@@ -179,18 +204,26 @@ class Connection(HttpToolsProtocol):
         shortened = self._shortened
         if shortened.disconnected:
             return
-        close = not shortened.keep_alive or CLOSE in answer[1]
+        _, headers, chunks = answer
+        close = not shortened.keep_alive or (len(headers) > 1 and CLOSE in headers)
+        small = len(chunks) == 1 and len(chunks[0]) <= SMALL
         defaults = self.server_state.default_headers
-        head = self._shortcut.heads.make(defaults, answer, record, close=close)
-        chunks = answer[2]
-        if len(chunks) == 1 and len(chunks[0]) <= SMALL:
-            self._corked.write_through(head + chunks[0])
+        body = bytes(chunks[0]) if small else b""
+        sent = self._shortcut.heads.make(defaults, answer, record, close=close, body=body)
+        if small:
+            # The cork holds nothing: whatever came before is complete.
+            self._plain.write(sent)
         else:
-            self._corked.write_through(head, *chunks)
+            self._corked.write_through(sent, *chunks)
         shortened.response_complete = True
         if close:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self._idle = True
+            self._quiet_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:
         """Collect the body and wake the application once, when all of it is there.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple, cast
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -25,7 +26,8 @@ from app.errors import (
 from app.http.asgi import JSON, TASK, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
 from app.http.body import ClientGone, read_body
-from app.inference.host import ModelHost
+from app.inference.host import ModelHost, ServedModel
+from app.inference.job import Cut, Inputs
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
 from app.settings import Settings
@@ -45,8 +47,14 @@ HEADER_LENGTH = b"inference-header-content-length"
 
 Answer = tuple[int, list[Header], list[bytes | memoryview]]
 Outputs = dict[str, Array]
-Begun = tuple[Outputs | asyncio.Future[Outputs], Callable[[Outputs], Answer]]
-"""Outputs that are there or will be, and what makes the answer of them."""
+
+
+class Asked(NamedTuple):
+    """A decoded request: for which model, its inputs, and what makes answers of outputs."""
+
+    served: ServedModel
+    inputs: Inputs
+    cut: Cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Inference:
     def __init__(self, settings: Settings, host: ModelHost) -> None:
         self._host = host
         self._guard = KeyGuard(settings.api_keys)
+        self._contracts: dict[Model, Contract] = {}
 
     def authorise(self, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass whose body is not read yet.
@@ -97,26 +106,48 @@ class Inference:
 
     def begin(
         self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
-    ) -> Begun:
-        """Decode a request and submit it to its model.
+    ) -> Asked:
+        """Decode a request for its model.
 
         Raises:
             RequestError: it cannot be answered.
         """
         _check_content(headers)
+        return self.begin_checked(route, headers, body, record)
+
+    def begin_checked(
+        self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
+    ) -> Asked:
+        """``begin`` for headers that passed its check before."""
         if route.fault is not None:
             raise NotFound(route.fault)
         served = self._host.get(route.name, route.version)
         model = served.model
-        record.model, record.version = model.manifest.name, model.manifest.version
+        record.model, record.version = model.name, model.version
         served.refuse_if_full()
         if route.kind == "predict":
-            inputs = tutorial.decode(body, model)
+            contract = self._contracts.get(model)
+            if contract is None:
+                contract = self._contracts[model] = Contract(model)
+            inputs = contract.decode(body)
             record.decoded = time.perf_counter()
-            return served.submit(inputs, record), partial(_tutorial, model)
+            return Asked(served, inputs, contract.cut)
         request = oip.decode(body, headers.get(HEADER_LENGTH), model)
         record.decoded = time.perf_counter()
-        return served.submit(request.inputs, record), partial(_protocol, model, request)
+        return Asked(served, request.inputs, partial(_protocol, model, request))
+
+
+class Contract(tutorial.Contract):
+    """The tutorials' contract, with HTTP around its answers."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        # One object, by which a batch sees that all of it wants the same.
+        self.cut: Cut = self._answers
+
+    def _answers(self, outputs: Outputs, sizes: Sequence[int]) -> list[Answer]:
+        """The answers to requests that shared a run."""
+        return [(200, [JSON], [body]) for body in self.encode_each(outputs, sizes)]
 
 
 def failure(error: Exception, record: Record) -> Answer:
@@ -204,22 +235,20 @@ class InferenceEndpoints:
             self._settings.max_body_bytes,
             self._settings.request_timeout_seconds,
         )
-        outputs, encode = self._inference.begin(route, headers, body, record)
-        computed = outputs if isinstance(outputs, dict) else await outputs
-        record.encoding = time.perf_counter()
-        return encode(computed)
+        asked = self._inference.begin(route, headers, body, record)
+        answer = asked.served.submit(asked.inputs, record, asked.cut)
+        return cast(Answer, await answer if isinstance(answer, asyncio.Future) else answer)
 
 
-def _tutorial(model: Model, outputs: Outputs) -> Answer:
-    return 200, [JSON], [tutorial.encode(outputs, model)]
-
-
-def _protocol(model: Model, request: oip.OipRequest, outputs: Outputs) -> Answer:
+def _protocol(
+    model: Model, request: oip.OipRequest, outputs: Outputs, sizes: Sequence[int]
+) -> list[Answer]:
+    """A ``Cut`` for one request; each has its own wishes, so there is never a second one."""
     chunks, json_length = oip.encode(outputs, request, model)
     if json_length is None:
-        return 200, [JSON], chunks
+        return [(200, [JSON], chunks)]
     headers = [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % json_length)]
-    return 200, headers, chunks
+    return [(200, headers, chunks)]
 
 
 def _check_content(headers: Mapping[bytes, bytes]) -> None:

@@ -10,27 +10,17 @@ through ASGI, with the same decoding, the same model and the same errors.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from functools import partial
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
-from app.http.asgi import JSON, Header
-from app.http.inference import (
-    Answer,
-    Inference,
-    Outputs,
-    Route,
-    failure,
-    route_of,
-)
+from app.errors import RequestError
+from app.http.asgi import Header
+from app.http.heads import CLOSE, Heads, Known, KnownHeads
+from app.http.inference import Answer, Asked, Inference, Route, failure, route_of
+from app.inference.batcher import Waiting
 from app.lifecycle import Lifecycle
-from app.telemetry.record import REQUEST_ID, Record
+from app.telemetry.record import Record
 from app.telemetry.requests import RequestTelemetry
-from app.telemetry.traceparent import TRACEPARENT
 
-CLOSE: Header = (b"connection", b"close")
 Reply = Callable[[Answer, Record], None]
 
 
@@ -57,39 +47,28 @@ class Turns:
         self._last, self._now = self._now, 0
 
 
-class Heads:
-    """Heads of answers; the one that nearly all have is kept ready."""
+class Pending:
+    """A request that waits for its model."""
 
-    def __init__(self) -> None:
-        # uvicorn replaces its list of default headers when the second changes.
-        self._defaults: list[Header] | None = None
-        self._fields = b""
-        self._usual = b""
+    __slots__ = ("_reply", "_shortcut", "record", "waiting")
 
-    def make(self, defaults: list[Header], answer: Answer, record: Record, *, close: bool) -> bytes:
-        """Status line and headers of an answer.
+    def __init__(self, shortcut: Shortcut, reply: Reply, record: Record) -> None:
+        self._shortcut = shortcut
+        self._reply = reply
+        self.record = record
+        self.waiting: Waiting | None = None
 
-        Args:
-            defaults: uvicorn's headers for every answer.
-            record: of the request; names it.
-            close: whether the connection ends with it.
-        """
-        if defaults is not self._defaults:
-            self._defaults = defaults
-            self._fields = _lines(defaults)
-            self._usual = STATUS_LINE[200] + self._fields + _lines([JSON]) + REQUEST_ID + b": "
-        status, headers, chunks = answer
-        size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
-        name = record.request_id.encode()
-        if status == 200 and not close and headers == [JSON] and record.returned is None:
-            return b"%b%b\r\ncontent-length: %d\r\n\r\n" % (self._usual, name, size)
-        rest = [*(each for each in headers if each != CLOSE), (REQUEST_ID, name)]
-        if record.returned is not None:
-            rest.append((TRACEPARENT, record.returned))
-        if close:
-            rest.append(CLOSE)
-        lines = STATUS_LINE[status] + self._fields + _lines(rest)
-        return b"%bcontent-length: %d\r\n\r\n" % (lines, size)
+    def settle(self, outcome: Answer | RequestError) -> None:
+        """Its answer is there, or the error that it gets instead."""
+        if isinstance(outcome, RequestError):
+            outcome = failure(outcome, self.record)
+        self._shortcut.finish(outcome, self._reply, self.record)
+
+    def cancel(self) -> None:
+        """Its client went away."""
+        if self.waiting is not None:
+            self.waiting.cancel()
+            self._shortcut.gone(self.record)
 
 
 class Shortcut:
@@ -103,6 +82,7 @@ class Shortcut:
         self._telemetry = telemetry
         self.turns = Turns()
         self.heads = Heads()
+        self._known = KnownHeads()
 
     def route(self, url: bytes) -> Route | None:
         """The inference route of a request's target; None if the long way has to look at it."""
@@ -111,58 +91,69 @@ class Shortcut:
             return None
         return route_of(url.decode("latin-1"))
 
+    def known(self, data: bytes) -> Known | None:
+        """What is known of a whole request from one like it; None if the parser has to look."""
+        return self._known.find(data) if self._lifecycle.ready else None
+
     def answer(
-        self, route: Route, headers: list[Header], body: bytes, reply: Reply
-    ) -> asyncio.Future[Outputs] | None:
-        """Answer a request now, or when the model has computed it.
+        self, route: Route, headers: list[Header], body: bytes, data: bytes, reply: Reply
+    ) -> Pending | None:
+        """Decode a request and submit it.
 
         Args:
-            reply: is given the answer; not called when the future was cancelled.
+            route: of the request.
+            headers: of the request.
+            body: all of it.
+            data: the bytes that it was read from, if its head may be remembered; else nothing.
+            reply: is called with the answer, perhaps before this returns.
 
         Returns:
-            What is waited for; to be cancelled when the client goes away.
+            What waits for the model; to be cancelled when the client goes away.
         """
-        self.turns.count()
         fields = dict(headers)
         record = self._telemetry.begin(route.kind, fields)
         try:
             self._inference.authorise(fields)
-            outputs, encode = self._inference.begin(route, fields, body, record)
-            if isinstance(outputs, dict):
-                record.encoding = time.perf_counter()
-                answer = encode(outputs)
-            else:
-                outputs.add_done_callback(partial(self._settle, encode, reply, record))
-                return outputs
+            asked = self._inference.begin(route, fields, body, record)
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            answer = failure(error, record)
-        self._finish(answer, reply, record)
-        return None
+            self.turns.count()
+            self.finish(failure(error, record), reply, record)
+            return None
+        if data:
+            self._known.learn(data, route, headers, body)
+        return self._submit(asked, reply, record)
 
-    def _settle(
-        self,
-        encode: Callable[[Outputs], Answer],
-        reply: Reply,
-        record: Record,
-        done: asyncio.Future[Outputs],
-    ) -> None:
-        if done.cancelled():
-            self._telemetry.end(record, 499)
-            return
-        record.encoding = time.perf_counter()
+    def answer_known(self, known: Known, data: bytes, reply: Reply) -> Pending | None:
+        """``answer``, for a request with a known head."""
+        record = self._telemetry.begin(known.route.kind, known.fields)
         try:
-            answer = encode(done.result())
+            asked = self._inference.begin_checked(
+                known.route, known.fields, data[known.body :], record
+            )
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            answer = failure(error, record)
-        self._finish(answer, reply, record)
+            self.turns.count()
+            self.finish(failure(error, record), reply, record)
+            return None
+        return self._submit(asked, reply, record)
 
-    def _finish(self, answer: Answer, reply: Reply, record: Record) -> None:
+    def _submit(self, asked: Asked, reply: Reply, record: Record) -> Pending | None:
+        self.turns.count()
+        pending = Pending(self, reply, record)
+        try:
+            pending.waiting = asked.served.post(asked.inputs, record, asked.cut, pending.settle)
+        except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
+            self.finish(failure(error, record), reply, record)
+            return None
+        return pending if pending.waiting is not None else None
+
+    def finish(self, answer: Answer, reply: Reply, record: Record) -> None:
+        """Send an answer; its request is over."""
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
             answer[1].append(CLOSE)
         reply(answer, record)
         self._telemetry.end(record, answer[0])
 
-
-def _lines(headers: list[Header]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
+    def gone(self, record: Record) -> None:
+        """The client of a request went away; its request is over."""
+        self._telemetry.end(record, 499)

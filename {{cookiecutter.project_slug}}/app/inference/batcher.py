@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from app.errors import InferenceFailed, RequestError
+from app.inference.job import Arrays, Cut, Inputs, Job, Settle, arrays_of, joined, size_of, views
 from app.inference.profile import Profile
-from app.inference.queue import Arrays, Job, JobQueue, Limits, size_of
+from app.inference.queue import JobQueue, Limits
 from app.inference.timeline import Run, Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
 log = logging.getLogger(__name__)
-
-Outcome = dict[str, Array] | RequestError
 
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
@@ -42,6 +42,14 @@ class Observer(Protocol):
 
     def computed(self, rows: int, seconds: float) -> None:
         """One run of the model ended."""
+        ...
+
+
+class Waiting(Protocol):
+    """A request that waits for its outputs."""
+
+    def cancel(self) -> None:
+        """Nobody wants them any more."""
         ...
 
 
@@ -76,39 +84,79 @@ class Batcher:
         self._running = 0
         self._computing = 0
         self._pump_scheduled = False
+        self._first = signature.inputs[0]
         self.queue = JobQueue(signature, limits, profile)
 
-    def submit(
-        self, inputs: Arrays, rows: int, timeout: float, timeline: Timeline
-    ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
+    def post(
+        self,
+        inputs: Inputs,
+        rows: int,
+        timeout: float,
+        timeline: Timeline,
+        cut: Cut | None,
+        settle: Settle,
+    ) -> Waiting | None:
         """Compute outputs for checked inputs, in a run of their own or with others.
 
         Args:
-            inputs: arrays that passed the signature check.
+            inputs: what passed the signature check.
             rows: their number of rows.
             timeout: seconds after which computing is no longer worth it.
             timeline: of the request; is told when its turn comes and when the model ran.
+            cut: makes what the request wants out of a run's outputs; None: it wants the arrays.
+            settle: is called once, on the event loop's thread, with that or with the error:
+                ``DeadlineExceeded`` when the deadline passed before the run began,
+                ``InferenceFailed`` when the runtime raised, ``InvalidInput`` when the model's own
+                code refused the input.
 
         Returns:
-            The outputs where nobody has to be waited for; otherwise a future of them, which may
-            be cancelled. The future raises ``DeadlineExceeded`` when the deadline passed before
-            the run began, and what the run itself raised.
+            What waits, so that it may be cancelled; None when it is settled already.
 
         Raises:
             BodyTooLarge: more rows than the queue can ever hold.
             Overloaded: the queue is full, or the wait would be too long.
-            InferenceFailed: the runtime raised.
-            InvalidInput: the model's own code refused the input.
         """
         timeline.rows = rows
-        if self._at_once(rows):
-            return self._infer_now(inputs, timeline)
-        size = size_of(inputs)
-        self.queue.admit(rows, size)
+        size = size_of(inputs, self._first)
         now = time.perf_counter()
+        if self._at_once(rows):
+            self._settle_now(Job(inputs, rows, size, now, timeout, timeline, cut, settle))
+            return None
+        self.queue.admit(rows, size)
         if not self.queue.batched or rows <= self.queue.batch_rows:
-            return self._enqueue(Job(inputs, rows, size, now, timeout, timeline))
-        return asyncio.ensure_future(self._infer_in_parts(inputs, now, timeout, timeline))
+            job = Job(inputs, rows, size, now, timeout, timeline, cut, settle)
+            self._enqueue(job)
+            return job
+        return self._enqueue_parts(inputs, now, timeout, timeline, cut, settle)
+
+    def submit(
+        self,
+        inputs: Inputs,
+        rows: int,
+        timeout: float,
+        timeline: Timeline,
+        cut: Cut | None = None,
+    ) -> Any:
+        """``post``, for coroutines.
+
+        Returns:
+            What the request wants where nobody has to be waited for; otherwise a future of it,
+            which may be cancelled.
+
+        Raises:
+            RequestError: see ``post``.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        waiting = self.post(inputs, rows, timeout, timeline, cut, partial(_fulfil, future))
+        if waiting is None:
+            return future.result()
+
+        def cancelled(future: asyncio.Future[Any]) -> None:
+            if future.cancelled():
+                waiting.cancel()
+
+        future.add_done_callback(cancelled)
+        return future
 
     def load(self) -> tuple[int, int]:
         """Rows that wait, and rows that are being computed."""
@@ -128,42 +176,37 @@ class Batcher:
             and self._profile.seconds(rows) <= INLINE_SECONDS
         )
 
-    def _infer_now(self, inputs: Arrays, timeline: Timeline) -> dict[str, Array]:
-        timeline.taken = time.perf_counter()
-        try:
-            return self._run(inputs)
-        except RequestError:
-            raise
-        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            raise _failed(error, timeline) from None
-        finally:
-            run = Run(timeline.taken, time.perf_counter(), timeline.rows)
-            timeline.runs = (run,)
-            self._observer.waited(0.0)
-            self._observe(run)
+    def _settle_now(self, job: Job) -> None:
+        outcomes, run = self._compute([job])
+        job.timeline.taken = run.began
+        self._observer.waited(0.0)
+        self._settle([job], outcomes, run)
 
-    async def _infer_in_parts(
-        self, inputs: Arrays, now: float, timeout: float, timeline: Timeline
-    ) -> dict[str, Array]:
+    def _enqueue_parts(
+        self,
+        inputs: Inputs,
+        now: float,
+        timeout: float,
+        timeline: Timeline,
+        cut: Cut | None,
+        settle: Settle,
+    ) -> Parts:
         step = self.queue.batch_rows
-        jobs = []
-        for start in range(0, timeline.rows, step):
-            part = {name: value[start : start + step] for name, value in inputs.items()}
+        arrays = arrays_of(inputs, self._first)
+        parts = Parts(math.ceil(timeline.rows / step), cut, settle)
+        for number, start in enumerate(range(0, timeline.rows, step)):
+            part = {name: value[start : start + step] for name, value in arrays.items()}
             rows = min(step, timeline.rows - start)
-            jobs.append(Job(part, rows, size_of(part), now, timeout, timeline))
-        futures = [self._enqueue(job) for job in jobs]
-        try:
-            results = await asyncio.gather(*futures)
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-        return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
+            size = size_of(part, self._first)
+            whole = partial(parts.settle, number)
+            job = Job(part, rows, size, now, timeout, timeline, None, whole)
+            parts.jobs.append(job)
+            self._enqueue(job)
+        return parts
 
-    def _enqueue(self, job: Job) -> asyncio.Future[dict[str, Array]]:
+    def _enqueue(self, job: Job) -> None:
         self.queue.put(job)
         self._schedule_pump()
-        return job.future
 
     def _schedule_pump(self) -> None:
         # On the next turn of the loop, so that all requests read in this turn share the run.
@@ -190,7 +233,7 @@ class Batcher:
             lane.add_done_callback(partial(self._lane_done, jobs))
 
     def _lane_done(
-        self, jobs: Sequence[Job], done: asyncio.Future[tuple[list[Outcome], Run]]
+        self, jobs: Sequence[Job], done: asyncio.Future[tuple[Sequence[Any], Run]]
     ) -> None:
         self._running -= 1
         self._computing -= _rows(jobs)
@@ -199,56 +242,109 @@ class Batcher:
         self._settle(jobs, *done.result())
         self._schedule_pump()
 
-    def _compute(self, jobs: Sequence[Job]) -> tuple[list[Outcome], Run]:
+    def _compute(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
         """The outcome of each job, and the run of all; called on any thread."""
         began = time.perf_counter()
-        outcomes = self._outcomes(jobs)
-        return outcomes, Run(began, time.perf_counter(), _rows(jobs))
-
-    def _outcomes(self, jobs: Sequence[Job]) -> list[Outcome]:
         try:
-            return list(self._run_together(jobs))
+            outputs = self._run_together(jobs)
+            ended = time.perf_counter()
+            outcomes: Sequence[Any] = _cut(jobs, outputs)
         except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            if len(jobs) == 1:
-                if isinstance(error, RequestError):
-                    return [error]
-                return [_failed(error, jobs[0].timeline)]
-        # One of them broke the run: alone, only that one fails.
-        return [outcome for job in jobs for outcome in self._outcomes([job])]
+            outcomes = self._apart(jobs, error)
+            ended = time.perf_counter()
+        return outcomes, Run(began, ended, _rows(jobs))
 
-    def _run_together(self, jobs: Sequence[Job]) -> Sequence[dict[str, Array]]:
-        if len(jobs) == 1:
-            return [self._run(jobs[0].inputs)]
-        names = list(jobs[0].inputs)
-        outputs = self._run(
-            {name: np.concatenate([job.inputs[name] for job in jobs]) for name in names}
-        )
-        rows = _rows(jobs)
-        for name, value in outputs.items():
-            if len(value) != rows:
-                raise ValueError(f"output {name!r} has {len(value)} rows for {rows} rows of input")
-        parts, start = [], 0
-        for job in jobs:
-            stop = start + job.rows
-            parts.append({name: value[start:stop] for name, value in outputs.items()})
-            start = stop
-        return parts
+    def _apart(self, jobs: Sequence[Job], error: Exception) -> list[Any]:
+        """The outcomes where one of the jobs broke the run: alone, only that one fails."""
+        if len(jobs) > 1:
+            return [outcome for job in jobs for outcome in self._compute([job])[0]]
+        return [error if isinstance(error, RequestError) else _failed(error, jobs[0].timeline)]
 
-    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Outcome], run: Run) -> None:
+    def _run_together(self, jobs: Sequence[Job]) -> dict[str, Array]:
+        outputs = self._run(joined(jobs, self._first))
+        if len(jobs) > 1:
+            rows = _rows(jobs)
+            for name, value in outputs.items():
+                if len(value) != rows:
+                    raise ValueError(
+                        f"output {name!r} has {len(value)} rows for {rows} rows of input"
+                    )
+        return outputs
+
+    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Any], run: Run) -> None:
         self._observe(run)
+        runs = (run,)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            job.timeline.runs += (run,)
-            if job.future.done():
+            job.timeline.runs += runs
+            if job.cancelled:
                 continue
-            if isinstance(outcome, RequestError):
-                job.future.set_exception(outcome)
-            else:
-                job.future.set_result(outcome)
+            try:
+                job.settle(outcome)
+            except Exception:
+                # The others of this run have nothing to do with it.
+                log.exception("unexpected error on a request, id %s", job.timeline.request_id)
 
     def _observe(self, run: Run) -> None:
         seconds = run.ended - run.began
         self._observer.computed(run.rows, seconds)
         self.queue.learn(run.rows, seconds)
+
+
+class Parts:
+    """The parts of a request that is too large for one run.
+
+    Args:
+        count: their number.
+        cut: see ``Job``; of the whole.
+        settle: see ``Job``; of the whole.
+    """
+
+    def __init__(self, count: int, cut: Cut | None, settle: Settle) -> None:
+        self.jobs: list[Job] = []
+        self._results: list[dict[str, Array] | None] = [None] * count
+        self._missing = count
+        self._cut = cut
+        self._settle = settle
+
+    def settle(self, number: int, outcome: dict[str, Array] | RequestError) -> None:
+        """One part is there; the first error is the error of all."""
+        if isinstance(outcome, RequestError):
+            self.cancel()
+            self._settle(outcome)
+            return
+        self._results[number] = outcome
+        self._missing -= 1
+        if self._missing == 0:
+            parts = [part for part in self._results if part is not None]
+            whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            rows = sum(job.rows for job in self.jobs)
+            self._settle(whole if self._cut is None else self._cut(whole, [rows])[0])
+
+    def cancel(self) -> None:
+        """See ``Job``."""
+        for job in self.jobs:
+            job.cancel()
+
+
+def _cut(jobs: Sequence[Job], outputs: dict[str, Array]) -> Sequence[Any]:
+    """What each job wants, made together where all want the same."""
+    sizes = [job.rows for job in jobs]
+    cut = jobs[0].cut
+    if all(job.cut is cut for job in jobs):
+        return (cut or views)(outputs, sizes)
+    return [
+        part if job.cut is None else job.cut(part, [job.rows])[0]
+        for job, part in zip(jobs, views(outputs, sizes), strict=True)
+    ]
+
+
+def _fulfil(future: asyncio.Future[Any], outcome: Any) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, RequestError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _rows(jobs: Sequence[Job]) -> int:

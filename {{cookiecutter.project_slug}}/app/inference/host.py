@@ -7,9 +7,11 @@ import gc
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from app.errors import NotFound, NotReady, ProviderError, StartupError
-from app.inference.batcher import Batcher
+from app.inference.batcher import Batcher, Waiting
+from app.inference.job import Cut, Inputs, Settle
 from app.inference.model import Model, load_models
 from app.inference.profile import Profile
 from app.inference.queue import Limits
@@ -41,19 +43,28 @@ class ServedModel:
         if self._batcher.queue:
             self._batcher.queue.admit(rows=1, size=1)
 
-    def submit(
-        self, inputs: Mapping[str, Array], timeline: Timeline
-    ) -> dict[str, Array] | asyncio.Future[dict[str, Array]]:
+    def post(self, inputs: Inputs, timeline: Timeline, cut: Cut, settle: Settle) -> Waiting | None:
         """Check inputs and compute their outputs, at once or when it is their turn.
 
         Args:
+            inputs: named arrays; or rows that were checked while they were read.
             timeline: of the request; is told when its turn comes and when the model ran.
+            cut: makes what the request wants out of the outputs.
+            settle: see ``Batcher.post``.
 
         Raises:
             RequestError: the inputs break the signature, or the queue cannot take them.
         """
-        rows = self.model.signature.check(inputs)
-        return self._batcher.submit(inputs, rows, self._timeout, timeline)
+        rows = self._check(inputs)
+        return self._batcher.post(inputs, rows, self._timeout, timeline, cut, settle)
+
+    def submit(self, inputs: Inputs, timeline: Timeline, cut: Cut | None = None) -> Any:
+        """``post``, for coroutines; see ``Batcher.submit``."""
+        rows = self._check(inputs)
+        return self._batcher.submit(inputs, rows, self._timeout, timeline, cut)
+
+    def _check(self, inputs: Inputs) -> int:
+        return len(inputs) if isinstance(inputs, list) else self.model.signature.check(inputs)
 
 
 class ModelHost:

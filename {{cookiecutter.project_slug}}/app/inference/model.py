@@ -31,12 +31,10 @@ class Model:
         self.package = package
         self.manifest = package.manifest
         self.signature: Signature = package.manifest.signature
+        # The name is the folder's as well.
+        self.name: str = package.manifest.name
+        self.version: str = package.manifest.version
         self._runtime = runtime
-
-    @property
-    def name(self) -> str:
-        """The model's name, which is also its folder's."""
-        return self.manifest.name
 
     @property
     def provider(self) -> str:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from app.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from app.inference.job import Arrays, Job
 from app.inference.profile import Profile
-from app.inference.timeline import Timeline
-from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
-
-Arrays = Mapping[str, Array]
 
 SLOWNESS_SMOOTHING = 0.1
 LONGEST_RETRY_SECONDS = 60
+# A burst fills the queue and is gone; what keeps it filled for longer than this share of the
+# longest wait is more than the service can do. The idea is that of Nichols and Jacobson,
+# "Controlling Queue Delay", ACM Queue 10(5), 2012.
+BURST_SHARE = 0.1
+# What may wait in a queue that does not empty any more: so many runs for each lane. A queue that
+# keeps up is as long now and then; longer, it only adds its own length to every answer.
+STANDING_RUNS = 2
+# Single rows come less evenly than whole batches: at 80 % load so many wait now and then.
+STANDING_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +36,6 @@ class Limits:
     queue_bytes: int
     queue_seconds: float
     lanes: int
-
-
-class Job:
-    """Checked inputs that wait for a run, and the future of their outputs.
-
-    Args:
-        now: seconds of ``time.perf_counter``.
-        timeout: seconds that it may wait.
-        timeline: of the request that it belongs to.
-    """
-
-    __slots__ = ("bytes", "deadline", "enqueued", "future", "inputs", "rows", "timeline")
-
-    def __init__(
-        self,
-        inputs: Arrays,
-        rows: int,
-        size: int,
-        now: float,
-        timeout: float,
-        timeline: Timeline,
-    ) -> None:
-        self.inputs = inputs
-        self.rows = rows
-        self.bytes = size
-        self.deadline = now + timeout
-        self.enqueued = now
-        self.timeline = timeline
-        self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
 
 
 class JobQueue:
@@ -80,6 +57,9 @@ class JobQueue:
         self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         # How much longer runs take now than they did alone, while warming up.
         self._slowness = 1.0
+        self._standing_rows = max(STANDING_ROWS, STANDING_RUNS * limits.lanes * self.batch_rows)
+        # Since when something has waited, at every moment.
+        self._filled = 0.0
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -117,10 +97,25 @@ class JobQueue:
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
                 "seconds",
             )
+        if self.rows >= self._standing_rows:
+            seconds = time.perf_counter() - self._filled
+            if seconds > BURST_SHARE * limits.queue_seconds:
+                raise self._overloaded(
+                    f"{self.rows} rows wait, and the queue has not been empty for {seconds:.1f} s",
+                    f"fewer than {self._standing_rows} rows waiting in a queue that was not empty "
+                    "for a tenth of MAX_QUEUE_SECONDS",
+                )
 
     def put(self, job: Job) -> None:
         """Add a job that was admitted."""
-        self._lines.setdefault(self._line_of(job), deque()).append(job)
+        if not self._lines:
+            self._filled = job.enqueued
+        key = self._line_of(job)
+        line = self._lines.get(key)
+        if line is None:
+            self._lines[key] = deque((job,))
+        else:
+            line.append(job)
         self.rows += job.rows
         self._bytes += job.bytes
 
@@ -139,10 +134,10 @@ class JobQueue:
             job = line.popleft()
             self.rows -= job.rows
             self._bytes -= job.bytes
-            if job.future.done():
+            if job.cancelled:
                 continue
             if now > job.deadline:
-                job.future.set_exception(self._too_late(now - job.enqueued))
+                job.settle(self._too_late(now - job.enqueued))
                 continue
             waited(now - job.enqueued)
             job.timeline.taken = now
@@ -166,7 +161,8 @@ class JobQueue:
     def _line_of(self, job: Job) -> object:
         if self._one_shape:
             return None
-        return tuple(value.shape[1:] for value in job.inputs.values())
+        # Lists of numbers are only made where there is one shape.
+        return tuple(value.shape[1:] for value in cast(Arrays, job.inputs).values())
 
     def _retry_after(self) -> int:
         return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
@@ -182,11 +178,3 @@ class JobQueue:
             rule="REQUEST_TIMEOUT_SECONDS",
             retry_after=self._retry_after(),
         )
-
-
-def size_of(inputs: Arrays) -> int:
-    """Bytes of all inputs together."""
-    size = 0
-    for value in inputs.values():
-        size += value.nbytes
-    return size

@@ -26,7 +26,6 @@ class Record(Timeline):
     __slots__ = (
         "began",
         "decoded",
-        "encoding",
         "ended",
         "error",
         "method",
@@ -47,13 +46,18 @@ class Record(Timeline):
         self.parent = parent
         self.method = "POST"
         self.model = self.version = ""
-        self.decoded = self.encoding = self.ended = 0.0
+        self.decoded = self.ended = 0.0
         self.status = 0
         self.error: RequestError | None = None
         # The place in its trace, where the request is traced.
         self.span: Sampled | None = None
         # The traceparent that is returned.
         self.returned: bytes | None = None
+
+    @property
+    def encoding(self) -> float:
+        """When its answer began to be written."""
+        return self.runs[-1].ended if self.runs else 0.0
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,118 @@
+"""What waits for a run of a model, and how several of them become one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from app.inference.timeline import Timeline
+from app.tensors.datatypes import NUMPY, Array
+from app.tensors.signature import TensorSpec
+
+Arrays = Mapping[str, Array]
+Rows = list[list[float]]
+"""Checked rows of the only input, while they are few: an array is made of a whole batch of them,
+because making one of a few numbers costs more than a run's share of computing them."""
+Inputs = Arrays | Rows
+Cut = Callable[[dict[str, Array], Sequence[int]], Sequence[Any]]
+"""Makes what each request wants out of the outputs of a run; is told how many rows each has."""
+Settle = Callable[[Any], None]
+"""Takes what the request wanted, or the ``RequestError`` that it gets instead."""
+
+
+class Job:
+    """Checked inputs that wait for a run.
+
+    Args:
+        inputs: named arrays, or the rows of the only input as lists of numbers.
+        now: seconds of ``time.perf_counter``.
+        timeout: seconds that it may wait.
+        timeline: of the request that it belongs to.
+        cut: makes what the request wants out of a run's outputs; None: it wants the arrays.
+        settle: is called once, on the event loop's thread, with that or with an error.
+    """
+
+    __slots__ = (
+        "bytes", "cancelled", "cut", "deadline", "enqueued", "inputs", "rows", "settle", "timeline",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        rows: int,
+        size: int,
+        now: float,
+        timeout: float,
+        timeline: Timeline,
+        cut: Cut | None,
+        settle: Settle,
+    ) -> None:
+        self.inputs = inputs
+        self.rows = rows
+        self.bytes = size
+        self.deadline = now + timeout
+        self.enqueued = now
+        self.timeline = timeline
+        self.cut = cut
+        self.settle = settle
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Nobody wants the outputs any more: it leaves the queue, and ``settle`` is not called."""
+        self.cancelled = True
+
+
+def size_of(inputs: Inputs, spec: TensorSpec) -> int:
+    """Bytes of all inputs together.
+
+    Args:
+        spec: of the first input.
+    """
+    if isinstance(inputs, list):
+        return len(inputs) * len(inputs[0]) * NUMPY[spec.datatype].itemsize
+    size = 0
+    for value in inputs.values():
+        size += value.nbytes
+    return size
+
+
+def arrays_of(inputs: Inputs, spec: TensorSpec) -> Arrays:
+    """Inputs as the model takes them.
+
+    Args:
+        spec: of the first input.
+    """
+    if isinstance(inputs, list):
+        return {spec.name: np.array(inputs, NUMPY[spec.datatype])}
+    return inputs
+
+
+def joined(jobs: Sequence[Job], spec: TensorSpec) -> Arrays:
+    """The inputs of all jobs, one behind the other.
+
+    Args:
+        spec: of the first input.
+    """
+    if len(jobs) == 1:
+        return arrays_of(jobs[0].inputs, spec)
+    if all(type(job.inputs) is list for job in jobs):
+        rows: Rows = []
+        for job in jobs:
+            rows += cast(Rows, job.inputs)
+        return arrays_of(rows, spec)
+    parts = [arrays_of(job.inputs, spec) for job in jobs]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def views(outputs: dict[str, Array], sizes: Sequence[int]) -> list[dict[str, Array]]:
+    """The outputs of each job, as views; the ``Cut`` of those that want arrays."""
+    if len(sizes) == 1:
+        return [outputs]
+    parts, start = [], 0
+    for rows in sizes:
+        stop = start + rows
+        parts.append({name: value[start:stop] for name, value in outputs.items()})
+        start = stop
+    return parts
