@@ -141,6 +141,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
+    page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."
     )
