@@ -31,36 +31,47 @@ const CHARTS = [
   { title: "Requests", from: "inference_requests_total", text: perSecond, least: 1,
     series: { rate: "all", failed: "failed" } },
   { title: "Latency", from: "inference_request_duration_seconds_bucket", text: seconds,
-    least: 0.001, series: { p50: "p50", p95: "p95", p99: "p99" } },
+    axis: logarithmic, least: 0.001, series: { p50: "p50", p95: "p95", p99: "p99" } },
   { title: "Queue", from: "inference_queue_rows", text: number, least: 4,
     series: { waiting: "rows waiting" }, marks: { refused: "refused" } },
   { title: "Batch size", from: "inference_batch_rows_count", text: number, least: 4,
     series: { batch: "rows in a run" } },
 ];
 
-/** The next round number: where an axis may end. */
-function ceiling(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= value * 0.9999);
+/** An axis from zero to a round number above all values. */
+function linear(values, least) {
+  const highest = Math.max(least, ...values);
+  const power = 10 ** Math.floor(Math.log10(highest));
+  const top = power
+    * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= highest * 0.9999);
+  return { top, bottom: 0, part: (value) => value / top };
+}
+
+/** An axis between powers of ten, so that one slow request does not flatten all others. */
+function logarithmic(values, least) {
+  const top = Math.ceil(Math.log10(Math.max(least, ...values)));
+  const bottom = Math.min(top - 1, Math.floor(Math.log10(Math.min(least, ...values))));
+  const part = (value) => (Math.log10(value) - bottom) / (top - bottom);
+  return { top: 10 ** top, bottom: 10 ** bottom, part };
 }
 
 /** Points of the values, the newest at the right edge; a missing value begins a new run. */
-function runs(values, top) {
+function runs(values, part) {
   const found = [[]];
   values.forEach((value, index) => {
     const x = WIDTH * (1 - (values.length - 1 - index) / (KEPT - 1));
-    const y = HEIGHT - 1 - (HEIGHT - 2) * Math.min(value / top, 1);
-    if (known(value)) found.at(-1).push([x.toFixed(1), y.toFixed(1)]);
+    const y = HEIGHT - 1 - (HEIGHT - 2) * part(value);
+    if (known(y)) found.at(-1).push([x.toFixed(1), y.toFixed(1)]);
     else found.push([]);
   });
   return found.filter((run) => run.length);
 }
 
 /** A point alone is a line of no length, which round ends make a dot. */
-const line = (values, top) => runs(values, top).map((run) => `M${run.join("L")}l0 0`).join("");
+const line = (values, part) => runs(values, part).map((run) => `M${run.join("L")}l0 0`).join("");
 
 /** The surface below the line. */
-const area = (values, top) => runs(values, top)
+const area = (values, part) => runs(values, part)
   .map((run) => `M${run[0][0]} ${HEIGHT}L${run.join("L")}L${run.at(-1)[0]} ${HEIGHT}Z`).join("");
 
 function element(name, properties = {}, ...children) {
@@ -71,8 +82,8 @@ function element(name, properties = {}, ...children) {
 
 /** One chart: makes its figure, and draws the samples. */
 class Chart {
-  constructor({ title, from, text, least, series, marks = {} }) {
-    Object.assign(this, { title, from, text, least, series, marks });
+  constructor({ title, from, text, axis = linear, least, series, marks = {} }) {
+    Object.assign(this, { title, from, text, axis, least, series, marks });
     this.figure = document.getElementById("chart").content.cloneNode(true).firstElementChild;
     this.figure.dataset.chart = title;
     this.find("h3").textContent = title;
@@ -82,17 +93,17 @@ class Chart {
 
   draw(samples) {
     const columns = Object.keys(this.series).map((key) => samples.map((sample) => sample[key]));
-    const highest = Math.max(this.least, ...columns.flat().filter(known));
-    const top = ceiling(highest);
+    const { top, bottom, part } = this.axis(columns.flat().filter(known), this.least);
     columns.forEach((values, index) => {
-      this.find(`path.s${index}`).setAttribute("d", line(values, top));
+      this.find(`path.s${index}`).setAttribute("d", line(values, part));
     });
-    this.find(".area").setAttribute("d", area(columns[0], top));
+    this.find(".area").setAttribute("d", area(columns[0], part));
     for (const key of Object.keys(this.marks)) {
       const values = samples.map((sample) => (sample[key] > 0 ? 0 : undefined));
-      this.find(".marks").setAttribute("d", line(values, 1));
+      this.find(".marks").setAttribute("d", line(values, (value) => value));
     }
     this.find(".top").textContent = this.text(top);
+    this.find(".bottom").textContent = bottom ? this.text(bottom) : "";
     this.describe(samples);
   }
 

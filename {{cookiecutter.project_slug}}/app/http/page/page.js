@@ -80,7 +80,7 @@ function noticesOf(server, scrape) {
     notices.push(["warn", "No GPU:",
       `one was asked for, but ${model} computes on the CPU. The log says why.`]);
   }
-  for (const model of named("inference_golden_check", 0)) {
+  for (const model of server?.ready ? named("inference_golden_check", 0) : []) {
     notices.push(["bad", "Wrong answers:", `${model} does not answer as it did in training.`]);
   }
   return notices;
@@ -110,10 +110,10 @@ function showFigures(scrape, sample) {
   const born = Math.min(...(scrape.get("process_start_time_seconds") ?? []).map((s) => s.value));
   terms(at("figures"), {
     "Up for": known(born) ? span(Math.max(0, Date.now() / 1000 - born)) : undefined,
-    Workers: one("inference_workers", number),
+    Workers: one("inference_workers", (count) => (count > 1 ? number(count) : undefined)),
     "In flight": one("inference_requests_in_flight", number),
     Connections: one("inference_connections", number),
-    CPU: known(sample.cpu) ? `${number(sample.cpu)} cores` : undefined,
+    CPU: known(sample.cpu) ? `${sample.cpu.toFixed(2)} cores` : undefined,
     Memory: portion(scrape, "inference_memory_bytes", "inference_memory_limit_bytes")
       ?? one("process_resident_memory_bytes", bytes),
     "Event loop late": known(sample.lag) ? `${seconds(sample.lag)} p99` : undefined,
