@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test lint format lock bench clean
+.PHONY: help demo rehearse test lint format lock bench picture clean
 
 # The interpreter itself and not a launcher, which may choose another one in another folder.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; do \
@@ -42,6 +42,10 @@ lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (
 
 bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+picture: $(VENV)/.dev ## Renew docs/page.png, the page of a generated service under load
+	@scripts/browser.sh install
+	@$(BIN)/python -m tests.page.picture
 
 clean: ## Remove environments, caches and everything in build/
 	scripts/docker_engine.sh stop

@@ -26,17 +26,25 @@ def free_port() -> int:
 @contextmanager
 def running(python: Path, service: Path, **settings: str) -> Iterator[str]:
     """The address of the service while it runs; it must stop with exit code 0."""
+    with started(python, service, **settings) as (url, process):
+        wait_until_ready(url, process)
+        yield url
+        process.terminate()
+        assert process.wait(timeout=STOP_SECONDS) == 0
+
+
+@contextmanager
+def started(
+    python: Path, service: Path, **settings: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Address and process of the service, ready or not; killed in the end if it still runs."""
     port = free_port()
     environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
     process = subprocess.Popen(
         [str(python), "-m", "app"], cwd=service, env={**environment, **settings}
     )
-    url = f"http://127.0.0.1:{port}"
     try:
-        wait_until_ready(url, process)
-        yield url
-        process.terminate()
-        assert process.wait(timeout=STOP_SECONDS) == 0
+        yield f"http://127.0.0.1:{port}", process
     finally:
         if process.poll() is None:
             process.kill()

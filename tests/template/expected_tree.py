@@ -34,7 +34,12 @@ app/http/cork.py
 app/http/heads.py
 app/http/inference.py
 app/http/openapi.py
-app/http/page.html
+app/http/page/__init__.py
+app/http/page/charts.js
+app/http/page/index.html
+app/http/page/metrics.js
+app/http/page/page.css
+app/http/page/page.js
 app/http/shortcut.py
 app/inference/__init__.py
 app/inference/batcher.py

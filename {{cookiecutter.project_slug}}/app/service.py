@@ -64,7 +64,7 @@ class Service:
             self.host,
             self.lifecycle,
             self._metrics,
-            bool(settings.api_keys),
+            settings,
             self._lifespan,
         )
         inference = Inference(settings, self.host)

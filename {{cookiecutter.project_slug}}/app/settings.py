@@ -171,6 +171,7 @@ class Settings(BaseSettings):
         le=3_600_000,
         description="Milliseconds between two exports of the metrics to either.",
     )
+    page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."
     )

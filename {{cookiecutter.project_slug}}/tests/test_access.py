@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from tests.server import running, started
+from app.http.page import add_page
+from tests.server import ROOT, running, started
 
 OLD, NEW = "old-key-0123456789ab", "new-key-0123456789ab"
 BODY = {"data": [[1, 2, 3]]}
@@ -86,6 +95,43 @@ def test_the_page_needs_nothing_from_elsewhere(toys: httpx.Client) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "http://" not in answer.text
     assert "https://" not in answer.text
+
+
+@pytest.mark.parametrize("kind", ["script", "style"])
+def test_the_policy_of_the_page_names_its_script_and_its_style(
+    toys: httpx.Client, kind: str
+) -> None:
+    answer = toys.get("/")
+    (content,) = re.findall(rf"<{kind}>(.*?)</{kind}>", answer.text, re.S)
+    digest = b64encode(sha256(content.encode()).digest()).decode()
+    assert f"{kind}-src 'sha256-{digest}';" in answer.headers["content-security-policy"]
+
+
+def test_names_in_the_page_are_text() -> None:
+    """A title is the owner's own text and may hold anything."""
+    app = FastAPI()
+    add_page(app, "<b>A & B</b>", "$title ${x}", with_keys=True)
+    with TestClient(app) as client:
+        text = client.get("/").text
+    assert "<h1>&lt;b&gt;A &amp; B&lt;/b&gt;</h1>" in text
+    assert "$title ${x}" in text
+
+
+def test_without_the_page_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    code = "import sys; from app.service import Service; from app.settings import Settings; "
+    code += "Service(Settings()); print('app.http.page' in sys.modules)"
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "PAGE": page, "MODELS_DIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for page in ("on", "off")
+    ]
+    assert seen == ["True", "False"]
 
 
 def test_logs_are_json_lines_without_keys_or_payloads(toy_dir: Path) -> None:

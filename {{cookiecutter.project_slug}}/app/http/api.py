@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from importlib import resources
 from typing import Any
 
 import orjson
@@ -20,15 +19,12 @@ from app.inference.model import Model
 from app.lifecycle import Lifecycle
 from app.metrics.service import Metrics
 from app.release import Release
+from app.settings import Settings
 from app.transports import tutorial
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 EXTENSIONS = ["binary_tensor_data"]
 PLATFORMS = {"onnx": "onnxruntime_onnx", "joblib": "sklearn_joblib"}
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def create_api(
@@ -36,14 +32,14 @@ def create_api(
     host: ModelHost,
     lifecycle: Lifecycle,
     metrics: Metrics,
-    with_keys: bool,
+    settings: Settings,
     lifespan: Lifespan,
 ) -> FastAPI:
     """Build the application.
 
     Args:
         release: gives the release; its model digest is known once the models are read.
-        with_keys: whether inference asks for an API key, for the documentation.
+        settings: whether inference asks for an API key, and whether there is a page.
     """
     facts = release()
     app = FastAPI(
@@ -55,7 +51,13 @@ def create_api(
     )
     _add_health(app, lifecycle, host)
     _add_metadata(app, release, host, lifecycle)
-    _add_pages(app, metrics)
+    _add_metrics(app, metrics)
+    with_keys = bool(settings.api_keys)
+    if settings.page:
+        # Imported here, because a service without the page has no use for it.
+        from app.http.page import add_page
+
+        add_page(app, facts.title, facts.description, with_keys)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _add_metadata(
 ) -> None:
     @app.get("/v2", tags=["metadata"])
     async def server() -> Response:
-        """The release: name, version, revision and digest of the models."""
+        """The release: name, version, revision, digest of the models; and whether it is ready."""
         facts = release()
         return _json(
             {
@@ -104,8 +106,8 @@ def _add_metadata(
                 "revision": facts.revision,
                 "model_digest": facts.model_digest,
                 "models": sorted(host.models),
-                "state": lifecycle.state.value,
             }
+            | lifecycle.report()
         )
 
     @app.get("/v2/models", tags=["metadata"])
@@ -125,21 +127,11 @@ def _add_metadata(
         return Response(tutorial.example(host.get(name).model), media_type="application/json")
 
 
-def _add_pages(app: FastAPI, metrics: Metrics) -> None:
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
         """Metrics in Prometheus' text format."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    page = resources.files("app.http").joinpath("page.html").read_text(encoding="utf-8")
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> Response:
-        return Response(
-            page,
-            media_type="text/html",
-            headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"},
-        )
 
 
 def _add_errors(app: FastAPI) -> None:
