@@ -23,6 +23,7 @@ LONG = (
     "pipeline/test_containerapps_rollout.py",
     "pipeline/test_containerapps.py",
     "readme/test_readmes.py",
+    "monitoring/test_prometheus.py",
 )
 
 

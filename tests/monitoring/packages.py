@@ -10,30 +10,32 @@ from typing import Any
 import numpy as np
 import yaml
 
-MOODY_SECONDS = 0.4
-MOODY = f'''
-"""Slow for rows that begin with 7, and failing for those that begin with 8."""
-
+SLOW_SECONDS = 0.4
+SLOW = f"""
 import time
 
 
 def preprocess(inputs):
-    """Look at the first column."""
-    first = inputs["features"][:, 0]
-    if (first == 8).any():
-        raise ArithmeticError("a fault on purpose")
-    if (first == 7).any():
-        time.sleep({MOODY_SECONDS})
+    time.sleep({SLOW_SECONDS})
     return inputs
-'''
+"""
+FAILS = 8.0
+FAILING = f"""
+def preprocess(inputs):
+    if (inputs["features"][:, 0] == {FAILS}).any():
+        raise ArithmeticError("a fault on purpose")
+    return inputs
+"""
 
 
-def moody(service: Path, folder: Path) -> Path:
-    """The sample with code of its own that is slow or fails where it is asked to."""
-    package = _copy(service, folder)
-    (package / "model_code.py").write_text(MOODY, encoding="utf-8")
-    _seal(package, code_file="model_code.py")
-    return folder
+def slow(service: Path, folder: Path) -> Path:
+    """The sample with code of its own that takes its time, in warm-up as later."""
+    return _with_code(SLOW, service, folder)
+
+
+def failing(service: Path, folder: Path) -> Path:
+    """The sample with code of its own that fails for rows that begin with FAILS."""
+    return _with_code(FAILING, service, folder)
 
 
 def wrong(service: Path, folder: Path) -> Path:
@@ -46,6 +48,13 @@ def wrong(service: Path, folder: Path) -> Path:
     content: Any = arrays
     np.savez(package / "golden.npz", **content)
     _seal(package)
+    return folder
+
+
+def _with_code(code: str, service: Path, folder: Path) -> Path:
+    package = _copy(service, folder)
+    (package / "model_code.py").write_text(code, encoding="utf-8")
+    _seal(package, code_file="model_code.py")
     return folder
 
 

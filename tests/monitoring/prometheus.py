@@ -18,14 +18,17 @@ from tests.service.running import free_port
 READY_SECONDS = 30
 STOP_SECONDS = 15
 SCRAPE = "1s"
+MINUTE = 2
+"""Seconds that stand for a minute of the rules."""
 MINUTES = re.compile(r"\b(\d+)m\b")
 
 
 class Prometheus:
     """What a running Prometheus answers."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, log: Path) -> None:
         self.url = url
+        self.log = log
         # The environment may name a proxy, which knows nothing of this machine.
         self._client = httpx.Client(base_url=url, timeout=10, trust_env=False)
 
@@ -69,7 +72,7 @@ class Prometheus:
 
 
 def configure(monitoring: Path, folder: Path, jobs: Mapping[str, Sequence[str]]) -> None:
-    """Write the service's own configuration and rules for several jobs, sixty times as fast.
+    """Write the service's own configuration and rules for several jobs, in a hurry; see ``MINUTE``.
 
     Args:
         monitoring: the rendered folder.
@@ -97,9 +100,13 @@ def configure(monitoring: Path, folder: Path, jobs: Mapping[str, Sequence[str]])
 
 def faster(rule: dict[str, Any], own: str, job: str) -> dict[str, Any]:
     """The rule for another job, with seconds where it has minutes: tests cannot wait for those."""
-    changed = {**rule, "expr": MINUTES.sub(r"\1s", rule["expr"].replace(f'"{own}"', f'"{job}"'))}
+
+    def hurried(text: str) -> str:
+        return MINUTES.sub(lambda found: f"{int(found[1]) * MINUTE}s", text)
+
+    changed = {**rule, "expr": hurried(rule["expr"].replace(f'"{own}"', f'"{job}"'))}
     if "for" in rule:
-        changed["for"] = MINUTES.sub(r"\1s", rule["for"])
+        changed["for"] = hurried(rule["for"])
     return changed
 
 
@@ -111,9 +118,9 @@ def running(program: str, folder: Path) -> Iterator[Prometheus]:
     command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    prometheus = Prometheus(f"http://127.0.0.1:{port}")
+    prometheus = Prometheus(f"http://127.0.0.1:{port}", folder / "log")
     try:
-        wait_until_ready(prometheus, process, folder / "log")
+        wait_until_ready(prometheus, process)
         yield prometheus
         process.terminate()
         assert process.wait(timeout=STOP_SECONDS) == 0
@@ -124,7 +131,7 @@ def running(program: str, folder: Path) -> Iterator[Prometheus]:
             process.wait()
 
 
-def wait_until_ready(prometheus: Prometheus, process: subprocess.Popen[Any], log: Path) -> None:
+def wait_until_ready(prometheus: Prometheus, process: subprocess.Popen[bytes]) -> None:
     """Wait until it answers queries."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -134,4 +141,4 @@ def wait_until_ready(prometheus: Prometheus, process: subprocess.Popen[Any], log
         except httpx.TransportError:
             pass
         time.sleep(0.1)
-    raise AssertionError(f"Prometheus is not ready: {log.read_text()[-2000:]}")
+    raise AssertionError(f"Prometheus is not ready: {prometheus.log.read_text()[-2000:]}")
