@@ -61,8 +61,11 @@ def test_a_slow_model(tmp_path: Path) -> None:
 def test_overload(tmp_path: Path) -> None:
     models = write_sleeping(tmp_path, 0.3)
     settings = {"COMPUTE_LANES": "1", "MAX_BATCH_ROWS": "1", "MAX_QUEUE_ROWS": "1"}
-    with logged(models, **settings) as (server, lines), ThreadPoolExecutor(6) as pool:
-        statuses = {each.status_code for each in pool.map(lambda _: post(server, 1), range(6))}
+    with logged(models, **settings) as (server, lines):
+        # One client for all: making one takes longer than a run of the model.
+        with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=server.url, timeout=60) as client:
+            many = pool.map(lambda _: client.post("/predict", json={"data": [[1]]}), range(8))
+            statuses = {each.status_code for each in many}
         assert statuses == {200, 429}
         soon(seen(lines, message="request", level="warning", code="overloaded"), "line")
         assert ask(server.url, "inference_refused_total", model="coded", reason="rows")

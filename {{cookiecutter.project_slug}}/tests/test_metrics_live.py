@@ -23,7 +23,7 @@ SECONDS = 20.0
 
 @pytest.fixture(scope="module")
 def slow_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_sleeping(tmp_path_factory.mktemp("slow"), 0.2)
+    return write_sleeping(tmp_path_factory.mktemp("slow"), 0.3)
 
 
 def eventually(server: Server, expected: float, sample: str, **labels: str) -> None:
@@ -44,16 +44,18 @@ def busy(server: Server, requests: int) -> Iterator[list[int]]:
     """So many requests of one row at the same time; their status codes at the end."""
     statuses: list[int] = []
 
-    def post() -> None:
-        answer = httpx.post(f"{server.url}/predict", json={"data": [[1]]}, timeout=60)
-        statuses.append(answer.status_code)
+    # One client for all: making one takes longer than a short run of the model.
+    with httpx.Client(base_url=server.url, timeout=60) as client:
 
-    threads = [threading.Thread(target=post) for _ in range(requests)]
-    for thread in threads:
-        thread.start()
-    yield statuses
-    for thread in threads:
-        thread.join()
+        def post() -> None:
+            statuses.append(client.post("/predict", json={"data": [[1]]}).status_code)
+
+        threads = [threading.Thread(target=post) for _ in range(requests)]
+        for thread in threads:
+            thread.start()
+        yield statuses
+        for thread in threads:
+            thread.join()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -86,7 +88,7 @@ def test_rows_that_wait_and_compute_are_seen_while_they_do(slow_dir: Path, worke
 def test_refusals_and_waits_that_were_too_long_are_counted(slow_dir: Path) -> None:
     limits = {"MAX_QUEUE_ROWS": "2", "REQUEST_TIMEOUT_SECONDS": "0.1", "MAX_QUEUE_SECONDS": "60"}
     with running(slow_dir, **ONE_AT_A_TIME, **limits) as server:
-        with busy(server, 6) as statuses:
+        with busy(server, 12) as statuses:
             pass
         assert set(statuses) == {200, 429, 503}
         refused, late = statuses.count(429), statuses.count(503)
