@@ -56,7 +56,7 @@ def plan(results: Results, choice: Choice) -> Plan:
         environment("serve", locks / "serve-cpu.txt"), service, choice.out / "models", scratch
     )
     _make_models(site, environment("train", locks / "train.txt"))
-    known = _settings(site)
+    known = settings_of(site.venv / "bin" / "python", site.folder)
     contenders = []
     for server in SERVERS:
         if server.name in choice.servers:
@@ -138,11 +138,11 @@ def _make_models(site: Site, train: Path) -> None:
             (model / f"{rows}.json").write_text(text, encoding="utf-8")
 
 
-def _settings(site: Site) -> set[str]:
+def settings_of(python: Path, service: Path) -> set[str]:
     """The names of the service's settings, from the table that it prints of them."""
     table = subprocess.run(
-        [site.venv / "bin" / "python", "-m", "app.settings"],
-        cwd=site.folder,
+        [python, "-m", "app.settings"],
+        cwd=service,
         capture_output=True,
         text=True,
         check=True,

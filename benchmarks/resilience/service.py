@@ -81,11 +81,16 @@ def serving(site: Site, models: Path, **settings: str) -> Iterator[Service]:
     }
     command = [str(site.python), "-m", "app"]
     with processes.running(command, site.folder, variables, log) as process:
-        _wait_until_ready(port, process, log)
+        wait_until_ready(port, process, log)
         yield Service(port, process)
 
 
-def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for a service to say that it is ready.
+
+    Raises:
+        ServerFailedError: it ended, or took too long; with the end of its log.
+    """
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if _ready(port):

@@ -51,7 +51,12 @@ app/inference/queue.py
 app/inference/timeline.py
 app/lifecycle.py
 app/listening.py
-app/logs.py
+app/logs/__init__.py
+app/logs/fault.py
+app/logs/formats.py
+app/logs/requests.py
+app/logs/setup.py
+app/logs/writer.py
 app/metrics/__init__.py
 app/metrics/device.py
 app/metrics/families.py
@@ -292,6 +297,7 @@ requirements/train.in
 requirements/train.txt
 tests/__init__.py
 tests/bootstrap_world.py
+tests/coded_model.py
 tests/collectors.py
 tests/conftest.py
 tests/diagnosis_cases.py
@@ -299,6 +305,7 @@ tests/evidence.py
 tests/exposition.py
 tests/fake_az.py
 tests/front.py
+tests/logged.py
 tests/rollout_world.py
 tests/server.py
 tests/test_access.py
@@ -317,12 +324,15 @@ tests/test_deploy_config.py
 tests/test_diagnose.py
 tests/test_doctor.py
 tests/test_drift.py
+tests/test_faults.py
 tests/test_fetch.py
 tests/test_few.py
 tests/test_hooks.py
 tests/test_known_heads.py
 tests/test_lifecycle.py
 tests/test_load.py
+tests/test_logs.py
+tests/test_logs_live.py
 tests/test_maintenance.py
 tests/test_metrics.py
 tests/test_metrics_live.py

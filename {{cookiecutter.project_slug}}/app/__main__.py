@@ -19,7 +19,8 @@ def main() -> int:
     """
     # ONNX Runtime reads it when it is imported, and would report usage over the network.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    from app import logs, server, workers
+    from app import server, workers
+    from app.logs import setup as logs
     from app.settings import load_settings
 
     try:
@@ -30,7 +31,10 @@ def main() -> int:
         return WRONG_SETTINGS
     logs.configure(settings)
     try:
-        return server.serve(settings) if settings.workers == 1 else workers.serve(settings)
+        try:
+            return server.serve(settings) if settings.workers == 1 else workers.serve(settings)
+        finally:
+            logs.finish()
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
         return CANNOT_RUN_HERE

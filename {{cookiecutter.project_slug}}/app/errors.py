@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from app.logs.fault import Fault
+
 # What bounds the queue in front of a model.
 LIMITS: Final = ("rows", "bytes", "seconds")
 
@@ -141,10 +143,18 @@ class NotReady(RequestError):
 
 
 class InferenceFailed(RequestError):
-    """The runtime refused a request that fits the signature; details are in the log only."""
+    """The runtime refused a request that fits the signature; details are in the log only.
+
+    Args:
+        fault: what is told to the log.
+    """
 
     status = 500
     code = "inference_failed"
+
+    def __init__(self, message: str, *, incident: str, fault: Fault | None = None) -> None:
+        super().__init__(message, incident=incident)
+        self.fault = fault
 
 
 class StartupError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import threading
@@ -22,6 +23,8 @@ from app.listening import BACKLOG, accept_all, listen, turn_away
 from app.metrics.slab import Slab
 from app.service import Service
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 65
 GC_THRESHOLDS = (50_000, 20, 20)
@@ -110,6 +113,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let busy clients go by themselves, then close and finish the rest."""
+        log.info("stopping: what was accepted is being finished")
         loop = asyncio.get_running_loop()
         for each in sockets or []:
             turn_away(each)
@@ -125,6 +129,7 @@ class Server(uvicorn.Server):
         if self._sweeper is not None:
             self._sweeper.cancel()
         await super().shutdown(sockets)
+        log.info("stopped")
 
     def _busy(self) -> bool:
         return bool(self.server_state.connections or self._arriving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -18,13 +19,18 @@ from app.http.inference import Inference, InferenceEndpoints
 from app.http.shortcut import Shortcut
 from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle
+from app.logs.requests import RequestLines
+from app.logs.setup import changed, count_dropped
 from app.metrics.service import Metrics, columns_for
 from app.metrics.slab import Slab
 from app.package.digest import digest_of, find_packages, models_digest
 from app.release import Release, read_release
+from app.runtimes.cpu import granted_cpus
 from app.settings import Settings
 from app.telemetry.export import open_exports
-from app.telemetry.requests import RequestTelemetry
+from app.telemetry.requests import RequestTelemetry, Sink
+
+log = logging.getLogger(__name__)
 
 # After the last answer. With DRAIN_SECONDS and what comes before it, a stop stays within the ten
 # seconds that platforms commonly give.
@@ -59,6 +65,12 @@ class Service:
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
         self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
+        self._about = {
+            "revision": self._release.revision,
+            "worker": worker,
+            "cpus": granted_cpus(),
+            "settings": changed(settings),
+        }
         api = create_api(
             lambda: self.release,
             self.host,
@@ -68,12 +80,17 @@ class Service:
             self._lifespan,
         )
         inference = Inference(settings, self.host)
-        self._telemetry = RequestTelemetry(self._metrics)
+        self._telemetry = RequestTelemetry(self._metrics, self._sinks(settings))
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
         self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
         self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
+
+    def _sinks(self, settings: Settings) -> list[Sink]:
+        dropped = self._metrics.requests.lines_dropped
+        count_dropped(dropped)
+        return [RequestLines(settings, dropped)] if settings.log_requests_per_second else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -108,6 +125,7 @@ class Service:
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(self._load())
         self._metrics.pulse.start()
+        log.info("starting", extra={"fields": self._about})
         yield
         self._metrics.pulse.stop()
         loading.cancel()

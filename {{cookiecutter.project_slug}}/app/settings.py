@@ -149,6 +149,16 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`, `text`, or `auto`: text on a terminal, else JSON."
     )
+    log_requests_per_second: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description="Most request lines in a second and worker; failed and slow requests have as "
+        "many of their own. 0: none.",
+    )
+    log_slow_seconds: float = Field(
+        1.0, gt=0, le=600, description="A request that takes longer is slow, and logged as such."
+    )
     trace_sample_ratio: float = Field(
         0.1,
         ge=0,

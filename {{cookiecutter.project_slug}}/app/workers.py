@@ -22,6 +22,7 @@ from types import FrameType
 
 from app.errors import StartupError
 from app.listening import accept_all, listen, turn_away
+from app.logs import setup as logs
 from app.metrics.slab import Slab
 from app.server import Server
 from app.service import make_slab
@@ -176,7 +177,10 @@ def _work(
         each.close()
     slab.become(number)
     server = Server(settings, slab, channel, number)
-    server.run(sockets=[])
+    try:
+        server.run(sockets=[])
+    finally:
+        logs.finish()
     if server.fatal is not None:
         # All workers fail for the same reason; the dispatcher says it once.
         channel.send(str(server.fatal).encode()[:LONGEST_WORDS])

@@ -101,7 +101,9 @@ def test_a_bad_request_hurts_none_that_shares_its_run(folder: Path) -> None:
             assert answer.json()["id"] in log
         else:
             assert answer.json()["predictions"] == [price * 6]
-    assert log.count("ArithmeticError: out of the table") == prices.count(2000.0)
+    # What an exception says may quote the request, so that is left out.
+    assert log.count("ArithmeticError: (message left out") == prices.count(2000.0)
+    assert "ArithmeticError: out of the table" not in log
     assert "must not be negative" not in log
 
 

@@ -241,7 +241,7 @@ def _samples(families: Iterator[Metric]) -> dict[str, dict[str, float]]:
 
 
 def test_figures_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml())
     device = DeviceMetrics()
     assert list(device.collect()) == []  # nothing computes on a GPU
     device.use()

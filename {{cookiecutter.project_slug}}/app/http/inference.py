@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import NamedTuple, cast
 from urllib.parse import unquote
@@ -30,6 +30,8 @@ from app.inference.host import ModelHost, ServedModel
 from app.inference.job import Cut, Inputs
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
+from app.logs.fault import fault_of
+from app.logs.requests import names_of
 from app.settings import Settings
 from app.telemetry.record import REQUEST_ID, Record
 from app.telemetry.requests import RequestTelemetry
@@ -67,12 +69,18 @@ class Route:
     name: str | None = None
     version: str | None = None
     fault: str | None = None
+    path: str = field(default="", compare=False)
 
 
 # Clients ask the same few routes again and again; a model is found anew for each request.
 @lru_cache(maxsize=256)
 def route_of(path: str) -> Route | None:
     """The inference route of a path, None if it is another one."""
+    route = _taken_apart(path)
+    return None if route is None else replace(route, path=path)
+
+
+def _taken_apart(path: str) -> Route | None:
     if path.startswith(PREDICT):
         rest = path[len(PREDICT) :]
         if rest and not rest.startswith("/"):
@@ -154,9 +162,19 @@ def failure(error: Exception, record: Record) -> Answer:
     """The answer for a request that failed; what nobody foresaw is logged."""
     if not isinstance(error, RequestError):
         incident = record.request_id
-        log.error("unexpected error on a request, id %s", incident, exc_info=error)
         error = InferenceFailed(
-            f"unexpected error; the log has the cause under {incident}", incident=incident
+            f"unexpected error; the log has the cause under {incident}",
+            incident=incident,
+            fault=fault_of(error),
+        )
+    if isinstance(error, InferenceFailed) and error.fault is not None:
+        cause = error.fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
+        fields = names_of(record) | {"model": record.model, "exception": cause}
+        log.error(
+            "a request failed with %s, id %s",
+            error.fault.name,
+            error.incident,
+            extra={"fields": fields},
         )
     record.error = error
     status, headers, body = error_answer(error)
@@ -197,8 +215,9 @@ class InferenceEndpoints:
 
     async def _answer(self, scope: Scope, route: Route, receive: Receive, send: Send) -> None:
         fields = dict(scope["headers"])
-        record = self._telemetry.begin(route.kind, fields)
-        path, record.method = scope["path"], scope["method"]
+        path = scope["path"]
+        record = self._telemetry.begin(route.kind, path, fields)
+        record.method = scope["method"]
         # For the connection: when its client goes away, this task has no purpose any more.
         scope[TASK] = asyncio.current_task()
         try:

@@ -111,7 +111,7 @@ class Shortcut:
             What waits for the model; to be cancelled when the client goes away.
         """
         fields = dict(headers)
-        record = self._telemetry.begin(route.kind, fields)
+        record = self._telemetry.begin(route.kind, route.path, fields)
         try:
             self._inference.authorise(fields)
             asked = self._inference.begin(route, fields, body, record)
@@ -125,7 +125,7 @@ class Shortcut:
 
     def answer_known(self, known: Known, data: bytes, reply: Reply) -> Pending | None:
         """``answer``, for a request with a known head."""
-        record = self._telemetry.begin(known.route.kind, known.fields)
+        record = self._telemetry.begin(known.route.kind, known.route.path, known.fields)
         try:
             asked = self._inference.begin_checked(
                 known.route, known.fields, data[known.body :], record

@@ -23,6 +23,7 @@ from app.inference.job import Arrays, Cut, Inputs, Job, Settle, arrays_of, joine
 from app.inference.profile import Profile
 from app.inference.queue import JobQueue, Limits
 from app.inference.timeline import Run, Timeline
+from app.logs.fault import fault_of
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
 
@@ -280,9 +281,13 @@ class Batcher:
                 continue
             try:
                 job.settle(outcome)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - logged
                 # The others of this run have nothing to do with it.
-                log.exception("unexpected error on a request, id %s", job.timeline.request_id)
+                request_id, cause = job.timeline.request_id, fault_of(error).text()
+                fields = {"request_id": request_id, "exception": cause}
+                log.error(
+                    "unexpected error on a request, id %s", request_id, extra={"fields": fields}
+                )
 
     def _observe(self, run: Run) -> None:
         seconds = run.ended - run.began
@@ -352,10 +357,10 @@ def _rows(jobs: Sequence[Job]) -> int:
 
 
 def _failed(error: Exception, timeline: Timeline) -> InferenceFailed:
-    """Log what happened, with an id that the client is told as well."""
+    """What is answered; it brings along what the log is to tell under the same id."""
     incident = timeline.request_id
-    log.error("the model failed on a request, id %s", incident, exc_info=error)
     return InferenceFailed(
         f"the model failed on this request; the log has the cause under {incident}",
         incident=incident,
+        fault=fault_of(error),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +19,7 @@ from app.inference.profile import Profile
 from app.inference.queue import Limits
 from app.inference.timeline import Timeline
 from app.lifecycle import Lifecycle
+from app.metrics.process import figures_of
 from app.metrics.service import Metrics
 from app.runtimes.base import DeviceLost
 from app.runtimes.cpu import granted_cpus
@@ -116,7 +119,16 @@ class ModelHost:
             gc.collect()
             gc.freeze()
             self._lifecycle.set_ready()
-            log.info("ready")
+            log.info("ready", extra={"fields": self._facts()})
+
+    def _facts(self) -> dict[str, object]:
+        facts: dict[str, object] = {"models": sorted(self._models), "lanes": self._lanes}
+        figures = figures_of(os.getpid())
+        if figures is not None:
+            facts["seconds"] = round(time.time() - figures.started, 2)
+        if devices := self._metrics.device.names():
+            facts["devices"] = devices
+        return facts
 
     def close(self) -> None:
         """Release the compute threads."""
@@ -173,10 +185,16 @@ class ModelHost:
                 return model.run(inputs)
             except DeviceLost as error:
                 reason = f"the device of model {model.name!r} is lost: {error}"
-                loop.call_soon_threadsafe(self._lifecycle.fail, reason)
+                loop.call_soon_threadsafe(self._lose, reason)
                 raise
 
         return run
+
+    def _lose(self, reason: str) -> None:
+        # Every request that follows fails for the same reason; once is enough.
+        if self._lifecycle.ready:
+            log.error("not ready: %s", reason)
+        self._lifecycle.fail(reason)
 
     def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
         def verified(name: str, passed: bool) -> None:
@@ -208,7 +226,10 @@ class ModelHost:
         )
         observer.watch(batcher.load)
         observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")
-        log.info("%s: batches of up to %s rows", model.name, profile.batch_rows)
+        fields = {"model": model.name, "batch_rows": profile.batch_rows}
+        log.info(
+            "%s: batches of up to %s rows", model.name, profile.batch_rows, extra={"fields": fields}
+        )
         self._models[model.name] = ServedModel(model, batcher, settings.request_timeout_seconds)
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest

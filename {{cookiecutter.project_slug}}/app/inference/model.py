@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
         PackageError: it cannot be loaded, or answers differently from training.
         ProviderError: it would not run on the execution provider that was asked for.
     """
+    began = time.perf_counter()
     # Imported here because a repository has only the runtimes that its models need, and because
     # the port should open before a large library has been read from disk.
     if package.manifest.format == "joblib":
@@ -110,7 +112,20 @@ def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
         runtime = HookedRuntime(runtime, package.manifest.outputs, *read_hooks(package))
     model = Model(package, runtime)
     model.verify()
-    log.info("%s %s verified on %s", model.name, model.manifest.version, model.provider)
+    fields = {
+        "model": model.name,
+        "model_version": model.manifest.version,
+        "execution_provider": model.provider,
+        "digest": package.digest,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    log.info(
+        "%s %s verified on %s",
+        model.name,
+        model.manifest.version,
+        model.provider,
+        extra={"fields": fields},
+    )
     return model
 
 

@@ -35,6 +35,14 @@ class DeviceMetrics:
             return
         self._library = pynvml
 
+    def names(self) -> list[str]:
+        """What the GPUs are called; empty where none is used."""
+        if self._library is None:
+            return []
+        handles = (handle for _, handle in self._handles(self._library))
+        names = (_or_none(self._library.nvmlDeviceGetName, handle) for handle in handles)
+        return [name for name in names if name is not None]
+
     def collect(self) -> Iterator[Metric]:
         """The families of all GPUs."""
         if self._library is None:
@@ -54,11 +62,8 @@ class DeviceMetrics:
         used: Series = []
         total: Series = []
         busy: Series = []
-        for index in range(_or_none(library.nvmlDeviceGetCount) or 0):
+        for index, handle in self._handles(library):
             label = (str(index),)
-            handle = _or_none(library.nvmlDeviceGetHandleByIndex, index)
-            if handle is None:
-                continue
             if (memory := _or_none(library.nvmlDeviceGetMemoryInfo, handle)) is not None:
                 used.append((label, float(memory.used)))
                 total.append((label, float(memory.total)))
@@ -66,6 +71,12 @@ class DeviceMetrics:
             if (rates := _or_none(library.nvmlDeviceGetUtilizationRates, handle)) is not None:
                 busy.append((label, rates.gpu / 100))
         return used, total, busy
+
+    def _handles(self, library: Any) -> Iterator[tuple[int, Any]]:
+        for index in range(_or_none(library.nvmlDeviceGetCount) or 0):
+            handle = _or_none(library.nvmlDeviceGetHandleByIndex, index)
+            if handle is not None:
+                yield index, handle
 
 
 def _or_none(call: Callable[..., Any], *arguments: Any) -> Any:

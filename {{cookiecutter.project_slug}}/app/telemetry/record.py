@@ -31,6 +31,7 @@ class Record(Timeline):
         "method",
         "model",
         "parent",
+        "path",
         "returned",
         "route",
         "span",
@@ -38,12 +39,14 @@ class Record(Timeline):
         "version",
     )
 
-    def __init__(self, route: str, request_id: str, parent: bytes | None) -> None:
+    def __init__(self, route: str, request_id: str, parent: bytes | None, path: str = "") -> None:
         super().__init__(request_id)
         self.began = time.perf_counter()
         self.route = route
         # The client's traceparent, as it was sent.
         self.parent = parent
+        # Without a query, in which keys have been seen.
+        self.path = path
         self.method = "POST"
         self.model = self.version = ""
         self.decoded = self.ended = 0.0

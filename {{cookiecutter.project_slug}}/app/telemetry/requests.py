@@ -43,10 +43,10 @@ class RequestTelemetry:
         # Set where telemetry is exported, once that is ready.
         self.tracer: Tracer | None = None
 
-    def begin(self, route: str, headers: Mapping[bytes, bytes]) -> Record:
+    def begin(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
         """The record of a request that was just read; it must be given to ``end``."""
         self._metrics.requests.begun()
-        record = Record(route, self._ids.of(headers), headers.get(TRACEPARENT))
+        record = Record(route, self._ids.of(headers), headers.get(TRACEPARENT), path)
         if self.tracer is not None:
             self.tracer.begin(record, headers)
         return record

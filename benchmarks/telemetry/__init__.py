@@ -1,0 +1,1 @@
+"""What metrics, request lines and traces cost: the service with them beside the same without."""

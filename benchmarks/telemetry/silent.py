@@ -1,0 +1,41 @@
+"""Starts the service with everything that observes it taken out; there is no setting for that.
+
+Run by the service's own interpreter, in the folder of the service. Records are still made, because
+the batcher writes into them; nothing is made of them, not even ids.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def main() -> None:
+    """Serve without metrics, lines or traces."""
+    sys.path.insert(0, os.getcwd())
+    # Before onnxruntime is imported, as in app.__main__.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    from app.metrics.models import ModelMetrics
+    from app.metrics.pulse import Pulse
+    from app.telemetry.record import Record
+    from app.telemetry.requests import RequestTelemetry
+
+    def begin(_: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
+        return Record(route, "none", None, path)
+
+    def nothing(*_: Any) -> None:
+        return None
+
+    RequestTelemetry.begin = begin
+    RequestTelemetry.end = nothing
+    ModelMetrics.waited = nothing
+    ModelMetrics.computed = nothing
+    Pulse.start = nothing
+    runpy.run_module("app", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

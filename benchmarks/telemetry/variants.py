@@ -1,0 +1,38 @@
+"""What is compared: the service without any telemetry, and with more and more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SILENT = Path(__file__).with_name("silent.py")
+BASE = "nothing"
+# The one that a promise is made about: what is on without any setting.
+DEFAULT = "metrics and log"
+TRACING = "TRACE_SAMPLE_RATIO"
+COLLECTOR = "{collector}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the service. `needs` names a setting that must exist for it."""
+
+    name: str
+    arguments: tuple[str, ...] = ("-m", "app")
+    settings: Mapping[str, str] = field(default_factory=dict)
+    needs: str = ""
+
+
+def _traced(ratio: str) -> Variant:
+    settings = {TRACING: ratio, "OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}
+    return Variant(f"and traces, ratio {ratio}", settings=settings, needs=TRACING)
+
+
+VARIANTS = (
+    Variant(BASE, (str(SILENT),)),
+    Variant("metrics", settings={"LOG_REQUESTS_PER_SECOND": "0"}),
+    Variant(DEFAULT),
+    _traced("0.1"),
+    _traced("1.0"),
+)

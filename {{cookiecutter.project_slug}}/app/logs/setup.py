@@ -1,0 +1,48 @@
+"""Where logs go, in which format and from which level."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from app.logs.formats import JsonFormatter, TextFormatter, wants_colour
+from app.logs.writer import Writer
+from app.settings import Settings
+
+
+def configure(settings: Settings) -> None:
+    """Send all logs to stderr, in the format and from the level that the settings say."""
+    writer = Writer(sys.stderr.fileno())
+    as_text = settings.log_format == "text" or (
+        settings.log_format == "auto" and sys.stderr.isatty()
+    )
+    writer.setFormatter(TextFormatter(wants_colour(os.environ)) if as_text else JsonFormatter())
+    logging.basicConfig(handlers=[writer], level=settings.log_level.upper(), force=True)
+    if settings.log_level != "debug":
+        # What uvicorn tells of its start and stop is told here in the service's own terms.
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def count_dropped(count: Callable[[int], None]) -> None:
+    """Tell this function of each line that could not be written."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Writer):
+            handler.on_dropped = count
+
+
+def finish() -> None:
+    """Write what waits to be written; called before the process ends."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def changed(settings: Settings) -> dict[str, Any]:
+    """Settings that differ from their defaults; of a secret only that it is set."""
+    return {
+        name: getattr(settings, name) if field.repr else "(hidden)"
+        for name, field in Settings.model_fields.items()
+        if getattr(settings, name) != field.default
+    }
