@@ -9,7 +9,7 @@ readonly IMPOSSIBLE=3
 
 # Programs that the tests call beside Python's own.
 missing=()
-for tool in git curl; do
+for tool in git curl strace; do
     command -v "$tool" >/dev/null || missing+=("$tool")
 done
 if ((${#missing[@]})) && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then

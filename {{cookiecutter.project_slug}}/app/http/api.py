@@ -48,6 +48,15 @@ def create_api(
         version=facts.version,
         lifespan=lifespan,
         redoc_url=None,
+        # app.telemetry does that, for the requests that matter. FastAPI's own telemetry could be
+        # switched on by environment variables, and then records bodies of refused requests.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     _add_health(app, lifecycle, host)
     _add_metadata(app, release, host, lifecycle)

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from app.settings import Settings
 
-# For one attempt. A collector is near or it is not worth waiting for.
-TIMEOUT_SECONDS = 10
+# For one batch, with what an exporter tries again. A collector is near or not worth waiting for.
+TIMEOUT_SECONDS = 4
 # What Microsoft's exporter does beside exporting, unless it is told not to: usage statistics of
 # its own (statsbeat), statistics of the export, settings fetched from Microsoft, and the resource
 # repeated as a metric with every batch.

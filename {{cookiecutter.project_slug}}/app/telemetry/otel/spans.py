@@ -82,7 +82,8 @@ class SpanMaker:
             None,
             (_nanoseconds(run.began, batch.epoch), _nanoseconds(run.ended, batch.epoch)),
             attributes=attributes,
-            links=batch.requests,
+            # A copy: the span is read by another thread, and a late request may still be added.
+            links=tuple(batch.requests),
         )
 
     def request_spans(
@@ -139,10 +140,12 @@ class SpanMaker:
             attributes["inference.rows"] = record.rows
         if record.runs:
             attributes["inference.batch.rows"] = max(run.rows for run in record.runs)
-        if record.error is not None:
-            attributes["error.type"] = record.error.code
-        elif record.status == CLIENT_GONE:
-            attributes["error.type"] = "client_gone"
+        code = record.error.code if record.error is not None else None
+        if record.status == CLIENT_GONE:
+            code = "client_gone"
+        if code is not None:
+            # Twice: Microsoft's exporter leaves the conventional one out.
+            attributes["error.type"] = attributes["inference.error"] = code
         if root and self._sample_rate is not None:
             attributes[SAMPLE_RATE] = self._sample_rate
         return attributes

@@ -1,0 +1,1 @@
+"""What leaves a running service, as the kernel sees it."""
