@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
 from app.inference.batcher import INLINE_SECONDS, Batcher
-from app.inference.profile import Profile, measure
 from app.inference.job import Job
+from app.inference.profile import Profile, measure
 from app.inference.queue import JobQueue, Limits
 from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array

@@ -104,6 +104,7 @@ class JobQueue:
                     f"{self.rows} rows wait, and the queue has not been empty for {seconds:.1f} s",
                     f"fewer than {self._standing_rows} rows waiting in a queue that was not empty "
                     "for a tenth of MAX_QUEUE_SECONDS",
+                    "seconds",
                 )
 
     def put(self, job: Job) -> None:
