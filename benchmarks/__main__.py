@@ -38,6 +38,12 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     found = results.Results(about=prepare.about(quick=options.quick))
+    if options.resume and kept.exists():
+        before = results.load(kept)
+        if before.about | {"date": ""} != found.about | {"date": ""}:
+            print(f"error: {kept} is of another revision, machine or kind of run", file=sys.stderr)
+            return 1
+        found = before
     plan = prepare.plan(
         found,
         prepare.Choice(
@@ -48,13 +54,17 @@ def main() -> int:
             seconds=options.seconds,
             template=options.template,
             out=options.out.resolve(),
+            image=options.image,
         ),
     )
-    measure(plan, found, kept)
-    if options.curves:
-        measure_curves(plan, found, every=2 if options.quick else 1)
-    found.save(kept)
-    _write(found, options)
+    try:
+        measure(plan, found, kept)
+        if options.curves and not found.curves:
+            measure_curves(plan, found, every=2 if options.quick else 1)
+    finally:
+        # Also of a run that is cut off; --resume goes on with it.
+        found.save(kept)
+        _write(found, options)
     return 0 if found.samples else 1
 
 
@@ -80,6 +90,12 @@ def _options() -> argparse.Namespace:
         "--template", type=Path, default=ROOT, help="checkout to render; default: this one"
     )
     parser.add_argument("--chart", type=Path, help="write the chart to this file too")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was cut off, with its options"
+    )
+    parser.add_argument(
+        "--image", action="store_true", help="build the CPU image too, for its size (needs Docker)"
+    )
     parser.add_argument("--report", action="store_true", help="only write the last results anew")
     return parser.parse_args()
 

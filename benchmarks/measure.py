@@ -59,11 +59,14 @@ class Plan:
 
 
 def measure(plan: Plan, results: Results, path: Path) -> None:
-    """Measure all of the plan; results are saved after every server."""
+    """Measure what the results do not have yet of the plan; they are saved after every server."""
     for repetition in range(1, plan.repetitions + 1):
         for model in dict.fromkeys(load.model for load in plan.loads):
             say(f"repetition {repetition} of {plan.repetitions}, {model}")
-            results.bare += _bare(plan, repetition, model)
+            if not any(
+                (each.repetition, each.model) == (repetition, model) for each in results.bare
+            ):
+                results.bare += _bare(plan, repetition, model)
             for contender in plan.contenders:
                 for configuration in contender.configurations:
                     _one(plan, results, repetition, model, contender, configuration)
@@ -89,6 +92,11 @@ def _one(
     server = contender.server
     key = (server.name, configuration.name, model)
     if model not in server.models or key in plan.dropped:
+        return
+    if all(
+        results.has(repetition, load.name, server.name, configuration.name)
+        for load in plan.loads_of(model)
+    ):
         return
     label = f"{server.title} ({configuration.name})"
     try:

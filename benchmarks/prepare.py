@@ -19,6 +19,7 @@ from benchmarks.environments import (
     pinned,
     render_service,
 )
+from benchmarks.image import image_megabytes
 from benchmarks.launch import Site
 from benchmarks.loads import LOADS, samples
 from benchmarks.measure import Contender, Plan, say
@@ -44,6 +45,7 @@ class Choice:
     seconds: float | None = None
     template: Path = ROOT
     out: Path = BUILD
+    image: bool = False
 
 
 def plan(results: Results, choice: Choice) -> Plan:
@@ -56,6 +58,13 @@ def plan(results: Results, choice: Choice) -> Plan:
         environment("serve", locks / "serve-cpu.txt"), service, choice.out / "models", scratch
     )
     _make_models(site, environment("train", locks / "train.txt"))
+    if choice.image and not results.image_mb:
+        say("building the CPU image")
+        try:
+            results.image_mb = list(image_megabytes(site.venv / "bin" / "python", service))
+        except CannotInstallError as error:
+            say(f"image: LEFT OUT: {error}")
+            results.left_out["image"] = str(error)
     known = settings_of(site.venv / "bin" / "python", site.folder)
     contenders = []
     for server in SERVERS:

@@ -70,6 +70,7 @@ Measured = TypeVar("Measured", Sample, Bare)
 class Results:
     """Everything that a run measured.
 
+    `image_mb` is the size of our CPU image and of it compressed; empty where it was not built.
     `left_out` holds reasons by server or configuration, `relapses` the faults of those that had
     answered rightly before.
     """
@@ -79,6 +80,7 @@ class Results:
     bare: list[Bare] = field(default_factory=list)
     curves: list[CurvePoint] = field(default_factory=list)
     installed_mb: dict[str, float] = field(default_factory=dict)
+    image_mb: list[float] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     relapses: dict[str, str] = field(default_factory=dict)
 
@@ -109,17 +111,26 @@ class Results:
         key = (load, server, configuration)
         return sum((each.load, each.server, each.configuration) == key for each in self.samples)
 
+    def has(self, repetition: int, load: str, server: str, configuration: str) -> bool:
+        """Whether that was measured already."""
+        key = (repetition, load, server, configuration)
+        return any(
+            (each.repetition, each.load, each.server, each.configuration) == key
+            for each in self.samples
+        )
+
     def best(self, load: str, server: str) -> str | None:
         """The best configuration of a server: by throughput, for one client by latency.
 
-        Those that were measured more often, because they were close to the best, come first.
+        Those that were left out after the first repetition, because they were far from the best,
+        do not take part. A run that was cut off has measured some of the others once less.
         """
         names = self.configurations(load, server)
         if not names:
             return None
         idle = next(each.idle for each in LOADS if each.name == load)
         counts = {name: self.repetitions(load, server, name) for name in names}
-        last = [name for name in names if counts[name] == max(counts.values())]
+        last = [name for name in names if counts[name] >= max(counts.values()) - 1]
 
         def merit(name: str) -> float:
             samples = self.of(load, server, name)

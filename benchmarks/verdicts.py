@@ -77,6 +77,9 @@ def footprint(results: Results) -> list[str]:
         return []
     head = ("server", "configuration", "memory MB (PSS)", "first answer s", "installed MB")
     lines = ["## Memory, start and size (iris)", "", *table(head, rows)]
+    if results.image_mb:
+        whole, compressed = map(number, results.image_mb)
+        lines += [f"CPU image of this template: {whole} MB, compressed {compressed} MB.", ""]
     ours, theirs = start_seconds(results, "ours"), start_seconds(results, "fastapi")
     if ours is not None and theirs is not None:
         kept = VERDICT[ours <= theirs + START_ALLOWANCE_S]

@@ -114,6 +114,31 @@ def test_the_best_configuration_counts(found: Results) -> None:
     assert found.best("iris", "mlserver") is None
 
 
+def test_a_run_that_was_cut_off_has_the_same_best_configuration(found: Results) -> None:
+    found.samples.append(sample("ours", "default", 9000, 3))
+    assert found.repetitions("iris", "ours", "default") > found.repetitions(
+        "iris", "ours", "2 workers"
+    )
+    assert found.best("iris", "ours") == "2 workers"
+
+
+def test_what_was_left_out_after_the_first_repetition_is_not_the_best(found: Results) -> None:
+    found.samples += [sample("ours", "2 workers", 15000, number) for number in (3, 4)]
+    assert found.best("iris", "ours") == "2 workers"
+
+
+def test_what_was_measured_is_not_measured_again(found: Results) -> None:
+    assert found.has(1, "iris", "ours", "default")
+    assert not found.has(3, "iris", "ours", "default")
+    assert not found.has(1, "dense", "ours", "default")
+
+
+def test_the_image_is_told_where_it_was_built(found: Results) -> None:
+    assert "CPU image" not in markdown(found)
+    found.image_mb = [301.0, 104.0]
+    assert "CPU image of this template: 301 MB, compressed 104 MB." in markdown(found)
+
+
 def test_with_one_client_the_lowest_latency_is_best() -> None:
     idle = Results(
         samples=[

@@ -76,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._shortened = Shortened()
         # The route of a request on the shortcut, from its headers to its end.
         self._route: Route | None = None
-        self._body = b""
+        self._body = bytearray()
         self._awaited: Pending | None = None
         # Whether the parser stands between two messages, and what came since then.
         self._between = True
@@ -120,7 +120,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         self._data = b""
         if self._route is not None:
-            body = self._body
+            body = bytes(self._body)
             self._leave_shortcut()
             if body:
                 self.on_body(body)
@@ -179,7 +179,7 @@ class Connection(HttpToolsProtocol):
         """Go on as uvicorn would have from the beginning of the request."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         self._route = None
-        self._body = b""
+        self._body.clear()
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         # The scope refers to this list.
@@ -192,8 +192,9 @@ class Connection(HttpToolsProtocol):
         if self._route is None:
             super().on_message_complete()
             return
-        route, body = self._route, self._body
-        self._route, self._body = None, b""
+        route, body = self._route, bytes(self._body)
+        self._route = None
+        self._body.clear()
         self._begin_short(keep_alive=keep_alive)
         data = self._data if keep_alive else b""
         self._awaited = self._shortcut.answer(route, self.headers, body, data, self._reply)
@@ -232,11 +233,11 @@ class Connection(HttpToolsProtocol):
         JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
         """
         if self._route is not None:
-            body = self._body + body
-            if len(body) <= self._limits.body_bytes:
-                self._body = body
+            self._body += body
+            if len(self._body) <= self._limits.body_bytes:
                 return
             # The long way refuses what is too large.
+            body = bytes(self._body)
             self._leave_shortcut()
         cycle = self.cycle
         if cycle.response_complete:

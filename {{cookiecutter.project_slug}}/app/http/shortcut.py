@@ -151,8 +151,10 @@ class Shortcut:
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
             answer[1].append(CLOSE)
-        reply(answer, record)
-        self._telemetry.end(record, answer[0])
+        try:
+            reply(answer, record)
+        finally:
+            self._telemetry.end(record, answer[0])
 
     def gone(self, record: Record) -> None:
         """The client of a request went away; its request is over."""
