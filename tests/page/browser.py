@@ -43,11 +43,12 @@ def chromium(path: str) -> Iterator[Browser]:
 class Watched:
     """A page and what it did.
 
-    ``refusals`` are the statuses that the test provokes; the browser tells of each on the console.
+    ``expects`` is a part of the complaints that the test provokes, such as of an answer with 401:
+    the browser tells of each on the console.
     """
 
     page: Page
-    refusals: tuple[int, ...] = ()
+    expects: str = ""
     addresses: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -57,7 +58,7 @@ class Watched:
         self.page.on("console", self._heard)
 
     def _heard(self, message: ConsoleMessage) -> None:
-        expected = any(f"status of {status}" in message.text for status in self.refusals)
+        expected = self.expects and self.expects in message.text
         # Breaches of the content security policy are told here as well.
         if message.type in ("error", "warning") and not expected:
             self.complaints.append(message.text)

@@ -38,9 +38,9 @@ def visit(browser: Browser) -> Iterator[Visit]:
     """A function that opens a page; in the end no visit may have asked or complained elsewhere."""
     visits: list[tuple[str, Watched]] = []
 
-    def go(url: str, *, refusals: tuple[int, ...] = (), **options: Any) -> Page:
+    def go(url: str, *, expects: str = "", **options: Any) -> Page:
         page = browser.new_context(**options).new_page()
-        visits.append((url, Watched(page, refusals)))
+        visits.append((url, Watched(page, expects)))
         page.goto(url)
         return page
 

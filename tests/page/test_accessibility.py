@@ -34,7 +34,7 @@ def test_ready_with_an_answer(guarded: str, visit: Visit, scheme: str, width: in
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_refused(guarded: str, visit: Visit, scheme: str) -> None:
-    page = visit(guarded, refusals=(401,), color_scheme=scheme)
+    page = visit(guarded, expects="status of 401", color_scheme=scheme)
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("#outcome")).to_contain_text("401 in")
     assert faults(page) == []

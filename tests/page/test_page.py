@@ -72,7 +72,7 @@ def test_a_gpu_that_was_asked_for_and_is_not_used_is_said(guarded: str, visit: V
 
 def test_one_of_several_models_is_chosen(guarded: str, visit: Visit) -> None:
     page = visit(guarded)
-    page.get_by_label("Model", exact=True).select_option("second")
+    page.get_by_role("combobox", name="Model").select_option("second")
     expect(page.locator("#meaning")).to_contain_text("Another.")
     page.get_by_label("API key").fill(KEY)
     page.get_by_role("textbox", name="Request").fill(FLOWER)
@@ -82,7 +82,7 @@ def test_one_of_several_models_is_chosen(guarded: str, visit: Visit) -> None:
 
 
 def test_a_wrong_key_is_refused_and_not_repeated(guarded: str, visit: Visit) -> None:
-    page = visit(guarded, refusals=(401,))
+    page = visit(guarded, expects="status of 401")
     page.get_by_label("API key").fill(WRONG)
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("#outcome")).to_contain_text("401 in")
@@ -103,7 +103,7 @@ def test_the_key_is_asked_for_only_where_it_is_needed(url: str, guarded: str, vi
 
 
 def test_a_refusal_names_the_field(url: str, visit: Visit) -> None:
-    page = visit(url, refusals=(422,))
+    page = visit(url, expects="status of 422")
     expect(page.get_by_role("button", name="Predict")).to_be_enabled()
     page.get_by_role("textbox", name="Request").fill('{"data": [[1, 2, 3]]}')
     page.get_by_role("button", name="Predict").click()
@@ -173,7 +173,7 @@ def test_it_is_small_and_one_document(url: str, visit: Visit) -> None:
 
 def test_the_policy_refuses_foreign_code_and_markup(url: str, visit: Visit) -> None:
     """Were something of an answer taken for markup, the browser would not run it."""
-    page = visit(url)
+    page = visit(url, expects="TrustedHTML")
     with pytest.raises(Exception, match="TrustedHTML"):
         page.evaluate("document.body.innerHTML = '<b>foreign</b>'")
     policy = httpx.get(url).headers["content-security-policy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,7 +16,6 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from app.http.page import add_page
 from tests.server import ROOT, running, started
@@ -111,8 +111,14 @@ def test_names_in_the_page_are_text() -> None:
     """A title is the owner's own text and may hold anything."""
     app = FastAPI()
     add_page(app, "<b>A & B</b>", "$title ${x}", with_keys=True)
-    with TestClient(app) as client:
-        text = client.get("/").text
+
+
+    async def read() -> str:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            return (await client.get("/")).text
+
+    text = asyncio.run(read())
     assert "<h1>&lt;b&gt;A &amp; B&lt;/b&gt;</h1>" in text
     assert "$title ${x}" in text
 

@@ -119,7 +119,8 @@ function showFigures(scrape, sample) {
     "Event loop late": known(sample.lag) ? `${seconds(sample.lag)} p99` : undefined,
     "GPU memory": portion(
       scrape, "inference_device_memory_used_bytes", "inference_device_memory_total_bytes"),
-    "GPU busy": one("inference_device_utilization_ratio", percent),
+    "GPU busy": one("inference_device_utilization_ratio", (sum) => percent(
+      sum / scrape.get("inference_device_utilization_ratio").length)),
   });
 }
 
