@@ -337,10 +337,10 @@ tests/test_maintenance.py
 tests/test_metrics.py
 tests/test_metrics_live.py
 tests/test_models.py
-tests/test_monitoring.py
 tests/test_packages.py
 tests/test_packaging.py
 tests/test_predict.py
+tests/test_prometheus.py
 tests/test_protocol.py
 tests/test_push.py
 tests/test_request_ids.py

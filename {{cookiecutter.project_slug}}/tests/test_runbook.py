@@ -24,8 +24,8 @@ INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 DEPLOY = re.compile(r"python -m deploy ([^|#;&]+)")
 MAKE = re.compile(r"(?:^|\s)make ([^|#;&]+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-# Of the tools and the telemetry, which read them from the environment themselves.
-OTHER_NAMES = {"OTEL_EXPORTER_OTLP_ENDPOINT", "REVISION", "NAME"}
+# Not settings: what the reader puts in.
+OTHER_NAMES = {"REVISION", "NAME"}
 
 
 def commands() -> Iterator[str]:
