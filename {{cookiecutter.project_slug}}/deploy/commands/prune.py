@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.az import Az
+from deploy.az import Az, AzError
 from deploy.commands.context import Context, open_contexts
 from deploy.config import names
 from deploy.config.read import environment_names, read_project
@@ -44,11 +44,11 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     in_need = set[str]().union(*at_once(*(partial(_needed_by, each) for each in contexts.values())))
     az = Az(say, dry_run=options.dry_run)
     repository = names.image_repository(project)
-    found = az.json(
-        *("acr", "manifest", "list-metadata", "--registry", project.registry),
-        *("--name", repository, "--orderby", "time_desc"),
-    )
-    for manifest in removable(found or [], in_need, options.keep):
+    found = _manifests(az, project.registry, repository)
+    if found is None:
+        say.step(f"nothing to remove: {project.registry} has no images of {repository} yet")
+        return 0
+    for manifest in removable(found, in_need, options.keep):
         image = f"{repository}@{manifest['digest']}"
         say.step(f"removing {image} ({_told(manifest)})")
         place = ("--name", project.registry, "--image", image)
@@ -78,6 +78,17 @@ def needed(target: Target, live: Live | None, records: Iterable[Record]) -> set[
         wanted.append(live.document)
     digests = {target.tags(each).get(names.TAG_IMAGE) for each in wanted}
     return {digest for digest in digests if digest}
+
+
+def _manifests(az: Az, registry: str, repository: str) -> list[_Manifest] | None:
+    """All images, the newest first; None before the first push, which makes the repository."""
+    place = ("--registry", registry, "--name", repository)
+    try:
+        return az.json("acr", "manifest", "list-metadata", *place, "--orderby", "time_desc") or []
+    except AzError as error:
+        if error.not_in_registry:
+            return None
+        raise
 
 
 def _needed_by(context: Context) -> set[str]:
