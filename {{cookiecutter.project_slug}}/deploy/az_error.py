@@ -172,6 +172,8 @@ def _fix(problem: Problem) -> str:
         return "run `az login`; in a workflow: azure/login before this step"
     if problem.connection or problem.code == "TimedOut":
         return "check the network and the proxy, then run the same command again"
+    if problem.code == TRANSITIONING:
+        return "Azure is still busy with an earlier change: wait some minutes and run this again"
     if problem.code == "LinkedAuthorizationFailed":
         return (
             "give the deploy identity the role Managed Identity Operator on the runtime identity: "

@@ -102,6 +102,17 @@ def test_faults_that_stay_end_it(fake: FakeAz) -> None:
     assert len(fake.calls()) == 4
 
 
+def test_what_azure_goes_on_changing_is_waited_for_and_given_up_in_the_end(
+    fake: FakeAz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.prepare([*[fails(REST)] * 8, prints({"id": 1})])
+    assert Az(Say()).change("container", "create") == {"id": 1}
+    monkeypatch.setattr("deploy.az.TRANSITION_SECONDS", 0)
+    fake.prepare([fails(REST)])
+    with pytest.raises(AzError, match="still busy with an earlier change"):
+        Az(Say()).change("container", "create")
+
+
 def test_a_refusal_is_not_tried_again(fake: FakeAz) -> None:
     fake.prepare([fails("ERROR: (AuthorizationFailed) no right")])
     with pytest.raises(AzError, match="role is missing"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.az import Az, AzError
 from deploy.commands.context import Context, open_contexts
+from deploy.commands.rollback import predecessor
 from deploy.config import names
 from deploy.config.read import environment_names, read_project
 from deploy.journal import KEPT, Record
@@ -19,7 +20,7 @@ from deploy.targets.base import Live, Target
 
 KEEP = 5
 _RELEASES = 2
-"""Of each environment: the release that serves, and its predecessor for `rollback`."""
+"""Of each environment: the two that were kept last, whichever of them serves."""
 _Manifest = Mapping[str, Any]
 
 
@@ -64,9 +65,12 @@ def removable(manifests: Sequence[_Manifest], needed: Iterable[str], keep: int) 
     return [each for each in manifests[max(keep, 0) :] if each["digest"] not in keeping]
 
 
-def needed(target: Target, live: Live | None, records: Iterable[Record]) -> set[str]:
-    """The digests of an environment's images: what serves, its predecessor, what is under way."""
-    wanted = []
+def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[str]:
+    """The digests of an environment's images: what serves, what was kept before it, what `rollback`
+    goes back to, and what is under way. Records are given newest first.
+    """
+    before = predecessor(target, records, live)
+    wanted = [] if before is None else [before.next]
     kept = 0
     for record in records:
         if record.open:
