@@ -146,9 +146,22 @@ class AzureDouble:
         answer: list[dict[str, Any]] = self.ask("pending-faults")
         return answer
 
-    def clear_faults(self) -> None:
-        """Forget what is planned and has not struck yet."""
-        self.ask("clear-faults")
+    def clear_faults(self, where: str = "") -> None:
+        """Forget what is planned and has not struck yet: all of it, or what has this pattern."""
+        self.ask("clear-faults", {"where": where})
+
+    def held(self) -> list[dict[str, Any]]:
+        """The requests that wait because of a fault with ``hold``, as in `requests`."""
+        answer: list[dict[str, Any]] = self.ask("held")
+        return answer
+
+    def release(self, number: int) -> None:
+        """Let a held request go on, by its number."""
+        self.ask("release", {"number": number})
+
+    def remove(self, identifier: str) -> None:
+        """Delete a resource and all below it, as somebody does in the portal."""
+        self.ask("remove", {"id": identifier})
 
     def resource(self, identifier: str) -> dict[str, Any] | None:
         """``{"id", "body", "hidden"}`` as stored, secrets included; None: there is none."""

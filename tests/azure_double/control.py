@@ -78,6 +78,9 @@ class Control:
             "inject": self._inject,
             "pending-faults": self._pending,
             "clear-faults": self._clear,
+            "held": self._held,
+            "release": self._release,
+            "remove": self._remove,
             "resource": self._resource,
             "resources": self._resources,
             "principal": self._principal,
@@ -98,11 +101,24 @@ class Control:
     async def _inject(self, given: dict[str, Any]) -> None:
         self._azure.faults.inject(Fault(**given))
 
-    async def _clear(self, _given: dict[str, Any]) -> None:
-        self._azure.faults.clear()
+    async def _clear(self, given: dict[str, Any]) -> None:
+        if where := given.get("where"):
+            self._azure.faults.forget(where)
+        else:
+            self._azure.faults.clear()
 
     async def _pending(self, _given: dict[str, Any]) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self._azure.faults.pending()]
+
+    async def _held(self, _given: dict[str, Any]) -> list[dict[str, Any]]:
+        entries = self._azure.log.entries
+        return [entries[number - 1].shown() for number in self._azure.faults.held.numbers]
+
+    async def _release(self, given: dict[str, Any]) -> None:
+        self._azure.faults.held.release(given["number"])
+
+    async def _remove(self, given: dict[str, Any]) -> None:
+        await self._azure.remove(given["id"])
 
     async def _resource(self, given: dict[str, Any]) -> dict[str, Any] | None:
         found = self._azure.store.get(given["id"])

@@ -32,6 +32,7 @@ REGISTRY = "irisservice"
 PLANTED = "planted-key-7Hq-long,planted-second-9Zx-long"
 """Two API keys; neither may turn up in a log, an argument list or a file."""
 SECONDS = 240
+DRIVER = Path(__file__).with_name("rollout_driver.py")
 IMAGE = f"aci-ml-template-test:rollout-{os.getpid()}"
 RECORDS = (
     "Microsoft.Resources/deployments/read",
@@ -56,16 +57,19 @@ rollout:
   lease_seconds: 30
   burst: {{requests: 20, p95_ms: 5000}}
 """
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 MODEL = "/service/models/iris"
 DERIVED = {
     "other": "ENV COLOUR=green",
+    "third": "ENV COLOUR=blue",
     "crash": 'ENTRYPOINT ["python", "-c", "import sys; sys.exit(\'error: no such model\')"]',
     "wrong-model": f"USER 0\nRUN echo '# other' >> {MODEL}/model.yaml\nUSER 10001",
     "wrong-revision": f"ENV GIT_REVISION={'0' * 40}",
     "unready": f"USER 0\nRUN printf x >> {MODEL}/golden.npz\nUSER 10001",
     "slow": 'ENTRYPOINT ["sleep", "300"]',
+    "hungry": 'ENTRYPOINT ["python", "-c", "x = [bytes(1 << 26) for _ in range(100)]"]',
 }
-"""What is added to the good image. All but the first make a release that must not be kept."""
+"""What is added to the good image. All but two make a release that must not be kept."""
 
 
 Stages = Mapping[str, Mapping[str, object]]
@@ -91,11 +95,28 @@ def ended(process: subprocess.Popen[str]) -> Deployed:
     return Deployed(process.returncode, out, err)
 
 
+class Images(dict[str, str]):
+    """The images of a world, by digest: "good" and those of DERIVED, pushed when first named."""
+
+    def __init__(self, world: RolloutWorld, good: str) -> None:
+        super().__init__()
+        self._world = world
+        self._good = good
+
+    def __missing__(self, name: str) -> str:
+        if name == "good":
+            self[name] = self._world.push(self._good, name)
+        else:
+            with derived(self._good, DERIVED[name]) as local:
+                self[name] = self._world.push(local, name)
+        return self[name]
+
+
 class RolloutWorld:
     """The world of one module of tests.
 
     Attributes:
-        images: names by digest: "good" and those of DERIVED.
+        images: what can be deployed.
         service: the checkout.
         owner: the settings of a person who may do everything.
     """
@@ -105,6 +126,7 @@ class RolloutWorld:
         self.service = service
         self._python = python
         self._stages: dict[str, Person] = {}
+        self._standing: dict[str, tuple[str, Deployed]] = {}
         double.reset()
         double.register()
         self.owner = {**double.env(double.owner), "DOCKER_COMMAND": docker_client()}
@@ -117,10 +139,7 @@ class RolloutWorld:
         double.principal(f"{SLUG}-runtime", ("AcrPull", self.registry))
         self._role = self._records_role()
         run(self.owner, "az", "acr", "login", "--name", REGISTRY)
-        self.images = {"good": self.push(image, "good")}
-        for name, lines in DERIVED.items():
-            with derived(image, lines) as local:
-                self.images[name] = self.push(local, name)
+        self.images = Images(self, image)
 
     def environment(self, stage: str) -> dict[str, str]:
         """A process environment in which the stage's deploy identity is logged in."""
@@ -162,10 +181,26 @@ class RolloutWorld:
         folder: Path | None = None,
     ) -> subprocess.Popen[str]:
         """Start `python -m deploy`, in the checkout or in another folder."""
+        return self._start(stage, ("-m", "deploy", *arguments), settings or {}, folder)
+
+    def roll_out(self, stage: str, image: str, folder: Path | None = None) -> subprocess.Popen[str]:
+        """Start `up` where it begins to change something: half of its time goes before that."""
+        path = str(folder or self.service)
+        places = json.dumps(self._places(stage))
+        settings = {"PLACES": places, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+        return self._start(stage, (str(DRIVER), stage, self.images[image]), settings, folder)
+
+    def _start(
+        self,
+        stage: str,
+        arguments: tuple[str, ...],
+        settings: Mapping[str, str],
+        folder: Path | None,
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self._python, "-m", "deploy", *arguments],
+            [self._python, *arguments],
             cwd=folder or self.service,
-            env={**self.environment(stage), **(settings or {})},
+            env={**self.environment(stage), **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -182,6 +217,39 @@ class RolloutWorld:
         command = ("up", stage, "--image", self.images[image], *arguments)
         return self.deploy(stage, *command, settings=settings)
 
+    def stand(self, stage: str, image: str = "good") -> Deployed:
+        """See to it that one of the images serves, kept; what the `up` that did it printed."""
+        known = self._standing.get(stage)
+        if known is None or known[0] != image or not self.serves(stage, image):
+            self._standing[stage] = known = (image, succeeded(self.up(stage, image)))
+        return known[1]
+
+    def larger(self, folder: Path) -> Path:
+        """A checkout of a later commit, in which every stage has another size; its image is
+        "larger". Azure cannot change that in place.
+        """
+        service = folder / self.service.name
+        shutil.copytree(self.service, service)
+        for file in (service / "deploy" / "environments").glob("*.yaml"):
+            file.write_text(file.read_text(encoding="utf-8").replace("cpu: 1", "cpu: 2"))
+        subprocess.run([*GIT, "commit", "--quiet", "-am", "more cpu"], cwd=service, check=True)
+        head = ("git", "rev-parse", "HEAD")
+        done = subprocess.run(head, cwd=service, check=True, capture_output=True, text=True)
+        with derived(IMAGE, f"ENV GIT_REVISION={done.stdout.strip()}") as local:
+            self.images["larger"] = self.push(local, "larger")
+        return service
+
+    def vanish(self, stage: str) -> None:
+        """Nothing was ever deployed to the stage."""
+        for identifier in self.double.resources(self._scope(stage)):
+            if re.search(r"/(deployments|containerGroups|containerApps)/[^/]+$", identifier):
+                self.double.remove(identifier)
+
+    def containers(self) -> int:
+        """How many containers run for all groups together."""
+        label = f"label=azure-double.run={self.double.run_id}"
+        return len(docker("ps", "--quiet", "--filter", label).split())
+
     def group(self, name: str) -> str:
         """The identifier of a stage's container group."""
         return (
@@ -194,11 +262,23 @@ class RolloutWorld:
         found = self.double.resource(self.group(stage))
         return None if found is None else found["hidden"]["sent"]
 
+    def serves(self, stage: str, image: str) -> bool:
+        """The image is what the group was made of, kept, and every rollout has come to its end."""
+        sent = self.sent(stage)
+        if sent is None:
+            return False
+        container = sent["properties"]["containers"][0]["properties"]
+        kept = sent["tags"]["rollout-state"] == "kept"
+        return kept and container["image"] == self.images[image] and self.at_rest(stage)
+
+    def at_rest(self, stage: str) -> bool:
+        """Every rollout has come to its end."""
+        return not any(record["phase"] == "started" for record in self.records(stage))
+
     def records(self, stage: str) -> list[dict[str, Any]]:
         """The journal of a stage, the oldest first."""
-        scope = f"{self.double.subscription_id}/resourceGroups/{SLUG}-{stage}"
         found = []
-        for identifier in self.double.resources(scope):
+        for identifier in self.double.resources(self._scope(stage)):
             if "/deployments/" in identifier.lower():
                 body = self.double.resource(identifier)["body"]  # type: ignore[index]
                 found.append(json.loads(body["properties"]["outputs"]["record"]["value"]))
@@ -234,6 +314,21 @@ class RolloutWorld:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return error.read().decode()
+
+    def _places(self, stage: str) -> dict[str, str]:
+        """What preflight finds for a stage."""
+        return {
+            "subscription": self.double.subscription,
+            "registry_server": self.server,
+            "pull_identity": self.identity,
+        }
+
+    def _scope(self, stage: str) -> str:
+        return f"{self.double.subscription_id}/resourceGroups/{SLUG}-{stage}"
+
+    def beside(self, stage: str) -> int:
+        """How many containers run for a stage beside the one that serves."""
+        return len(self.docker_ids(stage)) - 1
 
     def docker_ids(self, stage: str) -> list[str]:
         """Docker's ids of what runs for a stage."""
@@ -300,10 +395,9 @@ def checkout(rendered: Path, folder: Path, stages: Stages) -> Path:
         }
         text = ENVIRONMENT.format(**{**values, **changes})
         (service / "deploy" / "environments" / f"{stage}.yaml").write_text(text, encoding="utf-8")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run([*git, "init", "--quiet"], cwd=service, check=True)
-    subprocess.run([*git, "add", "--all"], cwd=service, check=True)
-    subprocess.run([*git, "commit", "--quiet", "-m", "service"], cwd=service, check=True)
+    subprocess.run([*GIT, "init", "--quiet"], cwd=service, check=True)
+    subprocess.run([*GIT, "add", "--all"], cwd=service, check=True)
+    subprocess.run([*GIT, "commit", "--quiet", "-m", "service"], cwd=service, check=True)
     return service
 
 
@@ -327,18 +421,6 @@ def failed(done: Deployed, *words: str) -> Deployed:
 def answers(world: RolloutWorld, done: Deployed) -> None:
     """What `up` printed is an address at which the service is ready."""
     assert world.get(f"{done.address}/readyz")["ready"] is True
-
-
-def serves(world: RolloutWorld, stage: str, image: str) -> bool:
-    """The image is what the group was made of, kept, and every rollout has come to its end."""
-    sent = world.sent(stage)
-    assert sent is not None
-    container = sent["properties"]["containers"][0]["properties"]
-    return (
-        container["image"] == world.images[image]
-        and sent["tags"]["rollout-state"] == "kept"
-        and not any(record["phase"] == "started" for record in world.records(stage))
-    )
 
 
 def eventually(question: Callable[[], object], seconds: float = 90) -> None:

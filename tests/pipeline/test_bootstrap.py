@@ -189,6 +189,9 @@ def test_each_identity_can_do_its_work_and_no_other(done: Done, docker_engine: N
     build = done.job("build", "ref:refs/heads/main")
     staging = done.job("deploy-staging", "environment:staging")
     prune = done.job("prune", "ref:refs/heads/main")
+    early = done.bootstrap.deploy(prune, "prune")
+    assert (early.code, early.out) == (0, ""), early.err
+    assert "has no images of iris-service yet" in early.err
     image = done.bootstrap.deploy(build, "push").out.strip()
     up = ("up", "staging", "--image", image)
     try:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import ssl
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +17,23 @@ from tests.azure_double.client import AzureDouble, Person
 from tests.service.containers import build_image, docker
 
 from .commands import Azure
-from .rollout_world import PLANTED, REGION, SLUG, Deployed, RolloutWorld
+from .rollout_world import PLANTED, REGION, SLUG, RolloutWorld, answers, failed, succeeded
+from .ways import Way, Ways, deaths, stage_of
 
 pytestmark = pytest.mark.slow
 IMAGE = "aci-ml-template-test:apps-rollout"
-STAGES = {"staging": 60, "bad": 25, "first": 25, "killed": 25}
+BEGIN, START, KEEP = "PUT record started", "PATCH app verifying", "PATCH app kept"
+END, KEPT = "POST app deactivate", "PUT record kept"
+WAYS = {
+    "update": Way(("good", "other", "third"), "", (BEGIN, END, START, KEEP, KEPT), beside=1),
+    "bad update": Way(
+        ("good",),
+        "crash",
+        (BEGIN, START, END, "PATCH app restoring", KEEP, "PUT record restored"),
+        code=1,
+    ),
+}
+STAGES = {"staging": 60, "bad": 25, "first": 25, **{stage_of(name): 25 for name in WAYS}}
 ENVIRONMENT = """\
 target: containerapps
 region: {region}
@@ -63,6 +73,33 @@ class AppsWorld(RolloutWorld):
         found = [self.double.resource(each) for each in below]
         return [each["body"]["properties"] for each in found if each]
 
+    def serves(self, stage: str, image: str) -> bool:
+        """A kept revision of the image has all traffic, and every rollout has come to its end."""
+        stored = self.stored(stage)
+        if stored is None or stored["body"]["tags"]["rollout-state"] != "kept":
+            return False
+        revision = self.double.resource(f"{self.app(stage)}/revisions/{self.serving(stage)}")
+        assert revision is not None
+        container = revision["body"]["properties"]["template"]["containers"][0]
+        return container["image"] == self.images[image] and self.at_rest(stage)
+
+    def sent(self, stage: str) -> Json | None:
+        """What a release that is undone must leave as it was: tags, configuration with secrets,
+        and who has the traffic.
+        """
+        stored = self.stored(stage)
+        if stored is None:
+            return None
+        return {
+            "tags": stored["body"]["tags"],
+            "configuration": _configuration(stored),
+            "serving": self.serving(stage),
+        }
+
+    def beside(self, stage: str) -> int:
+        """How many revisions run beside the one that serves."""
+        return len([each for each in self.revisions(stage) if each["active"]]) - 1
+
     def serving(self, stage: str) -> str:
         """The name of the revision that has all traffic."""
         stored = self.stored(stage)
@@ -81,6 +118,10 @@ class AppsWorld(RolloutWorld):
         )
         with opener.open(url, timeout=10) as answer:
             return json.load(answer)
+
+    def _places(self, stage: str) -> dict[str, str]:
+        environment = self._in(stage, f"managedEnvironments/{SLUG}-{stage}-apps")
+        return {**super()._places(stage), "apps_environment": environment}
 
     def _in(self, stage: str, path: str) -> str:
         group = f"{self.double.subscription_id}/resourceGroups/{SLUG}-{stage}"
@@ -130,28 +171,28 @@ def world(
 
 
 def test_a_life_in_staging(world: AppsWorld) -> None:
-    first = _succeeded(world.up("staging", "good"))
+    first = succeeded(world.up("staging", "good"))
     assert first.address.startswith(f"https://{SLUG}-staging.")
     assert world.get(f"{first.address}/readyz")["ready"] is True
     before = world.changes()
 
-    again = _succeeded(world.up("staging", "good"))
+    again = succeeded(world.up("staging", "good"))
     assert again.address == first.address
     assert world.changes() == before, "the same release again changes nothing"
     served = world.serving("staging")
 
-    _succeeded(world.up("staging", "other"))
+    succeeded(world.up("staging", "other"))
     assert world.serving("staging") != served
-    _succeeded(world.deploy("staging", "rollback", "staging"))
+    succeeded(world.deploy("staging", "rollback", "staging"))
     assert world.serving("staging") == served, "the revision that still ran takes over"
     assert len(world.revisions("staging")) == 2
 
-    status = _succeeded(world.deploy("staging", "status", "staging"))
+    status = succeeded(world.deploy("staging", "status", "staging"))
     assert first.address in status.out
-    logs = _succeeded(world.deploy("staging", "logs", "staging"))
+    logs = succeeded(world.deploy("staging", "logs", "staging"))
     assert "ready" in logs.out
-    _succeeded(world.deploy("staging", "stop", "staging"))
-    _succeeded(world.deploy("staging", "start", "staging"))
+    succeeded(world.deploy("staging", "stop", "staging"))
+    succeeded(world.deploy("staging", "start", "staging"))
     assert world.get(f"{first.address}/readyz")["ready"] is True
     for done in (first, again, status, logs):
         assert not [key for key in PLANTED.split(",") if key in done.out + done.err]
@@ -159,59 +200,43 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
 
 @pytest.mark.parametrize(
     ("image", "cause"),
-    [("crash", "no such model"), ("wrong-revision", "runs revision 000000000000")],
+    [
+        ("crash", "no such model"),
+        ("hungry", "more memory than 2 GB"),
+        ("slow", "liveness|not ready after 25 s"),
+        ("unready", "not ready|gave up|golden"),
+        ("wrong-model", "serves models"),
+        ("wrong-revision", "runs revision 000000000000"),
+    ],
 )
 def test_a_bad_release_never_serves(world: AppsWorld, image: str, cause: str) -> None:
-    good = _succeeded(world.up("bad", "good"))
-    serving, before = world.serving("bad"), world.stored("bad")
-    failed = world.up("bad", image)
-    assert failed.code == 1, failed.err
-    assert world.serving("bad") == serving
-    assert world.get(f"{good.address}/readyz")["ready"] is True
-    after = world.stored("bad")
-    assert before is not None and after is not None
-    assert after["body"]["tags"] == before["body"]["tags"]
-    assert _configuration(after) == _configuration(before)
-    active = [each for each in world.revisions("bad") if each["active"]]
-    assert len(active) == 1, "nothing of the bad release runs on"
-    lines = failed.err.strip().splitlines()
-    assert any(line.startswith("error: ") for line in lines), failed.err
-    assert any(line.startswith("fix: ") for line in lines), failed.err
-    _mentions(failed, cause)
+    good = world.stand("bad")
+    before = world.sent("bad")
+    failed(world.up("bad", image), cause, "previous release serves again")
+    assert world.sent("bad") == before
+    answers(world, good)
+    assert world.beside("bad") == 0, "nothing of the bad release runs on"
 
 
 def test_a_first_release_that_fails_leaves_no_app(world: AppsWorld) -> None:
-    failed = world.up("first", "crash")
-    assert failed.code == 1, failed.err
+    failed(world.up("first", "crash"), "no such model", "nothing bills")
     assert world.stored("first") is None
-    _mentions(failed, "no such model")
 
 
-def test_a_killed_deploy_is_finished_by_the_next(world: AppsWorld) -> None:
-    good = _succeeded(world.up("killed", "good"))
-    served = world.serving("killed")
-    process = world.start("killed", "up", "killed", "--image", world.images["slow"])
-    deadline = time.monotonic() + 60
-    while len(world.revisions("killed")) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert world.get(f"{good.address}/readyz")["ready"] is True
-    _succeeded(world.up("killed", "good"))
-    assert world.serving("killed") == served
-    assert [each["active"] for each in world.revisions("killed")] == [True, False]
+@pytest.fixture(scope="module")
+def ways(world: AppsWorld) -> Ways:
+    """To be killed on."""
+    return Ways(world, WAYS, None)
 
 
-def _succeeded(done: Deployed) -> Deployed:
-    assert done.code == 0, done.err
-    return done
+@pytest.mark.parametrize("name", WAYS)
+def test_these_are_all_changes(ways: Ways, name: str) -> None:
+    ways.show_all_changes(name)
 
 
-def _mentions(done: Deployed, words: str) -> None:
-    """The one line that names the cause has these words."""
-    cause = next(line for line in done.err.splitlines() if line.startswith("error: "))
-    assert words in cause, done.err
+@pytest.mark.parametrize(("name", "step"), deaths(WAYS))
+def test_the_next_run_finishes_what_a_killed_one_left(ways: Ways, name: str, step: str) -> None:
+    ways.survive_death(name, step)
 
 
 def _configuration(stored: Json) -> Json:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,16 +18,12 @@ import pytest
 from tests.azure_double.client import AzureDouble
 
 from .rollout_world import (
-    IMAGE,
     PLANTED,
-    SLUG,
     Deployed,
     RolloutWorld,
     answers,
-    derived,
     failed,
     rollout_world,
-    serves,
     succeeded,
 )
 
@@ -102,7 +96,7 @@ def test_deploys_serve_repeat_without_a_change_and_leak_no_secret(
     with Watch() as watch:
         one = succeeded(world.up("staging", "good", settings=settings))
     answers(world, one)
-    assert serves(world, "staging", "good")
+    assert world.serves("staging", "good")
     assert f"url={one.address}" in output.read_text()
     before, running = world.changes(), world.docker_ids("staging")
 
@@ -113,7 +107,7 @@ def test_deploys_serve_repeat_without_a_change_and_leak_no_secret(
 
     two = succeeded(world.up("staging", "other", "--verbose", settings=settings))
     answers(world, two)
-    assert serves(world, "staging", "other")
+    assert world.serves("staging", "other")
     assert not any(change.startswith("DELETE") for change in world.changes())
 
     sent = world.sent("staging")
@@ -147,20 +141,22 @@ def assert_unseen(
 
 BAD = {
     "crash": ("ends again and again|keeps ending", "no such model"),
-    "wrong-model": ("serves models",),
-    "unready": ("not ready|gave up|golden",),
+    "hungry": ("exit code 137", "more memory than 1 GB"),
     "slow": ("liveness|not ready after 20 s",),
+    "unready": ("not ready|gave up|golden",),
+    "wrong-model": ("serves models",),
+    "wrong-revision": ("runs revision 000000000000",),
 }
 
 
 @pytest.mark.parametrize("image", BAD)
 def test_a_bad_release_is_undone_to_the_last_property(world: RolloutWorld, image: str) -> None:
-    good = succeeded(world.up("bad", "good"))
-    before = copy.deepcopy(world.sent("bad"))
+    good = world.stand("bad")
+    before, running = copy.deepcopy(world.sent("bad")), world.containers()
     failed(world.up("bad", image), *BAD[image], "previous release serves again")
     assert world.sent("bad") == before
     answers(world, good)
-    assert len(world.docker_ids("bad")) == 1
+    assert world.containers() == running
     assert world.records("bad")[-1]["phase"] == "restored"
 
 
@@ -171,6 +167,13 @@ def test_a_digest_that_is_not_there_is_refused_before_anything_is_touched(
     image = world.images["good"].partition("@")[0] + "@sha256:" + "ab" * 32
     failed(world.deploy("bad", "up", "bad", "--image", image), "is not in irisservice")
     assert world.changes() == before
+
+
+def test_another_digest_than_the_one_that_was_meant_is_found(world: RolloutWorld) -> None:
+    world.stand("bad")
+    verify = ("verify", "bad", "--image")
+    succeeded(world.deploy("bad", *verify, world.images["good"]))
+    failed(world.deploy("bad", *verify, world.images["other"]), "runs .*, not ")
 
 
 def test_a_first_deploy_that_fails_leaves_nothing_that_bills(world: RolloutWorld) -> None:
@@ -187,7 +190,7 @@ def test_the_daily_commands(world: RolloutWorld) -> None:
 
     back = succeeded(world.deploy("staging", "rollback", "staging"))
     answers(world, back)
-    assert serves(world, "staging", "good")
+    assert world.serves("staging", "good")
 
     succeeded(world.deploy("staging", "stop", "staging"))
     assert "stopped" in succeeded(world.deploy("staging", "status", "staging")).out
@@ -198,33 +201,24 @@ def test_the_daily_commands(world: RolloutWorld) -> None:
     assert "change nothing" in plan.out
     assert '"secureValue": "***"' in plan.out
 
+    unused = {world.images[name].partition("@")[2] for name in ("crash", "slow")}
     pruned = succeeded(world.deploy("staging", "prune", "--keep", "0", settings=world.owner))
     removed = set(pruned.out.split())
-    digests = {name: image.partition("@")[2] for name, image in world.images.items()}
-    assert {digests["crash"], digests["slow"]} <= removed
-    assert removed.isdisjoint({digests["good"], digests["other"]})
+    assert unused <= removed
+    assert removed.isdisjoint(world.images[name].partition("@")[2] for name in ("good", "other"))
 
 
 def test_what_azure_cannot_change_in_place_is_deleted_and_created(
     world: RolloutWorld, tmp_path: Path
 ) -> None:
     succeeded(world.up("staging", "good"))
-    service = tmp_path / SLUG
-    shutil.copytree(world.service, service)
-    file = service / "deploy" / "environments" / "staging.yaml"
-    file.write_text(file.read_text().replace("cpu: 1", "cpu: 2"))
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run([*git, "commit", "--quiet", "-am", "more cpu"], cwd=service, check=True)
-    head = ["git", "rev-parse", "HEAD"]
-    revision = subprocess.run(head, cwd=service, check=True, capture_output=True, text=True).stdout
-    with derived(IMAGE, f"ENV GIT_REVISION={revision.strip()}") as local:
-        world.images["cpu"] = world.push(local, "cpu")
-    arguments = ("up", "staging", "--image", world.images["cpu"])
+    service = world.larger(tmp_path)
+    arguments = ("up", "staging", "--image", world.images["larger"])
     done = succeeded(world.deploy("staging", *arguments, folder=service))
     answers(world, done)
     assert "cannot change" in done.err
     assert [change for change in world.changes() if change.startswith("DELETE")]
-    assert serves(world, "staging", "cpu")
+    assert world.serves("staging", "larger")
 
     failed(world.deploy("staging", "down", "staging", settings=world.owner), "for good")
     succeeded(world.deploy("staging", "down", "staging", "--yes", settings=world.owner))

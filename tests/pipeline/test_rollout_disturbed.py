@@ -1,12 +1,12 @@
-"""A rollout that is killed, stopped, disturbed or not alone: with the real `az` and real Docker."""
+"""A rollout that is stopped, disturbed or not alone: with the real `az` and real Docker."""
 
 from __future__ import annotations
 
 import copy
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,12 +20,12 @@ from .rollout_world import (
     eventually,
     failed,
     rollout_world,
-    serves,
     succeeded,
 )
+from .walking import walked
 
 pytestmark = pytest.mark.slow
-STAGES = {"killed": {"start": 20}, "together": {}, "rough": {}}
+STAGES = {"trouble": {"start": 20}, "together": {}, "rough": {}}
 
 
 @pytest.fixture(scope="module")
@@ -47,35 +47,6 @@ def tags(world: RolloutWorld, stage: str) -> dict[str, str]:
     return found
 
 
-KILLS = {
-    "the new group": ("crash", "PUT *containerGroups/*", 0),
-    "the decision": ("other", "PATCH *containerGroups/*", 0),
-    "the restored group": ("crash", "PUT *containerGroups/*", 1),
-}
-
-
-@pytest.mark.parametrize("step", KILLS)
-def test_the_next_run_finishes_what_a_killed_one_left(world: RolloutWorld, step: str) -> None:
-    """The process is killed while a request is on its way, which arrives after its death."""
-    succeeded(world.up("killed", "good"))
-    image, where, skip = KILLS[step]
-    before = copy.deepcopy(world.sent("killed"))
-    world.double.inject(where=where, skip=skip, delay_seconds=2)
-    process = world.start("killed", "up", "killed", "--image", world.images[image])
-    eventually(lambda: not world.double.pending_faults())
-    process.kill()
-    process.communicate()
-    time.sleep(3)
-    assert world.records("killed")[-1]["phase"] == "started"
-
-    wanted = "other" if image == "other" else "good"
-    done = succeeded(world.up("killed", wanted))
-    answers(world, done)
-    assert serves(world, "killed", wanted)
-    if image == "crash":
-        assert world.sent("killed") == before
-
-
 def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:
     processes = [
         world.start("together", "up", "together", "--image", world.images[image])
@@ -87,7 +58,7 @@ def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:
     loser = next(each for each in done if each.code == 1)
     failed(loser, "another deploy")
     answers(world, winner)
-    assert serves(world, "together", ("good", "other")[done.index(winner)])
+    assert world.serves("together", ("good", "other")[done.index(winner)])
     puts = [change for change in world.changes() if change == f"PUT {SLUG}-together"]
     assert len(puts) == 1
 
@@ -114,13 +85,58 @@ def test_a_rough_way_there_is_survived(world: RolloutWorld) -> None:
     done = succeeded(world.up("rough", "good"))
     answers(world, done)
     assert world.double.pending_faults() == []
-    assert serves(world, "rough", "good")
+    assert world.serves("rough", "good")
 
 
-def test_no_room_in_the_region_changes_nothing(world: RolloutWorld) -> None:
-    good = succeeded(world.up("rough", "good"))
-    before, running = copy.deepcopy(world.sent("rough")), world.docker_ids("rough")
-    world.double.inject(point="aci.capacity", where="*")
-    failed(world.up("rough", "other"), "no room", "nothing was changed")
-    assert (world.sent("rough"), world.docker_ids("rough")) == (before, running)
+AFTERWARDS = {
+    "aci.pull": ("cannot pull the image|does not have",),
+    "aci.oom": ("exit code 137", "more memory"),
+    "aci.unreachable": ("does not answer",),
+}
+
+
+@pytest.mark.parametrize("point", AFTERWARDS)
+def test_trouble_after_the_change_undoes_it_to_the_last_property(
+    world: RolloutWorld, point: str
+) -> None:
+    good = world.stand("trouble")
+    before, running = copy.deepcopy(world.sent("trouble")), world.containers()
+    where = f"*/{SLUG}-trouble"
+
+    def begin() -> None:
+        world.double.inject(point=point, where=where, times=1000)
+
+    process = world.start("trouble", "up", "trouble", "--image", world.images["other"])
+    at = {
+        "PUT group verifying": begin,
+        "PUT group restoring": lambda: world.double.clear_faults(where),
+    }
+    walked(world, "trouble", process, at)
+    failed(ended(process), *AFTERWARDS[point], "previous release serves again")
+    assert world.sent("trouble") == before
     answers(world, good)
+    assert world.containers() == running
+    assert world.records("trouble")[-1]["phase"] == "restored"
+
+
+CHANGE = f"PUT */{SLUG}-trouble"
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "no room": ({"point": "aci.capacity", "where": f"*/{SLUG}-trouble"}, "no room"),
+    "errors": ({"where": CHANGE, "status": 500, "code": "InternalServerError"}, "InternalServer"),
+    "no network": ({"where": CHANGE, "drop": "before"}, "ConnectionFailed|network"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_azure_does_not_take_changes_nothing(world: RolloutWorld, refusal: str) -> None:
+    good = world.stand("trouble")
+    before, running = copy.deepcopy(world.sent("trouble")), world.docker_ids("trouble")
+    fault, words = REFUSALS[refusal]
+    world.double.inject(times=1000, **fault)
+    try:
+        failed(world.up("trouble", "other"), words, "nothing was changed")
+    finally:
+        world.double.clear_faults()
+    assert (world.sent("trouble"), world.docker_ids("trouble")) == (before, running)
+    answers(world, good)
+    assert world.records("trouble")[-1]["phase"] == "failed"

@@ -120,6 +120,7 @@ deploy/__main__.py
 deploy/alive.py
 deploy/az.py
 deploy/az_error.py
+deploy/azure_ids.py
 deploy/bootstrap/__init__.py
 deploy/bootstrap/apps.py
 deploy/bootstrap/costs.py

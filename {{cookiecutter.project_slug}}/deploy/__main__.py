@@ -26,7 +26,7 @@ from deploy.commands import (
     up,
     verify,
 )
-from deploy.errors import ConfigError, DeployError
+from deploy.errors import ConfigError, DeployError, for_stage
 from deploy.rollout.guard import Stopped
 from deploy.say import Say, default_say
 
@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[options.command].run(options, ROOT, say)
     except DeployError as error:
-        print(say.redact(f"error: {error}"), file=sys.stderr)
+        text = for_stage(f"error: {error}", getattr(options, "environment", None))
+        print(say.redact(text), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except (KeyboardInterrupt, Stopped):
         print("stopped; nothing is half done by this command", file=sys.stderr)

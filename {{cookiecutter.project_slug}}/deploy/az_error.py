@@ -48,6 +48,13 @@ _NOT_LOGGED_IN = re.compile(
     r"run:? *'?az login|az logout\naz login|interactive authentication is needed"
     r"|AADSTS(70043|700082|50173|700084|500133)\b|no subscription found"
 )
+# A container registry answers these, and az passes its words on without the status. "could not be
+# found" is not among them: so Azure itself speaks of a registry that is not there.
+_NOT_IN_REGISTRY = re.compile(
+    r"not found|does not exist|(manifest|repository|tag).{0,80}unknown|name not known",
+    re.IGNORECASE | re.DOTALL,
+)
+_UNAUTHORIZED = re.compile(r"unauthori[sz]ed|denied|authentication required", re.IGNORECASE)
 _PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus}
 
 
@@ -77,6 +84,12 @@ class AzError(DeployError):
     def missing(self) -> bool:
         """Azure does not have what was asked for."""
         return self.status == 404
+
+    @property
+    def not_in_registry(self) -> bool:
+        """The registry was asked, and has no such repository, tag or digest."""
+        refused = _UNAUTHORIZED.search(self.message)
+        return refused is None and _NOT_IN_REGISTRY.search(self.message) is not None
 
     @property
     def transitioning(self) -> bool:
@@ -159,6 +172,8 @@ def _fix(problem: Problem) -> str:
         return "run `az login`; in a workflow: azure/login before this step"
     if problem.connection or problem.code == "TimedOut":
         return "check the network and the proxy, then run the same command again"
+    if problem.code == TRANSITIONING:
+        return "Azure is still busy with an earlier change: wait some minutes and run this again"
     if problem.code == "LinkedAuthorizationFailed":
         return (
             "give the deploy identity the role Managed Identity Operator on the runtime identity: "

@@ -31,6 +31,7 @@ RULES: tuple[Callable[[Evidence], Iterable[Diagnosis]], ...] = (
     *progress.RULES,
 )
 SHOWN_CHARACTERS = 200
+SHOWN_LINES = 15
 
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
@@ -38,14 +39,20 @@ def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     return most_telling([found for rule in RULES for found in rule(evidence)])
 
 
-def explain(scene: Scene, error: DeployError) -> DeployError:
+def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> DeployError:
     """The same failure with the cause and the fix that the evidence in Azure shows.
 
-    What names its cause already, or finds no surer one, comes back as it is.
+    What names its cause already, or finds no surer one, comes back as it is. Otherwise the end of
+    the log is told too: a container group that is put back takes the log with it.
     """
     if _is_precise(error):
         return error
-    return explained(error, gather(scene, error))
+    evidence = gather(scene, error)
+    if evidence.logs:
+        tell("its log ends:")
+    for line in evidence.logs[-SHOWN_LINES:]:
+        tell(f"| {line}")
+    return explained(error, evidence)
 
 
 def explained(error: DeployError, evidence: Evidence) -> DeployError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_PLACEHOLDER = re.compile(r"(`(?:python -m deploy )?[a-z]+) ENV\b")
 
 
 class DeployError(Exception):
@@ -12,6 +15,11 @@ class DeployError(Exception):
         super().__init__(f"{cause}\nfix: {fix}")
         self.cause = cause
         self.fix = fix
+
+
+def for_stage(text: str, stage: str | None) -> str:
+    """The text with the environment's name in the commands that it names for ENV."""
+    return _PLACEHOLDER.sub(rf"\1 {stage}", text) if stage else text
 
 
 @dataclass(frozen=True, slots=True)

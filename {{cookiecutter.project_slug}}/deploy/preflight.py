@@ -9,18 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.az import Az, AzError
+from deploy.azure_ids import ACR_PULL, PROVIDERS, REPOSITORY_READER
 from deploy.config import names
 from deploy.config.environment import Environment
 from deploy.config.project import Project
 from deploy.errors import DeployError
 from deploy.targets.base import Finding, Places
 
-ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
-REPOSITORY_READER = "b93aa761-3e63-49ed-ac28-beffa264f7ac"
-"""Ids of Azure's built-in roles; they are the same in every subscription."""
-
 _BOOTSTRAP = "`python -m deploy bootstrap` makes it; it may be run again at any time"
-_PROVIDERS = {"aci": "Microsoft.ContainerInstance", "containerapps": "Microsoft.App"}
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
 _AT_ONCE = 4
 
@@ -71,13 +67,13 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
-        lambda: _look(az, "provider", "show", "--namespace", _PROVIDERS[environment.target]),
+        lambda: _look(az, "provider", "show", "--namespace", PROVIDERS[environment.target]),
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
-        *_unregistered(provider, _PROVIDERS[environment.target]),
+        *_unregistered(provider, PROVIDERS[environment.target]),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
         return Ground(None, tuple(findings))

@@ -11,7 +11,6 @@ from deploy.config.project import Project
 from deploy.config.rules.settings import setting_faults
 from deploy.targets.base import Finding
 
-_ABSENT = re.compile(r"not found|does not exist|unknown")
 _REFUSED = re.compile(r"(?i)unauthori[sz]ed|does not have authorization|denied|forbidden")
 
 
@@ -22,8 +21,7 @@ def image_findings(az: Az, project: Project, image: str) -> list[Finding]:
     try:
         az.json("acr", "repository", "show", *place)
     except AzError as error:
-        # The registry itself answers here, and az passes its words on without the status.
-        if _ABSENT.search(error.message):
+        if error.not_in_registry:
             fix = "push it: `python -m deploy push` prints the name by digest"
             return [Finding(f"the image {reference} is not in {project.registry}", fix)]
         if _REFUSED.search(error.message):

@@ -7,7 +7,6 @@ always the digest. The login is a token of some hours from `az acr login`: no pa
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from deploy.docker import BuildOptions, DockerError, build_command, client
 from deploy.errors import DeployError
 from deploy.local_image import PLATFORM, check, docker_run, pushed_digest
 from deploy.say import Say
-
-_ABSENT = re.compile(r"not found|does not exist|is unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +156,7 @@ def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
             *("--image", f"{repository}:{tag}"),
         )
     except AzError as error:
-        # The registry itself answers here, and az passes its words on without the status.
-        if _ABSENT.search(error.message):
+        if error.not_in_registry:
             return None
         raise
     return Pushed(project.registry, f"{server}/{repository}", shown["digest"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.errors import DeployError
+from deploy.errors import DeployError, for_stage
 from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, Outcome
 from deploy.targets.base import Release
 
@@ -31,17 +31,16 @@ def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> s
 
 def failure(stage: str, release: Release | None, error: DeployError, seconds: float) -> str:
     """A rollout that was not kept, or could not begin."""
-    return "\n".join(
-        [
-            f"## {stage}: NOT deployed",
-            "",
-            *(_facts(release, None, seconds) if release else ()),
-            "",
-            f"**Why:** {error.cause}",
-            "",
-            f"**Fix:** {error.fix}",
-        ]
-    )
+    lines = [
+        f"## {stage}: NOT deployed",
+        "",
+        *(_facts(release, None, seconds) if release else ()),
+        "",
+        f"**Why:** {error.cause}",
+        "",
+        f"**Fix:** {error.fix}",
+    ]
+    return for_stage("\n".join(lines), stage)
 
 
 def words(kind: str) -> str:

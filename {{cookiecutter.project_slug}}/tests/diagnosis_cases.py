@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.diagnosis import image
+from deploy.azure_ids import REPOSITORY_READER
 from deploy.diagnosis.evidence import Evidence, Readiness, Unfinished
 from tests.evidence import BACKING_OFF, IMAGE, READY, REGISTRY, arm_group, ended, event, seen
 
@@ -506,7 +506,7 @@ CASES: list[tuple[str, Evidence, str, str]] = [
 NEAR_MISSES: list[tuple[str, Evidence]] = [
     ("image-identity", seen(INACCESSIBLE, code="InaccessibleImage")),
     ("image-role", seen(INACCESSIBLE, code="InaccessibleImage")),
-    ("image-role", seen(registry=replace(ABAC, roles=frozenset({image.REPOSITORY_READER})))),
+    ("image-role", seen(registry=replace(ABAC, roles=frozenset({REPOSITORY_READER})))),
     ("image-role", seen(INACCESSIBLE, registry=replace(NO_ROLE, roles=None))),
     ("image-absent", seen(INACCESSIBLE, code="InaccessibleImage")),
     ("image-absent", seen("The container 'x' was not found.", code="ContainerNotFound")),

@@ -64,6 +64,25 @@ def test_capacity_is_no_passing_fault() -> None:
     assert not error.transient
 
 
+@pytest.mark.parametrize(
+    ("message", "absent"),
+    [
+        ('Error: repository "iris-service" is not found.', True),
+        ("Error: manifest tagged by abc is not found. Correlation ID: 1.", True),
+        ("Error: repository name not known to registry", True),
+        ("Error: manifest unknown Detail: sha256:00", True),
+        ("The requested data does not exist. Correlation ID: 1.", True),
+        ("UNAUTHORIZED: not found, or no rights", False),
+        ("The resource with name 'irisservice' could not be found in subscription 'x'.", False),
+        ("Unknown host name irisservice.azurecr.io", False),
+    ],
+)
+def test_what_the_registry_does_not_have_is_told_from_what_it_refuses(
+    message: str, absent: bool
+) -> None:
+    assert AzError(read_problem(f"ERROR: {message}", 1), "az").not_in_registry is absent
+
+
 def test_what_is_missing_is_none(fake: FakeAz) -> None:
     fake.prepare([fails(LIBRARY, 3)])
     assert Az(Say()).find("group", "show") is None
@@ -81,6 +100,17 @@ def test_faults_that_stay_end_it(fake: FakeAz) -> None:
     with pytest.raises(AzError, match="check the network"):
         Az(Say()).json("account", "show")
     assert len(fake.calls()) == 4
+
+
+def test_what_azure_goes_on_changing_is_waited_for_and_given_up_in_the_end(
+    fake: FakeAz, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.prepare([*[fails(REST)] * 8, prints({"id": 1})])
+    assert Az(Say()).change("container", "create") == {"id": 1}
+    monkeypatch.setattr("deploy.az.TRANSITION_SECONDS", 0)
+    fake.prepare([fails(REST)])
+    with pytest.raises(AzError, match="still busy with an earlier change"):
+        Az(Say()).change("container", "create")
 
 
 def test_a_refusal_is_not_tried_again(fake: FakeAz) -> None:

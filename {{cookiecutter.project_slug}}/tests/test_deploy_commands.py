@@ -15,7 +15,7 @@ from deploy.alive import certainly_dead, this_process
 from deploy.commands.prune import needed, removable
 from deploy.commands.rollback import PREVIOUS, choose
 from deploy.commands.status import age
-from deploy.errors import DeployError
+from deploy.errors import DeployError, for_stage
 from deploy.journal import STARTED, Record
 from deploy.preflight import NotReadyToDeploy, require
 from deploy.preflight_release import secret_findings
@@ -66,6 +66,23 @@ def test_a_rollback_to_nothing_lists_what_there_is() -> None:
 def test_images_that_serve_or_served_before_are_needed() -> None:
     world, records = history("one", "two", "three")
     assert needed(MemoryTarget(world), live(world), records) == {"sha256:two", "sha256:three"}
+
+
+def test_the_image_that_a_rollback_goes_to_is_needed_however_often_the_last_was_deployed() -> None:
+    world, records = history("one", "two")
+    for secret in ("new", "newer"):
+        roll_out(site_of(world, secrets={"KEY": secret}), wanted("two"))
+    records = sorted(world.records.values(), key=lambda record: record.id, reverse=True)
+    assert choose(MemoryTarget(world), records, live(world), PREVIOUS).next["image"] == "one"
+    assert needed(MemoryTarget(world), live(world), records) == {"sha256:one", "sha256:two"}
+
+
+def test_a_command_is_named_with_the_environment_that_was_meant() -> None:
+    text = "run `python -m deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
+    assert for_stage(text, "staging") == (
+        "run `python -m deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
+    )
+    assert for_stage(text, None) == text
 
 
 def test_images_of_a_rollout_under_way_are_needed() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.az import Az
 from deploy.az_error import AzError, Problem
+from deploy.azure_ids import ACR_PULL
 from deploy.commands.doctor import report
 from deploy.config import names
 from deploy.config.environment import Environment
@@ -20,7 +21,6 @@ from deploy.config.project import Project
 from deploy.diagnose import diagnose, explain
 from deploy.diagnosis import looks
 from deploy.diagnosis.gather import gather
-from deploy.diagnosis.image import ACR_PULL
 from deploy.errors import DeployError
 from deploy.targets.base import Live, Target
 from deploy.verification.failures import NotReady, WrongRelease
@@ -179,10 +179,20 @@ def test_the_log_of_a_crashing_container_is_waited_for(monkeypatch: pytest.Monke
 
 def test_a_failure_is_explained_unless_it_explains_itself() -> None:
     sick = scene(role_assignment=[])
-    told = explain(sick, DeployError("it does not come up", "read its log"))
+    told = explain(sick, DeployError("it does not come up", "read its log"), print)
     assert told.cause.startswith("the runtime identity has no role that lets it pull")
     for precise in (WrongRelease("a", "b"), NotReady("a", "b", "failed", "golden check failed")):
-        assert explain(sick, precise) is precise
+        assert explain(sick, precise, print) is precise
+
+
+def test_the_end_of_a_log_that_will_be_gone_is_told() -> None:
+    said: list[str] = []
+    crashing = replace(LIVE, failure="the container keeps ending", running=False)
+    log = "\n".join([*(f"line {number}" for number in range(40)), "error: no model"])
+    explain(scene(crashing, (log,)), DeployError("it does not come up", "x"), said.append)
+    assert said[0] == "its log ends:"
+    assert said[1:3] == ["| line 26", "| line 27"]
+    assert said[-1] == "| error: no model"
 
 
 def test_findings_are_told_with_fix_and_evidence() -> None:

@@ -38,6 +38,7 @@ class ArmApp:
         path = re.sub("/+", "/", request.path).rstrip("/") or "/"
         entry = self._azure.log.begin(request.host, request.method, path, request.query)
         try:
+            entry.body = await _parsed(request)
             drop = await strike(self._azure, entry)
             answer = await self._answer(request, path, entry)
         except ArmError as error:
@@ -53,7 +54,6 @@ class ArmApp:
         return json_response(answer.status, answer.body, answer.headers)
 
     async def _answer(self, request: Request, path: str, entry: Entry) -> Answer:
-        entry.body = await _parsed(request)
         if request.method == "GET" and path == "/metadata/endpoints":
             return Answer(200, _metadata())
         scheme, _, token = request.header("authorization").partition(" ")
@@ -123,6 +123,8 @@ async def strike(azure: Azure, entry: Entry) -> str:
         return ""
     entry.fault = f"status {fault.status} drop {fault.drop!r} delay {fault.delay_seconds} s"
     await asyncio.sleep(fault.delay_seconds)
+    if fault.hold:
+        await azure.faults.held.wait(entry.number)
     if fault.drop == "before":
         raise DropConnection
     if fault.status:

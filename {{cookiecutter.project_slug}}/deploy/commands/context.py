@@ -79,7 +79,7 @@ class Context:
         )
 
     def _explain(self, error: DeployError) -> DeployError:
-        return explain(self, error)
+        return explain(self, error, self.say.detail)
 
 
 def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> Context:

@@ -8,7 +8,8 @@ from pathlib import Path
 from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.up import announce
 from deploy.rollout import marks
-from deploy.rollout.ownership import busy, require_there
+from deploy.rollout.ownership import require_there
+from deploy.rollout.site import Busy
 from deploy.rollout.waiting import wait_until_ready, wait_until_stopped
 from deploy.say import Say
 from deploy.targets.base import Live
@@ -60,5 +61,8 @@ def _look(context: Context) -> Live:
     under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
     record = context.journal.read(under_way) if under_way else None
     if record is not None:
-        raise busy(record)
+        raise Busy(
+            f"a rollout has no end: {record.id}, by {record.by}, since {record.started}",
+            "wait for its end; if it was killed, `python -m deploy up ENV` finishes it first",
+        )
     return live

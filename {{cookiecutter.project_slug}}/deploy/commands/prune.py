@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.az import Az
+from deploy.az import Az, AzError
 from deploy.commands.context import Context, open_contexts
+from deploy.commands.rollback import predecessor
 from deploy.config import names
 from deploy.config.read import environment_names, read_project
 from deploy.journal import KEPT, Record
@@ -19,7 +20,7 @@ from deploy.targets.base import Live, Target
 
 KEEP = 5
 _RELEASES = 2
-"""Of each environment: the release that serves, and its predecessor for `rollback`."""
+"""Of each environment: the two that were kept last, whichever of them serves."""
 _Manifest = Mapping[str, Any]
 
 
@@ -44,11 +45,11 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     in_need = set[str]().union(*at_once(*(partial(_needed_by, each) for each in contexts.values())))
     az = Az(say, dry_run=options.dry_run)
     repository = names.image_repository(project)
-    found = az.json(
-        *("acr", "manifest", "list-metadata", "--registry", project.registry),
-        *("--name", repository, "--orderby", "time_desc"),
-    )
-    for manifest in removable(found or [], in_need, options.keep):
+    found = _manifests(az, project.registry, repository)
+    if found is None:
+        say.step(f"nothing to remove: {project.registry} has no images of {repository} yet")
+        return 0
+    for manifest in removable(found, in_need, options.keep):
         image = f"{repository}@{manifest['digest']}"
         say.step(f"removing {image} ({_told(manifest)})")
         place = ("--name", project.registry, "--image", image)
@@ -64,9 +65,12 @@ def removable(manifests: Sequence[_Manifest], needed: Iterable[str], keep: int) 
     return [each for each in manifests[max(keep, 0) :] if each["digest"] not in keeping]
 
 
-def needed(target: Target, live: Live | None, records: Iterable[Record]) -> set[str]:
-    """The digests of an environment's images: what serves, its predecessor, what is under way."""
-    wanted = []
+def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[str]:
+    """The digests of an environment's images: what serves, what was kept before it, what `rollback`
+    goes back to, and what is under way. Records are given newest first.
+    """
+    before = predecessor(target, records, live)
+    wanted = [] if before is None else [before.next]
     kept = 0
     for record in records:
         if record.open:
@@ -78,6 +82,17 @@ def needed(target: Target, live: Live | None, records: Iterable[Record]) -> set[
         wanted.append(live.document)
     digests = {target.tags(each).get(names.TAG_IMAGE) for each in wanted}
     return {digest for digest in digests if digest}
+
+
+def _manifests(az: Az, registry: str, repository: str) -> list[_Manifest] | None:
+    """All images, the newest first; None before the first push, which makes the repository."""
+    place = ("--registry", registry, "--name", repository)
+    try:
+        return az.json("acr", "manifest", "list-metadata", *place, "--orderby", "time_desc") or []
+    except AzError as error:
+        if error.not_in_registry:
+            return None
+        raise
 
 
 def _needed_by(context: Context) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +95,9 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
     Raises:
         DeployError: there is none; the message lists what there is.
     """
-    now = target.tags(live.document) if live is not None else {}
     kept = [record for record in records if record.phase == KEPT]
     if revision == PREVIOUS:
-        serving = marks.rollout(now)
-        older = [each for each in kept if serving is None or each.id < serving]
-        found = next((each for each in older if not _same(target, each, now)), None)
+        found = predecessor(target, records, live)
     else:
         found = next((each for each in kept if _revision(target, each).startswith(revision)), None)
     if found is None:
@@ -108,9 +105,23 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
         raise DeployError(
             f"no earlier release {'' if revision == PREVIOUS else revision + ' '}is on record",
             f"on record are: {known or 'none'}; any commit can be deployed: check it out, and "
-            "`python -m deploy up`",
+            "`python -m deploy up ENV`",
         )
     return found
+
+
+def predecessor(target: Target, records: Iterable[Record], live: Live | None) -> Record | None:
+    """The newest record, of those given newest first, of another release than the one that serves.
+
+    A release that was deployed again, with a new secret for example, is no other one.
+    """
+    now = target.tags(live.document) if live is not None else {}
+    serving = marks.rollout(now)
+    for record in records:
+        older = serving is None or record.id < serving
+        if record.phase == KEPT and older and not _same(target, record, now):
+            return record
+    return None
 
 
 def _look(context: Context, revision: str) -> _Back:

@@ -47,8 +47,8 @@ def out_of_memory(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "out-of-memory",
             f"the container was killed (exit code 137): it needs more memory than {has}",
-            "raise memory_gb in deploy/environments; fewer WORKERS and a smaller MAX_BATCH_ROWS "
-            "or MAX_QUEUE_BYTES need less",
+            f"raise memory_gb in deploy/environments/{evidence.stage}.yaml; fewer WORKERS and a "
+            "smaller MAX_BATCH_ROWS or MAX_QUEUE_BYTES need less",
             Certainty.CERTAIN if said else Certainty.LIKELY,
             (_told(container, end),),
             explains=FOLLOWS,

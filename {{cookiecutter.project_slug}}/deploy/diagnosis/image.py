@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 
+from deploy.azure_ids import ACR_PULL, REPOSITORY_READER
 from deploy.diagnosis.evidence import Evidence, Group
 from deploy.diagnosis.finding import Certainty, Diagnosis
 
 LARGEST_GB = 15
 ROLE_MISSING = "image-role"
 
-ACR_PULL = "7f951dda-4ed3-4680-a7ca-43fe172d538d"
-REPOSITORY_READER = "b93aa761-3e63-49ed-ac28-beffa264f7ac"
 _OTHER_PULLING_ROLES = frozenset(
     {
         "8311e382-0749-4cb8-b61a-304f252e45ec",  # AcrPush

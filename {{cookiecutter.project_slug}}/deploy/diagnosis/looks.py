@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from deploy.az import Az
 from deploy.az_error import AzError
+from deploy.azure_ids import PROVIDERS
 from deploy.config.environment import Environment
 from deploy.config.project import Project
 from deploy.diagnosis.apps_shape import read_app
@@ -25,7 +26,6 @@ LOG_LINES = 200
 LOG_TRIES = 4
 LOG_PAUSE_SECONDS = 2.0
 LOOK_SECONDS = 5.0
-PROVIDERS = {"aci": "Microsoft.ContainerInstance", "containerapps": "Microsoft.App"}
 
 T = TypeVar("T")
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 
 from deploy.diagnosis.evidence import Container, Evidence, Group
 from deploy.diagnosis.finding import Certainty, Diagnosis
-from deploy.diagnosis.words import complaints
+from deploy.diagnosis.words import GAVE_UP, complaints
 
 DEFAULT_PORT = 8000
 PORT_MISMATCH = "port-mismatch"
 READINESS_FAILED = "readiness probe failed"
-NOT_READY = "not ready: "
-"""With this the service's log begins why it failed; see ``app.inference.host``."""
 
 
 def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
@@ -23,10 +21,10 @@ def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
     if readiness and readiness.state == "failed":
         reason, where = readiness.detail, "GET /readyz"
     elif readiness is None or readiness.kind != "ready":
-        said = [each for each in complaints(evidence.logs) if each.startswith(NOT_READY)]
+        said = [each for each in complaints(evidence.logs) if each.startswith(GAVE_UP)]
         if not said or evidence.stopped:
             return
-        reason, where = said[-1].removeprefix(NOT_READY), f"log: {said[-1]}"
+        reason, where = said[-1].removeprefix(GAVE_UP), f"log: {said[-1]}"
     else:
         return
     yield Diagnosis(

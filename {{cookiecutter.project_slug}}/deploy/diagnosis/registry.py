@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from deploy.az_error import AzError
 from deploy.config import names
 from deploy.diagnosis.evidence import Registry
 from deploy.diagnosis.looks import Looks
 from deploy.errors import DeployError
 from deploy.targets.base import Live
-
-_ABSENT = re.compile(r"not found|manifest unknown|does not exist", re.IGNORECASE)
 
 
 def look_at_registry(looks: Looks, live: Live | None) -> Registry | None:
@@ -60,8 +58,9 @@ def _image(looks: Looks, live: Live | None) -> tuple[bool | None, int | None]:
         shown = looks.az.json(
             "acr", "repository", "show", "--name", project.registry, "--image", image
         )
-    except DeployError as error:
-        absent = _ABSENT.search(error.cause) and "unauthorized" not in error.cause.lower()
-        return (False if absent else None), None
+    except AzError as error:
+        return (False if error.not_in_registry else None), None
+    except DeployError:
+        return None, None
     size = (shown or {}).get("imageSize")
     return True, int(size) if size else None

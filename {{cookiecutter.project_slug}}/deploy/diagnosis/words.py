@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 
 ERROR = "error: "
+GAVE_UP = "not ready: "
+"""With this the log begins the line that says why no model is served; see app/inference/host.py."""
 _BAD_LEVELS = frozenset({"error", "critical"})
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt): ")
 SHOWN = 3

@@ -40,7 +40,7 @@ def undo(site: Site, record: Record, reason: DeployError) -> None:
         second = as_deploy_error(error)
         raise RolloutFailed(
             f"{reason.cause}; and what was before it could not be restored: {second.cause}",
-            f"{second.fix}; then run `python -m deploy up` or `rollback`: it begins with "
+            f"{second.fix}; then run `python -m deploy up ENV` or `rollback ENV`: it begins with "
             "finishing this one",
             mended=False,
         ) from error

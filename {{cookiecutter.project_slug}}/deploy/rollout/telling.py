@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from deploy.diagnosis.words import complaints
+from deploy.diagnosis.words import GAVE_UP, complaints
 from deploy.errors import DeployError
 from deploy.rollout.site import NotUp, Site
 
 TELL_SECONDS = 10.0
 LISTEN_SECONDS = 8.0
-GAVE_UP = "not ready: "
-"""How the service's log says that a model did not pass its checks: see app/inference/host.py."""
 
 
 class Listener:

@@ -59,7 +59,10 @@ def wait_until_ready(site: Site, rollout_id: str | None) -> Live:
         # The first look after a change may still show the containers that were there before.
         hopeless = hopeless + 1 if live.failure else 0
         if hopeless >= HOPELESS_LOOKS:
-            raise NotUp(f"{site.target.what}: {live.failure}", "read its log and its events")
+            raise NotUp(
+                f"{site.target.what}: {live.failure}",
+                "its log says why; `make run-image` starts the same image here",
+            )
         obstacle = _obstacle(site, live)
         if obstacle is None:
             return live

@@ -199,5 +199,5 @@ class ContainerApps:
     def _required(self) -> Json:
         app = self._client.app()
         if app is None:
-            raise DeployError(f"there is no {self.what}", "make it: `python -m deploy up`")
+            raise DeployError(f"there is no {self.what}", "make it: `python -m deploy up ENV`")
         return app

@@ -1,0 +1,43 @@
+"""`python -m deploy up`, from where it begins to change something: for tests that deploy often.
+
+Run in a rendered service, by an interpreter with its requirements: STAGE, IMAGE, and PLACES in the
+environment, which is what preflight would have found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.commands.context import open_context
+from deploy.commands.wanted import Wanted
+from deploy.errors import DeployError
+from deploy.image import current_release
+from deploy.rollout.run import roll_out
+from deploy.say import Say
+from deploy.targets.base import Places, Release
+
+
+def main(stage: str, image: str) -> int:
+    """Roll out; the address on stdout, or cause and fix on stderr and exit code 1."""
+    root = Path.cwd()
+    found = current_release(root)
+    places = Places(**json.loads(os.environ["PLACES"]))
+    try:
+        context = replace(open_context(stage, root, Say()), places=places)
+        wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
+        site = wanted.site()
+        with site.guard.watching():
+            outcome = roll_out(site, wanted.document())
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(outcome.address)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""SIGKILL at every change that a rollout sends to Azure: the next run recovers by itself.
+
+The changes are those of deploys that nobody disturbed. Between two of them a death leaves the same
+in Azure as right after the first; at each, the request was sent and arrives after the death.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.azure_double.client import AzureDouble
+
+from .rollout_world import rollout_world
+from .ways import Way, Ways, deaths, stage_of
+
+pytestmark = pytest.mark.slow
+BEGIN, CREATE, KEEP = "PUT record started", "PUT group verifying", "PATCH group kept"
+DELETE, RESTORE = "DELETE group", "PUT group restoring"
+KEPT, RESTORED, FAILED = "PUT record kept", "PUT record restored", "PUT record failed"
+
+WAYS = {
+    "first": Way((), "good", (BEGIN, CREATE, KEEP, KEPT)),
+    "update": Way(("good", "other"), "", (BEGIN, CREATE, KEEP, KEPT)),
+    "replace": Way(("good", "larger"), "", (BEGIN, DELETE, CREATE, KEEP, KEPT)),
+    "bad first": Way((), "crash", (BEGIN, CREATE, DELETE, FAILED), code=1),
+    "bad update": Way(("good",), "crash", (BEGIN, CREATE, RESTORE, KEEP, RESTORED), code=1),
+    "bad replace": Way(
+        ("good",),
+        "larger-crash",
+        (BEGIN, DELETE, CREATE, f"{DELETE}, again", RESTORE, KEEP, RESTORED),
+        code=1,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ways(
+    running_double: AzureDouble,
+    rendered_service: Path,
+    service_python: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ways]:
+    """Registry with images, identities with roles, and two checkouts."""
+    folder = tmp_path_factory.mktemp("rollout")
+    stages = {stage_of(name): {"start": 30} for name in WAYS}
+    for world in rollout_world(running_double, rendered_service, service_python, folder, stages):
+        yield Ways(world, WAYS, world.larger(folder / "larger"))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_these_are_all_changes(ways: Ways, name: str) -> None:
+    ways.show_all_changes(name)
+
+
+@pytest.mark.parametrize(("name", "step"), deaths(WAYS))
+def test_the_next_run_finishes_what_a_killed_one_left(ways: Ways, name: str, step: str) -> None:
+    ways.survive_death(name, step)
