@@ -112,7 +112,6 @@ def test_names_in_the_page_are_text() -> None:
     app = FastAPI()
     add_page(app, "<b>A & B</b>", "$title ${x}", with_keys=True)
 
-
     async def read() -> str:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
