@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +27,7 @@ ROWS = {"data": [[1, 2, 3]]}
 QUICK = {"DEFAULT_MODEL": "scale", "OTEL_METRIC_EXPORT_INTERVAL": "300"}
 
 
-def of_type(collector: Collector, kind: str) -> list[dict[str, object]]:
+def of_type(collector: Collector, kind: str) -> list[dict[str, Any]]:
     return [item for item in list(collector.items) if item["data"]["baseType"] == kind]
 
 
@@ -44,14 +45,14 @@ def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) ->
         collector.wait_for("requests", lambda: len(of_type(collector, "RequestData")) >= 2)
         collector.wait_for("phases", lambda: len(of_type(collector, "RemoteDependencyData")) >= 5)
 
-        def metrics() -> dict[str, dict[str, object]]:
-            points = [item["data"]["baseData"] for item in of_type(collector, "MetricData")]  # type: ignore[index]
+        def metrics() -> dict[str, dict[str, Any]]:
+            points = [item["data"]["baseData"] for item in of_type(collector, "MetricData")]
             return {point["metrics"][0]["name"]: point for point in points}
 
         collector.wait_for("metrics", lambda: "inference.request_duration" in metrics())
         good, bad = of_type(collector, "RequestData")
         span_id = answer.headers["traceparent"].split("-")[2]
-    data, tags = good["data"]["baseData"], good["tags"]  # type: ignore[index]
+    data, tags = good["data"]["baseData"], good["tags"]
     assert (data["id"], data["name"]) == (span_id, "POST /predict")
     assert (data["responseCode"], data["success"]) == ("200", True)
     assert data["duration"].startswith("0.00:00:0")
@@ -62,18 +63,18 @@ def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) ->
     assert tags["ai.cloud.roleInstance"] == f"{socket.gethostname()}/0"
     assert tags["ai.application.ver"]
     assert good["iKey"] == INSTRUMENTATION_KEY
-    refused = bad["data"]["baseData"]  # type: ignore[index]
+    refused = bad["data"]["baseData"]
     assert (refused["responseCode"], refused["success"]) == ("422", False)
     assert refused["properties"]["inference.error"] == "invalid_input"
     phases = {
-        item["data"]["baseData"]["name"]: item  # type: ignore[index]
+        item["data"]["baseData"]["name"]: item
         for item in of_type(collector, "RemoteDependencyData")
     }
     assert {"decode", "queue", "compute", "encode", "run scale"} <= phases.keys()
-    assert phases["compute"]["tags"]["ai.operation.parentId"] == span_id  # type: ignore[index]
-    links = phases["compute"]["data"]["baseData"]["properties"]["_MS.links"]  # type: ignore[index]
-    assert phases["run scale"]["data"]["baseData"]["id"] in links  # type: ignore[index]
-    duration = metrics()["inference.request_duration"]["metrics"][0]  # type: ignore[index]
+    assert phases["compute"]["tags"]["ai.operation.parentId"] == span_id
+    links = phases["compute"]["data"]["baseData"]["properties"]["_MS.links"]
+    assert phases["run scale"]["data"]["baseData"]["id"] in links
+    duration = metrics()["inference.request_duration"]["metrics"][0]
     assert duration["count"] >= 1
     assert duration["value"] > 0
     # And nothing that was not asked for: no statistics of the exporter's own.
@@ -114,7 +115,7 @@ def test_both_get_all_that_was_answered_before_a_stop(toy_dir: Path, workers: st
                 for _ in range(20)
             }
         assert {span.span_id for span in otlp.spans if span.name == "POST /predict"} == ids
-        seen = {item["data"]["baseData"]["id"] for item in of_type(insights, "RequestData")}  # type: ignore[index]
+        seen = {item["data"]["baseData"]["id"] for item in of_type(insights, "RequestData")}
         assert seen == ids
         runs = [span for span in otlp.spans if span.name == "run scale"]
         assert sum(len(run.links) for run in runs) == 20

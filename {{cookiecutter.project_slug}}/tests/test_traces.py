@@ -6,7 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -79,7 +80,7 @@ class Followed:
         self.telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))))
         self.telemetry.tracer = self
 
-    def begin(self, record: Record, headers: dict[bytes, bytes]) -> None:
+    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
         self.follower.begin(record, headers)
 
     def end(self, record: Record) -> None:
@@ -296,6 +297,9 @@ class Destination:
             self.spans += len(spans)
         return self.up
 
+    def tried(self, times: int) -> bool:
+        return self.batches >= times
+
 
 @pytest.fixture
 def destination() -> Destination:
@@ -308,9 +312,9 @@ def courier(destination: Destination, monkeypatch: pytest.MonkeyPatch) -> Courie
     return Courier("the test", destination.send, None, lambda: None, LastWords(), 60.0)
 
 
-def until(there: object) -> None:
+def until(there: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
-    while not there():  # type: ignore[operator]
+    while not there():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -339,7 +343,7 @@ def test_a_destination_that_is_down_is_named_once(
     destination.up = False
     for number in range(1, 6):
         courier.put(SPANS)
-        until(lambda number=number: destination.batches >= number)  # type: ignore[misc]
+        until(partial(destination.tried, number))
     destination.up = True
     courier.put(SPANS)
     until(lambda: len(caplog.messages) == 2)
