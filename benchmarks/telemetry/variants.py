@@ -24,15 +24,21 @@ class Variant:
     needs: str = ""
 
 
-def _traced(ratio: str) -> Variant:
-    settings = {TRACING: ratio, "OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR}
-    return Variant(f"and traces, ratio {ratio}", settings=settings, needs=TRACING)
+def _traced(ratio: str, most: str = "10000") -> Variant:
+    settings = {
+        TRACING: ratio,
+        "TRACES_PER_SECOND": most,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": COLLECTOR,
+    }
+    name = f"and traces, ratio {ratio}, at most {most} a second"
+    return Variant(name, settings=settings, needs=TRACING)
 
 
 VARIANTS = (
     Variant(BASE, (str(SILENT),)),
     Variant("metrics", settings={"LOG_REQUESTS_PER_SECOND": "0"}),
     Variant(DEFAULT),
+    _traced("0.1", "20"),
     _traced("0.1"),
     _traced("1.0"),
 )

@@ -21,6 +21,7 @@ Makefile
 README.md
 app/__init__.py
 app/__main__.py
+app/budget.py
 app/check.py
 app/environment.py
 app/errors.py

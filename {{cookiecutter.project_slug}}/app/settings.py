@@ -166,6 +166,13 @@ class Settings(BaseSettings):
         description="Share of the traces beginning here that are recorded, 0 to 1; with a caller's "
         "`traceparent` the caller decides.",
     )
+    traces_per_second: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description="Most requests in a second and worker that are recorded, whoever decided so; "
+        "each costs about a millisecond of CPU.",
+    )
     applicationinsights_connection_string: Annotated[
         str | None, BeforeValidator(connection_string)
     ] = Field(None, repr=False, description="Application Insights to export traces and metrics to.")

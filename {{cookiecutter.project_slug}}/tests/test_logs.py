@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from app.budget import Budget
 from app.errors import Overloaded
 from app.inference.timeline import Run
 from app.logs.fault import WITHHELD, fault_of
 from app.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from app.logs.requests import RequestLines, line_of
 from app.logs.setup import changed
-from app.logs.writer import Budget, Writer
+from app.logs.writer import Writer
 from app.settings import Settings
 from app.telemetry.record import Record
 

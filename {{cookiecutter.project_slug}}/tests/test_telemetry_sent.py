@@ -24,7 +24,11 @@ TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 ROWS = {"data": [[1, 2, 3]]}
-QUICK = {"DEFAULT_MODEL": "scale", "OTEL_METRIC_EXPORT_INTERVAL": "300"}
+QUICK = {
+    "DEFAULT_MODEL": "scale",
+    "OTEL_METRIC_EXPORT_INTERVAL": "300",
+    "TRACES_PER_SECOND": "10000",
+}
 
 
 def of_type(collector: Collector, kind: str) -> list[dict[str, Any]]:

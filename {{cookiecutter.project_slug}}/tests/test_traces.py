@@ -34,6 +34,7 @@ from app.telemetry.traceparent import parse
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RESOURCE = Resource({"service.name": "tests"})
+MANY = 1_000_000
 
 
 def parent(flags: str) -> dict[bytes, bytes]:
@@ -42,31 +43,39 @@ def parent(flags: str) -> dict[bytes, bytes]:
 
 def test_the_caller_decides_whatever_the_ratio() -> None:
     for ratio in (0.0, 1.0):
-        sampled = Sampler(ratio).decide(parent("01") | {b"tracestate": b"a=b"})
+        sampled = Sampler(ratio, MANY).decide(parent("01") | {b"tracestate": b"a=b"}, 0.0)
         assert sampled is not None
         assert (sampled.trace_id, sampled.state) == (TRACE, "a=b")
         assert sampled.caller is not None
         assert sampled.caller.span_id == CALLER != sampled.span_id
-        assert Sampler(ratio).decide(parent("00")) is None
+        assert Sampler(ratio, MANY).decide(parent("00"), 0.0) is None
 
 
 @pytest.mark.parametrize("headers", [{}, {b"traceparent": b"00-rubbish-01"}])
 def test_the_ratio_decides_where_a_trace_begins(headers: dict[bytes, bytes]) -> None:
-    never, often, always = Sampler(0.0), Sampler(0.25), Sampler(1.0)
-    assert not any(never.decide(headers) for _ in range(1000))
-    made = [always.decide(headers) for _ in range(1000)]
+    never, often, always = (Sampler(ratio, MANY) for ratio in (0.0, 0.25, 1.0))
+    assert not any(never.decide(headers, 0.0) for _ in range(1000))
+    made = [always.decide(headers, 0.0) for _ in range(1000)]
     assert len({each.trace_id for each in made if each is not None}) == 1000
     # Far outside what chance can do: 7 standard deviations are 0.03.
-    count = sum(often.decide(headers) is not None for _ in range(10_000))
+    count = sum(often.decide(headers, 0.0) is not None for _ in range(10_000))
     assert 0.22 < count / 10_000 < 0.28
 
 
 def test_the_trace_id_alone_says_whether_a_new_trace_is_recorded() -> None:
     """As OpenTelemetry's own sampler decides, so that others agree."""
     for _ in range(1000):
-        sampled = Sampler(0.25).decide({})
+        sampled = Sampler(0.25, MANY).decide({}, 0.0)
         if sampled is not None:
             assert int(sampled.trace_id, 16) % 2**64 < 2**64 // 4
+
+
+@pytest.mark.parametrize("headers", [{}, parent("01")], ids=["begun here", "of a caller"])
+def test_no_more_than_some_in_a_second_are_traced(headers: dict[bytes, bytes]) -> None:
+    sampler = Sampler(1.0, 3)
+    first = [sampler.decide(headers, 7.0 + part / 10) is not None for part in range(5)]
+    assert first == [True, True, True, False, False]
+    assert sampler.decide(headers, 8.0) is not None
 
 
 class Followed:
@@ -74,7 +83,7 @@ class Followed:
 
     def __init__(self, ratio: float = 1.0, sample_rate: float | None = None) -> None:
         self.spans: list[ReadableSpan] = []
-        sampler = Sampler(ratio)
+        sampler = Sampler(ratio, MANY)
         maker = SpanMaker(RESOURCE, sampler, sample_rate)
         self.follower = Follower(sampler, maker, self.spans.extend)
         self.telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))))
@@ -96,13 +105,12 @@ class Followed:
         error: RequestError | None = None,
         headers: dict[bytes, bytes] | None = None,
     ) -> Record:
-        record = self.telemetry.begin("predict", headers or {})
+        record = self.telemetry.begin("predict", "/predict", headers or {})
         if status not in (401, 429):
             record.decoded = time.perf_counter()
         if runs:
             record.model, record.version, record.rows = "scale", "1", 2
             record.taken, record.runs = runs[0].began, tuple(runs)
-            record.encoding = time.perf_counter()
         record.error = error
         self.telemetry.end(record, status)
         return record
@@ -145,7 +153,7 @@ def test_phases_that_were_not_reached_have_no_span() -> None:
             (200, [new_run()], None),
             (401, [], Unauthorized("who are you")),
             (503, [], DeadlineExceeded("too late")),
-            (500, [new_run()], InferenceFailed("it broke")),
+            (500, [new_run()], InferenceFailed("it broke", incident="one")),
             (499, [], None),
         ):
             followed = Followed()

@@ -69,6 +69,7 @@ def server(
         "OTEL_EXPORTER_OTLP_HEADERS": "x-scope=tests",
         "OTEL_METRIC_EXPORT_INTERVAL": "300",
         "TRACE_SAMPLE_RATIO": "0",
+        "TRACES_PER_SECOND": "10000",
         "API_KEYS": KEY,
         "MAX_QUEUE_ROWS": "4",
         "MAX_QUEUE_SECONDS": "60",

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from app.logs.writer import Budget
+from app.budget import Budget
 from app.settings import Settings
 from app.telemetry.record import Record
 from app.telemetry.traceparent import parse

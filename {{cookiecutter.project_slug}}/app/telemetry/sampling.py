@@ -2,6 +2,9 @@
 
 The decision comes first because the answer carries it. All else about a trace waits until the
 answer is out, so a request that is not sampled costs a look at one header and one random number.
+
+One that is sampled costs about a millisecond of CPU for its spans, many times what a small model
+computes. So there are never more than some in a second, however many requests or callers there are.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from app.budget import Budget
 from app.telemetry.traceparent import TRACEPARENT, TraceContext, parse
 
 TRACESTATE = b"tracestate"
@@ -49,23 +53,29 @@ class Sampler:
 
     Args:
         ratio: share of the traces begun here that are recorded, 0 to 1.
+        most: requests in a second that are traced, those of callers among them.
     """
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self, ratio: float, most: int) -> None:
+        self._budget = Budget(most)
         self._bound = round(ratio * (1 << RANDOM_BITS))
         # Seeded by the system, after the fork: two workers never make the same ids.
         self._bits = random.Random().getrandbits  # noqa: S311 - ids, not secrets
 
-    def decide(self, headers: Mapping[bytes, bytes]) -> Sampled | None:
-        """The place in its trace of a request with these headers; None if it is not traced."""
+    def decide(self, headers: Mapping[bytes, bytes], now: float) -> Sampled | None:
+        """The place in its trace of a request with these headers; None if it is not traced.
+
+        Args:
+            now: seconds of a clock that never goes back.
+        """
         header = headers.get(TRACEPARENT)
         caller = None if header is None else parse(header)
         if caller is None:
             number = self.new_trace_id()
-            if number & RANDOM_MASK >= self._bound:
+            if number & RANDOM_MASK >= self._bound or not self._budget.take(now):
                 return None
             return Sampled(TraceContext(f"{number:032x}", self.new_span_id(), True), None, "")
-        if not caller.sampled:
+        if not caller.sampled or not self._budget.take(now):
             return None
         here = TraceContext(caller.trace_id, self.new_span_id(), True)
         return Sampled(here, caller, headers.get(TRACESTATE, b"").decode("latin-1"))

@@ -134,7 +134,7 @@ class Courier:
             count = self.lost - self._reported
             self._reported = self.lost
             log.warning(
-                "%s: %d spans were lost, more are made than it takes; lower TRACE_SAMPLE_RATIO",
+                "%s: %d spans were lost, more are made than it takes; lower TRACES_PER_SECOND",
                 self.name,
                 count,
             )

@@ -61,7 +61,7 @@ class Exports:
             send_metrics = to.metric_sender(read) if worker == 0 else None
             return Courier(to.name, to.send_spans, send_metrics, to.close, words, seconds)
 
-        sampler = Sampler(ratio)
+        sampler = Sampler(ratio, settings.traces_per_second)
         self._couriers = [courier(each) for each in destinations]
         self._follower = Follower(sampler, SpanMaker(resource, sampler, rate), self._put)
         self.begin, self.end = self._follower.begin, self._follower.end
@@ -102,7 +102,7 @@ class Follower:
 
     def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
         """A request was just read."""
-        sampled = self._sampler.decide(headers)
+        sampled = self._sampler.decide(headers, record.began)
         if sampled is not None:
             record.span = sampled
             record.returned = write(sampled.here)
