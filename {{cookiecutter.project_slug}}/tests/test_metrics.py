@@ -128,6 +128,7 @@ def test_gauges_are_summed_over_workers_and_states_combined() -> None:
 
 def test_a_golden_check_is_unknown_until_it_was_made() -> None:
     slab = Slab(2, ModelMetrics.COLUMNS)
+    slab.become(0)
     observer = ModelMetrics(slab)
     names = {family.name: family for family in models.collect([("toy", observer)])}
     assert names["inference_golden_check"].samples == []
