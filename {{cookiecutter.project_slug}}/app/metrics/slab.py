@@ -39,7 +39,8 @@ class Slab:
         self.workers = workers
         # The worker that this process is; the dispatcher is none of them.
         self._own: int | None = 0 if workers == 1 else None
-        # This worker's numbers, ahead of what the others can see.
+        # This worker's numbers, ahead of what the others can see. Always the same list, so that
+        # those who count may keep it.
         self.row: list[float] = [0.0] * self._columns
 
     def set_state(self, state: State) -> None:
@@ -59,7 +60,7 @@ class Slab:
         """Write to this worker's row from now on; called after the fork."""
         self.publish()
         self._own = worker
-        self.row = self._shared(worker).tolist()
+        self.row[:] = self._shared(worker)
 
     def publish(self) -> None:
         """Show this worker's numbers to the others."""
@@ -119,19 +120,20 @@ class Gauge:
 class Count:
     """A number that only grows."""
 
-    __slots__ = ("_column", "_slab")
+    __slots__ = ("_row", "_slab", "column")
 
     def __init__(self, slab: Slab) -> None:
         self._slab = slab
-        self._column = slab.reserve(1)
+        self._row = slab.row
+        self.column = slab.reserve(1)
 
     def add(self, amount: float = 1.0) -> None:
         """Add to this worker's number."""
-        self._slab.row[self._column] += amount
+        self._row[self.column] += amount
 
     def total(self) -> float:
         """The sum over all workers."""
-        return self._slab.total(self._column)
+        return self._slab.total(self.column)
 
 
 class Distribution:
@@ -141,17 +143,18 @@ class Distribution:
         bounds: upper bounds of the buckets, inclusive and rising; one more is added for the rest.
     """
 
-    __slots__ = ("_first", "_slab", "_sum", "bounds")
+    __slots__ = ("_first", "_row", "_slab", "_sum", "bounds")
 
     def __init__(self, slab: Slab, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self._slab = slab
+        self._row = slab.row
         self._first = slab.reserve(len(self.bounds) + 2)
         self._sum = self._first + len(self.bounds) + 1
 
     def add(self, value: float) -> None:
         """Record one value in this worker's row."""
-        row = self._slab.row
+        row = self._row
         row[self._first + bisect_left(self.bounds, value)] += 1.0
         row[self._sum] += value
 
