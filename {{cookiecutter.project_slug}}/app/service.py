@@ -80,17 +80,17 @@ class Service:
             self._lifespan,
         )
         inference = Inference(settings, self.host)
-        self._telemetry = RequestTelemetry(self._metrics, self._sinks(settings))
+        self._telemetry = RequestTelemetry(self._metrics, self._sink(settings))
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
         self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
         self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
 
-    def _sinks(self, settings: Settings) -> list[Sink]:
+    def _sink(self, settings: Settings) -> Sink | None:
         dropped = self._metrics.requests.lines_dropped
         count_dropped(dropped)
-        return [RequestLines(settings, dropped)] if settings.log_requests_per_second else []
+        return RequestLines(settings, dropped).ended if settings.log_requests_per_second else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -60,7 +60,7 @@ def test_ordinary_requests_cannot_use_up_the_budget_of_failed_ones(
 ) -> None:
     lines = Lines(caplog, 2)
     for status in (200, 200, 200, 422, 500, 503, 500):
-        lines.sink(make_record(status))
+        lines.sink.ended(make_record(status))
     assert lines.written() == [
         ("INFO", 200), ("INFO", 200), ("WARNING", 500), ("WARNING", 503),
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def test_the_level_says_whether_to_look(
     caplog: pytest.LogCaptureFixture, status: int, seconds: float, level: str
 ) -> None:
     lines = Lines(caplog, 5)
-    lines.sink(make_record(status, seconds))
+    lines.sink.ended(make_record(status, seconds))
     assert lines.written() == [(level, status)]
 
 
@@ -84,13 +84,13 @@ def test_what_is_left_out_is_counted_and_said_once_a_second(
 ) -> None:
     lines = Lines(caplog, 1)
     for _ in range(4):
-        lines.sink(make_record(at=100.0))
+        lines.sink.ended(make_record(at=100.0))
     ((seconds, tell),) = lines.timers
     assert seconds == 1.1
     tell()
     assert lines.dropped == [3]
     assert "3 request lines left out" in caplog.messages
-    lines.sink(make_record(at=101.5))  # a new second, a new budget
+    lines.sink.ended(make_record(at=101.5))  # a new second, a new budget
     assert len(lines.written()) == 2
     assert len(lines.timers) == 1
 
@@ -105,7 +105,7 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
         Settings(log_requests_per_second=1), dropped.append, lambda *timer: timers.append(timer)
     )
     for _ in range(5):
-        sink(make_record())
+        sink.ended(make_record())
     assert (caplog.records, timers) == ([], [])
 
 

@@ -109,7 +109,7 @@ def test_gauges_are_summed_over_workers_and_states_combined() -> None:
         slab._used = 1
         metrics = Metrics(slab, lambda worker=worker: connections[worker])  # type: ignore[misc]
         metrics.set_state(State.READY if worker else State.FAILED)
-        metrics.requests.begun()
+        metrics.requests.begun += 1
         observer = metrics.observer("toy")
         observer.watch(lambda worker=worker: (10 * worker, 5))  # type: ignore[misc]
         observer.verified(passed=bool(worker))
@@ -128,6 +128,7 @@ def test_gauges_are_summed_over_workers_and_states_combined() -> None:
 
 def test_a_golden_check_is_unknown_until_it_was_made() -> None:
     slab = Slab(2, ModelMetrics.COLUMNS)
+    slab.become(0)
     observer = ModelMetrics(slab)
     names = {family.name: family for family in models.collect([("toy", observer)])}
     assert names["inference_golden_check"].samples == []

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.metrics.pulse import PERIOD_SECONDS
 from app.metrics.slab import Count, Distribution, Slab
 from tests.server import Server, running, started
 from tests.test_lifecycle import CLIENTS, ask_until_closed
@@ -63,6 +64,7 @@ def test_metrics_are_summed_whichever_worker_is_asked(toy_dir: Path) -> None:
     with running(toy_dir, **TWO) as server:
         for _ in range(6):
             httpx.post(f"{server.url}/predict", content=BODY, headers=JSON)
+        time.sleep(2 * PERIOD_SECONDS)
         for _ in range(2):
             text = httpx.get(f"{server.url}/metrics").text
             assert 'inference_requests_total{route="predict",status="200"} 6.0' in text

@@ -29,7 +29,7 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class RequestLines:
-    """Writes the lines; a sink of ``RequestTelemetry``.
+    """Writes the lines; ``ended`` is a sink of ``RequestTelemetry``.
 
     Args:
         dropped: is told how many lines were left out.
@@ -50,7 +50,7 @@ class RequestLines:
         self._later = later
         self._will_tell = False
 
-    def __call__(self, record: Record) -> None:
+    def ended(self, record: Record) -> None:
         """Write the line of a request that was answered, or count it."""
         # Thousands a second end here, so their way is the shortest.
         if record.status < 400 and record.ended - record.began <= self._slow_seconds:

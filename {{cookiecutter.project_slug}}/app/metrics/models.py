@@ -22,6 +22,8 @@ class ModelMetrics:
 
     def __init__(self, slab: Slab) -> None:
         self.wait = Distribution(slab, SECONDS)
+        # Of ``app.inference.batcher.Observer``; called for every request, so nothing is in between.
+        self.waited: Callable[[float], None] = self.wait.add
         self.rows = Distribution(slab, ROWS)
         self.compute = Distribution(slab, SECONDS)
         self.refused = {limit: Count(slab) for limit in LIMITS}
@@ -31,10 +33,6 @@ class ModelMetrics:
         self._golden = Gauge(slab)
         self._fallback = Gauge(slab)
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
-
-    def waited(self, seconds: float) -> None:
-        """See ``app.inference.batcher.Observer``."""
-        self.wait.add(seconds)
 
     def computed(self, rows: int, seconds: float) -> None:
         """See ``app.inference.batcher.Observer``."""

@@ -27,23 +27,30 @@ class RequestMetrics:
     def __init__(self, slab: Slab, connections: Callable[[], int]) -> None:
         self._answered = {(route, status): Count(slab) for route in ROUTES for status in STATUSES}
         self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
+        # What changes with every request, without a call: the list, and where to count in it.
+        self._row = slab.row
+        self._meters = {
+            route: (
+                {status: self._answered[route, status].column for status in STATUSES},
+                self._duration[route].add,
+            )
+            for route in ROUTES
+        }
         self._in_flight = Gauge(slab)
         self._connections = Gauge(slab)
         self._refused = Count(slab)
         self._lines_dropped = Count(slab)
         self._connections_now = connections
-        # A plain number, because it changes twice for each request and is read once in a while.
-        self._in_flight_now = 0
-
-    def begun(self) -> None:
-        """A request was read; ``ended`` follows."""
-        self._in_flight_now += 1
+        # Requests that were read; whoever reads one adds to it, and calls ``ended`` later.
+        self.begun = 0
+        self._ended = 0
 
     def ended(self, route: str, status: int, seconds: float) -> None:
         """A request was answered; 499: its client went away."""
-        self._in_flight_now -= 1
-        self._answered[route, status].add()
-        self._duration[route].add(seconds)
+        self._ended += 1
+        columns, add_seconds = self._meters[route]
+        self._row[columns[status]] += 1.0
+        add_seconds(seconds)
 
     def connection_refused(self) -> None:
         """A client was turned away, because too many connections are open."""
@@ -55,7 +62,7 @@ class RequestMetrics:
 
     def publish(self) -> None:
         """Write this worker's gauges for the others to read."""
-        self._in_flight.set(self._in_flight_now)
+        self._in_flight.set(self.begun - self._ended)
         self._connections.set(self._connections_now())
 
     def collect(self) -> Iterator[Metric]:

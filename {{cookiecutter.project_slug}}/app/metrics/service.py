@@ -73,10 +73,11 @@ class Metrics(Collector):
         return all(self._slab.ready())
 
     def publish(self) -> None:
-        """Write this worker's gauges for the others to read."""
+        """Write this worker's numbers for the others to read."""
         self.requests.publish()
         for each in self._models.copy().values():
             each.publish()
+        self._slab.publish()
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of all workers; called by prometheus_client."""

@@ -81,4 +81,4 @@ class RequestIds:
         given = headers.get(REQUEST_ID)
         if given is not None and ACCEPTED_ID.fullmatch(given):
             return given.decode("ascii")
-        return f"{self._prefix}-{next(self._numbers):x}"
+        return f"{self._prefix}-{next(self._numbers)}"
