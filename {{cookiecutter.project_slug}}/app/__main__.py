@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -19,10 +20,15 @@ def main() -> int:
     """
     # ONNX Runtime reads it when it is imported, and would report usage over the network.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # What is imported lives as long as the process: the collector need not look through it, neither
+    # now nor in each worker, whose pages would have to be copied for its marks.
+    gc.disable()
     from app import server, workers
     from app.logs import setup as logs
     from app.settings import load_settings
 
+    gc.freeze()
+    gc.enable()
     try:
         settings = load_settings()
     except SettingsError as error:

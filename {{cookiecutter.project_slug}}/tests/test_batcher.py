@@ -22,6 +22,8 @@ from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
 INLINE = Profile(0.0, 0.0, 1000)
+TENTH = Profile(0.1, 0.0, 1000)
+THOUSANDTH = Profile(0.001, 0.0, 1000)
 THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000)
 MEGABYTE = 1024 * 1024
 FOREVER = 60.0
@@ -305,7 +307,7 @@ def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
     clock = [100.0]
     monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
     specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
-    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), INLINE)
+    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), TENTH)
 
     def put(count: int) -> None:
         for _ in range(count):
@@ -322,24 +324,37 @@ def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
     put(100)
     clock[0] += 0.1
     put(20)
-    # From then on nothing is admitted before only two runs for each of two lanes wait.
+    # From then on nothing is admitted before only one run for each of two lanes waits.
     clock[0] += 0.01
     with pytest.raises(Overloaded, match=r"120 rows wait, .* not been empty for 0\.1 s"):
         put(1)
-    take(11)
-    assert queue.rows == 32
+    take(13)
+    assert queue.rows == 16
     with pytest.raises(Overloaded) as refused:
         put(1)
     assert refused.value.rule is not None
-    assert refused.value.rule.startswith("fewer than 32 rows")
+    assert refused.value.rule.startswith("fewer than 16 rows")
     take(1)
     put(8)
     with pytest.raises(Overloaded):
         put(1)
     # Once it has been empty, a burst is welcome again.
-    take(4)
+    take(2)
     assert not queue
     put(100)
+
+
+def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
+    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
+    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=1), THOUSANDTH)
+    for _ in range(100):
+        clock[0] += 1.0
+        queue.admit(1, 8)
+        queue.put(Job(rows(1), 1, 8, 100.0, FOREVER, Timeline("t"), None, lambda outcome: None))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ drawn.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 from collections.abc import Iterator
@@ -201,6 +202,17 @@ def test_the_second_request_of_a_kind_is_known(world: World) -> None:
     assert answered.count(b'"predictions":[[8.0,10.0,12.0]]') == 2
     assert not closed
     assert world.found - before >= 3
+
+
+def test_a_request_leaves_no_circle_for_the_collector(world: World) -> None:
+    pieces = [(each, True) for each in (post(BODY), post(WRONG), post(BODY, path="/predict/no"))]
+    gc.collect()
+    gc.disable()
+    try:
+        world.answers(pieces * 50, known=True)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 def learned(data: bytes, headers: list[tuple[bytes, bytes]], body: bytes = BODY) -> bool:

@@ -176,6 +176,8 @@ def failure(error: Exception, record: Record) -> Answer:
             error.incident,
             extra={"fields": fields},
         )
+    # It remembers where it was raised, and there is the record: a circle for the collector.
+    error.__traceback__ = error.__context__ = None
     record.error = error
     status, headers, body = error_answer(error)
     if status in (401, 408, 413):

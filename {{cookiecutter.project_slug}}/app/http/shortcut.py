@@ -60,6 +60,8 @@ class Pending:
 
     def settle(self, outcome: Answer | RequestError) -> None:
         """Its answer is there, or the error that it gets instead."""
+        # What waited refers to this: a circle would stay until the collector comes.
+        self.waiting = None
         if isinstance(outcome, RequestError):
             outcome = failure(outcome, self.record)
         self._shortcut.finish(outcome, self._reply, self.record)
@@ -68,6 +70,7 @@ class Pending:
         """Its client went away."""
         if self.waiting is not None:
             self.waiting.cancel()
+            self.waiting = None
             self._shortcut.gone(self.record)
 
 

@@ -22,9 +22,11 @@ LONGEST_RETRY_SECONDS = 60
 BURST_SHARE = 0.1
 # What may wait in a queue that does not empty any more: so many runs for each lane. A queue that
 # keeps up is as long now and then; longer, it only adds its own length to every answer.
-STANDING_RUNS = 2
+STANDING_RUNS = 1
 # Single rows come less evenly than whole batches: at 80 % load so many wait now and then.
 STANDING_ROWS = 16
+# Nobody notices so short a wait; small models with many clients always have one.
+SHORT_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class JobQueue:
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
                 "seconds",
             )
-        if self.rows >= self._standing_rows:
+        if self.rows >= self._standing_rows and self.wait_seconds() > SHORT_SECONDS:
             seconds = time.perf_counter() - self._filled
             if seconds > BURST_SHARE * limits.queue_seconds:
                 raise self._overloaded(
