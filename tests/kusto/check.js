@@ -1,6 +1,6 @@
-// Reads {"tables": {name: "(Column: type, …)"}, "queries": {name: text}} on standard input and says
-// on standard output what Microsoft's own parser and binder think of each query: diagnostics, each
-// with its severity, and the columns of the result.
+// Reads a list of {"tables": {name: "(Column: type, …)"}, "queries": {name: text}} on standard input
+// and says on standard output, for each item, what Microsoft's own parser and binder think of each
+// query: diagnostics, each with its severity, and the columns of the result.
 "use strict";
 
 const folder = process.argv[2];
@@ -11,7 +11,11 @@ const { GlobalState, KustoCode, Symbols } = Kusto.Language;
 const chunks = [];
 process.stdin.on("data", (chunk) => chunks.push(chunk));
 process.stdin.on("end", () => {
-  const asked = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  const cases = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+  process.stdout.write(JSON.stringify(cases.map(answered)));
+});
+
+function answered(asked) {
   const tables = Object.entries(asked.tables).map(([name, schema]) =>
     Symbols.TableSymbol.From(schema).WithName(name),
   );
@@ -22,8 +26,8 @@ process.stdin.on("end", () => {
   for (const [name, text] of Object.entries(asked.queries)) {
     answers[name] = judged(KustoCode.ParseAndAnalyze(text, globals));
   }
-  process.stdout.write(JSON.stringify(answers));
-});
+  return answers;
+}
 
 function judged(code) {
   const found = code.GetDiagnostics();

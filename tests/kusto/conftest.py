@@ -7,20 +7,21 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import BUILD
+from tests.once import BUILD, once
 
 HERE = Path(__file__).resolve().parent
 LOCKED = ("package.json", "package-lock.json")
 PACKAGE = Path("node_modules", "@kusto", "language-service-next")
 SECONDS = 300
 
-Judge = Callable[[Mapping[str, str], Mapping[str, str]], dict[str, Any]]
+Tables = Mapping[str, str]
+Judge = Callable[[Sequence[Tables], Mapping[str, str]], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="session")
@@ -32,32 +33,34 @@ def parser() -> Path:
         pytest.fail("no npm: run `scripts/azure_tools.sh install`, or install Node.js", False)
     lock = (HERE / "package-lock.json").read_bytes()
     folder = BUILD / f"kusto-{hashlib.sha256(lock).hexdigest()[:12]}"
-    stamp = folder / ".complete"
-    if not stamp.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in LOCKED:
-            shutil.copy(HERE / name, folder / name)
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(command, cwd=folder, check=True, timeout=SECONDS)
-        stamp.touch()
+    with once(folder) as missing:
+        if missing:
+            folder.mkdir(exist_ok=True)
+            for name in LOCKED:
+                shutil.copy(HERE / name, folder / name)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(command, cwd=folder, check=True, timeout=SECONDS)
     return folder / PACKAGE
 
 
 @pytest.fixture(scope="session")
 def judge(parser: Path) -> Judge:
-    """Asks about queries over tables: by query its ``diagnostics`` and its result's ``columns``."""
+    """Asks about queries in workspaces with these tables, one answer for each workspace: by query
+    its ``diagnostics`` and its result's ``columns``.
+    """
 
-    def ask(tables: Mapping[str, str], queries: Mapping[str, str]) -> dict[str, Any]:
+    def ask(workspaces: Sequence[Tables], queries: Mapping[str, str]) -> list[dict[str, Any]]:
+        cases = [{"tables": dict(each), "queries": dict(queries)} for each in workspaces]
         done = subprocess.run(
             ["node", str(HERE / "check.js"), str(parser)],
-            input=json.dumps({"tables": dict(tables), "queries": dict(queries)}),
+            input=json.dumps(cases),
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        answers: dict[str, Any] = json.loads(done.stdout)
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
         return answers
 
     return ask

@@ -204,6 +204,7 @@ deploy/image.py
 deploy/journal.py
 deploy/local_image.py
 deploy/monitoring/__init__.py
+deploy/monitoring/alerts/device_memory_near_limit.kql
 deploy/monitoring/alerts/error_ratio_high.kql
 deploy/monitoring/alerts/golden_check_failed.kql
 deploy/monitoring/alerts/latency_high.kql

@@ -75,9 +75,11 @@ def test_every_target_has_the_alerts_that_its_data_can_tell(target: str) -> None
     assert set(names) == NAMES[target]
 
 
-def test_a_gpu_can_fall_back() -> None:
+def test_a_gpu_can_fall_back_and_run_full() -> None:
     names = [each.name for each in log_rules(place("containerapps", gpu="t4").environment, 1)]
-    assert "ProviderFallback" in names
+    assert {"ProviderFallback", "DeviceMemoryNearLimit"} <= set(names)
+    without = place("containerapps", gpu="t4", telemetry=False)
+    assert "DeviceMemoryNearLimit" not in [each.name for each in log_rules(without.environment, 1)]
 
 
 def test_each_alert_leads_to_its_heading_in_the_runbook() -> None:
@@ -198,12 +200,19 @@ def written_by_the_service() -> str:
 def test_the_words_that_queries_look_for_are_words_of_the_service(path: Path) -> None:
     code = re.sub(r"^//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     service = re.sub(r'"\s*\n\s*f?"', "", written_by_the_service())
-    texts = re.findall(r'Message (?:==|startswith|has) "([^"]+)"', code)
+    texts = re.findall(r'Message (?:==|startswith|endswith|has) "([^"]+)"', code)
     if path.stem in ("restarting", "starts"):
         # What Azure says about containers, and not the service.
         texts = [text for text in texts if text != "Started container"]
     for text in texts:
         assert text in re.sub(r"%[sd]", "CPUExecutionProvider", service), text
+
+
+@pytest.mark.parametrize("path", sorted(queries.FOLDER.rglob("*.kql")), ids=lambda path: path.stem)
+def test_the_metrics_that_queries_look_for_are_metrics_of_the_service(path: Path) -> None:
+    for name in re.findall(r'"inference\.(\w+)"', path.read_text(encoding="utf-8")):
+        families = (f"inference_{name}{unit}" for unit in ("", "_seconds", "_bytes", "_total"))
+        assert any(f'"{each}"' in written_by_the_service() for each in families), name
 
 
 # The workbook

@@ -1,7 +1,7 @@
 """The alerts: what each one means, what it asks, and from when on it speaks.
 
-Their names are those of the Prometheus rules and of the headings in docs/runbook.md. What is not
-here, Azure's data cannot tell: EventLoopBlocked and DeviceMemoryNearLimit are seen by Prometheus.
+Their names are those of the Prometheus rules and of the headings in docs/runbook.md. One of them
+Azure's data cannot tell: EventLoopBlocked needs a histogram's buckets, which it does not keep.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ ERRORS_PERCENT = 1.0
 REFUSED_REQUESTS = 10
 STARTS = 2
 MEMORY_SHARE = 0.9
+DEVICE_MEMORY_PERCENT = 95
 WINDOW_MINUTES = 10
 
 
@@ -75,6 +76,7 @@ def log_rules(environment: Environment, objective_ms: float) -> tuple[LogRule, .
             "overloaded",
             f"More than {REFUSED_REQUESTS} requests were refused for want of room (429, 503).",
             WARNING,
+            column="Refused",
             over=REFUSED_REQUESTS,
         ),
         LogRule(
@@ -93,6 +95,17 @@ def log_rules(environment: Environment, objective_ms: float) -> tuple[LogRule, .
                 "A GPU was asked for, and the service computes on the CPU.",
                 WARNING,
                 minutes=30,
+            )
+        )
+    if environment.gpu != "none" and environment.telemetry:
+        rules.append(
+            LogRule(
+                "DeviceMemoryNearLimit",
+                "device_memory_near_limit",
+                f"More than {DEVICE_MEMORY_PERCENT} % of the GPU's memory is in use.",
+                WARNING,
+                column="Percent",
+                over=DEVICE_MEMORY_PERCENT,
             )
         )
     if environment.target == "aci" and environment.container_logs:
