@@ -13,6 +13,7 @@ import pytest
 from deploy.config.environment import Environment
 from deploy.config.project import Project
 from deploy.monitoring import documents, queries
+from deploy.monitoring.budget import budget
 from deploy.monitoring.place import Place
 from deploy.monitoring.plan import plan, says
 from deploy.monitoring.rules import log_rules, metric_rules
@@ -91,6 +92,13 @@ def test_each_alert_leads_to_its_heading_in_the_runbook() -> None:
             assert body["properties"]["description"].endswith(f"docs/runbook.md#{alert.lower()}")
 
 
+def test_the_runbook_has_a_heading_for_each_alert() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    names = {"ServiceDown", "BudgetNearLimit", *NAMES["aci"], "ProviderFallback"}
+    for name in names:
+        assert f"\n## {name}\n" in runbook
+
+
 def test_memory_is_judged_by_what_the_container_has() -> None:
     for target, limit in (("aci", 0.9 * 4e9), ("containerapps", 0.9 * 4 * 2**30)):
         fields = {"cpu": 2, "memory_gb": 4}
@@ -129,8 +137,8 @@ def test_without_an_address_nobody_is_asked_for_and_the_owner_hears_of_the_budge
         assert not body["properties"].get("actions", {"actionGroups": []}) or (
             body["properties"].get("actions") in ({"actionGroups": []}, [], None)
         )
-    [budget] = [body for name, body in made.items() if name.startswith("budgets/")]
-    for each in budget["properties"]["notifications"].values():
+    [mails] = [body for name, body in made.items() if name.startswith("budgets/")]
+    for each in mails["properties"]["notifications"].values():
         assert (each["contactEmails"], each["contactRoles"]) == ([], ["Owner"])
 
 
@@ -156,10 +164,10 @@ def test_a_budget_that_is_there_keeps_its_beginning() -> None:
         "eTag": '"1"',
         "properties": {"timePeriod": {"startDate": "2026-01-01T00:00:00Z", "endDate": "x"}},
     }
-    body = documents.budget(place(), MONTH, found).body
+    body = budget(place(), MONTH, found).body
     assert body["properties"]["timePeriod"]["startDate"] == "2026-01-01T00:00:00Z"
     assert body["eTag"] == '"1"'
-    new = documents.budget(place(), MONTH).body
+    new = budget(place(), MONTH).body
     assert new["properties"]["timePeriod"] == {"startDate": "2026-11-01T00:00:00Z"}
     assert "eTag" not in new
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.bootstrap.step import Command, Found, Rule, Step, always, az
-from deploy.monitoring import documents, queries
+from deploy.monitoring import alerts, budget, documents, queries
 from deploy.monitoring.documents import Resource
 from deploy.monitoring.place import Place
 from deploy.monitoring.rules import log_rules, metric_rules
@@ -22,17 +22,17 @@ _FETCH = {"workbooks": "&canFetchContent=true"}
 
 def resources(place: Place, address: str, objective_ms: float) -> tuple[Resource, ...]:
     """Everything but the budget, in an order in which each one finds what it needs."""
-    alerts = place.environment.alerts
+    environment = place.environment
     outside = (
-        (documents.outside_check(place, address), documents.outside_rule(place))
-        if alerts.outside_check_minutes
+        (alerts.outside_check(place, address), alerts.outside_rule(place))
+        if environment.alerts.outside_check_minutes
         else ()
     )
     return (
-        *((documents.action_group(place),) if alerts.email else ()),
+        *((documents.action_group(place),) if environment.alerts.email else ()),
         *outside,
-        *(documents.log_rule(place, r) for r in log_rules(place.environment, objective_ms)),
-        *(documents.metric_rule(place, rule) for rule in metric_rules(place.environment)),
+        *(alerts.log_rule(place, rule) for rule in log_rules(environment, objective_ms)),
+        *(alerts.metric_rule(place, rule) for rule in metric_rules(environment)),
         *(documents.saved_query(place, name) for name in queries.saved()),
         documents.workbook(place),
     )
@@ -58,11 +58,11 @@ def _step(resource: Resource) -> Step:
 
 
 def _budget(place: Place, month: str) -> Step:
-    new = documents.budget(place, month)
+    new = budget.budget(place, month)
     wanted = {k: v for k, v in new.body["properties"].items() if k != "timePeriod"}
 
     def repair(found: Found) -> tuple[Command, ...]:
-        return (put(documents.budget(place, month, found)),)
+        return (put(budget.budget(place, month, found)),)
 
     return _checked(new, put(new), repair, {"properties": wanted})
 

@@ -10,7 +10,8 @@ import re
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
-ALERTS, SAVED = FOLDER / "alerts", FOLDER / "queries"
+SAVED = FOLDER / "queries"
+ALERTS = SAVED / "alerts"
 _COMMON = FOLDER / "lines.kql"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.az import Az, AzError
 from deploy.monitoring import documents, queries
+from deploy.monitoring.budget import budget
 from deploy.monitoring.documents import Resource
 from deploy.monitoring.place import Place
 
@@ -24,8 +25,8 @@ def saved_queries(az: Az, place: Place) -> list[Resource]:
 
 def budget_of(az: Az, place: Place) -> Resource | None:
     """The budget, if there is one and this login may look."""
-    budget = documents.budget(place, "2000-01-01")
-    return None if _find(az, budget.id, budget.version) is None else budget
+    wanted = budget(place, "2000-01-01")
+    return None if _find(az, wanted.id, wanted.version) is None else wanted
 
 
 def remove(az: Az, resource: Resource) -> None:

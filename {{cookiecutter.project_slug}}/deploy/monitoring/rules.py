@@ -27,7 +27,7 @@ class LogRule:
 
     Args:
         name: as in docs/runbook.md.
-        query: its file in ``alerts/``.
+        query: its file in ``queries/alerts/``.
         says: one sentence for the mail.
         severity: Azure's, 0 to 4.
         column: the measured column; None: the rows are counted.
