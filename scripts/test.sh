@@ -45,7 +45,7 @@ offer() { # SCRIPT VARIABLE WORDS: install, or say aloud what is not tested
         exit "$status"
     fi
 }
-offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh or docker-registry is missing: deploys are NOT TESTED"
+offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: deploys are NOT TESTED"
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
 # Two processes, since most tests wait for containers and commands. A file stays in one of them:

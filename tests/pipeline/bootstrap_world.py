@@ -19,8 +19,11 @@ REPOSITORY_NAME = f"octo-org/{SLUG}"
 REMOTE = f"https://github.com/{REPOSITORY_NAME}.git"
 SECONDS = 400
 _READS = {"GET", "HEAD", "CONNECT"}
-# Asking whether a name is free, and logging in, are POSTs that change nothing.
-_HARMLESS = ("/checknameavailability", "/oauth2/v2.0/token")
+# Asking whether a name is free, logging in, and reading a key are POSTs that change nothing.
+_HARMLESS = (
+    *("/checknameavailability", "/oauth2/v2.0/token", "/oauth2/exchange", "/oauth2/token"),
+    "/sharedkeys",
+)
 
 
 @dataclass(frozen=True)

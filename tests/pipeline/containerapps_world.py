@@ -131,6 +131,7 @@ class App:
         self.settings: Json = {
             "stage": "staging",
             "target": "containerapps",
+            "telemetry": False,
             "region": REGION,
             "resource_group": GROUP,
             "name": name,

@@ -52,6 +52,8 @@ memory_gb: {memory}
 variables:
   LOG_LEVEL: "info"
 secrets: [API_KEYS]
+telemetry: false
+container_logs: false
 rollout:
   start_seconds: {start}
   lease_seconds: 30

@@ -51,16 +51,17 @@ EVERY = {"smallest": SMALLEST, "largest": LARGEST, "gpu": WITH_GPU}
 RENDER = f"""
 import json, sys
 from deploy.config.environment import Environment
-from deploy.targets.aci_document import file_for_az, render, with_secrets
+from deploy.targets.aci_document import file_for_az, render, secret_names, with_secrets
 from deploy.targets.base import Places, Release
 
 release = Release("{SERVER}/iris-service@sha256:{"a" * 64}", "{"1" * 40}", "sha256:{"b" * 64}")
-places = Places("S", "{SERVER}", "{IDENTITY}")
+places = Places("S", "{SERVER}", "{IDENTITY}", workspace="{"0" * 32}")
 files = {{}}
 for name, fields in json.load(sys.stdin).items():
     environment = Environment.model_validate(fields)
     document = render(environment, release, places, {{"rollout-id": "r1"}})
-    files[name] = file_for_az(with_secrets(document, dict.fromkeys(environment.secrets, "s" * 16)))
+    values = dict.fromkeys(secret_names(document), "s" * 16)
+    files[name] = file_for_az(with_secrets(document, values))
 json.dump(files, sys.stdout)
 """
 

@@ -17,6 +17,7 @@ from deploy.commands import (
     doctor,
     down,
     logs,
+    monitoring,
     plan,
     power,
     prune,
@@ -56,6 +57,9 @@ COMMANDS = {
     ),
     "doctor": Command("what is wrong, and what to do", doctor.add_arguments, doctor.run),
     "status": Command("what runs where", status.add_arguments, status.run),
+    "monitoring": Command(
+        "alerts, workbook, budget: what watches it", monitoring.add_arguments, monitoring.run
+    ),
     "logs": Command("the service's log", logs.add_arguments, logs.run),
     "rollback": Command("an earlier release again", rollback.add_arguments, rollback.run),
     "stop": Command("stop the service, and its bill", power.add_arguments, power.stop),

@@ -14,6 +14,7 @@ from deploy.config import names
 from deploy.config.environment import Environment
 from deploy.config.project import Project
 from deploy.errors import DeployError
+from deploy.sight import workspace_id
 from deploy.targets.base import Finding, Places
 
 _BOOTSTRAP = "`python -m deploy bootstrap` makes it; it may be run again at any time"
@@ -63,17 +64,19 @@ def subscription(az: Az) -> str:
 def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Ground:
     """Look at everything that has to be there before the first deploy."""
     shared = ("--resource-group", project.shared_resource_group)
-    registry, identity, group, provider = at_once(
+    registry, identity, group, provider, workspace = at_once(
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
         lambda: _look(az, "provider", "show", "--namespace", PROVIDERS[environment.target]),
+        lambda: workspace_id(az, project) if environment.target == "aci" else None,
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
         *_unregistered(provider, PROVIDERS[environment.target]),
+        *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
         return Ground(None, tuple(findings))
@@ -83,6 +86,7 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         registry_server=str(registry["loginServer"]),
         pull_identity=str(identity["id"]),
         apps_environment=_apps_environment(project, environment, subscription_id),
+        workspace=workspace,
     )
     return Ground(places, tuple(findings))
 
@@ -123,6 +127,20 @@ def _missing(found: dict[str, Any] | AzError | None, what: str) -> list[Finding]
     if isinstance(found, AzError):
         return [Finding(f"this login may not look at {what}", found.fix)]
     return []
+
+
+def _no_workspace(
+    workspace: str | None, project: Project, environment: Environment
+) -> list[Finding]:
+    if workspace is not None or environment.target != "aci" or not environment.container_logs:
+        return []
+    return [
+        Finding(
+            f"the workspace {names.workspace(project)} is not there, or this login may not look "
+            "at it",
+            f"{_BOOTSTRAP}; or write container_logs: false",
+        )
+    ]
 
 
 def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:

@@ -16,9 +16,14 @@ PREFIX = "repo:octo-org@1/iris-service@2"
 
 
 def ground(
-    target: str = "aci", *, gpu: str = "none", subject: str | None = PREFIX, github: bool = True
+    target: str = "aci",
+    *,
+    gpu: str = "none",
+    subject: str | None = PREFIX,
+    github: bool = True,
+    **fields: object,
 ) -> Ground:
-    """What a bootstrap stands on, with two environments."""
+    """What a bootstrap stands on, with two environments; ``fields`` are further ones of both."""
     project = Project(
         name="iris-service",
         title="Iris Service",
@@ -37,6 +42,7 @@ def ground(
                 "region": "westeurope",
                 "resource_group": f"iris-service-{stage}",
                 "name": f"iris-service-{stage}",
+                **fields,
             }
         )
         for stage in ("staging", "production")

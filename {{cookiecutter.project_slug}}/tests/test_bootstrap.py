@@ -25,6 +25,7 @@ ROLES = {
     "f1a07417-d97a-45cb-824c-7a7467783830": "Managed Identity Operator",
     "5d977122-f97e-4b4d-a52f-6b43003ddb4d": "Azure Container Instances Contributor Role",
 }
+_SEEN = ("iris-service-insights", "iris-service-logs")
 
 
 def commands(steps: tuple[Step, ...]) -> list[Command]:
@@ -84,9 +85,17 @@ def test_the_roles_are_these_and_no_others() -> None:
             (who, "Managed Identity Operator", "iris-service-runtime"),
             (who, "Reader", "irisservice"),
             (who, "AcrPull", "irisservice"),
+            (who, "Reader", "iris-service-insights"),
+            (who, "role logs", "iris-service-logs"),
             ("identity prune", "Reader", group),
         }
     assert granted(plan(ground())) == both
+
+
+def test_what_is_switched_off_needs_no_role() -> None:
+    off = granted(plan(ground(telemetry=False, container_logs=False)))
+    assert off == {each for each in granted(plan(ground())) if each[2] not in _SEEN}
+    assert not any(role == "role logs" for _, role, _ in granted(plan(ground("containerapps"))))
 
 
 def test_container_apps_need_a_role_of_their_own() -> None:
@@ -106,13 +115,20 @@ def test_no_role_is_given_on_the_whole_subscription(target: str, gpu: str) -> No
             assert scope.startswith(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/iris-service-")
 
 
-def test_the_custom_role_cannot_touch_what_runs() -> None:
-    [create] = [each for each in commands(plan(ground())) if "definition" in each.arguments]
-    actions = re.findall(r'"(Microsoft\.[^"]+)"', str(option(create, "--role-definition")))
-    assert actions
-    for action in actions:
+def test_the_custom_roles_cannot_touch_what_runs() -> None:
+    made = [each for each in commands(plan(ground())) if "definition" in each.arguments]
+    records, logs = (
+        re.findall(r'"(Microsoft\.[^"]+)"', str(option(each, "--role-definition"))) for each in made
+    )
+    assert records
+    for action in records:
         assert action.startswith("Microsoft.Resources/")
         assert "*" not in action
+    # Nothing that reads what was logged, and nothing that changes the workspace.
+    assert logs == [
+        "Microsoft.OperationalInsights/workspaces/read",
+        "Microsoft.OperationalInsights/workspaces/sharedKeys/action",
+    ]
 
 
 def test_the_registry_has_no_admin_user() -> None:

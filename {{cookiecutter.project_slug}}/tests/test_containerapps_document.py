@@ -42,6 +42,7 @@ def environment(**changes: Any) -> Environment:
         "memory_gb": 2.0,
         "secrets": ["API_KEYS"],
         "variables": {"LOG_LEVEL": "info"},
+        "telemetry": False,
     }
     return Environment.model_validate(settings | changes)
 
@@ -121,6 +122,19 @@ def test_scales_by_requests_from_zero() -> None:
 def test_the_port_of_the_ingress_wins_over_a_variable() -> None:
     env = render(variables={"PORT": "1"})["properties"]["template"]["containers"][0]["env"]
     assert [each for each in env if each["name"] == "PORT"] == [{"name": "PORT", "value": "8000"}]
+
+
+def test_telemetry_is_a_secret_and_a_name() -> None:
+    document = render(telemetry=True)
+    secrets = document["properties"]["configuration"]["secrets"]
+    connection = {"name": "applicationinsights-connection-string", "value": None}
+    assert connection in secrets
+    env = document["properties"]["template"]["containers"][0]["env"]
+    assert {
+        "name": "APPLICATIONINSIGHTS_CONNECTION_STRING",
+        "secretRef": connection["name"],
+    } in env
+    assert {"name": "OTEL_SERVICE_NAME", "value": "iris-staging"} in env
 
 
 def test_a_secret_is_there_by_name_only() -> None:

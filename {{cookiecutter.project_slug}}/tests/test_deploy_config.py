@@ -425,6 +425,17 @@ BAD_EVERYWHERE = [
     ("rollout", {"start_seconds": 1801}, "rollout.start_seconds"),
     ("rollout", {"burst": {"p95_ms": 0}}, "rollout.burst.p95_ms"),
     ("resource_group", "Iris-Service-Shared", "resource_group"),
+    ("telemetry", "yes", "telemetry"),
+    ("container_logs", 1, "container_logs"),
+    ("secrets", ["APPLICATIONINSIGHTS_CONNECTION_STRING"], "secrets[0]"),
+    ("alerts", {"email": ["Ann <ann@example.org>"]}, "alerts.email[0]"),
+    ("alerts", {"email": ["ann@example"]}, "alerts.email[0]"),
+    ("alerts", {"email": "ann@example.org"}, "alerts.email"),
+    ("alerts", {"budget": -1}, "alerts.budget"),
+    ("alerts", {"budget": "100 EUR"}, "alerts.budget"),
+    ("alerts", {"every_minutes": 1}, "alerts.every_minutes"),
+    ("alerts", {"outside_check_minutes": 7}, "alerts.outside_check_minutes"),
+    ("alerts", {"phone": "112"}, "alerts.phone"),
 ]
 
 
@@ -481,6 +492,11 @@ BAD_ON_APPS: list[tuple[dict[str, object], str]] = [
     ({"replicas": {"min": 3, "max": 2}}, "replicas.min"),
     ({"restart_policy": "Never"}, "restart_policy"),
     ({"dns": {"label": "iris-demo"}}, "dns"),
+    ({"container_logs": True}, "container_logs"),
+    (
+        {"replicas": {"min": 0}, "alerts": {"outside_check_minutes": 5}},
+        "alerts.outside_check_minutes",
+    ),
     ({"probes": {"liveness": {"failure_threshold": 11}}}, "probes.liveness.failure_threshold"),
     ({"probes": {"readiness": {"timeout_seconds": 241}}}, "probes.readiness.timeout_seconds"),
 ]
@@ -581,6 +597,11 @@ def test_a_broken_neighbour_is_no_fault_of_this_environment(write: Write) -> Non
         {"secrets": ["planted_value_123", "planted_value_123"]},
         {"variables": {"API_KEYS": "planted-value-123"}},
         {"variables": {"API_KEYS": "planted-value-123"}, "secrets": ["API_KEYS"]},
+        {"variables": {"ApplicationInsights_Connection_String": "planted-value-123"}},
+        {
+            "variables": {"APPLICATIONINSIGHTS_CONNECTION_STRING": "planted-value-123"},
+            "telemetry": False,
+        },
     ],
 )
 def test_a_secret_in_the_wrong_place_is_never_repeated(
@@ -589,6 +610,12 @@ def test_a_secret_in_the_wrong_place_is_never_repeated(
     found = faults(write(given))
     assert found
     assert "planted" not in "\n".join(str(fault) for fault in found)
+
+
+def test_an_application_insights_of_ones_own_is_a_secret_like_others(write: Write) -> None:
+    own = {"telemetry": False, "secrets": ["APPLICATIONINSIGHTS_CONNECTION_STRING"]}
+    _, environment = read_environment("staging", write(own))
+    assert environment.secret_settings == ("APPLICATIONINSIGHTS_CONNECTION_STRING",)
 
 
 def test_values_of_secrets_are_checked_by_name_only() -> None:

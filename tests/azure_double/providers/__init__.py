@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..arm.azure import Provider
 from .app import App
 from .authorization import Authorization
+from .consumption import Consumption
 from .container_instance import ContainerInstance
 from .container_registry import ContainerRegistry
 from .identity import Identity
@@ -21,6 +22,7 @@ def classes() -> tuple[type[Provider], ...]:
         Identity,
         OperationalInsights,
         Insights,
+        Consumption,
         ContainerRegistry,
         ContainerInstance,
         App,

@@ -34,7 +34,6 @@ RESERVED_PORTS = (
 NOT_MODELLED = (
     "confidentialComputeProperties",
     "containerGroupProfile",
-    "diagnostics",
     "dnsConfig",
     "encryptionProperties",
     "extensions",

@@ -12,7 +12,7 @@ from ..arm.call import Answer, Call
 from ..arm.errors import ArmError, not_modelled
 from ..arm.routes import ResourceType, Route
 from ..arm.store import Resource
-from . import aci_access, aci_document, aci_names, aci_region, aci_rules, aci_schema
+from . import aci_access, aci_document, aci_logs, aci_names, aci_region, aci_rules, aci_schema
 from .aci_fleet import SENT, Fleet
 from .aci_pace import Pace
 
@@ -82,6 +82,7 @@ class ContainerInstance(Provider):
         aci_schema.check(call.body)
         aci_access.check_identities(call)
         aci_rules.check(name, call.body)
+        aci_logs.check(self.azure, name, call.body["properties"])
         if existing:
             self._fleet.require_idle(existing)
             state = self._fleet.state(existing)

@@ -1,16 +1,21 @@
-"""Microsoft.Insights: Application Insights components, and diagnostic settings."""
+"""Microsoft.Insights: components, what watches resources, their metrics, diagnostic settings."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ..arm.azure import Azure, Provider
+from ..arm.azure import Azure, ControlHandler, Provider
 from ..arm.call import Answer, Call, demand, lister, remove, show
 from ..arm.errors import ArmError
 from ..arm.routes import ResourceType, Route
+from .monitor_metrics import VERSIONS as METRIC_VERSIONS
+from .monitor_metrics import Metrics
+from .monitor_resources import Watching
 
 VERSIONS = frozenset({"2020-02-02"})
+METRICS = "Microsoft.Insights/metrics"
 SETTINGS = "Microsoft.Insights/diagnosticSettings"
 SETTINGS_VERSIONS = frozenset({"2021-05-01-preview"})
 
@@ -23,10 +28,20 @@ class Insights(Provider):
     def __init__(self, azure: Azure) -> None:
         super().__init__(azure)
         self.components = ResourceType(self.namespace, "components", VERSIONS)
+        self.watching = Watching(azure)
+        self.metrics = Metrics(azure)
 
     def types(self) -> Iterable[ResourceType]:
-        """Components."""
-        return (self.components,)
+        """Components, and what watches resources."""
+        return (self.components, *self.watching.types())
+
+    def control(self) -> Mapping[str, ControlHandler]:
+        """``insights.metrics``: what metrics say, by their names."""
+        return {"insights.metrics": self._set_metrics}
+
+    async def reset(self) -> None:
+        """No metric says anything any more."""
+        self.metrics.values.clear()
 
     def routes(self) -> Iterable[Route]:
         """The usual calls."""
@@ -36,6 +51,13 @@ class Insights(Provider):
         yield components.delete(remove)
         yield components.list(lister(components.name))
         yield components.list_all(lister(components.name))
+        yield from self.watching.routes()
+        action = f"{METRICS}/read"
+        template = f"{{scope*}}/providers/{METRICS}"
+        yield Route(
+            *("GET", template, self.metrics.show, action, METRICS, METRIC_VERSIONS),
+            scope="{scope*}",
+        )
         one = f"{{scope*}}/providers/{SETTINGS}/{{name}}"
         for method, template, handle, verb in (
             ("PUT", one, self.put_settings, "write"),
@@ -72,6 +94,9 @@ class Insights(Provider):
             "properties": properties,
         }
         return Answer(200, self.azure.store.put(call.id, body).shown())
+
+    async def _set_metrics(self, values: dict[str, Any]) -> Any:
+        self.metrics.values = {name.lower(): float(value) for name, value in values.items()}
 
     async def put_settings(self, call: Call) -> Answer:
         """Where a resource sends its logs: both the resource and the workspace must exist."""

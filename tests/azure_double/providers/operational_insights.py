@@ -1,4 +1,4 @@
-"""Microsoft.OperationalInsights: Log Analytics workspaces."""
+"""Microsoft.OperationalInsights: Log Analytics workspaces, and the queries saved in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..arm.azure import Azure, Provider
 from ..arm.call import Answer, Call, demand, lister, remove, show
 from ..arm.errors import ArmError
 from ..arm.routes import ResourceType, Route
+from ..shape import check
+from .monitor_shapes import SAVED_SEARCH
 
+SEARCH_VERSIONS = frozenset({"2020-08-01", "2025-02-01"})
 VERSIONS = frozenset(
     {"2020-08-01", "2022-10-01", "2023-09-01", "2025-02-01", "2025-07-01"}
     | {"2021-12-01-preview"}  # what `az containerapp env create` looks for the workspace with
@@ -29,10 +32,11 @@ class OperationalInsights(Provider):
     def __init__(self, azure: Azure) -> None:
         super().__init__(azure)
         self.workspaces = ResourceType(self.namespace, "workspaces", VERSIONS)
+        self.searches = ResourceType(self.namespace, "workspaces/savedSearches", SEARCH_VERSIONS)
 
     def types(self) -> Iterable[ResourceType]:
-        """Workspaces."""
-        return (self.workspaces,)
+        """Workspaces and the queries in them."""
+        return (self.workspaces, self.searches)
 
     def routes(self) -> Iterable[Route]:
         """The usual calls, and the keys."""
@@ -43,6 +47,12 @@ class OperationalInsights(Provider):
         yield workspaces.list(lister(workspaces.name))
         yield workspaces.list_all(lister(workspaces.name))
         yield workspaces.post("sharedKeys", self.show_keys)
+        yield workspaces.post("regenerateSharedKey", self.replace_keys)
+        searches = self.searches
+        yield searches.put(self.put_search)
+        yield searches.get(show)
+        yield searches.delete(remove)
+        yield searches.list(lister(searches.name))
 
     async def put(self, call: Call) -> Answer:
         """Keeps the customer id and the keys of an existing workspace."""
@@ -71,6 +81,21 @@ class OperationalInsights(Provider):
         keys = existing.hidden if existing else {"primary": _key(), "secondary": _key()}
         made = self.azure.store.put(call.id, body, keys)
         return Answer(200 if existing else 201, made.shown())
+
+    async def put_search(self, call: Call) -> Answer:
+        """An existing one is replaced only by who names its etag, or "*"."""
+        check(call.body, SAVED_SEARCH)
+        self.azure.store.require(call.id.rpartition("/savedSearches/")[0])
+        existing = self.azure.store.get(call.id)
+        if existing and call.body.get("etag") not in ("*", existing.body["etag"]):
+            raise ArmError(409, "Conflict", "The saved search exists, and the etag does not match.")
+        body = {"etag": f'W/"{uuid.uuid4()}"', "properties": call.body["properties"]}
+        return Answer(200, self.azure.store.put(call.id, body).shown())
+
+    async def replace_keys(self, call: Call) -> Answer:
+        """New keys; the old ones open nothing any more."""
+        call.resource().hidden.update(primary=_key(), secondary=_key())
+        return await self.show_keys(call)
 
     async def show_keys(self, call: Call) -> Answer:
         """Both shared keys."""

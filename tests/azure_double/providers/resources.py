@@ -179,7 +179,9 @@ def _route(
 
 def _is_listed(resource: Resource, wanted: dict[str, str]) -> bool:
     kind = resource.type.lower()
-    if kind.startswith(("microsoft.resources/", "microsoft.authorization/")):
+    # A budget belongs to a group without being in it.
+    outside = ("microsoft.resources/", "microsoft.authorization/", "microsoft.consumption/")
+    if kind.startswith(outside):
         return False
     if kind.count("/") != 1:
         return False

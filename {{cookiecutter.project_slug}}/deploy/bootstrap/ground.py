@@ -88,6 +88,13 @@ class Ground:
             f"{names.workspace(self.project)}"
         )
 
+    def insights_id(self) -> str:
+        """Azure's id of the Application Insights component."""
+        return (
+            f"{self.group_id(self.shared)}/providers/Microsoft.Insights/components/"
+            f"{names.insights(self.project)}"
+        )
+
     def role_id(self, role: str) -> str:
         """Azure's id of a role in this subscription, from the role's own id."""
         return (

@@ -9,8 +9,8 @@ from deploy.bootstrap.ground import Ground
 from deploy.bootstrap.resources import tags
 from deploy.bootstrap.step import Rule, Step, always, az
 from deploy.config import names
+from deploy.sight import INSIGHTS
 
-INSIGHTS = ("--resource-type", "Microsoft.Insights/components", "--api-version", "2020-02-02")
 RETENTION_DAYS = "30"
 """The longest time for which a workspace keeps logs without a charge, in whole months."""
 

@@ -17,9 +17,9 @@ def plan(ground: Ground) -> tuple[Step, ...]:
         *resources.groups(ground),
         resources.registry(ground),
         *resources.identities(ground),
+        *monitoring.monitoring(ground),
         *roles.custom_roles(ground),
         *roles.assignments(ground),
-        *monitoring.monitoring(ground),
         *apps.environments(ground),
     ]
     if ground.subject is not None:

@@ -51,8 +51,16 @@ APPS_ACTIONS = (
 )
 """The built-in Container Apps Contributor names `containerApps/*/write`, which is not the app."""
 
+LOGS_ACTIONS = (
+    "Microsoft.OperationalInsights/workspaces/read",
+    "Microsoft.OperationalInsights/workspaces/sharedKeys/action",
+)
+"""The key lets its holder write into the workspace, and read nothing. Of the built-in roles only
+Log Analytics Contributor has it, which may also delete the workspace."""
+
 RECORDS = "role records"
 APPS = "role apps"
+LOGS = "role logs"
 
 
 def custom_roles(ground: Ground) -> tuple[Step, ...]:
@@ -61,13 +69,24 @@ def custom_roles(ground: Ground) -> tuple[Step, ...]:
         *(ground, RECORDS, names.records_role(ground.project), RECORDS_ACTIONS),
         "lets a workflow record what it deployed, so that it can go back",
     )
-    if all(each.target != "containerapps" for each in ground.environments.values()):
-        return (records,)
     apps = _custom(
         *(ground, APPS, names.apps_role(ground.project), APPS_ACTIONS),
         "lets a workflow run Container Apps in environments that exist",
     )
-    return (records, apps)
+    logs = _custom(
+        *(ground, LOGS, names.logs_role(ground.project), LOGS_ACTIONS),
+        "lets a workflow send the log of a container group to the workspace",
+    )
+    used = ground.environments.values()
+    return (
+        records,
+        *((apps,) if any(each.target == "containerapps" for each in used) else ()),
+        *((logs,) if any(map(_sends_logs, used)) else ()),
+    )
+
+
+def _sends_logs(environment: Environment) -> bool:
+    return environment.target == "aci" and environment.container_logs
 
 
 def _custom(ground: Ground, key: str, name: str, actions: tuple[str, ...], purpose: str) -> Step:
@@ -143,7 +162,23 @@ def _deploy_assignments(ground: Ground, stage: str, environment: Environment) ->
         ),
         _assignment(ground, who, READER, registry, "lets the deploy read its address"),
         _assignment(ground, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
+        *_sight_assignments(ground, who, environment),
     ]
+
+
+def _sight_assignments(ground: Ground, who: str, environment: Environment) -> list[Step]:
+    """What the deploy reads so that the service can be seen; see ``deploy.sight``."""
+    steps = []
+    if environment.telemetry:
+        insights = _Place(names.insights(ground.project), ground.insights_id())
+        purpose = "lets the deploy read where telemetry goes"
+        steps.append(_assignment(ground, who, READER, insights, purpose))
+    if _sends_logs(environment):
+        workspace = _Place(names.workspace(ground.project), ground.workspace_id())
+        logs, role = names.logs_role(ground.project), Output(LOGS, "id")
+        purpose = "lets the deploy send the container's log there"
+        steps.append(_assigned(who, logs, role, workspace, purpose))
+    return steps
 
 
 @dataclass(frozen=True, slots=True)

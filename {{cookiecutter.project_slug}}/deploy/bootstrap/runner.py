@@ -6,7 +6,7 @@ a run where all is there changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deploy.az_error import AzError
@@ -48,10 +48,12 @@ class Runner:
         *,
         dry_run: bool = False,
         clock: Clock | None = None,
+        explain: Callable[[Step, AzError | GhError], DeployError] = explained,
     ) -> None:
         self._tools = tools
         self._say = say
         self._dry_run = dry_run
+        self._explain = explain
         self._clock = clock or Clock()
         self._looks = Looks(tools, say, self._clock)
         self._known: dict[str, Found] = {}
@@ -71,7 +73,7 @@ class Runner:
             try:
                 results.append(self._take(step))
             except (AzError, GhError) as error:
-                raise explained(step, error) from error
+                raise self._explain(step, error) from error
         return tuple(results)
 
     def known(self, step: str, path: str) -> str | None:

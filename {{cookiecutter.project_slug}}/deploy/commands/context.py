@@ -19,12 +19,14 @@ from deploy.diagnose import explain
 from deploy.errors import DeployError
 from deploy.journal import ArmJournal
 from deploy.preflight import Ground, inspect, subscription
+from deploy.preflight_release import secret_findings
 from deploy.rollout.checks import ServiceChecks
 from deploy.rollout.guard import Guard
 from deploy.rollout.site import Site
 from deploy.say import Say
+from deploy.sight import Sight, absent, looked_up
 from deploy.targets.aci import ContainerInstances
-from deploy.targets.base import Places, Target
+from deploy.targets.base import Finding, Places, Target
 from deploy.targets.containerapps import ContainerApps
 
 _SHORTEST_SECRET = 4
@@ -33,7 +35,9 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One environment and the login that acts on it. ``places`` is what is known of them."""
+    """One environment and the login that acts on it. ``places`` is what is known of them, ``sight``
+    reads the secrets that Azure has.
+    """
 
     root: Path
     project: Project
@@ -41,6 +45,7 @@ class Context:
     az: Az
     say: Say
     places: Places
+    sight: Sight
 
     @property
     def target(self) -> Target:
@@ -75,8 +80,24 @@ class Context:
             guard=Guard(self.say),
             by=who(),
             process=this_process(),
-            secrets=given_secrets(self.say, secret_names),
+            secrets=self.secrets(secret_names),
         )
+
+    def secrets(self, secret_names: Iterable[str]) -> Mapping[str, str]:
+        """The values of these secrets, as far as they are given or can be read from Azure."""
+        wanted = frozenset(secret_names)
+        read = wanted & looked_up(self.environment)
+        return {**given_secrets(self.say, wanted - read), **self.sight.values(read)}
+
+    def secret_findings(
+        self, wanted: Iterable[str], needed: Iterable[str], known: Iterable[str]
+    ) -> list[Finding]:
+        """What is wrong with the secrets: ``wanted`` are those of the release to deploy,
+        ``needed`` also those of the one before, ``known`` those that have a value.
+        """
+        read, needed = looked_up(self.environment), frozenset(needed)
+        given = secret_findings(frozenset(wanted) - read, needed - read, known)
+        return [*given, *absent(self.project, needed & read, known)]
 
     def _explain(self, error: DeployError) -> DeployError:
         return explain(self, error, self.say.detail)
@@ -102,7 +123,7 @@ def open_contexts(
     az = Az(say, dry_run=dry_run, without=names)
     places = Places(subscription=subscription(az), registry_server="", pull_identity="")
     return {
-        stage: Context(root, project, environment, az, say, places)
+        stage: Context(root, project, environment, az, say, places, Sight(az, project))
         for stage, (project, environment) in read.items()
     }
 

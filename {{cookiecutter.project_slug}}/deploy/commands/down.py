@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from deploy.config import names
 from deploy.config.project import Project
 from deploy.config.read import environment_names, read_project
 from deploy.errors import DeployError
+from deploy.monitoring.documents import Resource
+from deploy.monitoring.place import Place
+from deploy.monitoring.removal import budget_of, remove, saved_queries
 from deploy.say import Say
 
 _DELETE_SECONDS = 3600.0
@@ -43,12 +47,15 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     if options.all:
         groups[read_project(root).shared_resource_group] = _SHARED
     az = Az(say, dry_run=options.dry_run)
+    left = _left_behind(contexts.values(), queries=not options.all)
     there = {name: resources for name in groups if (resources := _resources(az, name)) is not None}
     for name, resources in there.items():
         say.step(f"resource group {name}; billed: {groups[name]}")
         for resource in resources:
             say.detail(f"{resource['type']} {resource['name']}")
-    if not there:
+    for each in left:
+        say.step(f"{each.what}, outside of the group; costs nothing")
+    if not there and not left:
         say.step("nothing is there")
         return 0
     if not options.yes and not options.dry_run:
@@ -57,6 +64,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             "good",
             "repeat the command with --yes",
         )
+    for each in left:
+        remove(az, each)
     for name in there:
         say.step(f"removing {name}; this takes some minutes")
         az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)
@@ -69,13 +78,23 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     return 0
 
 
+def _left_behind(contexts: Iterable[Context], *, queries: bool) -> list[Resource]:
+    """What `monitoring` made outside of the groups; the queries go with the shared group."""
+    found = []
+    for each in contexts:
+        place = Place(each.project, each.environment, each.places.subscription)
+        found += [budget] if (budget := budget_of(each.az, place)) else []
+        found += saved_queries(each.az, place) if queries else []
+    return found
+
+
 def _bill(context: Context) -> str:
     return context.target.billing() if context.target.read() is not None else "nothing runs"
 
 
 def _remove_roles(az: Az, say: Say, project: Project) -> None:
     """The project's own roles live outside of the groups; their assignments went with these."""
-    for role in (names.records_role(project), names.apps_role(project)):
+    for role in (names.records_role(project), names.apps_role(project), names.logs_role(project)):
         if not az.json("role", "definition", "list", "--name", role, "--custom-role-only", "true"):
             continue
         say.step(f'removing the role "{role}"')

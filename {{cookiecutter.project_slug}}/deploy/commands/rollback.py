@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy import summary
-from deploy.commands.context import Context, add_stage, given_secrets, open_context
+from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.up import announce
 from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import KEPT, Record
 from deploy.preflight import require
-from deploy.preflight_release import image_findings, secret_findings
+from deploy.preflight_release import image_findings
 from deploy.rollout import marks
 from deploy.rollout.run import roll_out
 from deploy.say import Say
@@ -133,10 +133,10 @@ def _look(context: Context, revision: str) -> _Back:
         raise DeployError(f"the record {record.id} names no release", "choose another one")
     wanted = target.secret_names(record.next)
     needed = _secrets(target, record.next, live)
-    known = given_secrets(context.say, needed)
+    known = context.secrets(needed)
     image = image_of(context, release)
     findings = image_findings(context.az, context.project, image)
-    findings += secret_findings(wanted, needed, known)
+    findings += context.secret_findings(wanted, needed, known)
     require(findings, context.say.warning)
     return _Back(context, record, release, live)
 

@@ -1,4 +1,6 @@
-"""`python -m deploy status [ENV]`: what runs where, since when, and whether a rollout is open."""
+"""`python -m deploy status [ENV]`: what runs where, since when, whether a rollout is open; and how
+it goes: the figures that the workbook and the alerts are about.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,10 @@ from deploy.az import AzError
 from deploy.commands.context import Context, add_stage, open_contexts
 from deploy.config import names
 from deploy.config.read import environment_names
+from deploy.figures import words
+from deploy.figures.platform import usage
+from deploy.figures.service import Figures, ask
+from deploy.monitoring.place import Place
 from deploy.preflight import at_once
 from deploy.rollout import marks
 from deploy.say import Say
@@ -26,20 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
-    """Print a table; 0.
+    """Print what runs, and below it how it goes; 0.
 
     Raises:
         DeployError: Azure cannot be asked.
     """
-    rows: list[tuple[str, ...]] = [_HEAD]
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say)
-    rows += at_once(*(partial(_look, stage, context) for stage, context in contexts.items()))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    seen = at_once(*(partial(_look, stage, context) for stage, context in contexts.items()))
+    _print([_HEAD, *(row for row, _ in seen)])
+    figures = [(row[0], *cells) for row, cells in seen if cells]
+    if figures:
+        print("\nrequests/s of this moment; errors, p95 and refused since the start")
+        _print([("environment", *words.HEAD), *figures])
+    return 0
+
+
+def _print(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(cells).rstrip())
-    return 0
 
 
 def age(since: str | None, now: datetime) -> str:
@@ -54,13 +67,30 @@ def age(since: str | None, now: datetime) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def _look(stage: str, context: Context) -> tuple[str, ...]:
+def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Two rows: what runs, and its figures, which are empty where nothing runs."""
     try:
-        return _row(stage, context.target.read())
+        live = context.target.read()
     except AzError as error:
         if error.status != 403:
             raise
-        return (stage, "-", "-", "this login may not look at it", "-", "-", "-", "-")
+        return (stage, "-", "-", "this login may not look at it", "-", "-", "-", "-"), ()
+    return _row(stage, live), _figures(context, live)
+
+
+def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
+    if live is None or live.stopped or live.address is None:
+        return ()
+    environment = context.environment
+    # An app that scales to zero is not woken, and billed, for a look at it.
+    asleep = environment.target == "containerapps" and live.since is None
+    place = Place(context.project, environment, context.places.subscription)
+    readiness = environment.probes.readiness.path
+    own, azure = at_once(
+        partial(Figures) if asleep else partial(ask, live.address, readiness),
+        partial(usage, context.az, environment.target, place.service),
+    )
+    return words.cells(own, azure, environment.memory_gb)
 
 
 def _row(stage: str, live: Live | None) -> tuple[str, ...]:

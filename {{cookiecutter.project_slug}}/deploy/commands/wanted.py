@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.errors import PackageError
-from deploy.commands.context import Context, given_secrets
+from deploy.commands.context import Context
 from deploy.config.advice import warnings
 from deploy.errors import DeployError
 from deploy.preflight import at_once, require
-from deploy.preflight_release import image_findings, refused_secrets, secret_findings
+from deploy.preflight_release import image_findings, refused_secrets
 from deploy.push import Wish, checked_release, published
 from deploy.rollout.site import Site
 from deploy.say import HIDDEN
-from deploy.targets.base import Document, Finding, Live, Release
+from deploy.targets.base import LOGS_KEY, Document, Finding, Live, Release
 
 _NOT_PUSHED = "sha256:" + "0" * 64
 """Stands in a plan for the digest of an image that is not built yet."""
@@ -101,8 +101,8 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
         findings += [*more, *about_image]
         release = replace(release, image=reference)
     names = _secret_names(context, live, None)
-    known = given_secrets(context.say, names)
-    findings += secret_findings(context.environment.secrets, names, known)
+    known = context.secrets(names)
+    findings += context.secret_findings(_own_secrets(context), names, known)
     findings += refused_secrets(context.environment, known)
     require(findings, context.say.warning)
     return Wanted(context, release, live)
@@ -118,11 +118,18 @@ def _image(context: Context, image: str | None, revision: str) -> tuple[str, lis
 
 def _secret_names(context: Context, live: Live | None, document: Document | None) -> set[str]:
     """All secrets that the release and the one before it may need."""
-    names = set(context.environment.secrets)
+    names = set(_own_secrets(context))
     for each in (live.document if live else None, document):
         if each is not None:
             names |= set(context.target.secret_names(each))
     return names
+
+
+def _own_secrets(context: Context) -> set[str]:
+    """The secrets that the configuration asks for, in names of a document."""
+    environment = context.environment
+    logs = {LOGS_KEY} if environment.target == "aci" and environment.container_logs else set()
+    return {*environment.secret_settings, *logs}
 
 
 def _shown(document: Any) -> Any:

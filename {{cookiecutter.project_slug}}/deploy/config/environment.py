@@ -9,6 +9,7 @@ from pydantic import Field
 
 from deploy.config.kinds import (
     DnsLabel,
+    Email,
     GroupName,
     HttpPath,
     Port,
@@ -27,9 +28,13 @@ Gpu = Literal["none", "t4", "a100", "k80", "p100", "v100"]
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
 
+CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+"""The setting that turns telemetry on; its value is read from Azure at each deploy."""
+
 Seconds = Annotated[int, between(1, 3600, "seconds")]
 # A list in YAML is a tuple here, for nothing of a configuration is ever changed.
 SecretNames = Annotated[tuple[VariableName, ...], Field(strict=False)]
+Emails = Annotated[tuple[Email, ...], Field(strict=False)]
 
 
 class Replicas(Section):
@@ -109,6 +114,21 @@ class Rollout(Section):
     burst: Burst = Burst()
 
 
+class Alerts(Section):
+    """Who is told of what, and for which price; `python -m deploy monitoring` sets it up."""
+
+    email: Emails = Field((), description="Addresses; without one, alerts show in the portal only.")
+    budget: Annotated[float, between(0, 1_000_000)] = Field(
+        0, description="Most that the resource group may cost in a month; 0: no budget."
+    )
+    every_minutes: Literal[5, 10, 15, 30, 60] = Field(
+        5, description="How often Azure asks the logs; it bills for every asking."
+    )
+    outside_check_minutes: Literal[0, 5, 10, 15] = Field(
+        0, description="How often Azure asks the address from outside; 0: never."
+    )
+
+
 class Environment(Section):
     """One environment. ``stage`` is the name of its file; all else stands in it."""
 
@@ -133,10 +153,31 @@ class Environment(Section):
     secrets: SecretNames = Field(
         (), description="Names of settings whose values come from the environment of the deploy."
     )
+    telemetry: bool = Field(
+        True, description="Metrics and traces go to the project's Application Insights."
+    )
+    container_logs: bool = Field(
+        True, description="A container group's log goes to the project's Log Analytics workspace."
+    )
+    alerts: Alerts = Alerts()
     probes: Probes = Probes()
     restart_policy: RestartPolicy = "Always"
     tags: Mapping[TagName, TagValue] = Field(default_factory=dict)
     rollout: Rollout = Rollout()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The variables that anyone may see, those that follow from other fields included.
+
+        The name is by what Application Insights tells the environments apart.
+        """
+        seen = {"OTEL_SERVICE_NAME": self.name} if self.telemetry else {}
+        return {**seen, **self.variables, "PORT": str(self.port)}
+
+    @property
+    def secret_settings(self) -> tuple[str, ...]:
+        """The variables that nobody may read, those that are looked up on Azure included."""
+        return (*self.secrets, *((CONNECTION,) if self.telemetry else ()))
 
     @property
     def dns_label(self) -> str:

@@ -118,6 +118,15 @@ TagName = Annotated[
     ),
 ]
 TagValue = Annotated[str, matching(r"[^\r\n]{0,256}", "must be at most 256 characters", '"1234"')]
+# Who may be written to; whether somebody reads it only a mail can tell.
+Email = Annotated[
+    str,
+    matching(
+        r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,63}",
+        "must be one e-mail address without a name around it",
+        "oncall@example.org",
+    ),
+]
 HttpPath = Annotated[
     str, matching(r"/[!-~]*", "must be a path that begins with /, without spaces", "/readyz")
 ]

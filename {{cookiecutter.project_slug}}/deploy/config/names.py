@@ -60,6 +60,11 @@ def records_role(project: Project) -> str:
     return f"{project.name} rollout records"
 
 
+def logs_role(project: Project) -> str:
+    """The custom role that lets a deploy identity send a container's log to the workspace."""
+    return f"{project.name} container logs"
+
+
 def apps_role(project: Project) -> str:
     """The custom role that lets a deploy identity run Container Apps."""
     return f"{project.name} container apps"

@@ -70,7 +70,7 @@ class ContainerInstances:
         """See ``Target``."""
         group = self._get()
         found = findings(self._az, self._environment, self._places, group)
-        lost = unrestorable(group) if group else ()
+        lost = unrestorable(group, self._places.workspace) if group else ()
         if lost:
             found.append(
                 Finding(

@@ -18,7 +18,7 @@ from typing import Any
 from deploy.config import names
 from deploy.config.environment import Environment, Probe
 from deploy.errors import DeployError
-from deploy.targets.base import Document, Places, Release
+from deploy.targets.base import LOGS_KEY, Document, Places, Release
 from deploy.targets.release_parts import check_image, release_tags
 
 API_VERSION = "2023-05-01"
@@ -62,13 +62,14 @@ def render(
             "containers": [
                 {"name": names.CONTAINER, "properties": _container(environment, release)}
             ],
+            **_diagnostics(environment, places),
         },
     }
 
 
 def secret_names(document: Document) -> tuple[str, ...]:
     """The names of the secrets in a document, sorted."""
-    return tuple(sorted({secret["name"] for secret in _secrets(document)}))
+    return tuple(sorted({name for name, _, _ in _secrets(document)}))
 
 
 def with_secrets(document: Document, values: Mapping[str, str]) -> Document:
@@ -85,8 +86,8 @@ def with_secrets(document: Document, values: Mapping[str, str]) -> Document:
             "environment that the workflow passes on",
         )
     filled = copy.deepcopy(document)
-    for secret in _secrets(filled):
-        secret["secureValue"] = values[secret["name"]]
+    for name, holder, key in _secrets(filled):
+        holder[key] = values[name]
     return filled
 
 
@@ -129,9 +130,9 @@ def _port(environment: Environment) -> dict[str, Any]:
 
 
 def _variables(environment: Environment) -> list[dict[str, Any]]:
-    plain = {**environment.variables, "PORT": str(environment.port)}
+    plain = environment.settings
     variables: list[dict[str, Any]] = [{"name": n, "value": v} for n, v in plain.items()]
-    variables += [{"name": name, "secureValue": None} for name in environment.secrets]
+    variables += [{"name": name, "secureValue": None} for name in environment.secret_settings]
     return sorted(variables, key=lambda variable: str(variable["name"]))
 
 
@@ -146,9 +147,30 @@ def _probe(probe: Probe, port: int) -> dict[str, Any]:
     }
 
 
-def _secrets(document: Document) -> Iterator[dict[str, Any]]:
+def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
+    """Where Azure sends what the container writes, from its first line on.
+
+    A diagnostic setting would need no key; but it is a resource of its own, restarts the group
+    when it is applied, and is lost with every group that is deleted to be made anew.
+    """
+    if not environment.container_logs:
+        return {}
+    if places.workspace is None:
+        raise DeployError(
+            f"there is no Log Analytics workspace for the log of {environment.name}",
+            "`python -m deploy bootstrap` makes it; or write container_logs: false",
+        )
+    workspace = {"workspaceId": places.workspace, "workspaceKey": None}
+    return {"diagnostics": {"logAnalytics": workspace}}
+
+
+def _secrets(document: Document) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Each secret's name, and the object and the key where its value belongs."""
     properties = document["properties"]
+    workspace = (properties.get("diagnostics") or {}).get("logAnalytics") or {}
+    if "workspaceKey" in workspace:
+        yield LOGS_KEY, workspace, "workspaceKey"
     for container in [*properties["containers"], *properties.get("initContainers", [])]:
         for variable in container["properties"].get("environmentVariables", []):
             if "secureValue" in variable:
-                yield variable
+                yield variable["name"], variable, "secureValue"

@@ -24,7 +24,7 @@ _READ_ONLY = {
     "isCreatedFromStandbyPool",
 }
 # A volume of this kind has no settings: it says what it is by being there. A secret has no value.
-_SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue"})
+_SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue", "workspaceKey"})
 _GROUP_DEFAULTS = {"sku": "Standard", "priority": "Regular", "restartPolicy": "Always"}
 _PROBE_DEFAULTS = {
     "initialDelaySeconds": 0,
@@ -53,10 +53,11 @@ def restorable(document: Document) -> Document:
     return whole | _identity(document.get("identity") or {})
 
 
-def unrestorable(live: Document) -> tuple[str, ...]:
+def unrestorable(live: Document, workspace: str | None) -> tuple[str, ...]:
     """Properties of a group that ``restorable`` cannot bring back; none in a group made here.
 
     They hold secrets that Azure does not return, or az drops them from the file that it is given.
+    Of one workspace the key is known: of the one that is given.
     """
     properties = live["properties"]
     found = ["zones"] if live.get("zones") else []
@@ -67,7 +68,8 @@ def unrestorable(live: Document) -> tuple[str, ...]:
         for kind in ("azureFile", "secret"):
             if item.get(kind) is not None:
                 found.append(f"properties.volumes[{item.get('name')}].{kind}")
-    if (properties.get("diagnostics") or {}).get("logAnalytics"):
+    logs = (properties.get("diagnostics") or {}).get("logAnalytics") or {}
+    if logs.get("workspaceId") and logs["workspaceId"].lower() != (workspace or "").lower():
         found.append("properties.diagnostics.logAnalytics.workspaceKey")
     return tuple(found)
 
@@ -96,9 +98,21 @@ def _properties(properties: _Json) -> _Json:
         shaped[_CREDENTIALS] = sorted(credentials, key=lambda item: str(item.get("server")))
     if given.get("subnetIds"):
         shaped["subnetIds"] = [_lower(item, "id") for item in given["subnetIds"]]
+    if given.get("diagnostics"):
+        shaped["diagnostics"] = _diagnostics(given["diagnostics"])
     if given.get("volumes"):
         shaped["volumes"] = _by_name(given["volumes"])
     return shaped
+
+
+def _diagnostics(diagnostics: _Json) -> _Json:
+    given = diagnostics.get("logAnalytics") or {}
+    if not given.get("workspaceId"):
+        return {}
+    # Azure gives back the id only. This kind of log is the default, and may be named or not.
+    others = {k: v for k, v in given.items() if (k, v) != ("logType", "ContainerInstanceLogs")}
+    workspace = {"workspaceId": given["workspaceId"].lower(), "workspaceKey": None}
+    return {"logAnalytics": others | workspace}
 
 
 def _container(container: _Json) -> _Json:

@@ -20,6 +20,10 @@ Check = Callable[[], object]
 """Called before a request that changes something is tried again; raises to give up."""
 
 
+LOGS_KEY = "log-analytics-key"
+"""The name by which the workspace's key goes with the secrets; no variable can be called so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """What is deployed. ``image`` is ``<registry>/<repository>@sha256:<64 hex digits>``."""
@@ -31,12 +35,16 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Resources that exist before the first deploy; ids are Azure's resource ids."""
+    """Resources that exist before the first deploy; ids are Azure's resource ids.
+
+    ``workspace`` is the id that the Log Analytics workspace has for those who write to it.
+    """
 
     subscription: str
     registry_server: str
     pull_identity: str
     apps_environment: str | None = None
+    workspace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ def _configuration(environment: Environment, places: Places) -> dict[str, Any]:
         # The identity pulls the image; the code in the container has no use for it.
         "identitySettings": [{"identity": places.pull_identity, "lifecycle": "None"}],
         "secrets": [
-            {"name": secret_name(name), "value": None} for name in sorted(environment.secrets)
+            {"name": secret_name(name), "value": None}
+            for name in sorted(environment.secret_settings)
         ],
     }
 
@@ -126,9 +127,10 @@ def _template(environment: Environment, release: Release) -> dict[str, Any]:
 
 
 def _variables(environment: Environment) -> list[dict[str, str]]:
-    plain = {**environment.variables, "PORT": str(environment.port)}
+    plain = environment.settings
+    secrets = environment.secret_settings
     variables = [{"name": name, "value": value} for name, value in plain.items()]
-    variables += [{"name": name, "secretRef": secret_name(name)} for name in environment.secrets]
+    variables += [{"name": name, "secretRef": secret_name(name)} for name in secrets]
     return sorted(variables, key=lambda variable: variable["name"])
 
 

@@ -54,8 +54,30 @@ def address(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
+def logs(project: Project, environment: Environment) -> Iterator[Broken]:
+    """The log of an app is sent by the environment that it runs in."""
+    if environment.target == "containerapps" and "container_logs" in environment.model_fields_set:
+        yield Broken(
+            ("container_logs",),
+            "the Container Apps environment sends the logs of its apps, always",
+            "remove it",
+        )
+
+
+def outside(project: Project, environment: Environment) -> Iterator[Broken]:
+    """Who is asked never sleeps."""
+    if environment.replicas.min == 0 and environment.alerts.outside_check_minutes:
+        yield Broken(
+            ("alerts", "outside_check_minutes"),
+            "each check would start a copy of an app that scales to zero, and bill it",
+            "write 0, or replicas: {min: 1}",
+        )
+
+
 RULES = (
     *(Rule(("target", field, *others), limits_of(field)) for field, others in LIMITED.items()),
     Rule(("replicas",), replicas),
     Rule(("target", "dns"), address),
+    Rule(("target", "container_logs"), logs),
+    Rule(("replicas", "alerts"), outside),
 )

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from app.settings import Settings
 from deploy.config import names
-from deploy.config.environment import Environment
+from deploy.config.environment import CONNECTION, Environment
 from deploy.config.project import Project
 from deploy.config.rules.rule import Broken, Rule, field_name
 
@@ -72,6 +72,26 @@ def reserved(project: Project, environment: Environment) -> Iterator[Broken]:
             )
 
 
+def telemetry(project: Project, environment: Environment) -> Iterator[Broken]:
+    """Where telemetry goes is read from Azure, unless somebody chooses another place, in secret."""
+    for at, name in _all_names(environment):
+        if name.upper() != CONNECTION:
+            continue
+        if environment.telemetry:
+            rule = "is read from the project's Application Insights while telemetry is true"
+        elif at[0] == "variables":
+            rule = "lets everyone who reads it write into that Application Insights"
+        else:
+            continue
+        yield Broken(
+            at,
+            rule,
+            f"remove it; or, for an Application Insights of your own, write telemetry: false, "
+            f"{CONNECTION} under secrets, and its value into the environment of the deploy",
+            secret=True,
+        )
+
+
 def once(project: Project, environment: Environment) -> Iterator[Broken]:
     """No name twice, whatever its case: the service reads variables without regard to it."""
     seen: dict[str, str] = {}
@@ -125,6 +145,7 @@ RULES = (
     Rule(("variables",), values),
     Rule(("variables", "secrets"), reserved),
     Rule(("variables", "secrets"), once),
+    Rule(("variables", "secrets", "telemetry"), telemetry),
     Rule(("secrets",), github_secrets),
     Rule(("tags",), tags),
 )

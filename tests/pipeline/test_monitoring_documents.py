@@ -1,0 +1,141 @@
+"""The double's rules take everything that watches a service, on every target and with every option.
+
+No request is sent: the documents are rendered by the service and judged by the rules alone, so that
+Container Apps and GPUs are looked at as well, which no test deploys for this.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.azure_double.client import REPOSITORY, azure_bin
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
+
+EVERY = {
+    "aci": {"target": "aci", "region": "northeurope"},
+    "app": {"target": "containerapps", "region": "westeurope", "replicas": {"min": 1}},
+    "gpu": {"target": "containerapps", "region": "swedencentral", "gpu": "t4"},
+    "hourly": {"target": "aci", "region": "westeurope", "alerts": {"every_minutes": 60}},
+    "checked": {
+        "target": "aci",
+        "region": "westeurope",
+        "alerts": {"outside_check_minutes": 5, "every_minutes": 30, "budget": 0.5},
+    },
+}
+EMAIL = ["oncall@example.org"]
+
+# In a rendered service: environments in, everything that watches them out.
+RENDER = """
+import json, sys
+from deploy.config.environment import Environment
+from deploy.config.project import Project
+from deploy.monitoring.budget import budget
+from deploy.monitoring.place import Place
+from deploy.monitoring.plan import resources
+
+project = Project(
+    name="iris-service", title="Iris Service", owner="octo-org", accelerator="cpu",
+    registry="irisservice", region="westeurope", shared_resource_group="iris-service-shared",
+)
+made = {}
+for name, fields in json.load(sys.stdin).items():
+    fields = {"stage": "staging", "resource_group": "g", "name": "iris-staging", **fields}
+    place = Place(project, Environment.model_validate(fields), "S")
+    every = [*resources(place, "http://iris.example.org:8000", 300.0)]
+    if place.environment.alerts.budget:
+        every.append(budget(place, "2026-11-01"))
+    made[name] = {
+        "there": [place.service, place.workspace, place.insights],
+        "resources": [{"id": each.id, "body": each.body} for each in every],
+    }
+json.dump(made, sys.stdout)
+"""
+
+# Beside the double: its rules, over a store in which each resource is put once it was taken.
+JUDGE = """
+import json, sys
+from types import SimpleNamespace
+from tests.azure_double import shape
+from tests.azure_double.arm.errors import ArmError
+from tests.azure_double.arm.store import Store
+from tests.azure_double.providers import monitor_rules as rules
+from tests.azure_double.providers import monitor_shapes as shapes
+
+CHECKS = {
+    "actionGroups": lambda azure, name, body: rules.action_group(azure, body),
+    "metricAlerts": lambda azure, name, body: rules.metric_alert(azure, body),
+    "scheduledQueryRules": lambda azure, name, body: rules.log_rule(azure, body),
+    "webtests": lambda azure, name, body: rules.web_test(azure, body),
+    "workbooks": rules.workbook,
+    "savedSearches": lambda azure, name, body: shape.check(body, shapes.SAVED_SEARCH),
+    "budgets": lambda azure, name, body: shape.check(body, shapes.BUDGET),
+}
+verdicts = {}
+for case, given in json.load(sys.stdin).items():
+    azure = SimpleNamespace(store=Store())
+    for each in given["there"]:
+        azure.store.put(each, {"location": "westeurope"})
+    verdicts[case] = {}
+    for each in given["resources"]:
+        kind, name = each["id"].split("/")[-2:]
+        try:
+            CHECKS[kind](azure, name, each["body"])
+            verdict = None
+        except ArmError as error:
+            verdict = str(error)
+        azure.store.put(each["id"], each["body"])
+        verdicts[case][f"{kind}/{name}"] = verdict
+json.dump(verdicts, sys.stdout)
+"""
+
+
+def run(python: Path, folder: Path, code: str, given: object) -> Any:
+    done = subprocess.run(
+        [str(python), "-c", code],
+        cwd=folder,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def verdicts(rendered_service: Path, service_python: Path) -> Any:
+    """By case and resource: None, or why it is refused."""
+    cases = {
+        f"{name}{' told' if told else ''}": {
+            **fields,
+            "alerts": {**fields.get("alerts", {}), "email": EMAIL if told else []},
+        }
+        for name, fields in EVERY.items()
+        for told in (True, False)
+    }
+    made = run(service_python, rendered_service, RENDER, cases)
+    return run(azure_bin() / "python", REPOSITORY, JUDGE, made)
+
+
+def test_nothing_is_refused(verdicts: Any) -> None:
+    assert len(verdicts) == 2 * len(EVERY)
+    for case, found in verdicts.items():
+        refused = {name: why for name, why in found.items() if why is not None}
+        assert refused == {}, case
+
+
+def test_every_kind_was_judged(verdicts: Any) -> None:
+    kinds = {name.partition("/")[0] for name in verdicts["checked told"]}
+    assert kinds == {
+        *("actionGroups", "metricAlerts", "scheduledQueryRules", "webtests", "workbooks"),
+        *("savedSearches", "budgets"),
+    }
+    names = {name.rpartition("-")[2] for name in verdicts["gpu told"]}
+    assert {"ProviderFallback", "DeviceMemoryNearLimit", "Restarting"} <= names

@@ -1,0 +1,1 @@
+"""What watches an environment on Azure: alerts, a workbook, saved queries, a budget."""
