@@ -19,6 +19,7 @@ Rendered = Callable[[str], Path]
 # These take minutes: begun first, they leave the short ones to fill the gaps.
 LONG = (
     "workflows/test_deploy_run.py",
+    "pipeline/test_rollout_killed.py",
     "pipeline/test_rollout.py",
     "pipeline/test_containerapps_rollout.py",
     "pipeline/test_containerapps.py",

@@ -11,6 +11,9 @@ from tests.azure_double.client import AzureDouble, azure_bin
 
 from .commands import Azure
 
+# Their assertions are told in full too.
+pytest.register_assert_rewrite("tests.pipeline.rollout_world", "tests.pipeline.ways")
+
 __all__ = ["az", "azure_tools", "double", "running_double"]
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-from deploy.commands.context import open_context
+from deploy.az import Az
+from deploy.commands.context import Context
 from deploy.commands.wanted import Wanted
+from deploy.config.read import read_environment
 from deploy.errors import DeployError
 from deploy.image import current_release
 from deploy.rollout.run import roll_out
@@ -23,11 +24,13 @@ from deploy.targets.base import Places, Release
 
 def main(stage: str, image: str) -> int:
     """Roll out; the address on stdout, or cause and fix on stderr and exit code 1."""
-    root = Path.cwd()
+    root, say = Path.cwd(), Say()
     found = current_release(root)
+    project, environment = read_environment(stage, root)
     places = Places(**json.loads(os.environ["PLACES"]))
+    az = Az(say, without=environment.secrets)
+    context = Context(root, project, environment, az, say, places)
     try:
-        context = replace(open_context(stage, root, Say()), places=places)
         wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
         site = wanted.site()
         with site.guard.watching():

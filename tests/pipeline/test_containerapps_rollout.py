@@ -202,10 +202,7 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
     ("image", "cause"),
     [
         ("crash", "no such model"),
-        ("hungry", "more memory than 2 GB"),
-        ("slow", "liveness|not ready after 25 s"),
         ("unready", "not ready|gave up|golden"),
-        ("wrong-model", "serves models"),
         ("wrong-revision", "runs revision 000000000000"),
     ],
 )
@@ -234,8 +231,9 @@ def test_these_are_all_changes(ways: Ways, name: str) -> None:
     ways.show_all_changes(name)
 
 
-@pytest.mark.parametrize(("name", "step"), deaths(WAYS))
+@pytest.mark.parametrize(("name", "step"), [each for each in deaths(WAYS) if " app " in each[1]])
 def test_the_next_run_finishes_what_a_killed_one_left(ways: Ways, name: str, step: str) -> None:
+    """Deaths at a record are the same on Container Instances."""
     ways.survive_death(name, step)
 
 

@@ -45,7 +45,7 @@ def ways(
 ) -> Iterator[Ways]:
     """Registry with images, identities with roles, and two checkouts."""
     folder = tmp_path_factory.mktemp("rollout")
-    stages = {stage_of(name): {"start": 30} for name in WAYS}
+    stages = {stage_of(name): {"start": 60} for name in WAYS}
     for world in rollout_world(running_double, rendered_service, service_python, folder, stages):
         yield Ways(world, WAYS, world.larger(folder / "larger"))
 
