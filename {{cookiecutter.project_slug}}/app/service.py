@@ -28,7 +28,7 @@ from app.release import Release, read_release
 from app.runtimes.cpu import granted_cpus
 from app.settings import Settings
 from app.telemetry.export import open_exports
-from app.telemetry.requests import RequestTelemetry, Sink
+from app.telemetry.requests import Lines, RequestTelemetry
 
 log = logging.getLogger(__name__)
 
@@ -80,17 +80,17 @@ class Service:
             self._lifespan,
         )
         inference = Inference(settings, self.host)
-        self._telemetry = RequestTelemetry(self._metrics, self._sink(settings))
+        self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
         self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
         self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
 
-    def _sink(self, settings: Settings) -> Sink | None:
+    def _lines(self, settings: Settings) -> Lines | None:
         dropped = self._metrics.requests.lines_dropped
         count_dropped(dropped)
-        return RequestLines(settings, dropped).ended if settings.log_requests_per_second else None
+        return RequestLines(settings, dropped) if settings.log_requests_per_second else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -22,8 +22,11 @@ from app.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from app.logs.requests import RequestLines, line_of
 from app.logs.setup import changed
 from app.logs.writer import Writer
+from app.metrics.service import Metrics, columns_for
+from app.metrics.slab import Slab
 from app.settings import Settings
 from app.telemetry.record import Record
+from app.telemetry.requests import RequestTelemetry
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
@@ -107,6 +110,17 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
     for _ in range(5):
         sink.ended(make_record())
     assert (caplog.records, timers) == ([], [])
+
+
+def test_requests_without_a_line_are_counted_too(caplog: pytest.LogCaptureFixture) -> None:
+    lines = Lines(caplog, 1)
+    telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))), lines.sink)
+    for status in [200] * 10 + [500, 422]:
+        record = telemetry.begin("predict", "/predict", {})
+        telemetry.end(record, status)
+    lines.sink.tell()
+    assert lines.written() == [("INFO", 200), ("WARNING", 500)]
+    assert lines.dropped == [10]
 
 
 def test_a_line_tells_the_story_of_a_request() -> None:

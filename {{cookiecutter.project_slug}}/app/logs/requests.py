@@ -29,7 +29,7 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class RequestLines:
-    """Writes the lines; ``ended`` is a sink of ``RequestTelemetry``.
+    """Writes the lines; see ``app.telemetry.requests.Lines``.
 
     Args:
         dropped: is told how many lines were left out.
@@ -41,35 +41,27 @@ class RequestLines:
     ) -> None:
         self._ordinary = Budget(settings.log_requests_per_second)
         self._special = Budget(settings.log_requests_per_second)
-        self._slow_seconds = settings.log_slow_seconds
+        self.slow_seconds = settings.log_slow_seconds
         self._told = log.isEnabledFor(logging.INFO)
-        # Until then no ordinary request has a line: the budget of this second is used up.
-        self._silent_until = 0.0
+        # Until the budget of this second is used up everything is looked at.
+        self.silent_until = 0.0 if self._told else float("inf")
+        self.skipped = 0
         self._on_dropped = dropped
         self._dropped = 0
         self._later = later
         self._will_tell = False
 
-    def ended(self, record: Record) -> None:
-        """Write the line of a request that was answered, or count it."""
-        # Thousands a second end here, so their way is the shortest.
-        if record.status < 400 and record.ended - record.began <= self._slow_seconds:
-            if not self._told:
-                return
-            if record.ended < self._silent_until:
-                self._dropped += 1
-                return
-        self._weigh(record)
-
     def tell(self) -> None:
         """Say how many lines were left out since the last time."""
         self._will_tell = False
-        dropped, self._dropped = self._dropped, 0
+        dropped = self._dropped + (self.skipped if self._told else 0)
+        self._dropped = self.skipped = 0
         self._on_dropped(dropped)
         log.info("%s request lines left out", dropped, extra={"fields": {"dropped": dropped}})
 
-    def _weigh(self, record: Record) -> None:
-        if is_special(record.status) or record.ended - record.began > self._slow_seconds:
+    def ended(self, record: Record) -> None:
+        """Write the line of a request that was answered, or count it."""
+        if is_special(record.status) or record.ended - record.began > self.slow_seconds:
             if self._special.take(record.ended):
                 log.warning("request", extra={"fields": line_of(record)})
                 return
@@ -79,7 +71,7 @@ class RequestLines:
             log.info("request", extra={"fields": line_of(record)})
             return
         else:
-            self._silent_until = self._ordinary.ends
+            self.silent_until = self._ordinary.ends
         self._dropped += 1
         if not self._will_tell:
             self._will_tell = True

@@ -23,7 +23,7 @@ class ModelMetrics:
     def __init__(self, slab: Slab) -> None:
         self.wait = Distribution(slab, SECONDS)
         # Of ``app.inference.batcher.Observer``; called for every request, so nothing is in between.
-        self.waited: Callable[[float], None] = self.wait.add
+        self.waited = self.wait.add
         self.rows = Distribution(slab, ROWS)
         self.compute = Distribution(slab, SECONDS)
         self.refused = {limit: Count(slab) for limit in LIMITS}

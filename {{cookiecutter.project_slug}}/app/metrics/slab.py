@@ -1,18 +1,20 @@
 """Numbers that several worker processes write and any of them can sum.
 
 prometheus_client's own multi-process mode writes files and takes a lock for every increment, and a
-request here updates ten numbers within some twenty microseconds. So each worker counts in a list of
-its own, which is the cheapest thing that Python can count in, and copies it a few times a second to
-its row of one shared, anonymous memory mapping; only reading adds the rows up. The mapping is made
-before the workers are forked and needs no writable disk.
+request here updates ten numbers within some twenty microseconds. So each worker counts in lists of
+its own, which is the cheapest thing that Python can count in, and copies them a few times a second
+to its row of one shared, anonymous memory mapping; only reading adds the rows up. The mapping is
+made before the workers are forked and needs no writable disk.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 from array import array
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from app.lifecycle import State
 
@@ -42,6 +44,8 @@ class Slab:
         # This worker's numbers, ahead of what the others can see. Always the same list, so that
         # those who count may keep it.
         self.row: list[float] = [0.0] * self._columns
+        # What has yet to be written into the row.
+        self.before_publishing: list[Callable[[], None]] = []
 
     def set_state(self, state: State) -> None:
         """Say in which state this worker is; the others see it at once."""
@@ -64,6 +68,8 @@ class Slab:
 
     def publish(self) -> None:
         """Show this worker's numbers to the others."""
+        for each in self.before_publishing:
+            each()
         if self._own is not None:
             self._shared(self._own)[:] = memoryview(array("d", self.row))
 
@@ -139,27 +145,27 @@ class Count:
 class Distribution:
     """How often a value fell into which bucket, and the sum of all values.
 
+    ``add`` takes one value. It only puts it aside, which is a third of a call in Python; values
+    are sorted into buckets together, when they are read or published.
+
     Args:
         bounds: upper bounds of the buckets, inclusive and rising; one more is added for the rest.
     """
 
-    __slots__ = ("_first", "_row", "_slab", "_sum", "bounds")
+    __slots__ = ("_aside", "_first", "_slab", "_sum", "add", "bounds")
 
     def __init__(self, slab: Slab, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         self._slab = slab
-        self._row = slab.row
         self._first = slab.reserve(len(self.bounds) + 2)
         self._sum = self._first + len(self.bounds) + 1
-
-    def add(self, value: float) -> None:
-        """Record one value in this worker's row."""
-        row = self._row
-        row[self._first + bisect_left(self.bounds, value)] += 1.0
-        row[self._sum] += value
+        self._aside: list[float] = []
+        self.add: Callable[[float], None] = self._aside.append
+        slab.before_publishing.append(self._sort)
 
     def cumulative(self) -> list[float]:
         """Values at or below each bound, and the count of all, over all workers."""
+        self._sort()
         counts, running = [], 0.0
         for column in range(self._first, self._sum):
             running += self._slab.total(column)
@@ -168,4 +174,17 @@ class Distribution:
 
     def sum(self) -> float:
         """The sum of all values, over all workers."""
+        self._sort()
         return self._slab.total(self._sum)
+
+    def _sort(self) -> None:
+        if not self._aside:
+            return
+        values = self._aside.copy()
+        # Others may add meanwhile, from other threads.
+        del self._aside[: len(values)]
+        row, first = self._slab.row, self._first
+        places = np.searchsorted(self.bounds, values, side="left")
+        for place, count in enumerate(np.bincount(places)):
+            row[first + place] += float(count)
+        row[self._sum] += math.fsum(values)

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 from app.metrics.service import Metrics
 from app.telemetry.record import Record, RequestIds
 from app.telemetry.traceparent import TRACEPARENT
 
-Sink = Callable[[Record], None]
+
+class Lines(Protocol):
+    """Writes a line for each request, within a budget.
+
+    Attributes:
+        silent_until: until then no ordinary request gets one; seconds of ``time.perf_counter``.
+        slow_seconds: a request that takes longer is not an ordinary one.
+        skipped: how many ordinary ones got none.
+    """
+
+    silent_until: float
+    slow_seconds: float
+    skipped: int
+
+    def ended(self, record: Record) -> None:
+        """A request was answered."""
+        ...
 
 
 class Tracer(Protocol):
@@ -33,13 +49,13 @@ class RequestTelemetry:
     """Begins and ends the record of each request.
 
     Args:
-        sink: is given each record when its request was answered: the log.
+        lines: is told of each request that was answered and may get a line in the log.
     """
 
-    def __init__(self, metrics: Metrics, sink: Sink | None = None) -> None:
+    def __init__(self, metrics: Metrics, lines: Lines | None = None) -> None:
         self._metrics = metrics
         self._requests = metrics.requests
-        self._sink = sink
+        self._lines = lines
         self._ids = RequestIds()
         # Set where telemetry is exported, once that is ready.
         self.tracer: Tracer | None = None
@@ -54,13 +70,18 @@ class RequestTelemetry:
 
     def end(self, record: Record, status: int) -> None:
         """The request was answered with this status; 499: its client went away."""
-        record.ended = time.perf_counter()
+        record.ended = ended = time.perf_counter()
         record.status = status
-        self._requests.ended(record.route, status, record.ended - record.began)
+        seconds = ended - record.began
+        self._requests.ended(record.route, status, seconds)
         if record.error is not None:
             self._metrics.failed(record.model, record.error)
-        # Nearly always one, and a loop costs as much as what it calls.
-        if self._sink is not None:
-            self._sink(record)
+        lines = self._lines
+        if lines is not None:
+            # Thousands a second get no line, so this is looked at before anything is called.
+            if status < 400 and ended < lines.silent_until and seconds <= lines.slow_seconds:
+                lines.skipped += 1
+            else:
+                lines.ended(record)
         if record.span is not None and self.tracer is not None:
             self.tracer.end(record)
