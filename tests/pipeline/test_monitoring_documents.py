@@ -17,7 +17,7 @@ from tests.azure_double.client import REPOSITORY, azure_bin
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 
-EVERY = {
+EVERY: dict[str, dict[str, Any]] = {
     "aci": {"target": "aci", "region": "northeurope"},
     "app": {"target": "containerapps", "region": "westeurope", "replicas": {"min": 1}},
     "gpu": {"target": "containerapps", "region": "swedencentral", "gpu": "t4"},
