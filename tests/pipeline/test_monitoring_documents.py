@@ -17,7 +17,7 @@ from tests.azure_double.client import REPOSITORY, azure_bin
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 
-EVERY = {
+EVERY: dict[str, dict[str, Any]] = {
     "aci": {"target": "aci", "region": "northeurope"},
     "app": {"target": "containerapps", "region": "westeurope", "replicas": {"min": 1}},
     "gpu": {"target": "containerapps", "region": "swedencentral", "gpu": "t4"},
@@ -59,11 +59,12 @@ json.dump(made, sys.stdout)
 
 # Beside the double: its rules, over a store in which each resource is put once it was taken.
 JUDGE = """
-import json, sys
+import copy, json, sys
 from types import SimpleNamespace
 from tests.azure_double import shape
 from tests.azure_double.arm.errors import ArmError
 from tests.azure_double.arm.store import Store
+from tests.azure_double.providers import monitor_resources as shown
 from tests.azure_double.providers import monitor_rules as rules
 from tests.azure_double.providers import monitor_shapes as shapes
 
@@ -75,6 +76,12 @@ CHECKS = {
     "workbooks": rules.workbook,
     "savedSearches": lambda azure, name, body: shape.check(body, shapes.SAVED_SEARCH),
     "budgets": lambda azure, name, body: shape.check(body, shapes.BUDGET),
+}
+SHOWN = {
+    "actionGroups": shown._shown_group,
+    "metricAlerts": shown._shown_metric_alert,
+    "scheduledQueryRules": shown._shown_log_rule,
+    "webtests": shown._shown_web_test,
 }
 verdicts = {}
 for case, given in json.load(sys.stdin).items():
@@ -90,8 +97,21 @@ for case, given in json.load(sys.stdin).items():
         except ArmError as error:
             verdict = str(error)
         azure.store.put(each["id"], each["body"])
-        verdicts[case][f"{kind}/{name}"] = verdict
+        answer = copy.deepcopy(each["body"])
+        SHOWN.get(kind, lambda body: None)(answer)
+        verdicts[case][f"{kind}/{name}"] = {
+            "refused": verdict, "sent": each["body"], "shown": answer
+        }
 json.dump(verdicts, sys.stdout)
+"""
+
+# In the rendered service again: is what Azure shows what was sent?
+COMPARE = """
+import json, sys
+from deploy.monitoring.plan import says
+pairs = json.load(sys.stdin)
+differing = [name for name, each in pairs.items() if not says(each["shown"], each["sent"])]
+json.dump(differing, sys.stdout)
 """
 
 
@@ -111,7 +131,7 @@ def run(python: Path, folder: Path, code: str, given: object) -> Any:
 
 @pytest.fixture(scope="module")
 def verdicts(rendered_service: Path, service_python: Path) -> Any:
-    """By case and resource: None, or why it is refused."""
+    """By case and resource: why it is refused, if so; what was sent, and what Azure shows of it."""
     cases = {
         f"{name}{' told' if told else ''}": {
             **fields,
@@ -127,8 +147,17 @@ def verdicts(rendered_service: Path, service_python: Path) -> Any:
 def test_nothing_is_refused(verdicts: Any) -> None:
     assert len(verdicts) == 2 * len(EVERY)
     for case, found in verdicts.items():
-        refused = {name: why for name, why in found.items() if why is not None}
+        refused = {name: each["refused"] for name, each in found.items() if each["refused"]}
         assert refused == {}, case
+
+
+def test_what_azure_shows_of_it_is_no_difference(
+    verdicts: Any, rendered_service: Path, service_python: Path
+) -> None:
+    for case, found in verdicts.items():
+        changed = [name for name, each in found.items() if each["shown"] != each["sent"]]
+        assert changed, case
+        assert run(service_python, rendered_service, COMPARE, found) == [], case
 
 
 def test_every_kind_was_judged(verdicts: Any) -> None:

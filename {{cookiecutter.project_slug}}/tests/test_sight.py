@@ -31,7 +31,7 @@ STRING = f"InstrumentationKey={INSTRUMENTATION};IngestionEndpoint=https://exampl
 class Az:
     """Answers the three questions that are asked here."""
 
-    def __init__(self, refusal: int | None = None, **answers: Any) -> None:
+    def __init__(self, answers: dict[str, Any] | None = None, refusal: int | None = None) -> None:
         self.say = Say()
         self.asked: list[str] = []
         self._refusal = refusal
@@ -39,7 +39,7 @@ class Az:
             "resource": {"properties": {"ConnectionString": STRING}},
             "get-shared-keys": {"primarySharedKey": KEY, "secondarySharedKey": "x"},
             "show": {"customerId": "workspace-guid"},
-        } | answers
+        } | (answers or {})
 
     def find(self, *arguments: str) -> Any:
         word = next(each for each in self._answers if each in arguments)
@@ -87,8 +87,8 @@ def test_what_was_read_is_never_shown_and_neither_is_the_key_inside_of_it() -> N
     "az",
     [
         Az(refusal=403),
-        Az(**{"resource": None, "get-shared-keys": None, "show": None}),
-        Az(**{"resource": {"properties": {}}, "get-shared-keys": {}, "show": {}}),
+        Az({"resource": None, "get-shared-keys": None, "show": None}),
+        Az({"resource": {"properties": {}}, "get-shared-keys": {}, "show": {}}),
     ],
     ids=["forbidden", "not there", "empty"],
 )

@@ -104,7 +104,7 @@ def _refuse_deleting(group: str, route: Route) -> None:
 
 def _check_location(route: Route, body: dict[str, Any]) -> None:
     location = body.get("location")
-    if location is None or location == "global":
+    if location is None or str(location).lower() == "global":
         return
     if str(location).lower().replace(" ", "") not in REGIONS:
         raise ArmError(
