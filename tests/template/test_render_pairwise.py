@@ -75,8 +75,9 @@ def test_no_folder_is_empty(answers: dict[str, str], render: Render) -> None:
 @every_pair
 def test_no_template_expression_is_left(answers: dict[str, str], render: Render) -> None:
     project = render(**answers)
-    # GitHub's own ${{ }} is legitimate, and so are doubled braces in files that are only copied.
-    left = re.compile(r"(?<!\$)\{\{|\{%|\{#")
+    # GitHub's own ${{ }} is legitimate, so is what alerts say ({{ $value }}), and so are doubled
+    # braces in files that are only copied.
+    left = re.compile(r"(?<!\$)\{\{(?! (?:(?:if )?\$|else|end))|\{%|\{#")
     for path in files_in(project):
         text = text_of(project / path) or ""
         assert "cookiecutter." not in text, path
