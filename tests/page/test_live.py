@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.monitoring.packages import moody
+from tests.monitoring.packages import slow
 from tests.service.running import running
 
 from .asking import post, quantile, total
@@ -21,18 +21,17 @@ from .conftest import Visit
 pytestmark = pytest.mark.slow
 PERIOD_MS = 2000
 FLOWER = '{"data": [[5.9, 3.0, 5.1, 1.8]]}'
-SLOW_FLOWER = '{"data": [[7, 3.0, 5.1, 1.8]]}'
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 @contextmanager
-def load(url: str, *bodies: str) -> Iterator[None]:
-    """One client for each body, which asks again as soon as it is answered."""
+def load(url: str, *bodies: str, pause: float = 0.005) -> Iterator[None]:
+    """One client for each body, which asks again so many seconds after it is answered."""
     done = threading.Event()
 
     def ask(body: str) -> None:
         with httpx.Client(base_url=url, headers={"Content-Type": "application/json"}) as client:
-            while not done.wait(0.005):
+            while not done.wait(pause):
                 client.post("/predict", content=body)
 
     threads = [threading.Thread(target=ask, args=(body,)) for body in bodies]
@@ -111,11 +110,11 @@ def test_charts_move_and_can_be_read_without_being_seen(url: str, visit: Visit) 
 def test_a_slow_model_and_overload_are_seen(
     service_python: Path, rendered_service: Path, visit: Visit, tmp_path: Path
 ) -> None:
-    models = str(moody(rendered_service, tmp_path / "models"))
+    models = str(slow(rendered_service, tmp_path / "models"))
     limits = {"COMPUTE_LANES": "1", "MAX_BATCH_ROWS": "1", "MAX_QUEUE_ROWS": "2"}
-    with running(service_python, rendered_service, MODELS_DIR=models, **limits) as slow:
-        page = visit(slow)
-        with load(slow, *[SLOW_FLOWER] * 6):
+    with running(service_python, rendered_service, MODELS_DIR=models, **limits) as url:
+        page = visit(url, expects="net::ERR")  # the service stops before the page does
+        with load(url, *[FLOWER] * 6, pause=0.1):
             queue = page.locator("figure[data-chart='Queue'] .legend")
             expect(queue).to_have_text(
                 re.compile(r"rows waiting [12].*refused [\d.,]*[1-9]"), timeout=20_000
@@ -177,7 +176,7 @@ def test_a_service_that_is_gone_is_said(
     service_python: Path, rendered_service: Path, visit: Visit
 ) -> None:
     with running(service_python, rendered_service) as gone:
-        page = visit(gone, expects="net::ERR_FAILED")
+        page = visit(gone, expects="net::ERR")
         expect(page.locator("#state")).to_have_text("Ready")
         page.route("**/*", lambda route: route.abort())
         expect(page.locator("#notices")).to_contain_text("The service cannot be reached")
