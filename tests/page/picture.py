@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 from cookiecutter.main import cookiecutter
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from tests.once import installed
 from tests.service.running import running
@@ -22,7 +22,7 @@ from .browser import chromium, program
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "page.png"
-SIZE = {"width": 1200, "height": 690}
+SIZE: ViewportSize = {"width": 1200, "height": 690}
 MOST_BYTES = 150_000
 SECONDS = 122
 OPENING = 8  # until the browser has started
