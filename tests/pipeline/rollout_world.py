@@ -69,7 +69,7 @@ DERIVED = {
     "wrong-revision": f"ENV GIT_REVISION={'0' * 40}",
     "unready": f"USER 0\nRUN printf x >> {MODEL}/golden.npz\nUSER 10001",
     "slow": 'ENTRYPOINT ["sleep", "300"]',
-    "hungry": 'ENTRYPOINT ["python", "-c", "x = [bytes(1 << 26) for _ in range(100)]"]',
+    "hungry": 'ENTRYPOINT ["python", "-c", "x = [b\\"x\\" * (1 << 26) for _ in range(100)]"]',
 }
 """What is added to the good image. All but two make a release that must not be kept."""
 

@@ -48,9 +48,10 @@ def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> De
     if _is_precise(error):
         return error
     evidence = gather(scene, error)
-    if evidence.logs:
+    said = [line for line in evidence.logs if line.strip()]
+    if said:
         tell("its log ends:")
-    for line in evidence.logs[-SHOWN_LINES:]:
+    for line in said[-SHOWN_LINES:]:
         tell(f"| {line}")
     return explained(error, evidence)
 
