@@ -108,7 +108,7 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(done: Done) -> None:
     assert done.changed_by_dry == []
     lines = done.dry.out.splitlines()
     assert f"az group create --name {SLUG}-shared --location westeurope" in done.dry.out
-    assert sum(line.startswith("az role assignment create ") for line in lines) == 18
+    assert sum(line.startswith("az role assignment create ") for line in lines) == 22
     assert sum(line.startswith("gh api --method ") for line in lines) == 10
     assert lines[-1].endswith("nothing was changed")
 
@@ -150,6 +150,8 @@ def test_a_deploy_identity_has_these_roles_and_no_others(done: Done, stage: str)
         ("Managed Identity Operator", f"{SLUG}-runtime"),
         ("Reader", "irisservice"),
         ("AcrPull", "irisservice"),
+        ("Reader", f"{SLUG}-insights"),
+        (f"{SLUG} container logs", f"{SLUG}-logs"),
     }
 
 
