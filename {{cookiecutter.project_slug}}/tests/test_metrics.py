@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from app.errors import DeadlineExceeded, NotReady, Overloaded
 from app.lifecycle import State
 from app.metrics import memory, models, pulse
 from app.metrics.device import DeviceMetrics
+from app.metrics.families import SECONDS, size_of
 from app.metrics.models import ModelMetrics
 from app.metrics.process import figures_of
 from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Slab
+from app.metrics.slab import Distribution, Slab
 from app.metrics.state import overall
 from tests.exposition import families, value
 
@@ -137,6 +139,27 @@ def test_a_golden_check_is_unknown_until_it_was_made() -> None:
     slab.become(1)
     observer.verified(passed=False)
     assert observer.golden() == 0
+
+
+def test_values_are_counted_once_whoever_reads_meanwhile() -> None:
+    distribution = Distribution(Slab(1, size_of(SECONDS)), SECONDS)
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            distribution.sum()
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20_000):
+        distribution.add(0.001)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert distribution.cumulative()[-1] == 20_000
+    assert distribution.cumulative()[:2] == [0, 20_000]
+    assert distribution.sum() == pytest.approx(20)
 
 
 def test_only_refusals_of_the_queue_are_counted_as_such() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import threading
 from array import array
 from collections.abc import Callable, Sequence
 
@@ -44,6 +45,8 @@ class Slab:
         # This worker's numbers, ahead of what the others can see. Always the same list, so that
         # those who count may keep it.
         self.row: list[float] = [0.0] * self._columns
+        # Whoever exports metrics reads them in a thread of its own.
+        self.lock = threading.RLock()
         # What has yet to be written into the row.
         self.before_publishing: list[Callable[[], None]] = []
 
@@ -68,10 +71,11 @@ class Slab:
 
     def publish(self) -> None:
         """Show this worker's numbers to the others."""
-        for each in self.before_publishing:
-            each()
-        if self._own is not None:
-            self._shared(self._own)[:] = memoryview(array("d", self.row))
+        with self.lock:
+            for each in self.before_publishing:
+                each()
+            if self._own is not None:
+                self._shared(self._own)[:] = memoryview(array("d", self.row))
 
     def reserve(self, count: int) -> int:
         """The first of ``count`` new columns. All workers must reserve in the same order.
@@ -180,11 +184,12 @@ class Distribution:
     def _sort(self) -> None:
         if not self._aside:
             return
-        values = self._aside.copy()
-        # Others may add meanwhile, from other threads.
-        del self._aside[: len(values)]
-        row, first = self._slab.row, self._first
-        places = np.searchsorted(self.bounds, values, side="left")
-        for place, count in enumerate(np.bincount(places)):
-            row[first + place] += float(count)
-        row[self._sum] += math.fsum(values)
+        with self._slab.lock:
+            values = self._aside.copy()
+            # More may be added meanwhile.
+            del self._aside[: len(values)]
+            row, first = self._slab.row, self._first
+            places = np.searchsorted(self.bounds, values, side="left")
+            for place, count in enumerate(np.bincount(places)):
+                row[first + place] += float(count)
+            row[self._sum] += math.fsum(values)
