@@ -19,6 +19,7 @@ from deploy.errors import DeployError
 from deploy.image import current_release
 from deploy.rollout.run import roll_out
 from deploy.say import Say
+from deploy.sight import Sight
 from deploy.targets.base import Places, Release
 
 
@@ -29,7 +30,7 @@ def main(stage: str, image: str) -> int:
     project, environment = read_environment(stage, root)
     places = Places(**json.loads(os.environ["PLACES"]))
     az = Az(say, without=environment.secrets)
-    context = Context(root, project, environment, az, say, places)
+    context = Context(root, project, environment, az, say, places, Sight(az, project))
     try:
         wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
         site = wanted.site()

@@ -324,9 +324,9 @@ def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
     put(100)
     clock[0] += 0.1
     put(20)
-    # From then on nothing is admitted before only one run for each of two lanes waits.
+    # From then on nothing is admitted before only sixteen rows wait, or one run if that is more.
     clock[0] += 0.01
-    with pytest.raises(Overloaded, match=r"120 rows wait, .* not been empty for 0\.1 s"):
+    with pytest.raises(Overloaded, match=r"120 rows wait, .* not kept up for 0\.1 s"):
         put(1)
     take(13)
     assert queue.rows == 16
@@ -338,10 +338,45 @@ def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
     put(8)
     with pytest.raises(Overloaded):
         put(1)
-    # Once it has been empty, a burst is welcome again.
+    # A moment in which a run has taken everything is no rest.
     take(2)
     assert not queue
+    clock[0] += 0.05
+    put(16)
+    with pytest.raises(Overloaded):
+        put(1)
+    # Once it has been empty for as long as a run takes, a burst is welcome again.
+    take(2)
+    clock[0] += 0.11
     put(100)
+
+
+def test_a_queue_whose_runs_are_large_may_hold_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
+    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
+    profile = Profile(0.0, 0.01, 32)
+    queue = JobQueue(specs, Limits(32, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), profile)
+
+    def put(count: int) -> None:
+        queue.admit(count, 8 * count)
+        job = Job(
+            rows(*[1] * count),
+            count,
+            8,
+            clock[0],
+            FOREVER,
+            Timeline("t"),
+            None,
+            lambda outcome: None,
+        )
+        queue.put(job)
+
+    put(1)
+    clock[0] += 0.2
+    put(31)
+    with pytest.raises(Overloaded, match="32 rows wait"):
+        put(1)
 
 
 def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(

@@ -20,10 +20,12 @@ LONGEST_RETRY_SECONDS = 60
 # longest wait is more than the service can do. The idea is that of Nichols and Jacobson,
 # "Controlling Queue Delay", ACM Queue 10(5), 2012.
 BURST_SHARE = 0.1
-# What may wait in a queue that does not empty any more: so many runs for each lane. A queue that
-# keeps up is as long now and then; longer, it only adds its own length to every answer.
-STANDING_RUNS = 1
-# Single rows come less evenly than whole batches: at 80 % load so many wait now and then.
+# A run takes all that waits, and under any load the queue is empty for a moment then. It has kept
+# up when it stays empty for as long as a run takes, and at least for this long.
+REST_SECONDS = 0.01
+# What may wait in a queue that does not keep up: one run, which the next free lane takes. Longer,
+# it only adds its own length to every answer. Single rows come less evenly than whole batches: at
+# 80 % load so many wait now and then.
 STANDING_ROWS = 16
 # Nobody notices so short a wait; small models with many clients always have one.
 SHORT_SECONDS = 0.02
@@ -59,9 +61,9 @@ class JobQueue:
         self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         # How much longer runs take now than they did alone, while warming up.
         self._slowness = 1.0
-        self._standing_rows = max(STANDING_ROWS, STANDING_RUNS * limits.lanes * self.batch_rows)
-        # Since when something has waited, at every moment.
-        self._filled = 0.0
+        self._standing_rows = max(STANDING_ROWS, self.batch_rows)
+        # Since when it has not kept up, and when it was last emptied.
+        self._standing_since = self._emptied = float("-inf")
 
     def __bool__(self) -> bool:
         return bool(self._lines)
@@ -100,19 +102,19 @@ class JobQueue:
                 "seconds",
             )
         if self.rows >= self._standing_rows and self.wait_seconds() > SHORT_SECONDS:
-            seconds = time.perf_counter() - self._filled
+            seconds = time.perf_counter() - self._standing_since
             if seconds > BURST_SHARE * limits.queue_seconds:
                 raise self._overloaded(
-                    f"{self.rows} rows wait, and the queue has not been empty for {seconds:.1f} s",
-                    f"fewer than {self._standing_rows} rows waiting in a queue that was not empty "
-                    "for a tenth of MAX_QUEUE_SECONDS",
+                    f"{self.rows} rows wait, and the queue has not kept up for {seconds:.1f} s",
+                    f"fewer than {self._standing_rows} rows waiting in a queue that has not kept "
+                    "up for a tenth of MAX_QUEUE_SECONDS",
                     "seconds",
                 )
 
     def put(self, job: Job) -> None:
         """Add a job that was admitted."""
-        if not self._lines:
-            self._filled = job.enqueued
+        if not self._lines and job.enqueued - self._emptied >= self._rest_seconds():
+            self._standing_since = job.enqueued
         key = self._line_of(job)
         line = self._lines.get(key)
         if line is None:
@@ -148,6 +150,8 @@ class JobQueue:
             rows += job.rows
         if line:
             self._lines[key] = line
+        elif not self._lines:
+            self._emptied = now
         return jobs
 
     def learn(self, rows: int, seconds: float) -> None:
@@ -160,6 +164,9 @@ class JobQueue:
         runs = math.ceil(self.rows / self.batch_rows)
         one = self._profile.seconds(min(self.rows, self.batch_rows))
         return self._slowness * runs * one / self._limits.lanes
+
+    def _rest_seconds(self) -> float:
+        return max(REST_SECONDS, self._slowness * self._profile.seconds(1))
 
     def _line_of(self, job: Job) -> object:
         if self._one_shape:
