@@ -43,7 +43,9 @@ class Consumption(Provider):
             ("GET", f"{{scope*}}/providers/{BUDGETS}", lister(BUDGETS), "read"),
         ):
             yield Route(
-                method, template, handle, f"{BUDGETS}/{verb}", BUDGETS, VERSIONS, scope="{scope*}"
+                *(method, template, handle, f"{BUDGETS}/{verb}", BUDGETS, VERSIONS),
+                makes=method == "PUT",
+                scope="{scope*}",
             )
 
     async def put(self, call: Call) -> Answer:
