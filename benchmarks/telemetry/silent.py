@@ -1,7 +1,7 @@
 """Starts the service with everything that observes it taken out; there is no setting for that.
 
 Run by the service's own interpreter, in the folder of the service. Records are still made, because
-the batcher writes into them; nothing is made of them, not even ids.
+the batcher writes into them and answers carry their ids; nothing else is made of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def main() -> None:
     from app.telemetry.record import Record
     from app.telemetry.requests import RequestTelemetry
 
-    def begin(_: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
-        return Record(route, "none", None, path)
+    def begin(self: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
+        return Record(route, self._ids.of(headers), None, path)
 
     def nothing(*_: Any) -> None:
         return None

@@ -193,6 +193,12 @@ def test_json_keeps_its_own_fields_and_writes_one_line() -> None:
     assert (told["level"], told["message"], told["rows"]) == ("error", "two\nlines", 3)
 
 
+def test_json_can_say_what_utf_8_cannot() -> None:
+    line = JsonFormatter().format(event("odd", path="half \ud800", number=2**70, where=Path("/x")))
+    told = json.loads(line)
+    assert (told["path"], told["number"], told["where"]) == ("half \ud800", 2**70, "/x")
+
+
 def test_a_traceback_is_a_field_of_json() -> None:
     record = event("failed")
     try:
@@ -238,7 +244,7 @@ def test_a_reader_that_does_not_read_delays_nobody() -> None:
     for number in range(400):
         writer.handle(event(f"{number} {'x' * 1000}"))  # far more than a pipe holds
     assert time.monotonic() - began < 5  # a write that waits would wait for ever
-    assert len(dropped) >= 400 - 50 - 70
+    assert len(dropped) >= 400 - 50 - 80
     text = b""
     while b"\n399 " not in text and len(text) < 10**6:
         writer.handle(event("399 at last"))
@@ -260,6 +266,18 @@ def test_events_that_repeat_too_often_are_left_out_and_that_is_said(tmp_path: Pa
     assert lines[:3] == ["0", "1", "2"]
     assert lines[3].startswith("7 log lines left out")
     assert lines[4:] == ["later"]
+
+
+def test_lines_are_written_together_and_never_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    numbers = [str(number) * (1 + number % 700) for number in range(1000, 1190)]
+    with path.open("wb") as file:
+        writer = Writer(file.fileno())
+        for number in numbers:
+            writer.handle(event(number))
+        writer.handle(event("x" * 10_000))
+        writer.flush()
+    assert path.read_text().splitlines() == [*numbers, "x" * 10_000]
 
 
 def test_a_forked_process_writes_its_own_lines_only(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+import orjson
+
 RESET: Final = "\x1b[0m"
 DIM: Final = "\x1b[2m"
 COLOURS: Final = {
@@ -43,7 +45,12 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         # Twice, so that it comes first and no field takes its place.
-        return json.dumps(event | fields_of(record) | event, ensure_ascii=False, default=str)
+        whole = event | fields_of(record) | event
+        try:
+            return orjson.dumps(whole, default=str).decode()
+        except TypeError:
+            # Half of a character, as a file's name can have; or a number beyond 64 bits.
+            return json.dumps(whole, default=str)
 
 
 class TextFormatter(logging.Formatter):

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Final
@@ -17,6 +17,8 @@ from app.budget import Budget
 MOST_LINES_PER_SECOND: Final = 200
 MOST_LINES_WAITING: Final = 1000
 FLUSH_SECONDS: Final = 1.0
+# POSIX promises 512; Linux has this, see pipe(7).
+PIECE_BYTES: Final = 4096
 
 
 class Writer(logging.Handler):
@@ -80,13 +82,37 @@ class Writer(logging.Handler):
 
 
 def _write_all(queue: SimpleQueue[str | None], descriptor: int) -> None:
-    """Write each line by itself: lines of several processes must not mix."""
-    while (line := queue.get()) is not None:
-        rest = f"{line}\n".encode(errors="backslashreplace")
+    for piece in _pieces(queue):
+        rest = piece
         # Whoever read it is gone: there is nobody to tell.
         with suppress(OSError):
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
+
+
+def _pieces(queue: SimpleQueue[str | None]) -> Iterator[bytes]:
+    """Lines until None comes, those that are there already in one piece.
+
+    Every write stops the thread that answers requests for a moment. But a piece is no longer than
+    what a pipe takes as a whole, or one line: lines of several processes must not mix.
+    """
+    line = queue.get()
+    while line is not None:
+        piece = _bytes(line)
+        while not queue.empty():
+            line = queue.get()
+            if line is None or len(piece) + len(_bytes(line)) > PIECE_BYTES:
+                break
+            piece += _bytes(line)
+        else:
+            yield piece
+            line = queue.get()
+            continue
+        yield piece
+
+
+def _bytes(line: str) -> bytes:
+    return f"{line}\n".encode(errors="backslashreplace")
 
 
 def _left_out(count: int) -> logging.LogRecord:

@@ -25,32 +25,20 @@ class RequestMetrics:
     COLUMNS: Final = len(ROUTES) * (len(STATUSES) + size_of(SECONDS)) + 4
 
     def __init__(self, slab: Slab, connections: Callable[[], int]) -> None:
-        self._answered = {(route, status): Count(slab) for route in ROUTES for status in STATUSES}
+        self._answered = {(route, status): Gauge(slab) for route in ROUTES for status in STATUSES}
         self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
-        # What changes with every request, without a call: the list, and where to count in it.
-        self._row = slab.row
-        self._meters = {
-            route: (
-                {status: self._answered[route, status].column for status in STATUSES},
-                self._duration[route].add,
-            )
-            for route in ROUTES
+        # What changes with every request, as it can be changed without a call in between: answers
+        # by status, and what takes the seconds of one.
+        self.meters: dict[str, tuple[dict[int, int], Callable[[float], None]]] = {
+            route: (dict.fromkeys(STATUSES, 0), self._duration[route].add) for route in ROUTES
         }
         self._in_flight = Gauge(slab)
         self._connections = Gauge(slab)
         self._refused = Count(slab)
         self._lines_dropped = Count(slab)
         self._connections_now = connections
-        # Requests that were read; whoever reads one adds to it, and calls ``ended`` later.
+        # Requests that were read.
         self.begun = 0
-        self._ended = 0
-
-    def ended(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered; 499: its client went away."""
-        self._ended += 1
-        columns, add_seconds = self._meters[route]
-        self._row[columns[status]] += 1.0
-        add_seconds(seconds)
 
     def connection_refused(self) -> None:
         """A client was turned away, because too many connections are open."""
@@ -61,8 +49,13 @@ class RequestMetrics:
         self._lines_dropped.add(count)
 
     def publish(self) -> None:
-        """Write this worker's gauges for the others to read."""
-        self._in_flight.set(self.begun - self._ended)
+        """Write this worker's numbers for the others to read."""
+        ended = 0
+        for route, (counts, _) in self.meters.items():
+            for status, count in counts.items():
+                self._answered[route, status].set(count)
+                ended += count
+        self._in_flight.set(self.begun - ended)
         self._connections.set(self._connections_now())
 
     def collect(self) -> Iterator[Metric]:
@@ -104,5 +97,5 @@ class RequestMetrics:
             [((), self._lines_dropped.total())],
         )
 
-    def _pairs(self) -> Iterator[tuple[tuple[str, int], Count]]:
+    def _pairs(self) -> Iterator[tuple[tuple[str, int], Gauge]]:
         yield from self._answered.items()

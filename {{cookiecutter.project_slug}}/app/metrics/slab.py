@@ -130,20 +130,20 @@ class Gauge:
 class Count:
     """A number that only grows."""
 
-    __slots__ = ("_row", "_slab", "column")
+    __slots__ = ("_column", "_row", "_slab")
 
     def __init__(self, slab: Slab) -> None:
         self._slab = slab
         self._row = slab.row
-        self.column = slab.reserve(1)
+        self._column = slab.reserve(1)
 
     def add(self, amount: float = 1.0) -> None:
         """Add to this worker's number."""
-        self._row[self.column] += amount
+        self._row[self._column] += amount
 
     def total(self) -> float:
         """The sum over all workers."""
-        return self._slab.total(self.column)
+        return self._slab.total(self._column)
 
 
 class Distribution:

@@ -55,6 +55,7 @@ class RequestTelemetry:
     def __init__(self, metrics: Metrics, lines: Lines | None = None) -> None:
         self._metrics = metrics
         self._requests = metrics.requests
+        self._meters = metrics.requests.meters
         self._lines = lines
         self._ids = RequestIds()
         # Set where telemetry is exported, once that is ready.
@@ -73,7 +74,9 @@ class RequestTelemetry:
         record.ended = ended = time.perf_counter()
         record.status = status
         seconds = ended - record.began
-        self._requests.ended(record.route, status, seconds)
+        counts, add_seconds = self._meters[record.route]
+        counts[status] += 1
+        add_seconds(seconds)
         if record.error is not None:
             self._metrics.failed(record.model, record.error)
         lines = self._lines
