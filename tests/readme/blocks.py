@@ -25,7 +25,7 @@ BLOCK = re.compile(
     re.M | re.S,
 )
 ANY_SHELL = re.compile(r"^ *```(sh|bash|shell|console|zsh)\b", re.M)
-BLOCK_SECONDS = 600
+BLOCK_SECONDS = 1500
 READY_SECONDS = 120
 STOP_SECONDS = 30
 

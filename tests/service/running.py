@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 30
+START_SECONDS = 90
 STOP_SECONDS = 15
 
 

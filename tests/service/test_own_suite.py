@@ -17,7 +17,7 @@ def run(python: Path, folder: Path, *arguments: str) -> None:
     """Run a module of the service's environment in the service's folder."""
     command = [str(python), "-m", *arguments]
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
