@@ -19,7 +19,7 @@ from tests.azure_double.client import AzureDouble
 
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 USES = re.compile(r"uses: ([\w.-]+/([\w.-]+)(?:/[\w.-]+)*@[0-9a-f]{40})")
-MINUTES = 15
+MINUTES = 40
 JOBS = ("test", "build", "scan", "publish", "staging", "load", "production", "outcome")
 
 
