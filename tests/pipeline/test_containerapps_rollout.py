@@ -45,6 +45,7 @@ memory_gb: 2
 replicas: {{min: 1, max: 1}}
 variables: {{LOG_LEVEL: "info"}}
 secrets: [API_KEYS]
+telemetry: false
 rollout:
   start_seconds: {start}
   lease_seconds: 30
