@@ -82,6 +82,13 @@ def test_the_level_says_whether_to_look(
     assert lines.written() == [(level, status)]
 
 
+def test_at_level_error_there_are_no_lines_of_requests(caplog: pytest.LogCaptureFixture) -> None:
+    lines = Lines(caplog, 5)
+    caplog.set_level(logging.ERROR)
+    lines.sink.ended(make_record(500))
+    assert lines.written() == []
+
+
 def test_what_is_left_out_is_counted_and_said_once_a_second(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

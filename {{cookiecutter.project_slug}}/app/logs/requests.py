@@ -63,12 +63,12 @@ class RequestLines:
         """Write the line of a request that was answered, or count it."""
         if is_special(record.status) or record.ended - record.began > self.slow_seconds:
             if self._special.take(record.ended):
-                log.warning("request", extra={"fields": line_of(record)})
+                _write(logging.WARNING, record)
                 return
         elif not self._told:
             return
         elif self._ordinary.take(record.ended):
-            log.info("request", extra={"fields": line_of(record)})
+            _write(logging.INFO, record)
             return
         else:
             self.silent_until = self._ordinary.ends
@@ -77,6 +77,14 @@ class RequestLines:
             self._will_tell = True
             later = self._later or asyncio.get_running_loop().call_later
             later(TELL_SECONDS, self.tell)
+
+
+def _write(level: int, record: Record) -> None:
+    # As `log.log` does, but without a look for the line of code that calls it, which nobody reads.
+    if log.isEnabledFor(level):
+        event = logging.LogRecord(log.name, level, "", 0, "request", (), None)
+        event.__dict__["fields"] = line_of(record)
+        log.handle(event)
 
 
 def is_special(status: int) -> bool:
