@@ -26,4 +26,4 @@ def test_each_sample_is_compared_with_the_base_of_its_own_repetition() -> None:
 
 def test_the_base_comes_first_and_traces_only_where_there_is_a_setting_for_them() -> None:
     assert VARIANTS[0].name == BASE
-    assert [each.needs for each in VARIANTS] == ["", "", "", TRACING, TRACING]
+    assert [each.needs for each in VARIANTS] == ["", "", "", TRACING, TRACING, TRACING]

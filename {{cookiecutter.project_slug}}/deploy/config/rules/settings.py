@@ -51,7 +51,8 @@ def setting_faults(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def values(project: Project, environment: Environment) -> Iterator[Broken]:
     """What the service itself would refuse, said before anything is deployed."""
-    plain = {n: v for n, v in environment.variables.items() if n.upper() not in {*RESERVED, SECRET}}
+    elsewhere = {*RESERVED, SECRET, CONNECTION}  # refused below, without their values
+    plain = {n: v for n, v in environment.variables.items() if n.upper() not in elsewhere}
     for name, rule in setting_faults(plain):
         yield Broken(("variables", name), rule, "see the table of settings in README.md")
 
