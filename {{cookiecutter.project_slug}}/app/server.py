@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 65
 GC_THRESHOLDS = (50_000, 20, 20)
 # After a stop was asked for, each answer says "connection: close". Clients that are busy close
-# within this time by themselves; closing under them could cross their next request.
-LINGER_SECONDS = 0.5
+# within this time by themselves; closing under them could cross their next request. Those that
+# were refused just before come back when Retry-After has passed, mostly after one second.
+LINGER_SECONDS = 1.5
 
 
 class Server(uvicorn.Server):
