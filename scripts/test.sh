@@ -50,4 +50,4 @@ offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
 # Two processes, since most tests wait for containers and commands. A file stays in one of them:
 # its tests share what they have built; tests/conftest.py says which files begin.
-exec .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+exec .venv/bin/python -m pytest -m "not fast_only" -n 2 --dist loadfile --no-loadscope-reorder

@@ -249,11 +249,13 @@ class Batcher:
         try:
             outputs = self._run_together(jobs)
             ended = time.perf_counter()
-            outcomes: Sequence[Any] = _cut(jobs, outputs)
+            return _cut(jobs, outputs), Run(began, ended, _rows(jobs))
         except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            outcomes = self._apart(jobs, error)
-            ended = time.perf_counter()
-        return outcomes, Run(began, ended, _rows(jobs))
+            broken = error
+        # Not while it is handled: it would be the context of what the others raise, and one
+        # request's failure would stand in the log of another's.
+        outcomes = self._apart(jobs, broken)
+        return outcomes, Run(began, time.perf_counter(), _rows(jobs))
 
     def _apart(self, jobs: Sequence[Job], error: Exception) -> list[Any]:
         """The outcomes where one of the jobs broke the run: alone, only that one fails."""
