@@ -255,6 +255,7 @@ class Batcher:
         # Not while it is handled: it would be the context of what the others raise, and one
         # request's failure would stand in the log of another's.
         outcomes = self._apart(jobs, broken)
+        del broken  # its traceback refers to this frame
         return outcomes, Run(began, time.perf_counter(), _rows(jobs))
 
     def _apart(self, jobs: Sequence[Job], error: Exception) -> list[Any]:
