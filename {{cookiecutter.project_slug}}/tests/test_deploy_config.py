@@ -597,6 +597,7 @@ def test_a_broken_neighbour_is_no_fault_of_this_environment(write: Write) -> Non
         {"secrets": ["planted_value_123", "planted_value_123"]},
         {"variables": {"API_KEYS": "planted-value-123"}},
         {"variables": {"API_KEYS": "planted-value-123"}, "secrets": ["API_KEYS"]},
+        {"variables": {"Otel_Exporter_Otlp_Headers": "api-key=planted-value-123"}},
         {"variables": {"ApplicationInsights_Connection_String": "planted-value-123"}},
         {
             "variables": {"APPLICATIONINSIGHTS_CONNECTION_STRING": "planted-value-123"},

@@ -11,7 +11,7 @@ from deploy.config.environment import Environment
 from deploy.config.faults import suggestion
 from deploy.config.project import Project
 from deploy.config.rules.rule import field_name
-from deploy.config.rules.settings import SECRET
+from deploy.config.rules.settings import KEYS
 
 # Azure docs: quota limits, and "big containers" for what needs a request to support.
 CPU_WITHOUT_REQUEST, MEMORY_WITHOUT_REQUEST = 4, 16
@@ -85,9 +85,9 @@ def _address(environment: Environment) -> Iterator[str]:
 
 
 def _settings(environment: Environment) -> Iterator[str]:
-    if SECRET not in {name.upper() for name in environment.secrets}:
+    if KEYS not in {name.upper() for name in environment.secrets}:
         yield (
-            f"secrets has no {SECRET}: everyone who knows the address may ask the model, at your "
+            f"secrets has no {KEYS}: everyone who knows the address may ask the model, at your "
             "expense"
         )
     known = [name.upper() for name in Settings.model_fields]

@@ -18,7 +18,14 @@ RESERVED = {
     "GIT_REVISION": "is set by the image, and tells verify which commit runs",
     "HOST": "must stay 0.0.0.0, or nothing outside the container reaches the service",
 }
-SECRET = "API_KEYS"  # noqa: S105 - the name of a setting
+KEYS = "API_KEYS"
+# The headers carry a collector's key. OpenTelemetry specification: protocol/exporter.
+SECRETS = (
+    KEYS,
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+)
 MOST_TAGS = 50
 
 
@@ -51,7 +58,7 @@ def setting_faults(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def values(project: Project, environment: Environment) -> Iterator[Broken]:
     """What the service itself would refuse, said before anything is deployed."""
-    elsewhere = {*RESERVED, SECRET, CONNECTION}  # refused below, without their values
+    elsewhere = {*RESERVED, *SECRETS, CONNECTION}  # refused below, without their values
     plain = {n: v for n, v in environment.variables.items() if n.upper() not in elsewhere}
     for name, rule in setting_faults(plain):
         yield Broken(("variables", name), rule, "see the table of settings in README.md")
@@ -63,12 +70,12 @@ def reserved(project: Project, environment: Environment) -> Iterator[Broken]:
         if name.upper() in RESERVED:
             yield Broken(at, RESERVED[name.upper()], "remove it")
     for name in environment.variables:
-        if name.upper() == SECRET:
+        if name.upper() in SECRETS:
             yield Broken(
                 ("variables", name),
                 "is a secret, and here everyone who sees the repository or the portal can read it",
-                f"write {SECRET} under secrets, set the value in the environment of the deploy, "
-                "and replace keys that were committed",
+                f"write {name.upper()} under secrets, set the value in the environment of the "
+                "deploy, and replace keys that were committed",
                 secret=True,
             )
 
