@@ -26,6 +26,12 @@ BEGIN, START, KEEP = "PUT record started", "PATCH app verifying", "PATCH app kep
 END, KEPT = "POST app deactivate", "PUT record kept"
 WAYS = {
     "update": Way(("good", "other", "third"), "", (BEGIN, END, START, KEEP, KEPT), beside=1),
+    "bad update": Way(
+        ("good",),
+        "crash",
+        (BEGIN, START, END, "PATCH app restoring", KEEP, "PUT record restored"),
+        code=1,
+    ),
 }
 STAGES = {"staging": 60, "bad": 25, "first": 25, **{stage_of(name): 25 for name in WAYS}}
 ENVIRONMENT = """\

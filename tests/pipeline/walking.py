@@ -22,7 +22,7 @@ _RESOURCE = re.compile(
     r"/(?P<type>deployments|containergroups|containerapps)/[^/]+(?P<below>/.*)?$", re.IGNORECASE
 )
 _NAMES = {"deployments": "record", "containergroups": "group", "containerapps": "app"}
-_QUESTIONS = ("listsecrets",)
+_QUESTIONS = ("getauthtoken", "listsecrets")
 """They are asked with POST and change nothing."""
 
 
