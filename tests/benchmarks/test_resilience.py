@@ -240,12 +240,17 @@ def test_each_promise_of_overload_can_be_broken(
     assert [promise.kept for promise in overload.promises(found)].count(False) == 1
 
 
-def test_the_least_disturbed_pairs_count() -> None:
-    quiet = slow_clients.Pair(1.0, 1.1, {}, 0.0)
-    loud = slow_clients.Pair(1.0, 9.0, {}, 0.9)
+def test_the_least_disturbed_trials_count() -> None:
+    quiet = slow_clients.Trial(1.0, 1.05, 1.1, {}, 0.0)
+    loud = slow_clients.Trial(1.0, 1.0, 9.0, {}, 0.9)
     assert slow_clients.least_disturbed([loud, quiet, quiet]) == [quiet, quiet]
     assert all(promise.kept for promise in slow_clients.promises([loud, quiet, quiet]))
-    assert not all(promise.kept for promise in slow_clients.promises([loud]))
+    assert not any(promise.kept for promise in slow_clients.promises([loud])[:2])
+
+
+def test_what_the_machine_costs_is_told_from_what_the_service_does() -> None:
+    shared = slow_clients.Trial(1.0, 1.5, 1.6, {}, 0.0)
+    assert [each.kept for each in slow_clients.promises([shared])] == [False, True, True]
 
 
 def test_promises_say_limit_and_value() -> None:
