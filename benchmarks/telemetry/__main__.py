@@ -38,7 +38,7 @@ def main() -> int:
     samples = []
     with collecting(scratch) as collector:
         for sample in measure(
-            variants, site, collector, options.repetitions, options.clients, options.seconds
+            variants, site, collector, options.repetitions, options.clients, options.turns
         ):
             samples.append(sample)
             cpu = f"{sample.cpu_seconds * 1e6:.1f} µs CPU"
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--turns", type=int, default=6, help="seconds for each, in each repetition")
     parser.add_argument("--only", action="append", help="a variant to measure; may be repeated")
     return parser.parse_args()
 

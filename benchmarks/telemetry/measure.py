@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,19 @@ class Site:
     folder: Path
     python: Path
     scratch: Path
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running variant: its port, and the process whose family answers there."""
+
+    name: str
+    port: int
+    pid: int
+
+    def load(self, clients: int, scratch: Path) -> wrk.Loaded:
+        """One second of requests."""
+        return wrk.run(f"http://127.0.0.1:{self.port}/predict", BODY, clients, 1, scratch)
 
 
 @dataclass(frozen=True)
@@ -54,18 +67,36 @@ def measure(
     collector: str,
     repetitions: int,
     clients: int,
-    seconds: float,
+    turns: int,
 ) -> Iterator[Sample]:
-    """All variants in each repetition, every other one backwards: what drifts hits all alike."""
+    """Each repetition starts all variants anew and loads them in turn, a second at a time.
+
+    Every other turn goes backwards. A machine that is shared is a third faster or slower some
+    seconds later, so the seconds that are compared must be neighbours; and two processes of one
+    program differ by some per cent for their whole life, so there must be several.
+    """
     for repetition in range(repetitions):
-        for variant in variants if repetition % 2 == 0 else reversed(variants):
-            with _serving(variant, site, collector) as (port, pid):
-                url = f"http://127.0.0.1:{port}/predict"
-                wrk.run(url, BODY, clients, 1, site.scratch)
-                before = cpu_seconds(pid)
-                loaded = wrk.run(url, BODY, clients, seconds, site.scratch)
-                spent = (cpu_seconds(pid) - before) / loaded.requests
-            yield Sample(variant.name, repetition, loaded.rate, spent)
+        with ExitStack() as stack:
+            servers = [
+                Server(each.name, *stack.enter_context(_serving(each, site, collector)))
+                for each in variants
+            ]
+            for server in servers:
+                server.load(clients, site.scratch)
+            before = [cpu_seconds(each.pid) for each in servers]
+            loads: dict[str, list[wrk.Loaded]] = {each.name: [] for each in servers}
+            for turn in range(turns):
+                for server in servers if turn % 2 == 0 else reversed(servers):
+                    loads[server.name].append(server.load(clients, site.scratch))
+            # Over all turns and not in each: spans are sent when their requests are over.
+            spent = [
+                cpu_seconds(each.pid) - then for each, then in zip(servers, before, strict=True)
+            ]
+        for server, seconds in zip(servers, spent, strict=True):
+            own = loads[server.name]
+            requests = sum(each.requests for each in own)
+            rate = requests / sum(each.seconds for each in own)
+            yield Sample(server.name, repetition, rate, seconds / requests)
 
 
 def compare(samples: Sequence[Sample]) -> list[Compared]:
@@ -104,7 +135,7 @@ def _serving(variant: Variant, site: Site, collector: str) -> Iterator[tuple[int
         name: value.replace(COLLECTOR, collector) for name, value in variant.settings.items()
     }
     settings |= {"HOST": "127.0.0.1", "PORT": str(port), "LOG_FORMAT": "json"}
-    log = site.scratch / "service.log"
+    log = site.scratch / f"service-{port}.log"
     command = [str(site.python), *variant.arguments]
     with processes.running(command, site.folder, settings, log) as process:
         wait_until_ready(port, process, log)

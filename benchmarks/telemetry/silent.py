@@ -6,6 +6,7 @@ the batcher writes into them and answers carry their ids; nothing else is made o
 
 from __future__ import annotations
 
+import itertools
 import os
 import runpy
 import sys
@@ -24,13 +25,19 @@ def main() -> None:
     from app.telemetry.record import Record
     from app.telemetry.requests import RequestTelemetry
 
+    numbers = itertools.count(1)
+
     def begin(self: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
-        return Record(route, self._ids.of(headers), None, path)
+        return Record(route, self._ids.of(headers, next(numbers)), None, path)
+
+    def begin_unnamed(self: Any, route: str, path: str, _: Mapping[bytes, bytes]) -> Record:
+        return Record(route, self._ids.make(next(numbers)), None, path)
 
     def nothing(*_: Any) -> None:
         return None
 
     RequestTelemetry.begin = begin
+    RequestTelemetry.begin_unnamed = begin_unnamed
     RequestTelemetry.end = nothing
     make_distribution = Distribution.__init__
 

@@ -90,7 +90,9 @@ class Service:
     def _lines(self, settings: Settings) -> Lines | None:
         dropped = self._metrics.requests.lines_dropped
         count_dropped(dropped)
-        return RequestLines(settings, dropped) if settings.log_requests_per_second else None
+        if not settings.log_requests_per_second:
+            return None
+        return RequestLines(settings, dropped, self._metrics.requests.answered)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

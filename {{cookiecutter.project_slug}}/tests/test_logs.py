@@ -49,9 +49,17 @@ class Lines:
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self._caplog = caplog
         settings = Settings(log_requests_per_second=budget)
+        self._answered = 0
         self.sink = RequestLines(
-            settings, self.dropped.append, lambda *timer: self.timers.append(timer)
+            settings,
+            self.dropped.append,
+            lambda: self._answered,
+            lambda *timer: self.timers.append(timer),
         )
+
+    def ended(self, record: Record) -> None:
+        self._answered += 1
+        self.sink.ended(record)
 
     def written(self) -> list[tuple[str, int]]:
         lines = [each for each in self._caplog.records if each.message == "request"]
@@ -63,7 +71,7 @@ def test_ordinary_requests_cannot_use_up_the_budget_of_failed_ones(
 ) -> None:
     lines = Lines(caplog, 2)
     for status in (200, 200, 200, 422, 500, 503, 500):
-        lines.sink.ended(make_record(status))
+        lines.ended(make_record(status))
     assert lines.written() == [
         ("INFO", 200), ("INFO", 200), ("WARNING", 500), ("WARNING", 503),
     ]  # fmt: skip
@@ -78,14 +86,14 @@ def test_the_level_says_whether_to_look(
     caplog: pytest.LogCaptureFixture, status: int, seconds: float, level: str
 ) -> None:
     lines = Lines(caplog, 5)
-    lines.sink.ended(make_record(status, seconds))
+    lines.ended(make_record(status, seconds))
     assert lines.written() == [(level, status)]
 
 
 def test_at_level_error_there_are_no_lines_of_requests(caplog: pytest.LogCaptureFixture) -> None:
     lines = Lines(caplog, 5)
     caplog.set_level(logging.ERROR)
-    lines.sink.ended(make_record(500))
+    lines.ended(make_record(500))
     assert lines.written() == []
 
 
@@ -94,13 +102,13 @@ def test_what_is_left_out_is_counted_and_said_once_a_second(
 ) -> None:
     lines = Lines(caplog, 1)
     for _ in range(4):
-        lines.sink.ended(make_record(at=100.0))
+        lines.ended(make_record(at=100.0))
     ((seconds, tell),) = lines.timers
     assert seconds == 1.1
     tell()
     assert lines.dropped == [3]
     assert "3 request lines left out" in caplog.messages
-    lines.sink.ended(make_record(at=101.5))  # a new second, a new budget
+    lines.ended(make_record(at=101.5))  # a new second, a new budget
     assert len(lines.written()) == 2
     assert len(lines.timers) == 1
 
@@ -112,7 +120,10 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
     dropped: list[int] = []
     timers: list[object] = []
     sink = RequestLines(
-        Settings(log_requests_per_second=1), dropped.append, lambda *timer: timers.append(timer)
+        Settings(log_requests_per_second=1),
+        dropped.append,
+        lambda: 5,
+        lambda *timer: timers.append(timer),
     )
     for _ in range(5):
         sink.ended(make_record())
@@ -121,7 +132,9 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
 
 def test_requests_without_a_line_are_counted_too(caplog: pytest.LogCaptureFixture) -> None:
     lines = Lines(caplog, 1)
-    telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))), lines.sink)
+    metrics = Metrics(Slab(1, columns_for(0)))
+    lines.sink._answered = metrics.requests.answered
+    telemetry = RequestTelemetry(metrics, lines.sink)
     for status in [200] * 10 + [500, 422]:
         record = telemetry.begin("predict", "/predict", {})
         telemetry.end(record, status)

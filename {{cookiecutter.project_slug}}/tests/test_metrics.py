@@ -26,6 +26,7 @@ from app.metrics.process import figures_of
 from app.metrics.service import Metrics, columns_for
 from app.metrics.slab import Distribution, Slab
 from app.metrics.state import overall
+from app.telemetry.requests import RequestTelemetry
 from tests.exposition import families, value
 
 MODEL = ("model",)
@@ -126,6 +127,41 @@ def test_gauges_are_summed_over_workers_and_states_combined() -> None:
     assert value(text, "inference_state", state="ready") == 0
     assert value(text, "inference_ready") == 0
     assert value(text, "inference_golden_check", model="toy") == 0
+
+
+def test_good_answers_are_what_remains_of_all() -> None:
+    metrics = Metrics(Slab(1, columns_for(0)))
+    telemetry = RequestTelemetry(metrics)
+    for route, status in [("predict", 200), ("predict", 422), ("infer", 499), ("predict", 200)]:
+        telemetry.end(telemetry.begin(route, f"/{route}", {}), status)
+    telemetry.begin("infer", "/infer", {})
+    text = generate_latest(metrics.registry).decode()
+    for status, count in ((200, 2), (422, 1), (499, 0)):
+        assert (
+            value(text, "inference_requests_total", route="predict", status=str(status)) == count
+        )
+    assert value(text, "inference_requests_total", route="infer", status="200") == 0
+    assert value(text, "inference_requests_total", route="infer", status="499") == 1
+    assert value(text, "inference_requests_in_flight") == 1
+
+
+def test_a_count_of_good_answers_never_falls() -> None:
+    """Another thread may publish between the two counts of one request."""
+    metrics = Metrics(Slab(1, columns_for(0)))
+    telemetry = RequestTelemetry(metrics)
+
+    def good() -> float | None:
+        text = generate_latest(metrics.registry).decode()
+        return value(text, "inference_requests_total", route="predict", status="200")
+
+    telemetry.end(telemetry.begin("predict", "/predict", {}), 200)
+    others, add_seconds = metrics.requests.meters["predict"]
+    read = [good()]
+    others[422] += 1
+    read.append(good())
+    add_seconds(0.1)
+    read.append(good())
+    assert read == [1, 1, 1]
 
 
 def test_a_golden_check_is_unknown_until_it_was_made() -> None:

@@ -20,19 +20,19 @@ def server(toy_dir: Path) -> Iterator[Server]:
 
 @pytest.mark.parametrize("given", ["a", "2f1c-77.B_9", "x" * 128])
 def test_a_harmless_id_is_kept(given: str) -> None:
-    assert RequestIds().of({b"x-request-id": given.encode()}) == given
+    assert RequestIds().of({b"x-request-id": given.encode()}, 1) == given
 
 
 @pytest.mark.parametrize("given", [b"", b"x" * 129, b"a b", b"a\xff", b'a"', b"a\n"])
 def test_any_other_is_replaced(given: bytes) -> None:
-    made = RequestIds().of({b"x-request-id": given})
+    made = RequestIds().of({b"x-request-id": given}, 1)
     assert made.encode() != given
-    assert RequestIds().of({b"x-request-id": made.encode()}) == made
+    assert RequestIds().of({b"x-request-id": made.encode()}, 2) == made
 
 
 def test_made_ids_are_unique_over_processes_too() -> None:
     one, other = RequestIds(), RequestIds()
-    assert len({each.of({}) for each in (one, other) for _ in range(100)}) == 200
+    assert len({each.of({}, number) for each in (one, other) for number in range(100)}) == 200
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/scale/infer", "/predict/nobody"])

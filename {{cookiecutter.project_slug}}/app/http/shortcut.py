@@ -128,7 +128,8 @@ class Shortcut:
 
     def answer_known(self, known: Known, data: bytes, reply: Reply) -> Pending | None:
         """``answer``, for a request with a known head."""
-        record = self._telemetry.begin(known.route.kind, known.route.path, known.fields)
+        # Heads that name their request are never known.
+        record = self._telemetry.begin_unnamed(known.route.kind, known.route.path, known.fields)
         try:
             asked = self._inference.begin_checked(
                 known.route, known.fields, data[known.body :], record

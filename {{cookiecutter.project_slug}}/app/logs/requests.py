@@ -33,11 +33,16 @@ class RequestLines:
 
     Args:
         dropped: is told how many lines were left out.
+        answered: how many requests were answered, looked at or not.
         later: calls a function after some seconds.
     """
 
     def __init__(
-        self, settings: Settings, dropped: Callable[[int], None], later: Later | None = None
+        self,
+        settings: Settings,
+        dropped: Callable[[int], None],
+        answered: Callable[[], int],
+        later: Later | None = None,
     ) -> None:
         self._ordinary = Budget(settings.log_requests_per_second)
         self._special = Budget(settings.log_requests_per_second)
@@ -45,7 +50,9 @@ class RequestLines:
         self._told = log.isEnabledFor(logging.INFO)
         # Until the budget of this second is used up everything is looked at.
         self.silent_until = 0.0 if self._told else float("inf")
-        self.skipped = 0
+        self._answered = answered
+        # Of those that were answered, how many were looked at or told to be left out.
+        self._accounted = 0
         self._on_dropped = dropped
         self._dropped = 0
         self._later = later
@@ -54,13 +61,15 @@ class RequestLines:
     def tell(self) -> None:
         """Say how many lines were left out since the last time."""
         self._will_tell = False
-        dropped = self._dropped + (self.skipped if self._told else 0)
-        self._dropped = self.skipped = 0
+        answered = self._answered()
+        dropped = self._dropped + (answered - self._accounted if self._told else 0)
+        self._dropped, self._accounted = 0, answered
         self._on_dropped(dropped)
         log.info("%s request lines left out", dropped, extra={"fields": {"dropped": dropped}})
 
     def ended(self, record: Record) -> None:
         """Write the line of a request that was answered, or count it."""
+        self._accounted += 1
         if is_special(record.status) or record.ended - record.began > self.slow_seconds:
             if self._special.take(record.ended):
                 _write(logging.WARNING, record)

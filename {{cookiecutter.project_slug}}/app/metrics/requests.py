@@ -12,7 +12,8 @@ from app.metrics.slab import Count, Distribution, Gauge, Slab
 
 ROUTES: Final = ("predict", "infer")
 # 499: the client went away before it was answered.
-STATUSES: Final = (200, 400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
+OTHERS: Final = (400, 401, 404, 405, 408, 413, 415, 422, 429, 499, 500, 503)
+STATUSES: Final = (200, *OTHERS)
 
 
 class RequestMetrics:
@@ -28,10 +29,12 @@ class RequestMetrics:
         self._answered = {(route, status): Gauge(slab) for route in ROUTES for status in STATUSES}
         self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
         # What changes with every request, as it can be changed without a call in between: answers
-        # by status, and what takes the seconds of one.
+        # by status, but for 200, and what takes the seconds of each answer. How many were 200 is
+        # what remains of the seconds, so that the usual request is put down once.
         self.meters: dict[str, tuple[dict[int, int], Callable[[float], None]]] = {
-            route: (dict.fromkeys(STATUSES, 0), self._duration[route].add) for route in ROUTES
+            route: (dict.fromkeys(OTHERS, 0), self._duration[route].add) for route in ROUTES
         }
+        self._good = dict.fromkeys(ROUTES, 0)
         self._in_flight = Gauge(slab)
         self._connections = Gauge(slab)
         self._refused = Count(slab)
@@ -48,13 +51,22 @@ class RequestMetrics:
         """So many request lines were left out of the log."""
         self._lines_dropped.add(count)
 
+    def answered(self) -> int:
+        """How many requests this worker has answered."""
+        return sum(each.added for each in self._duration.values())
+
     def publish(self) -> None:
         """Write this worker's numbers for the others to read."""
         ended = 0
-        for route, (counts, _) in self.meters.items():
-            for status, count in counts.items():
+        for route, (others, _) in self.meters.items():
+            # Before the others, which are counted first: one that is counted meanwhile is missing
+            # among the good ones until the next time, and a counter must not fall.
+            answered = self._duration[route].added
+            self._good[route] = max(self._good[route], answered - sum(others.values()))
+            self._answered[route, 200].set(self._good[route])
+            for status, count in others.items():
                 self._answered[route, status].set(count)
-                ended += count
+            ended += answered
         self._in_flight.set(self.begun - ended)
         self._connections.set(self._connections_now())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import secrets
 import time
@@ -74,11 +73,14 @@ class RequestIds:
     def __init__(self) -> None:
         # Random for each process, so that workers and replicas never give the same id.
         self._prefix = secrets.token_hex(8)
-        self._numbers = itertools.count(1)
 
-    def of(self, headers: Mapping[bytes, bytes]) -> str:
-        """The id of a request with these headers."""
+    def of(self, headers: Mapping[bytes, bytes], number: int) -> str:
+        """The id of a request with these headers, the so-manieth of this process."""
         given = headers.get(REQUEST_ID)
         if given is not None and ACCEPTED_ID.fullmatch(given):
             return given.decode("ascii")
-        return f"{self._prefix}-{next(self._numbers)}"
+        return self.make(number)
+
+    def make(self, number: int) -> str:
+        """The id of a request that its client did not name."""
+        return f"{self._prefix}-{number}"

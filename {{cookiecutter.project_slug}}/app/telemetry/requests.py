@@ -17,12 +17,10 @@ class Lines(Protocol):
     Attributes:
         silent_until: until then no ordinary request gets one; seconds of ``time.perf_counter``.
         slow_seconds: a request that takes longer is not an ordinary one.
-        skipped: how many ordinary ones got none.
     """
 
     silent_until: float
     slow_seconds: float
-    skipped: int
 
     def ended(self, record: Record) -> None:
         """A request was answered."""
@@ -63,28 +61,47 @@ class RequestTelemetry:
 
     def begin(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
         """The record of a request that was just read; it must be given to ``end``."""
-        self._requests.begun += 1
-        record = Record(route, self._ids.of(headers), headers.get(TRACEPARENT), path)
+        requests = self._requests
+        requests.begun = number = requests.begun + 1
+        request_id = self._ids.of(headers, number)
+        record = Record(route, request_id, headers.get(TRACEPARENT), path)
+        if self.tracer is not None:
+            self.tracer.begin(record, headers)
+        return record
+
+    def begin_unnamed(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
+        """``begin`` for headers that name neither the request nor a trace."""
+        requests = self._requests
+        requests.begun = number = requests.begun + 1
+        record = Record(route, self._ids.make(number), None, path)
         if self.tracer is not None:
             self.tracer.begin(record, headers)
         return record
 
     def end(self, record: Record, status: int) -> None:
         """The request was answered with this status; 499: its client went away."""
-        record.ended = ended = time.perf_counter()
-        record.status = status
+        ended = time.perf_counter()
         seconds = ended - record.began
-        counts, add_seconds = self._meters[record.route]
-        counts[status] += 1
+        others, add_seconds = self._meters[record.route]
+        lines = self._lines
+        # Thousands a second get no line and no span, so this is looked at before all else.
+        if (
+            status == 200
+            and record.span is None
+            and (
+                lines is None or (ended < lines.silent_until and seconds <= lines.slow_seconds)
+            )
+        ):
+            add_seconds(seconds)
+            return
+        if status != 200:
+            others[status] += 1
         add_seconds(seconds)
+        record.ended = ended
+        record.status = status
         if record.error is not None:
             self._metrics.failed(record.model, record.error)
-        lines = self._lines
         if lines is not None:
-            # Thousands a second get no line, so this is looked at before anything is called.
-            if status < 400 and ended < lines.silent_until and seconds <= lines.slow_seconds:
-                lines.skipped += 1
-            else:
-                lines.ended(record)
+            lines.ended(record)
         if record.span is not None and self.tracer is not None:
             self.tracer.end(record)
