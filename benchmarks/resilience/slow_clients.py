@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ SLOW = 200
 NORMAL = 32
 RATE = 2000.0
 RISE = 0.2
+SETTLE_SECONDS = 4.0
 COLUMNS = (
     "repetition",
     "p99 ms alone",
@@ -120,8 +122,12 @@ def _normal(service: Service, seconds: float) -> Seen:
 
 @contextmanager
 def _slow(port: int) -> Iterator[None]:
-    """The slow clients of a port, from all of them being connected on."""
+    """The slow clients of a port, all of them connected and slow.
+
+    Those that never read are clients like others until what they do not read fills every buffer.
+    """
     with _beside("slowloris", str(port), str(SLOW)):
+        time.sleep(SETTLE_SECONDS)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,12 +14,14 @@ import httpx
 import pytest
 
 from tests import toy_models
+from tests.exposition import value
 from tests.server import Server, running
 
 HEAD = (
     b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n"
 )
+JSON = {"Content-Type": "application/json"}
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
 TIMEOUT = 1.0
 
@@ -85,6 +88,27 @@ def test_a_client_that_does_not_read_its_answer_is_closed(server: Server) -> Non
     head, _, body = received.partition(b"\r\n\r\n")
     length = int(dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])[b"content-length"])
     assert len(body) < length
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's share is bounded on Linux only")
+def test_a_client_that_asks_and_never_reads_is_not_answered_for_long(server: Server) -> None:
+    """What waits for it is kernel memory, which counts as the container's."""
+    rows = b'{"data": [' + b",".join([b"[1e9,1e9,1e9]"] * 2000) + b"]}"
+    size = len(httpx.post(f"{server.url}/predict", content=rows, headers=JSON).content)
+    before = answered(server)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((server.host, server.port))
+        connection.settimeout(0.3)
+        with suppress(TimeoutError):
+            for _ in range(100):
+                connection.sendall(HEAD % len(rows) + rows)
+        assert 1 < answered(server) - before < 2 + 512 * 1024 / size
+
+
+def answered(server: Server) -> float:
+    text = httpx.get(f"{server.url}/metrics").text
+    return value(text, "inference_requests_total", route="predict", status="200") or 0
 
 
 def test_an_idle_connection_between_requests_is_kept(server: Server) -> None:
