@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 LONGEST_RUN_SECONDS = 0.25
 REPEATS = 3
-# A larger batch must make rows cheaper by a tenth; where it does not, it only makes them wait.
+# Twice as many rows in a batch must make each cheaper by a tenth; where they do not, they only wait:
+# the run takes nearly twice as long, and so does every answer.
 WORTHWHILE = 0.9
 # Two doublings without gain, because a single measurement on a busy machine proves little.
 PATIENCE = 2
@@ -44,7 +46,8 @@ def measure(run: Callable[[int], None], max_rows: int) -> Profile:
     while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS and without_gain < PATIENCE:
         rows = min(rows * 2, max_rows)
         seconds[rows] = _best(run, rows)
-        if seconds[rows] / rows < WORTHWHILE * seconds[cheapest] / cheapest:
+        worthwhile = WORTHWHILE ** math.log2(rows / cheapest)
+        if seconds[rows] / rows < worthwhile * seconds[cheapest] / cheapest:
             cheapest, without_gain = rows, 0
         else:
             without_gain += 1

@@ -28,7 +28,7 @@ REST_SECONDS = 0.01
 # 80 % load so many wait now and then.
 STANDING_ROWS = 16
 # Nobody notices so short a wait; small models with many clients always have one.
-SHORT_SECONDS = 0.02
+SHORT_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class JobQueue:
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
                 "seconds",
             )
-        if self.rows >= self._standing_rows and self.wait_seconds() > SHORT_SECONDS:
+        if self.rows >= self._standing_rows and self.wait_seconds() > self._short_seconds(rows):
             seconds = time.perf_counter() - self._standing_since
             if seconds > BURST_SHARE * limits.queue_seconds:
                 raise self._overloaded(
@@ -161,9 +161,17 @@ class JobQueue:
 
     def wait_seconds(self) -> float:
         """Seconds until what waits now will have been taken, at the measured rate."""
-        runs = math.ceil(self.rows / self.batch_rows)
-        one = self._profile.seconds(min(self.rows, self.batch_rows))
+        return self._seconds_of(self.rows)
+
+    def _seconds_of(self, rows: int) -> float:
+        runs = math.ceil(rows / self.batch_rows)
+        one = self._profile.seconds(min(rows, self.batch_rows))
         return self._slowness * runs * one / self._limits.lanes
+
+    def _short_seconds(self, rows: int) -> float:
+        # Two clients that take turns with large requests wait for each other: no longer than each
+        # of them computes, which is no overload.
+        return max(SHORT_SECONDS, self._seconds_of(rows))
 
     def _rest_seconds(self) -> float:
         return max(REST_SECONDS, self._slowness * self._profile.seconds(1))
