@@ -6,8 +6,6 @@ azure-mgmt-containerinstance, which know every property that Azure knows, and no
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ import pytest
 
 from tests.azure_double.client import REPOSITORY, azure_bin
 from tests.conftest import Rendered
+
+from .foreign import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 
@@ -89,20 +89,6 @@ for name, text in json.load(sys.stdin).items():
     verdicts[name] = {"read": document, "fault": fault, "lost": sent != body}
 json.dump(verdicts, sys.stdout)
 """
-
-
-def run(python: Path, folder: Path, code: str, given: object) -> Any:
-    done = subprocess.run(
-        [str(python), "-c", code],
-        cwd=folder,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
 
 
 def judge(files: dict[str, str]) -> Any:

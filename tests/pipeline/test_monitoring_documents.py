@@ -6,14 +6,14 @@ Container Apps and GPUs are looked at as well, which no test deploys for this.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.azure_double.client import REPOSITORY, azure_bin
+
+from .foreign import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 
@@ -113,20 +113,6 @@ pairs = json.load(sys.stdin)
 differing = [name for name, each in pairs.items() if not says(each["shown"], each["sent"])]
 json.dump(differing, sys.stdout)
 """
-
-
-def run(python: Path, folder: Path, code: str, given: object) -> Any:
-    done = subprocess.run(
-        [str(python), "-c", code],
-        cwd=folder,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -377,10 +378,34 @@ def test_a_queue_whose_runs_are_large_may_hold_one_of_them(monkeypatch: pytest.M
     put(31)
     with pytest.raises(Overloaded, match="32 rows wait"):
         put(1)
-    # A request that computes for as long as it would wait may take its turn.
-    put(32)
-    with pytest.raises(Overloaded, match="64 rows wait"):
+    # Five clients that take turns with large requests wait for each other.
+    for _ in range(4):
         put(32)
+    with pytest.raises(Overloaded, match="160 rows wait"):
+        put(32)
+
+
+def test_rows_are_guessed_before_a_request_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
+    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
+    profile = Profile(0.0, 0.01, 32)
+    queue = JobQueue(specs, Limits(32, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), profile)
+    for _ in range(2):
+        job = Job(rows(*[1] * 32), 32, 8, 100.0, FOREVER, Timeline("t"), None, lambda outcome: None)
+        queue.put(job)
+
+    def text(count: int) -> bytes:
+        return json.dumps({"data": [[0.123456789, 1.0]] * count}).encode()
+
+    for each in (text(1), text(10), text(1000), None):
+        queue.admit_unread(each)  # a burst
+    clock[0] += 0.2
+    for count in (1, 10):
+        with pytest.raises(Overloaded, match="64 rows wait"):
+            queue.admit_unread(text(count))
+    for each in (text(32), text(1000), None):
+        queue.admit_unread(each)
 
 
 def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(

@@ -132,7 +132,7 @@ class Inference:
         served = self._host.get(route.name, route.version)
         model = served.model
         record.model, record.version = model.name, model.version
-        served.refuse_if_full()
+        served.refuse_if_full(None if HEADER_LENGTH in headers else body)
         if route.kind == "predict":
             contract = self._contracts.get(model)
             if contract is None:

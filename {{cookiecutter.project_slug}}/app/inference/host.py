@@ -37,14 +37,10 @@ class ServedModel:
         self._batcher = batcher
         self._timeout = timeout
 
-    def refuse_if_full(self) -> None:
-        """Refuse before a request is decoded, while that costs next to nothing.
-
-        Raises:
-            Overloaded: the queue has no room for even one row.
-        """
+    def refuse_if_full(self, text: bytes | None) -> None:
+        """See ``JobQueue.admit_unread``."""
         if self._batcher.queue:
-            self._batcher.queue.admit(rows=1, size=1)
+            self._batcher.queue.admit_unread(text)
 
     def post(self, inputs: Inputs, timeline: Timeline, cut: Cut, settle: Settle) -> Waiting | None:
         """Check inputs and compute their outputs, at once or when it is their turn.

@@ -29,6 +29,11 @@ REST_SECONDS = 0.01
 STANDING_ROWS = 16
 # Nobody notices so short a wait; small models with many clients always have one.
 SHORT_SECONDS = 0.01
+# A few clients that take turns with large requests are no overload: each may wait for as many times
+# as long as its rows take in full runs.
+TURNS = 4
+# How much of a text is looked at to guess its rows.
+GLANCE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,10 @@ class JobQueue:
         self._lines: dict[object, deque[Job]] = {}
         self._limits = limits
         self._profile = profile
+        # Dimensions that are free count as one: the guess of a request's rows is too high then.
+        self._row_numbers = max(
+            1, sum(math.prod(map(abs, spec.shape[1:])) for spec in signature.inputs)
+        )
         self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         # How much longer runs take now than they did alone, while warming up.
         self._slowness = 1.0
@@ -69,12 +78,30 @@ class JobQueue:
         return bool(self._lines)
 
     def admit(self, rows: int, size: int) -> None:
-        """Let a request of so many rows and bytes pass, or refuse it before it costs anything.
+        """Let a request of so many rows and bytes pass, or refuse it before it is computed.
 
         Raises:
             BodyTooLarge: more rows than the queue can ever hold.
             Overloaded: there is no room now, or the wait would be too long.
         """
+        self._check_room(rows, size)
+        if self._stands():
+            self._check_turn(rows)
+
+    def admit_unread(self, text: bytes | None) -> None:
+        """Refuse a request before it is decoded, while that costs next to nothing.
+
+        Args:
+            text: its JSON, to guess its rows from; None: decoding costs next to nothing, too.
+
+        Raises:
+            Overloaded: there is no room for even one row, or the wait would be too long.
+        """
+        self._check_room(1, 1)
+        if text is not None and self._stands():
+            self._check_turn(self._rows_in(text))
+
+    def _check_room(self, rows: int, size: int) -> None:
         limits = self._limits
         if rows > limits.queue_rows:
             raise BodyTooLarge(
@@ -101,15 +128,34 @@ class JobQueue:
                 f"at most {limits.queue_seconds:g} s of waiting (MAX_QUEUE_SECONDS)",
                 "seconds",
             )
-        if self.rows >= self._standing_rows and self.wait_seconds() > self._short_seconds(rows):
-            seconds = time.perf_counter() - self._standing_since
-            if seconds > BURST_SHARE * limits.queue_seconds:
-                raise self._overloaded(
-                    f"{self.rows} rows wait, and the queue has not kept up for {seconds:.1f} s",
-                    f"fewer than {self._standing_rows} rows waiting in a queue that has not kept "
-                    "up for a tenth of MAX_QUEUE_SECONDS",
-                    "seconds",
-                )
+
+    def _stands(self) -> bool:
+        """Whether more waits than should in a queue that has not kept up for some time."""
+        return (
+            self.rows >= self._standing_rows
+            and self.wait_seconds() > SHORT_SECONDS
+            and self._behind_seconds() > BURST_SHARE * self._limits.queue_seconds
+        )
+
+    def _check_turn(self, rows: float) -> None:
+        own = self._seconds_of(self.batch_rows) * rows / self.batch_rows
+        if self.wait_seconds() > TURNS * own:
+            raise self._overloaded(
+                f"{self.rows} rows wait, and the queue has not kept up for "
+                f"{self._behind_seconds():.1f} s",
+                f"fewer than {self._standing_rows} rows waiting in a queue that has not kept "
+                "up for a tenth of MAX_QUEUE_SECONDS",
+                "seconds",
+            )
+
+    def _behind_seconds(self) -> float:
+        return time.perf_counter() - self._standing_since
+
+    def _rows_in(self, text: bytes) -> float:
+        """About how many rows a request has, from the commas in its first part."""
+        glance = text[:GLANCE_BYTES]
+        numbers = (glance.count(b",") + 1) * len(text) / max(1, len(glance))
+        return numbers / self._row_numbers
 
     def put(self, job: Job) -> None:
         """Add a job that was admitted."""
@@ -167,11 +213,6 @@ class JobQueue:
         runs = math.ceil(rows / self.batch_rows)
         one = self._profile.seconds(min(rows, self.batch_rows))
         return self._slowness * runs * one / self._limits.lanes
-
-    def _short_seconds(self, rows: int) -> float:
-        # Two clients that take turns with large requests wait for each other: no longer than each
-        # of them computes, which is no overload.
-        return max(SHORT_SECONDS, self._seconds_of(rows))
 
     def _rest_seconds(self) -> float:
         return max(REST_SECONDS, self._slowness * self._profile.seconds(1))
