@@ -28,10 +28,10 @@ REST_SECONDS = 0.01
 # 80 % load so many wait now and then.
 STANDING_ROWS = 16
 # Nobody notices so short a wait; small models with many clients always have one.
-SHORT_SECONDS = 0.01
+SHORT_SECONDS = 0.008
 # A few clients that take turns with large requests are no overload: each may wait for as many times
 # as long as its rows take in full runs.
-TURNS = 4
+TURNS = 3
 # How much of a text is looked at to guess its rows.
 GLANCE_BYTES = 1024
 
