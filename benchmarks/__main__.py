@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks import prepare, report, results, wrk
 from benchmarks.curves import measure_curves
 from benchmarks.environments import BUILD, ROOT
+from benchmarks.loads import LOADS
 from benchmarks.measure import measure, say
 from benchmarks.servers import SERVERS
 
@@ -22,7 +25,7 @@ def main() -> int:
     Returns:
         0 when there is a report, 1 when nothing could be measured.
     """
-    options = _options()
+    options = options_of()
     # Every child process that imports onnxruntime must know it before.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # Ends like Ctrl-C: what was started is stopped.
@@ -47,8 +50,8 @@ def main() -> int:
     plan = prepare.plan(
         found,
         prepare.Choice(
-            servers=tuple(options.servers.split(",")),
-            models=tuple(options.models.split(",")),
+            servers=options.servers,
+            models=options.models,
             quick=options.quick,
             repetitions=options.repetitions,
             seconds=options.seconds,
@@ -75,13 +78,35 @@ def _write(found: results.Results, options: argparse.Namespace) -> None:
     say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
 
 
-def _options() -> argparse.Namespace:
+def names_of(given: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in a list with commas.
+
+    Raises:
+        argparse.ArgumentTypeError: one is not known; with those that are.
+    """
+    names = tuple(each.strip() for each in given.split(","))
+    if unknown := [each for each in names if each not in known]:
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(map(repr, unknown))} is none of {', '.join(known)}"
+        )
+    return names
+
+
+def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="one configuration each, short loads: a few minutes"
     )
-    parser.add_argument("--servers", default=",".join(each.name for each in SERVERS))
-    parser.add_argument("--models", default="iris,dense,conv")
+    servers = tuple(each.name for each in SERVERS)
+    models = tuple(dict.fromkeys(each.model for each in LOADS))
+    for option, known in (("--servers", servers), ("--models", models)):
+        parser.add_argument(
+            option,
+            type=partial(names_of, known=known),
+            default=known,
+            help=f"some of {','.join(known)}; default: all",
+        )
     parser.add_argument("--repetitions", type=int, help="default: 3; with --quick 1")
     parser.add_argument("--seconds", type=float, help="of each load; default: 4; with --quick 1")
     parser.add_argument("--no-curves", dest="curves", action="store_false")
@@ -97,7 +122,7 @@ def _options() -> argparse.Namespace:
         "--image", action="store_true", help="build the CPU image too, for its size (needs Docker)"
     )
     parser.add_argument("--report", action="store_true", help="only write the last results anew")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
+from benchmarks.__main__ import options_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALLEST = ["--quick", "--servers", "ours,fastapi", "--models", "iris", "--no-curves"]
@@ -30,3 +31,20 @@ def test_a_run_compares_the_service_with_the_tutorial_app(tmp_path: Path) -> Non
     report = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "this template" in report
     assert "FastAPI tutorial app" in report
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("--servers", "ours, ours-binary"), ("--models", "iris, dense, conv")]
+)
+def test_an_unknown_name_is_refused_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], option: str, known: str
+) -> None:
+    with pytest.raises(SystemExit):
+        options_of([option, "iriss,nobody"])
+    error = capsys.readouterr().err
+    assert f"argument {option}: 'iriss', 'nobody' is none of {known}" in error
+
+
+def test_all_servers_and_models_are_measured_unless_some_are_named() -> None:
+    assert options_of([]).models == ("iris", "dense", "conv")
+    assert options_of(["--servers", "ours, fastapi"]).servers == ("ours", "fastapi")

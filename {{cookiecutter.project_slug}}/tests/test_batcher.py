@@ -422,7 +422,8 @@ def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(
 
 
 @pytest.mark.parametrize(
-    ("fixed", "per_row", "batch_rows"), [(1.0, 0.0, 256), (0.0, 1.0, 1), (4.0, 1.0, 16)]
+    ("fixed", "per_row", "batch_rows"),
+    [(1.0, 0.0, 256), (0.0, 1.0, 1), (4.0, 1.0, 64), (5000.0, 1000.0, 32)],
 )
 def test_batches_grow_while_rows_get_cheaper(
     monkeypatch: pytest.MonkeyPatch, fixed: float, per_row: float, batch_rows: int

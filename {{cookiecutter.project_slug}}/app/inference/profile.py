@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 LONGEST_RUN_SECONDS = 0.25
 REPEATS = 3
-# Twice as many rows in a batch must make each cheaper by a tenth; where they do not, they only wait:
-# the run takes nearly twice as long, and so does every answer.
-WORTHWHILE = 0.9
+# Twice as many rows in a batch must make each cheaper by a twentieth; where they do not, they only
+# wait. A run that takes nearly twice as long makes every answer wait so: where that is felt, rows
+# must get cheaper by a tenth.
+WORTHWHILE = 0.95
+WORTH_WAITING = 0.9
+FELT_SECONDS = 0.005
 # Two doublings without gain, because a single measurement on a busy machine proves little.
 PATIENCE = 2
 
@@ -46,7 +49,8 @@ def measure(run: Callable[[int], None], max_rows: int) -> Profile:
     while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS and without_gain < PATIENCE:
         rows = min(rows * 2, max_rows)
         seconds[rows] = _best(run, rows)
-        worthwhile = WORTHWHILE ** math.log2(rows / cheapest)
+        doubling = WORTHWHILE if seconds[rows] < FELT_SECONDS else WORTH_WAITING
+        worthwhile = doubling ** math.log2(rows / cheapest)
         if seconds[rows] / rows < worthwhile * seconds[cheapest] / cheapest:
             cheapest, without_gain = rows, 0
         else:
