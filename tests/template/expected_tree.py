@@ -25,6 +25,7 @@ app/budget.py
 app/check.py
 app/environment.py
 app/errors.py
+app/heap.py
 app/http/__init__.py
 app/http/api.py
 app/http/asgi.py
@@ -368,6 +369,7 @@ tests/test_faults.py
 tests/test_fetch.py
 tests/test_few.py
 tests/test_figures.py
+tests/test_heap.py
 tests/test_hooks.py
 tests/test_known_heads.py
 tests/test_lifecycle.py

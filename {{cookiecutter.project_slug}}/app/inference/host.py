@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from app import heap
 from app.errors import NotFound, NotReady, ProviderError, StartupError
 from app.inference.batcher import Batcher, Waiting
 from app.inference.job import Cut, Inputs, Settle
@@ -111,9 +111,7 @@ class ModelHost:
         else:
             for model, profile in loaded:
                 self._serve(model, profile)
-            # Libraries and models live as long as the process: never look through them again.
-            gc.collect()
-            gc.freeze()
+            heap.settle()
             self._lifecycle.set_ready()
             log.info("ready", extra={"fields": self._facts()})
 
