@@ -15,9 +15,9 @@ from app.settings import Settings
 BACKLOG = 2048
 # From Linux's tcp.h; Python 3.11 has no name for it.
 TCP_NOTSENT_LOWAT = 25
-# Answers that the kernel holds for one client beside those that are on their way. By itself it takes
-# up to 4 MB (tcp_wmem), counted as the container's memory: a client that asks and never reads would
-# be answered for minutes before anybody noticed.
+# Answers that the kernel holds for one client beside those that are on their way. By itself it
+# takes up to 4 MB (tcp_wmem), counted as the container's memory: a client that asks and never reads
+# would be answered for minutes before anybody noticed.
 UNSENT_BYTES = 128 * 1024
 # From Linux's asm-generic/socket.h; Python has no name for it.
 SO_ATTACH_FILTER = 26

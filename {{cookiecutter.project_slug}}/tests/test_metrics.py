@@ -137,9 +137,7 @@ def test_good_answers_are_what_remains_of_all() -> None:
     telemetry.begin("infer", "/infer", {})
     text = generate_latest(metrics.registry).decode()
     for status, count in ((200, 2), (422, 1), (499, 0)):
-        assert (
-            value(text, "inference_requests_total", route="predict", status=str(status)) == count
-        )
+        assert value(text, "inference_requests_total", route="predict", status=str(status)) == count
     assert value(text, "inference_requests_total", route="infer", status="200") == 0
     assert value(text, "inference_requests_total", route="infer", status="499") == 1
     assert value(text, "inference_requests_in_flight") == 1

@@ -150,7 +150,8 @@ class Distribution:
 
     ``add`` takes one value. It only puts it aside, which is a third of a call in Python; values
     are sorted into buckets together, when they are read or published. What is put aside is numbers
-    and no objects: tens of thousands of those a second would push out of the cache what requests use.
+    and no objects: tens of thousands of those a second would push what requests use out of the
+    processor's cache.
 
     Args:
         bounds: upper bounds of the buckets, inclusive and rising; one more is added for the rest.

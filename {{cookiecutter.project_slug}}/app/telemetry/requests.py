@@ -88,9 +88,7 @@ class RequestTelemetry:
         if (
             status == 200
             and record.span is None
-            and (
-                lines is None or (ended < lines.silent_until and seconds <= lines.slow_seconds)
-            )
+            and (lines is None or (ended < lines.silent_until and seconds <= lines.slow_seconds))
         ):
             add_seconds(seconds)
             return
