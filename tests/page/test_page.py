@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.service.running import running
 
@@ -63,6 +63,21 @@ def test_the_page_shows_release_and_signature(guarded: str, visit: Visit) -> Non
         expect(line).to_contain_text(f"{tensor['datatype']} [{shape}]")
         for names in tensor.get("parameters", {}).values():
             expect(line).to_contain_text(", ".join(names))
+
+
+def test_the_button_waits_for_the_sample(url: str, visit: Visit) -> None:
+    page = visit(url)
+    button = page.get_by_role("button", name="Predict")
+    expect(button).to_be_enabled()
+    held: list[Route] = []
+    page.route("**/example", lambda route: held.append(route))
+    with page.expect_request("**/example"):
+        page.reload()
+    expect(page.locator("#state")).to_have_text("Ready")
+    expect(button).to_be_disabled()
+    held[0].continue_()
+    button.click()
+    expect(page.locator("#outcome")).to_contain_text("200 in")
 
 
 def test_a_gpu_that_was_asked_for_and_is_not_used_is_said(guarded: str, visit: Visit) -> None:

@@ -175,8 +175,12 @@ async function showModels(scrape) {
   if (models.some(({ name }) => name === chosen)) at("choice").value = chosen;
   at("choice-row").hidden = models.length < 2;
   at("no-model").hidden = models.length > 0;
-  at("model").hidden = at("predict").disabled = models.length === 0;
-  if (models.length) await choose(scrape);
+  at("model").hidden = models.length === 0;
+  try {
+    if (models.length) await choose(scrape);
+  } finally { // not before there is something to send
+    at("predict").disabled = models.length === 0;
+  }
 }
 
 async function choose(scrape = before?.scrape) {
