@@ -14,7 +14,7 @@ import pytest
 from tests.azure_double.client import REPOSITORY, azure_bin
 from tests.conftest import Rendered
 
-from .foreign import run
+from .other_python import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.azure_double.client import REPOSITORY, azure_bin
 
-from .foreign import run
+from .other_python import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("azure_tools")]
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 def settle() -> None:
     """Never look through what is loaded again, and give back what loading needed.
 
-    Loading leaves some megabytes free in the middle of the heap, which glibc keeps; other C
-    libraries have no such function and do not need it.
+    Loading leaves some megabytes free in the middle of the heap, which glibc keeps until it is
+    asked; other C libraries cannot be asked.
     """
     gc.collect()
     gc.freeze()

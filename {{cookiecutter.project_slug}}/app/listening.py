@@ -47,8 +47,9 @@ def listen(settings: Settings) -> socket.socket:
             "choose another address with HOST and PORT"
         ) from None
     if sys.platform == "linux":
-        # Connections inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        # Connections inherit it. A sandbox's own network stack may not know it: serve without.
+        with suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listener
 
 

@@ -110,7 +110,8 @@ class Settings(BaseSettings):
         gt=0,
         le=600,
         description="Longest wait that a request may expect, at the measured rate; beyond it: 429. "
-        "A queue that has not kept up for a tenth of it takes only what one run can do.",
+        "A queue that has not kept up for a tenth of it takes only what one run can do, and "
+        "requests that wait no longer than three times as long as they compute.",
     )
     request_timeout_seconds: float = Field(
         30.0, gt=0, le=600, description="Time for sending a body, and again for waiting."

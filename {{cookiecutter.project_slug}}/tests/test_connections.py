@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.listening import listen
+from app.settings import Settings
 from tests import toy_models
 from tests.exposition import value
 from tests.server import Server, running
@@ -104,6 +106,18 @@ def test_a_client_that_asks_and_never_reads_is_not_answered_for_long(server: Ser
             for _ in range(100):
                 connection.sendall(HEAD % len(rows) + rows)
         assert 1 < answered(server) - before < 2 + 512 * 1024 / size
+
+
+def test_a_kernel_that_knows_no_such_bound_serves_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Listener:
+        def setsockopt(self, *_: object) -> None:
+            raise OSError("Protocol not available")
+
+    made = Listener()
+    monkeypatch.setattr("app.listening.socket.create_server", lambda *_, **__: made)
+    assert listen(Settings()) is made
 
 
 def answered(server: Server) -> float:

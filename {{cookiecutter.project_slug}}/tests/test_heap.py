@@ -11,11 +11,13 @@ import pytest
 
 # Blocks too large for Python's own allocator; the last one keeps the heap from shrinking by itself.
 PROGRAM = """
+import os
+
 from app import heap
 
 def resident():
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 // 2**20
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 blocks = [bytes(2000) for _ in range(50_000)]
 del blocks[:-1]

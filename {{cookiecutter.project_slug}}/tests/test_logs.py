@@ -43,7 +43,12 @@ def make_record(status: int = 200, seconds: float = 0.01, at: float = 100.0) -> 
 class Lines:
     """Request lines with a budget, a timer that is rung by hand, and what was written."""
 
-    def __init__(self, caplog: pytest.LogCaptureFixture, budget: int) -> None:
+    def __init__(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        budget: int,
+        answered: Callable[[], int] | None = None,
+    ) -> None:
         caplog.set_level(logging.INFO)
         self.dropped: list[int] = []
         self.timers: list[tuple[float, Callable[[], None]]] = []
@@ -53,7 +58,7 @@ class Lines:
         self.sink = RequestLines(
             settings,
             self.dropped.append,
-            lambda: self._answered,
+            answered or (lambda: self._answered),
             lambda *timer: self.timers.append(timer),
         )
 
@@ -131,9 +136,8 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
 
 
 def test_requests_without_a_line_are_counted_too(caplog: pytest.LogCaptureFixture) -> None:
-    lines = Lines(caplog, 1)
     metrics = Metrics(Slab(1, columns_for(0)))
-    lines.sink._answered = metrics.requests.answered
+    lines = Lines(caplog, 1, metrics.requests.answered)
     telemetry = RequestTelemetry(metrics, lines.sink)
     for status in [200] * 10 + [500, 422]:
         record = telemetry.begin("predict", "/predict", {})

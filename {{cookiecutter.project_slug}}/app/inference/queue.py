@@ -144,7 +144,8 @@ class JobQueue:
                 f"{self.rows} rows wait, and the queue has not kept up for "
                 f"{self._behind_seconds():.1f} s",
                 f"fewer than {self._standing_rows} rows waiting in a queue that has not kept "
-                "up for a tenth of MAX_QUEUE_SECONDS",
+                f"up for a tenth of MAX_QUEUE_SECONDS, or a wait of at most {TURNS} times what "
+                "the request's own rows take",
                 "seconds",
             )
 
