@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -115,7 +116,7 @@ def test_a_kernel_that_knows_no_such_bound_serves_all_the_same(
         def setsockopt(self, *_: object) -> None:
             raise OSError("Protocol not available")
 
-    made = Listener()
+    made: Any = Listener()
     monkeypatch.setattr("app.listening.socket.create_server", lambda *_, **__: made)
     assert listen(Settings()) is made
 
