@@ -387,6 +387,7 @@ tests/test_predict.py
 tests/test_prometheus.py
 tests/test_protocol.py
 tests/test_push.py
+tests/test_queue.py
 tests/test_request_ids.py
 tests/test_rightsizing.py
 tests/test_rollout.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +14,14 @@ from hypothesis import strategies as st
 
 from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
 from app.inference.batcher import INLINE_SECONDS, Batcher
-from app.inference.job import Job
 from app.inference.profile import Profile, measure
-from app.inference.queue import JobQueue, Limits
+from app.inference.queue import Limits
 from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
 INLINE = Profile(0.0, 0.0, 1000)
 TENTH = Profile(0.1, 0.0, 1000)
-THOUSANDTH = Profile(0.001, 0.0, 1000)
 THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000)
 MEGABYTE = 1024 * 1024
 FOREVER = 60.0
@@ -300,125 +297,6 @@ def test_a_request_that_would_wait_too_long_is_refused() -> None:
         assert batcher.queue.wait_seconds() == 0
 
     asyncio.run(main())
-
-
-def test_a_queue_that_does_not_empty_admits_only_a_few_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
-    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
-    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), TENTH)
-
-    def put(count: int) -> None:
-        for _ in range(count):
-            queue.admit(1, 8)
-            queue.put(
-                Job(rows(1), 1, 8, clock[0], FOREVER, Timeline("t"), None, lambda outcome: None)
-            )
-
-    def take(runs: int) -> None:
-        for _ in range(runs):
-            queue.take(lambda seconds: None)
-
-    # A burst may come, for a tenth of the longest wait.
-    put(100)
-    clock[0] += 0.1
-    put(20)
-    # From then on nothing is admitted before only sixteen rows wait, or one run if that is more.
-    clock[0] += 0.01
-    with pytest.raises(Overloaded, match=r"120 rows wait, .* not kept up for 0\.1 s"):
-        put(1)
-    take(13)
-    assert queue.rows == 16
-    with pytest.raises(Overloaded) as refused:
-        put(1)
-    assert refused.value.rule is not None
-    assert refused.value.rule.startswith("fewer than 16 rows")
-    take(1)
-    put(8)
-    with pytest.raises(Overloaded):
-        put(1)
-    # A moment in which a run has taken everything is no rest.
-    take(2)
-    assert not queue
-    clock[0] += 0.05
-    put(16)
-    with pytest.raises(Overloaded):
-        put(1)
-    # Once it has been empty for as long as a run takes, a burst is welcome again.
-    take(2)
-    clock[0] += 0.11
-    put(100)
-
-
-def test_a_queue_whose_runs_are_large_may_hold_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
-    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
-    profile = Profile(0.0, 0.01, 32)
-    queue = JobQueue(specs, Limits(32, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), profile)
-
-    def put(count: int) -> None:
-        queue.admit(count, 8 * count)
-        job = Job(
-            rows(*[1] * count),
-            count,
-            8,
-            clock[0],
-            FOREVER,
-            Timeline("t"),
-            None,
-            lambda outcome: None,
-        )
-        queue.put(job)
-
-    put(1)
-    clock[0] += 0.2
-    put(31)
-    with pytest.raises(Overloaded, match="32 rows wait"):
-        put(1)
-    # Four clients that take turns with large requests wait for each other.
-    for _ in range(3):
-        put(32)
-    with pytest.raises(Overloaded, match="128 rows wait"):
-        put(32)
-
-
-def test_rows_are_guessed_before_a_request_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
-    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
-    profile = Profile(0.0, 0.01, 32)
-    queue = JobQueue(specs, Limits(32, 1000, MEGABYTE, queue_seconds=1.0, lanes=2), profile)
-    for _ in range(2):
-        job = Job(rows(*[1] * 32), 32, 8, 100.0, FOREVER, Timeline("t"), None, lambda outcome: None)
-        queue.put(job)
-
-    def text(count: int) -> bytes:
-        return json.dumps({"data": [[0.123456789, 1.0]] * count}).encode()
-
-    for each in (text(1), text(10), text(1000), None):
-        queue.admit_unread(each)  # a burst
-    clock[0] += 0.2
-    for count in (1, 10):
-        with pytest.raises(Overloaded, match="64 rows wait"):
-            queue.admit_unread(text(count))
-    for each in (text(32), text(1000), None):
-        queue.admit_unread(each)
-
-
-def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = [100.0]
-    monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: clock[0])
-    specs = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
-    queue = JobQueue(specs, Limits(8, 1000, MEGABYTE, queue_seconds=1.0, lanes=1), THOUSANDTH)
-    for _ in range(64):
-        clock[0] += 1.0
-        queue.admit(1, 8)
-        queue.put(Job(rows(1), 1, 8, 100.0, FOREVER, Timeline("t"), None, lambda outcome: None))
 
 
 @pytest.mark.parametrize(
