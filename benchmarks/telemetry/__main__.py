@@ -10,7 +10,7 @@ from benchmarks import prepare, wrk
 from benchmarks.environments import BUILD, environment, render_service
 from benchmarks.telemetry.collector import collecting
 from benchmarks.telemetry.measure import Compared, Site, compare, measure
-from benchmarks.telemetry.variants import BASE, DEFAULT, VARIANTS
+from benchmarks.telemetry.variants import BASE, DEFAULT, VARIANTS, apart
 
 OUT = BUILD / "telemetry"
 # Most that what is on by default may add to the CPU time of a request.
@@ -35,17 +35,19 @@ def main() -> int:
     variants = [each for each in VARIANTS if not each.needs or each.needs in known]
     if options.only:
         variants = [each for each in variants if each.name in (BASE, *options.only)]
-    samples = []
+    default = None
     with collecting(scratch) as collector:
-        for sample in measure(
-            variants, site, collector, options.repetitions, options.clients, options.turns
-        ):
-            samples.append(sample)
-            cpu = f"{sample.cpu_seconds * 1e6:.1f} µs CPU"
-            print(f"telemetry: {sample.variant}: {sample.rate:.0f}/s, {cpu}", flush=True)
-    rows = compare(samples)
-    print(table(rows))
-    default = next((row for row in rows if row.variant == DEFAULT), None)
+        for group in apart(variants):
+            samples = []
+            for sample in measure(
+                group, site, collector, options.repetitions, options.clients, options.turns
+            ):
+                samples.append(sample)
+                cpu = f"{sample.cpu_seconds * 1e6:.1f} µs CPU"
+                print(f"telemetry: {sample.variant}: {sample.rate:.0f}/s, {cpu}", flush=True)
+            rows = compare(samples)
+            print(table(rows), flush=True)
+            default = next((row for row in rows if row.variant == DEFAULT), default)
     if default is not None and default.cpu_ratio > ALLOWED:
         print(f"error: {DEFAULT} cost {default.cpu_ratio:.3f} of {BASE}, more than {ALLOWED}")
         return 1
@@ -68,7 +70,7 @@ def table(rows: list[Compared]) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--repetitions", type=int, default=10)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--turns", type=int, default=6, help="seconds for each, in each repetition")
     parser.add_argument("--only", action="append", help="a variant to measure; may be repeated")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +32,16 @@ def _traced(ratio: str, most: str = "10000") -> Variant:
     }
     name = f"and traces, ratio {ratio}, at most {most} a second"
     return Variant(name, settings=settings, needs=TRACING)
+
+
+def apart(variants: Sequence[Variant]) -> list[list[Variant]]:
+    """Variants that are measured together, each group with the base first.
+
+    Those with traces go apart: their spans are still being sent while the next one is loaded.
+    """
+    base, *others = variants
+    groups = [[each for each in others if bool(each.needs) is traced] for traced in (False, True)]
+    return [[base, *group] for group in groups if group]
 
 
 VARIANTS = (

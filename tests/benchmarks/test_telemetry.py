@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from benchmarks.telemetry.__main__ import table
 from benchmarks.telemetry.measure import Sample, compare
-from benchmarks.telemetry.variants import BASE, DEFAULT, TRACING, VARIANTS
+from benchmarks.telemetry.variants import BASE, DEFAULT, SILENT, TRACING, VARIANTS, apart
+
+APP = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "app"
 
 
 def test_each_sample_is_compared_with_the_base_of_its_own_repetition() -> None:
@@ -27,3 +32,19 @@ def test_each_sample_is_compared_with_the_base_of_its_own_repetition() -> None:
 def test_the_base_comes_first_and_traces_only_where_there_is_a_setting_for_them() -> None:
     assert VARIANTS[0].name == BASE
     assert [each.needs for each in VARIANTS] == ["", "", "", TRACING, TRACING, TRACING]
+
+
+def test_traces_are_measured_apart_each_group_with_the_base_first() -> None:
+    assert apart(VARIANTS) == [list(VARIANTS[:3]), [VARIANTS[0], *VARIANTS[3:]]]
+    assert apart(VARIANTS[:2]) == [list(VARIANTS[:2])]
+
+
+def test_every_function_that_is_silenced_is_one_of_the_service() -> None:
+    """A renamed one would go on observing in the service that all others are compared with."""
+    silenced = re.findall(r"^    (\w+)\.(\w+) = ", SILENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(silenced) == 6
+    code = "\n".join(each.read_text(encoding="utf-8") for each in APP.rglob("*.py"))
+    for owner, function in silenced:
+        found = re.search(rf"^class {owner}\b.*?(?=^class |\Z)", code, re.MULTILINE | re.DOTALL)
+        assert found, owner
+        assert f"    def {function}(" in found[0], f"{owner}.{function}"
