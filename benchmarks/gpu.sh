@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Check and measure the CUDA path on a machine with an NVIDIA GPU; needs Python 3.11+ and nothing else.
 #
-#   benchmarks/gpu.sh [WHEELS]     WHEELS: a folder of wheels, where no package index can be reached
+#   benchmarks/gpu.sh                  renders a service, installs its GPU locks, makes some models,
+#                                      checks what must hold on a GPU, and measures: runs of the
+#                                      models, then answers of the whole service, beside the CPU
+#   benchmarks/gpu.sh models FOLDER    only makes the models, on any machine
 #
-# Renders a service, installs its GPU locks, serves a dense net on CUDA and on the CPU, compares the
-# answers of both with the golden record, and prints rows per second and latency for some batch sizes.
+# Where no package index can be reached, these variables say what is there already:
+#   WHEELS=FOLDER   wheels of requirements/render.txt and the service's requirements/serve-gpu.txt
+#   MODELS=FOLDER   models that were made elsewhere
+#   CUDA=installed  the loader finds CUDA 13 and cuDNN 9; requirements/cuda.txt is not installed
 set -euo pipefail
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-readonly ROOT
-readonly WHEELS="${1:-}"
+readonly ROOT WHEELS="${WHEELS:-}" CUDA="${CUDA:-locked}"
 WORK="$(mktemp -d)"
 readonly WORK
 trap 'rm -rf "$WORK"' EXIT
@@ -17,38 +21,60 @@ export ORT_DISABLE_TELEMETRY=1
 
 say() { printf 'gpu: %s\n' "$*"; }
 
-install() { # install VENV REQUIREMENTS...
+pip_into() { # pip_into VENV ARGUMENTS...
+    python3 -m pip --python "$1/bin/python" install --quiet --disable-pip-version-check --no-deps "${@:2}"
+}
+
+environment() { # environment VENV REQUIREMENTS...
     local venv=$1 file
     shift
+    # Debian's Python makes environments only with python3-venv; its pip installs into them all the same.
+    python3 -m venv --without-pip "$venv"
     for file in "$@"; do
         if [[ -n "$WHEELS" ]]; then
-            "$venv/bin/python" -m pip install --quiet --no-index --find-links "$WHEELS" --no-deps \
-                --requirement <(sed -E '/^ *--hash/d; s/ *\\$//' "$file")
+            sed -E '/^ *--hash/d; s/ *\\$//' "$file" >"$WORK/unhashed.txt"
+            pip_into "$venv" --no-index --find-links "$WHEELS" --requirement "$WORK/unhashed.txt"
         else
-            "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --requirement "$file"
+            pip_into "$venv" --require-hashes --requirement "$file"
         fi
     done
 }
 
+render() {
+    say "rendering"
+    environment "$WORK/render" "$ROOT/requirements/render.txt"
+    "$WORK/render/bin/python" -m cookiecutter --no-input --output-dir "$WORK" "$ROOT" \
+        runs_on=containerapps-t4 >/dev/null
+    cd "$WORK/iris-service"
+    export PYTHONPATH="$PWD:$ROOT"
+}
+
+make_models() { # make_models FOLDER
+    say "making the models"
+    environment "$WORK/train" requirements/train.txt
+    "$WORK/train/bin/python" -m benchmarks.gpu.models "$1" >/dev/null
+}
+
+if [[ "${1:-}" == models ]]; then
+    mkdir -p "${2:?where to?}"
+    folder="$(cd "$2" && pwd)"
+    render
+    make_models "$folder"
+    exit
+fi
+
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader ||
     { say "no NVIDIA GPU here"; exit 3; }
-
-say "rendering"
-python3 -m venv "$WORK/render"
-install "$WORK/render" "$ROOT/requirements/render.txt"
-"$WORK/render/bin/cookiecutter" --no-input --output-dir "$WORK" "$ROOT" runs_on=containerapps-t4 \
-    >/dev/null
-service="$WORK/iris-service"
-
+models="${MODELS:-$WORK/models}"
+render
+[[ -n "${MODELS:-}" ]] || make_models "$models"
 say "installing the GPU locks"
-python3 -m venv "$WORK/venv"
-install "$WORK/venv" "$service/requirements/serve-gpu.txt" "$service/requirements/cuda.txt"
-
-say "making the dense and the convolutional net"
-python3 -m venv "$WORK/train"
-install "$WORK/train" "$service/requirements/train.txt"
-cd "$service"
-PYTHONPATH="$service" "$WORK/train/bin/python" "$ROOT/benchmarks/make_models.py" "$WORK/models" >/dev/null
-
-say "golden check and speed, on CUDA and on the CPU"
-PYTHONPATH="$service" "$WORK/venv/bin/python" "$ROOT/benchmarks/gpu_runtime.py" "$WORK/models"
+locks=(requirements/serve-gpu.txt)
+[[ "$CUDA" == installed ]] || locks+=(requirements/cuda.txt)
+environment "$WORK/venv" "${locks[@]}"
+failed=0
+for each in checks runtime service; do
+    say "$each"
+    "$WORK/venv/bin/python" -m "benchmarks.gpu.$each" "$models" || failed=1
+done
+exit "$failed"

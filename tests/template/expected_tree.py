@@ -81,8 +81,8 @@ app/package/reader.py
 app/release.py
 app/runtimes/__init__.py
 app/runtimes/base.py
-app/runtimes/buckets.py
 app/runtimes/cpu.py
+app/runtimes/graphs.py
 app/runtimes/hooks.py
 app/runtimes/joblib_runtime.py
 app/runtimes/onnx_runtime.py
@@ -354,7 +354,6 @@ tests/test_aci_document.py
 tests/test_batcher.py
 tests/test_bootstrap.py
 tests/test_bootstrap_runs.py
-tests/test_buckets.py
 tests/test_connections.py
 tests/test_containerapps_document.py
 tests/test_containerapps_live.py
@@ -369,6 +368,7 @@ tests/test_faults.py
 tests/test_fetch.py
 tests/test_few.py
 tests/test_figures.py
+tests/test_graphs.py
 tests/test_heap.py
 tests/test_hooks.py
 tests/test_known_heads.py

@@ -61,7 +61,7 @@ class Service:
         connections: Callable[[], int] = lambda: 0,
     ) -> None:
         self._metrics = Metrics(slab or make_slab(settings), connections)
-        self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.all_ready)
+        self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.states)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
         self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)

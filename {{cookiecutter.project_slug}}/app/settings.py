@@ -120,7 +120,10 @@ class Settings(BaseSettings):
         8.0, ge=0, le=60, description="Longest wait for accepted requests after SIGTERM."
     )
     compute_lanes: int = Field(
-        0, ge=0, le=256, description="Runs of a model at the same time; 0: one per CPU granted."
+        0,
+        ge=0,
+        le=256,
+        description="Runs of a model at the same time; 0: one per CPU granted, two on a GPU.",
     )
     intra_op_threads: int = Field(
         1, ge=0, le=256, description="ONNX Runtime threads inside one run; 0: one per CPU granted."
@@ -132,14 +135,16 @@ class Settings(BaseSettings):
         False, description="Let matrix products on the GPU round to TF32: faster, less exact."
     )
     gpu_cuda_graphs: bool = Field(
-        False, description="Replay a CUDA graph for each batch size; for models of fixed shapes."
+        True,
+        description="Replay CUDA graphs, one for each power of two of rows, where models allow.",
     )
     workers: int = Field(
         1,
         ge=1,
         le=64,
         description="Processes that serve. More than one pays for small models, whose requests "
-        "cost more than their computation; each holds its own copy of the models.",
+        "cost more than their computation; each holds its own copy of the models, and takes a GPU "
+        "of its own as far as there are enough.",
     )
     max_connections: int = Field(
         1000, ge=1, le=100_000, description="Most open connections per worker; beyond it: 503."

@@ -45,10 +45,11 @@ class Worker:
 
     def last_words(self) -> str:
         """Why the worker had to end, if it said so."""
-        try:
-            return self.channel.recv(LONGEST_WORDS, socket.MSG_DONTWAIT).decode()
-        except OSError:
-            return ""
+        # Connections that it did not take any more are told first, as a reset.
+        for _ in range(2):
+            with suppress(OSError):
+                return self.channel.recv(LONGEST_WORDS, socket.MSG_DONTWAIT).decode()
+        return ""
 
 
 class Desk:

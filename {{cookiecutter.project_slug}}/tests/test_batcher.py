@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import BodyTooLarge, DeadlineExceeded, InferenceFailed, Overloaded
+from app.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InferenceFailed,
+    Overloaded,
+    PackageError,
+)
 from app.inference.batcher import INLINE_SECONDS, Batcher
 from app.inference.profile import Profile, measure
 from app.inference.queue import Limits
@@ -316,6 +323,28 @@ def test_batches_grow_while_rows_get_cheaper(
     profile = measure(run, 256)
     assert profile.batch_rows == batch_rows
     assert profile.seconds(8) == pytest.approx((fixed + per_row * 8) / 1e6)
+
+
+def test_batches_end_where_the_memory_does(caplog: pytest.LogCaptureFixture) -> None:
+    def run(rows: int) -> None:
+        if rows > 8:
+            raise PackageError(f"no memory for {rows} rows")
+        time.sleep(0.001)
+
+    assert measure(run, 256).batch_rows == 8
+    assert "no batches of 16 rows: no memory for 16 rows" in caplog.text
+
+
+def test_a_model_that_a_large_batch_broke_is_not_served() -> None:
+    ran: list[int] = []
+
+    def run(rows: int) -> None:
+        ran.append(rows)
+        if max(ran) > 1:
+            raise PackageError(f"the device is lost, {rows} rows")
+
+    with pytest.raises(PackageError, match="1 rows"):
+        measure(run, 256)
 
 
 @settings(deadline=None, max_examples=60)

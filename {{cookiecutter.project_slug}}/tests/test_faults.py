@@ -79,13 +79,16 @@ def test_a_lost_device(tmp_path: Path) -> None:
     reason = "the device of model 'coded' is lost: CUDA failure 700"
     with logged(models) as (server, lines):
         assert post(server, 1).status_code == 200
-        assert [post(server, 2000).status_code for _ in range(3)] == [500] * 3
-        assert server.wait_for("failed")["reason"] == reason
+        assert [post(server, 2000).status_code for _ in range(3)] == [500, 503, 503]
+        assert server.wait_for("lost")["reason"] == reason
+        live = httpx.get(f"{server.url}/healthz")
+        assert (live.status_code, live.json()) == (503, {"live": False, "reason": reason})
         soon(seen(lines, message=f"not ready: {reason}", level="error"), "why it is not ready")
         soon(seen(lines, message="request", status=500, code="inference_failed"), "line")
         assert ask(server.url, "inference_ready") == 0
-        assert ask(server.url, "inference_state", state="failed") == 1
-        assert ask(server.url, "inference_requests_total", route="predict", status="500") == 3
+        assert ask(server.url, "inference_state", state="lost") == 1
+        assert ask(server.url, "inference_requests_total", route="predict", status="500") == 1
+        assert ask(server.url, "inference_requests_total", route="predict", status="503") == 2
     assert sum("not ready: " in line for line in lines) == 1
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 
 from app.metrics.pulse import PERIOD_SECONDS
 from app.metrics.slab import Count, Distribution, Slab
+from app.workers import Worker
+from tests.coded_model import write_failing
 from tests.server import Server, running, started
 from tests.test_lifecycle import CLIENTS, ask_until_closed
 
@@ -92,6 +96,30 @@ def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> Non
         server.wait_for("ready")
         os.kill(children(server)[1], signal.SIGKILL)
         assert server.process.wait(timeout=30) != 0
+
+
+def test_last_words_are_heard_though_connections_were_left_untaken() -> None:
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ended = Worker(multiprocessing.get_context("fork").Process(), mine)
+    with mine:
+        mine.send(b"c")
+        theirs.send(b"there is no GPU")
+        theirs.close()
+        assert ended.last_words() == "there is no GPU"
+        assert ended.last_words() == ""
+
+
+def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path) -> None:
+    models = write_failing(tmp_path, 'DeviceLost("CUDA failure 700")')
+    with running(models, WORKERS="2") as server:
+        assert httpx.get(f"{server.url}/healthz").json() == {"live": True}
+        lost = httpx.post(f"{server.url}/predict", json={"data": [[2000]]})
+        assert lost.status_code == 500
+        # New connections go to workers that are ready: this one is asked for both.
+        answer = httpx.get(f"{server.url}/healthz")
+        reason = "another worker process has lost its device"
+        assert (answer.status_code, answer.json()) == (503, {"live": False, "reason": reason})
+        assert httpx.get(f"{server.url}/readyz").status_code == 503
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.2, 0.4, 0.6])

@@ -80,8 +80,9 @@ def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
     @app.get("/v2/health/live", tags=["health"])
     @app.get("/healthz", tags=["health"])
     async def live() -> Response:
-        """Live: the process answers."""
-        return _json({"live": True})
+        """Live: the process answers; 503 when only a new one can use the device again."""
+        report = lifecycle.liveness()
+        return _json(report, 200 if report["live"] else 503)
 
     @app.get("/v2/health/ready", tags=["health"])
     @app.get("/readyz", tags=["health"])

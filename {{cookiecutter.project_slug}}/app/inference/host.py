@@ -18,7 +18,7 @@ from app.inference.model import Model, load_models
 from app.inference.profile import Profile
 from app.inference.queue import Limits
 from app.inference.timeline import Timeline
-from app.lifecycle import Lifecycle
+from app.lifecycle import Lifecycle, State
 from app.metrics.process import figures_of
 from app.metrics.service import Metrics
 from app.runtimes.base import DeviceLost
@@ -27,6 +27,9 @@ from app.settings import Settings
 from app.tensors.datatypes import Array
 
 log = logging.getLogger(__name__)
+
+# Runs of a model on a GPU at the same time: one computes, and the next one's rows are put together.
+GPU_LANES = 2
 
 
 class ServedModel:
@@ -91,8 +94,9 @@ class ModelHost:
         self._lifecycle = lifecycle
         self._metrics = metrics
         self._on_fatal = on_fatal
-        self._lanes = settings.compute_lanes or granted_cpus()
-        self._executor = ThreadPoolExecutor(self._lanes, thread_name_prefix="compute")
+        self._cpus = granted_cpus()
+        threads = settings.compute_lanes or max(self._cpus, GPU_LANES)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self._models: dict[str, ServedModel] = {}
 
     async def load(self) -> None:
@@ -116,7 +120,7 @@ class ModelHost:
             log.info("ready", extra={"fields": self._facts()})
 
     def _facts(self) -> dict[str, object]:
-        facts: dict[str, object] = {"models": sorted(self._models), "lanes": self._lanes}
+        facts: dict[str, object] = {"models": sorted(self._models)}
         figures = figures_of(os.getpid())
         if figures is not None:
             facts["seconds"] = round(time.time() - figures.started, 2)
@@ -144,7 +148,7 @@ class ModelHost:
             NotReady: the models are not loaded, or the process failed.
             NotFound: there is no such model or version.
         """
-        if not self._models:
+        if not self._models or self._lifecycle.state is State.LOST:
             raise NotReady(
                 f"the service is {self._lifecycle.state.value}: {self._lifecycle.reason}",
                 retry_after=1,
@@ -188,7 +192,7 @@ class ModelHost:
         # Every request that follows fails for the same reason; once is enough.
         if self._lifecycle.ready:
             log.error("not ready: %s", reason)
-        self._lifecycle.fail(reason)
+        self._lifecycle.lose(reason)
 
     def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
         def verified(name: str, passed: bool) -> None:
@@ -206,7 +210,7 @@ class ModelHost:
             queue_rows=settings.max_queue_rows,
             queue_bytes=settings.max_queue_bytes,
             queue_seconds=settings.max_queue_seconds,
-            lanes=self._lanes,
+            lanes=settings.compute_lanes or (GPU_LANES if model.provider == "cuda" else self._cpus),
         )
         observer = self._metrics.observer(model.name)
         batcher = Batcher(
@@ -220,7 +224,11 @@ class ModelHost:
         )
         observer.watch(batcher.load)
         observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")
-        fields = {"model": model.name, "batch_rows": profile.batch_rows}
+        fields = {
+            "model": model.name,
+            "batch_rows": profile.batch_rows,
+            "lanes": limits.lanes,
+        }
         log.info(
             "%s: batches of up to %s rows", model.name, profile.batch_rows, extra={"fields": fields}
         )

@@ -90,8 +90,8 @@ def repeat_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
     }
 
 
-def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
-    """Load and verify one model; on a GPU, on the one of that number.
+def load_model(package: Package, settings: Settings, worker: int = 0) -> Model:
+    """Load and verify one model; on a GPU, on the one of that worker process.
 
     Raises:
         PackageError: it cannot be loaded, or answers differently from training.
@@ -107,7 +107,7 @@ def load_model(package: Package, settings: Settings, device: int = 0) -> Model:
     else:
         from app.runtimes import onnx_runtime
 
-        runtime = onnx_runtime.load(package, settings, device)
+        runtime = onnx_runtime.load(package, settings, worker)
     if package.manifest.code_file is not None:
         runtime = HookedRuntime(runtime, package.manifest.outputs, *read_hooks(package))
     model = Model(package, runtime)
@@ -140,7 +140,7 @@ def packages_of(settings: Settings) -> list[Path]:
 
 
 def load_models(
-    settings: Settings, device: int = 0, verified: Callable[[str, bool], None] = lambda *_: None
+    settings: Settings, worker: int = 0, verified: Callable[[str, bool], None] = lambda *_: None
 ) -> list[Model]:
     """Load and verify every package of the models folder; see ``load_model``.
 
@@ -153,7 +153,7 @@ def load_models(
     models = []
     for directory in packages_of(settings):
         try:
-            models.append(load_model(read_package(directory), settings, device))
+            models.append(load_model(read_package(directory), settings, worker))
         except StartupError as error:
             verified(directory.name, False)
             raise type(error)(f"model {directory.name!r}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ WORTH_WAITING = 0.9
 FELT_SECONDS = 0.005
 # Two doublings without gain, because a single measurement on a busy machine proves little.
 PATIENCE = 2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,12 @@ def measure(run: Callable[[int], None], max_rows: int) -> Profile:
     cheapest, without_gain = 1, 0
     while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS and without_gain < PATIENCE:
         rows = min(rows * 2, max_rows)
-        seconds[rows] = _best(run, rows)
+        try:
+            seconds[rows] = _best(run, rows)
+        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
+            run(1)  # of a model that does not run at all any more
+            log.warning("no batches of %s rows: %s", rows, error)
+            break
         doubling = WORTHWHILE if seconds[rows] < FELT_SECONDS else WORTH_WAITING
         worthwhile = doubling ** math.log2(rows / cheapest)
         if seconds[rows] / rows < worthwhile * seconds[cheapest] / cheapest:

@@ -68,9 +68,9 @@ class Metrics(Collector):
         """Publish this worker's state."""
         self._slab.set_state(state)
 
-    def all_ready(self) -> bool:
-        """Whether every worker has published that it is ready."""
-        return all(self._slab.ready())
+    def states(self) -> list[State]:
+        """In which state each worker has published to be."""
+        return self._slab.states()
 
     def publish(self) -> None:
         """Write this worker's numbers for the others to read."""

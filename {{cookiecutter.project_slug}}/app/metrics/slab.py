@@ -22,7 +22,7 @@ DOUBLE = 8
 # The column in which each worker says in which state it is; the dispatcher reads it, too.
 STATE = 0
 # A new mapping is full of zeros, so the first one is the one that every worker begins in.
-STATES = (State.STARTING, State.READY, State.FAILED, State.DRAINING)
+STATES = (State.STARTING, State.READY, State.FAILED, State.LOST, State.DRAINING)
 
 
 class Slab:

@@ -15,7 +15,7 @@ from app.metrics.slab import Distribution, Slab
 
 def overall(states: list[State]) -> State:
     """The state of a service whose workers are in these states: the worst one counts."""
-    for state in (State.DRAINING, State.FAILED, State.STARTING):
+    for state in (State.DRAINING, State.LOST, State.FAILED, State.STARTING):
         if state in states:
             return state
     return State.READY

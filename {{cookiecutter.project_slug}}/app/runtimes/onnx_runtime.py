@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import onnxruntime as ort
 
-from app.errors import PackageError, ProviderError
+from app.errors import PackageError
 from app.package.reader import Package
 from app.runtimes.base import DeviceLost
-from app.runtimes.buckets import BucketRunner, Device, can_bind
 from app.runtimes.cpu import granted_cpus
-from app.runtimes.providers import CUDA, NAMES, choose, confirm, with_options
+from app.runtimes.graphs import Device, GraphRunner, can_bind
+from app.runtimes.providers import CPU, CUDA, NAMES, choose, confirm, device_of, with_options
 from app.settings import Provider, Settings
 from app.tensors.datatypes import Array, Datatype
 from app.tensors.signature import TensorSpec
@@ -41,25 +42,28 @@ LOST_DEVICE = (
 )
 
 
+log = logging.getLogger(__name__)
+
+
 class OnnxRuntime:
     """One ``InferenceSession``. ONNX Runtime allows concurrent ``run`` calls on it.
 
     Args:
         session: the loaded model.
-        runner: runs batches in reused buffers; None where that is not possible or pays nothing.
+        graphs: replays CUDA graphs instead; None where that is not possible or not wanted.
     """
 
-    def __init__(self, session: ort.InferenceSession, runner: BucketRunner | None = None) -> None:
+    def __init__(self, session: ort.InferenceSession, graphs: GraphRunner | None = None) -> None:
         self._session = session
-        self._runner = runner
+        self._graphs = graphs
         self._outputs = [output.name for output in session.get_outputs()]
         self.provider: Provider = NAMES[session.get_providers()[0]]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see ``Runtime``."""
         try:
-            if self._runner is not None and self._runner.fits(len(next(iter(inputs.values())))):
-                return self._runner.run(inputs)
+            if self._graphs is not None:
+                return self._graphs.run(inputs)
             values: list[Any] = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
             if self.provider == "cuda" and any(sign in str(error) for sign in LOST_DEVICE):
@@ -68,51 +72,82 @@ class OnnxRuntime:
         return dict(zip(self._outputs, values, strict=True))
 
 
-def load(package: Package, settings: Settings, device: int = 0) -> OnnxRuntime:
+def load(package: Package, settings: Settings, worker: int = 0) -> OnnxRuntime:
     """Load the model of a verified package.
 
     Args:
         package: the package.
         settings: of the service.
-        device: number of the GPU; several worker processes take one each.
+        worker: number of this process; each takes a GPU of its own, as far as there are enough.
 
     Raises:
         PackageError: ONNX Runtime cannot load it, or its signature is not the manifest's.
         ProviderError: CUDA is required and the model would not run there.
     """
     chosen = choose(settings.execution_providers)
+    device = device_of(worker) if chosen[0] == CUDA else 0
+    if chosen[0] == CUDA:
+        # What goes wrong is raised; no second voice on stderr.
+        ort.set_default_logger_severity(FATAL_ONLY)
+        graphs = _with_graphs(package, settings, device) if settings.gpu_cuda_graphs else None
+        if graphs is not None:
+            return graphs
     try:
-        session = ort.InferenceSession(
+        session = _open(package, settings, with_options(chosen, settings, device))
+    except PackageError as error:
+        if chosen[0] == CPU or "cpu" not in settings.execution_providers:
+            raise
+        log.warning("CUDA cannot be used, running on the CPU as allowed: %s", error)
+        chosen = [CPU]
+        session = _open(package, settings, [CPU])
+    confirm(session, chosen, settings.execution_providers)
+    # The manifest tells what goes into and comes out of code around the model; whether that fits
+    # the file is shown by the golden check.
+    if package.manifest.code_file is None:
+        _check_signature(session, package)
+    return OnnxRuntime(session)
+
+
+def _with_graphs(package: Package, settings: Settings, device: int) -> OnnxRuntime | None:
+    """The model with CUDA graphs; None, and why in the log, where it cannot be captured."""
+    signature, name = package.manifest.signature, package.manifest.name
+    if package.manifest.code_file is not None or not can_bind(signature):
+        log.info("%s: no CUDA graphs, its shapes do not follow from the rows", name)
+        return None
+    options = with_options([CUDA, CPU], settings, device, graphs=True)
+    try:
+        session = _open(package, settings, options)
+        if session.get_providers()[0] != CUDA:
+            return None
+        _check_signature(session, package)
+        place = Device("cuda", device)
+        runtime = OnnxRuntime(
+            session, GraphRunner(session, signature, place, settings.max_batch_rows)
+        )
+        # The first run is a plain one, the second is captured.
+        for _ in range(2):
+            runtime.run(package.golden.inputs)
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+        reason = " ".join(str(error).split())
+        log.info("%s: no CUDA graphs: %s", name, reason)
+        return None
+    return runtime
+
+
+def _open(
+    package: Package, settings: Settings, providers: list[str | tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    try:
+        # Without its own fall-back: what fails on the GPU must fail, and not move to the CPU.
+        return ort.InferenceSession(
             str(package.model_path),
             sess_options=_options(settings),
-            providers=with_options(chosen, settings, device),
+            providers=providers,
+            enable_fallback=0,
         )
-    except ProviderError:
-        raise
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         reason = " ".join(str(error).split())
         raise PackageError(f"{package.model_path}: ONNX Runtime cannot load it: {reason}") from None
-    confirm(session, chosen, settings.execution_providers)
-    # A run that fails on the GPU must fail, not move the session to the CPU for good.
-    session.disable_fallback()
-    if package.manifest.code_file is not None:
-        # The manifest tells what goes into and comes out of the code around the model; whether
-        # that fits the file is shown by the golden check.
-        return OnnxRuntime(session)
-    _check_signature(session, package)
-    return OnnxRuntime(session, _runner(session, package, settings, device))
-
-
-def _runner(
-    session: ort.InferenceSession, package: Package, settings: Settings, device: int
-) -> BucketRunner | None:
-    signature = package.manifest.signature
-    if session.get_providers()[0] != CUDA or not can_bind(signature):
-        return None
-    place = Device("cuda", device)
-    return BucketRunner(
-        session, signature, place, settings.max_batch_rows, graphs=settings.gpu_cuda_graphs
-    )
 
 
 def _options(settings: Settings) -> ort.SessionOptions:

@@ -41,8 +41,14 @@ def choose(wanted: tuple[Provider, ...]) -> list[str]:
     raise ProviderError(f"EXECUTION_PROVIDERS=cuda, but CUDA cannot be used: {obstacle}")
 
 
+def device_of(worker: int) -> int:
+    """The GPU of a worker process: one each, and in turn where there are more workers than GPUs."""
+    driver: Any = ctypes.CDLL("libcuda.so.1")
+    return worker % _gpus(driver)
+
+
 def with_options(
-    chosen: list[str], settings: Settings, device: int
+    chosen: list[str], settings: Settings, device: int, *, graphs: bool = False
 ) -> list[str | tuple[str, dict[str, str]]]:
     """The provider list with CUDA's options. ONNX Runtime accepts misspelt ones silently, so they
     are made here, from validated settings, and nowhere else.
@@ -54,7 +60,7 @@ def with_options(
         # The exhaustive search costs seconds for every new shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "1" if settings.gpu_tf32 else "0",
-        "enable_cuda_graph": "1" if settings.gpu_cuda_graphs else "0",
+        "enable_cuda_graph": "1" if graphs else "0",
     }
     if settings.gpu_memory_bytes:
         options["gpu_mem_limit"] = str(settings.gpu_memory_bytes)
@@ -103,10 +109,12 @@ def _driver_obstacle() -> str | None:
     status = int(driver.cuInit(0))
     if status != 0:
         return f"the NVIDIA driver does not start (cuInit returned {status})"
+    return None if _gpus(driver) else "the NVIDIA driver sees no GPU"
+
+
+def _gpus(driver: Any) -> int:
     count = ctypes.c_int()
-    if driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the NVIDIA driver sees no GPU"
-    return None
+    return count.value if driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
 
 
 def _preload() -> None:

@@ -30,7 +30,7 @@ function terms(list, entries) {
 
 /* Release and readiness */
 
-const STATES = { ready: "Ready", starting: "Starting", failed: "Failed", draining: "Stopping" };
+const STATES = { ready: "Ready", starting: "Starting", failed: "Failed", lost: "Device lost", draining: "Stopping" };
 
 function showState(state, text) {
   if (at("state").textContent !== text) at("state").textContent = text;
@@ -71,7 +71,7 @@ function noticesOf(server, scrape) {
   if (server === undefined) {
     notices.push(["bad", "No answer.", "The service cannot be reached; asking again."]);
   } else if (!server.ready) {
-    const kind = server.state === "failed" ? "bad" : "warn";
+    const kind = server.state === "failed" || server.state === "lost" ? "bad" : "warn";
     notices.push([kind, "Not ready:", server.reason]);
   }
   const named = (metric, value) => (scrape?.get(metric) ?? [])
