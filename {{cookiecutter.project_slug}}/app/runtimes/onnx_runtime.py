@@ -111,7 +111,10 @@ def load(package: Package, settings: Settings, worker: int = 0) -> OnnxRuntime:
 def _with_graphs(package: Package, settings: Settings, device: int) -> OnnxRuntime | None:
     """The model with CUDA graphs; None, and why in the log, where it cannot be captured."""
     signature, name = package.manifest.signature, package.manifest.name
-    if package.manifest.code_file is not None or not can_bind(signature):
+    if package.manifest.code_file is not None:
+        log.info("%s: no CUDA graphs, it has code of its own", name)
+        return None
+    if not can_bind(signature):
         log.info("%s: no CUDA graphs, its shapes do not follow from the rows", name)
         return None
     options = with_options([CUDA, CPU], settings, device, graphs=True)
