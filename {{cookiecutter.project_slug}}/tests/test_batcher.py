@@ -27,9 +27,9 @@ from app.inference.timeline import Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 
-INLINE = Profile(0.0, 0.0, 1000)
-TENTH = Profile(0.1, 0.0, 1000)
-THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000)
+INLINE = Profile(0.0, 0.0, 1000, 1000)
+TENTH = Profile(0.1, 0.0, 1000, 1000)
+THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000, 1000)
 MEGABYTE = 1024 * 1024
 FOREVER = 60.0
 
@@ -72,11 +72,12 @@ def make(
     queue_seconds: float = FOREVER,
     in_flight: int = 2,
     shape: tuple[int, ...] = (-1, 2),
+    lanes: int = 1,
 ) -> tuple[Batcher, Recorder]:
     recorder = Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
-    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes=1)
-    executor = ThreadPoolExecutor(1)
+    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes)
+    executor = ThreadPoolExecutor(lanes)
     return Batcher(run, specs, limits, profile, executor, recorder, lambda: in_flight), recorder
 
 
@@ -120,7 +121,7 @@ def test_a_timeline_tells_when_its_request_was_taken_and_which_runs_it_shared() 
         assert small.runs == other.runs
         (shared,) = small.runs
         assert 0 < small.taken <= shared.began < shared.ended
-        assert [run.rows for run in large.runs] == [8, 8, 4]
+        assert [run.rows for run in large.runs] == [7, 7, 6]
 
     asyncio.run(main())
 
@@ -307,11 +308,22 @@ def test_a_request_that_would_wait_too_long_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fixed", "per_row", "batch_rows"),
-    [(1.0, 0.0, 256), (0.0, 1.0, 1), (4.0, 1.0, 64), (5000.0, 1000.0, 32)],
+    ("fixed", "per_row", "batch_rows", "part_rows"),
+    [
+        (1.0, 0.0, 256, 256),
+        (0.0, 1.0, 256, 256),
+        (100.0, 50.0, 64, 128),
+        (0.0, 1000.0, 2, 8),
+        (0.0, 6000.0, 1, 1),
+        (5000.0, 1000.0, 32, 32),
+    ],
 )
 def test_batches_grow_while_rows_get_cheaper(
-    monkeypatch: pytest.MonkeyPatch, fixed: float, per_row: float, batch_rows: int
+    monkeypatch: pytest.MonkeyPatch,
+    fixed: float,
+    per_row: float,
+    batch_rows: int,
+    part_rows: int,
 ) -> None:
     """With a clock that goes by the cost of the run alone."""
     clock = [0.0]
@@ -321,8 +333,35 @@ def test_batches_grow_while_rows_get_cheaper(
         clock[0] += (fixed + per_row * rows) / 1e6
 
     profile = measure(run, 256)
-    assert profile.batch_rows == batch_rows
+    assert (profile.batch_rows, profile.part_rows) == (batch_rows, part_rows)
     assert profile.seconds(8) == pytest.approx((fixed + per_row * 8) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("count", "lanes", "parts"),
+    [
+        (9, 1, [9]),
+        (32, 1, [32]),
+        (33, 1, [17, 16]),
+        (9, 2, [9]),
+        (16, 2, [8, 8]),
+        (20, 4, [10, 10]),
+        (64, 4, [16, 16, 16, 16]),
+    ],
+)
+def test_a_large_request_is_cut_by_time_and_shared_out_to_the_lanes(
+    count: int, lanes: int, parts: list[int]
+) -> None:
+    """Batches of 8 rows pay, and 32 rows may be computed at once for one request."""
+
+    async def main() -> None:
+        profile = Profile(INLINE_SECONDS * 10, 0.0, 8, 32)
+        batcher, recorder = make(Double(), profile=profile, batch_rows=100, lanes=lanes)
+        answer = await ask(batcher, rows(*range(count)))
+        np.testing.assert_array_equal(answer[:, 0], np.arange(count) * 2)
+        assert sorted(recorder.runs, reverse=True) == parts
+
+    asyncio.run(main())
 
 
 def test_batches_end_where_the_memory_does(caplog: pytest.LogCaptureFixture) -> None:

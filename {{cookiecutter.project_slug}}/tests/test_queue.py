@@ -20,9 +20,9 @@ from app.settings import Settings
 from app.telemetry.record import Record
 from app.tensors.signature import Signature, TensorSpec
 
-TENTH = Profile(0.1, 0.0, 1000)
-THOUSANDTH = Profile(0.001, 0.0, 1000)
-BY_THE_ROW = Profile(0.0, 0.01, 32)
+TENTH = Profile(0.1, 0.0, 1000, 1000)
+THOUSANDTH = Profile(0.001, 0.0, 1000, 1000)
+BY_THE_ROW = Profile(0.0, 0.01, 32, 32)
 MEGABYTE = 1024 * 1024
 WIDTH = 2
 

@@ -192,8 +192,8 @@ class Batcher:
         cut: Cut | None,
         settle: Settle,
     ) -> Parts:
-        step = self.queue.batch_rows
         arrays = arrays_of(inputs, self._first)
+        step = self._part_rows(timeline.rows)
         parts = Parts(math.ceil(timeline.rows / step), cut, settle)
         for number, start in enumerate(range(0, timeline.rows, step)):
             part = {name: value[start : start + step] for name, value in arrays.items()}
@@ -204,6 +204,12 @@ class Batcher:
             parts.jobs.append(job)
             self._enqueue(job)
         return parts
+
+    def _part_rows(self, rows: int) -> int:
+        """Rows of a part: as few parts as allowed, but one for each lane where a batch pays."""
+        queue = self.queue
+        count = max(math.ceil(rows / queue.part_rows), min(self._lanes, rows // queue.batch_rows))
+        return math.ceil(rows / count)
 
     def _enqueue(self, job: Job) -> None:
         self.queue.put(job)

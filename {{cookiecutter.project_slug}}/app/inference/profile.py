@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LONGEST_RUN_SECONDS = 0.25
@@ -16,6 +16,11 @@ REPEATS = 3
 WORTHWHILE = 0.95
 WORTH_WAITING = 0.9
 FELT_SECONDS = 0.005
+# What a run costs beside the model: its requests are queued, joined and cut, and a thread is woken.
+AROUND_SECONDS = 0.00015
+# As long may one part of a request compute that is too large for a batch: others wait for the whole
+# of it in any case.
+PART_SECONDS = 0.01
 # Two doublings without gain, because a single measurement on a busy machine proves little.
 PATIENCE = 2
 
@@ -27,12 +32,14 @@ class Profile:
     """Seconds of one run, ``fixed + per_row * rows``, and the batch beyond which nothing is won.
 
     ``batch_rows`` is small for models that keep the processor busy with a single row (images),
-    and large for those that spend most of a run on calling it.
+    and large for those that spend most of a run on calling it. ``part_rows`` is the most that one
+    run takes of a single request with more rows than that.
     """
 
     fixed: float
     per_row: float
     batch_rows: int
+    part_rows: int
 
     def seconds(self, rows: int) -> float:
         """The estimate for a run of that many rows."""
@@ -40,7 +47,7 @@ class Profile:
 
 
 def measure(run: Callable[[int], None], max_rows: int) -> Profile:
-    """Run batches of 1, 2, 4, ... rows while larger ones pay.
+    """Run batches of 1, 2, 4, ... rows while larger ones pay and the memory holds them.
 
     Args:
         run: runs the model on so many rows.
@@ -59,13 +66,19 @@ def measure(run: Callable[[int], None], max_rows: int) -> Profile:
             break
         doubling = WORTHWHILE if seconds[rows] < FELT_SECONDS else WORTH_WAITING
         worthwhile = doubling ** math.log2(rows / cheapest)
-        if seconds[rows] / rows < worthwhile * seconds[cheapest] / cheapest:
+        if _cost(seconds, rows) < worthwhile * _cost(seconds, cheapest):
             cheapest, without_gain = rows, 0
         else:
             without_gain += 1
     slope = (seconds[cheapest] - seconds[1]) / (cheapest - 1) if cheapest > 1 else seconds[1]
     per_row = max(0.0, slope)
-    return Profile(max(0.0, seconds[1] - per_row), per_row, cheapest)
+    part = max(rows for rows in seconds if rows <= cheapest or seconds[rows] <= PART_SECONDS)
+    return Profile(max(0.0, seconds[1] - per_row), per_row, cheapest, part)
+
+
+def _cost(seconds: Mapping[int, float], rows: int) -> float:
+    """What one row costs in a run of so many."""
+    return (seconds[rows] + AROUND_SECONDS) / rows
 
 
 def _best(run: Callable[[int], None], rows: int) -> float:

@@ -57,7 +57,9 @@ class JobQueue:
 
     def __init__(self, signature: Signature, limits: Limits, profile: Profile) -> None:
         self.batched = signature.batched
-        self.batch_rows = min(limits.batch_rows, limits.queue_rows, profile.batch_rows)
+        most = min(limits.batch_rows, limits.queue_rows)
+        self.batch_rows = min(most, profile.batch_rows)
+        self.part_rows = min(most, profile.part_rows)
         self.rows = 0
         self._bytes = 0
         self._lines: dict[object, deque[Job]] = {}
