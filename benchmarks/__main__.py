@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ def main() -> int:
     kept = options.out / "results.json"
     if options.report:
         _write(results.load(kept), options)
+        if options.chart:
+            shutil.copy(options.out / "benchmark.svg", options.chart)
         return 0
     try:
         wrk.install()
@@ -43,8 +45,8 @@ def main() -> int:
     found = results.Results(about=prepare.about(quick=options.quick))
     if options.resume and kept.exists():
         before = results.load(kept)
-        if before.about | {"date": ""} != found.about | {"date": ""}:
-            print(f"error: {kept} is of another revision, machine or kind of run", file=sys.stderr)
+        if others := differences(before.about, found.about):
+            print(f"error: {kept} is of another run: {others}", file=sys.stderr)
             return 1
         found = before
     plan = prepare.plan(
@@ -68,14 +70,24 @@ def main() -> int:
         # Also of a run that is cut off; --resume goes on with it.
         found.save(kept)
         _write(found, options)
+    if options.chart:
+        # Not of a run that was cut off.
+        shutil.copy(options.out / "benchmark.svg", options.chart)
     return 0 if found.samples else 1
 
 
 def _write(found: results.Results, options: argparse.Namespace) -> None:
     report.write(found, options.out)
-    if options.chart:
-        shutil.copy(options.out / "benchmark.svg", options.chart)
     say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What keeps one run from being the rest of the other; empty when nothing does."""
+    return ", ".join(
+        f"{name} {before.get(name)!r} before and {value!r} now"
+        for name, value in now.items()
+        if name != "date" and before.get(name) != value
+    )
 
 
 def names_of(given: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,7 +128,9 @@ def options_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--chart", type=Path, help="write the chart to this file too")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with a run that was cut off, with its options"
+        "--resume",
+        action="store_true",
+        help="go on with a run that was cut off; give its options too",
     )
     parser.add_argument(
         "--image", action="store_true", help="build the CPU image too, for its size (needs Docker)"

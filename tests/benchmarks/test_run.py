@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import results
-from benchmarks.__main__ import options_of
+from benchmarks.__main__ import differences, options_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALLEST = ["--quick", "--servers", "ours,fastapi", "--models", "iris", "--no-curves"]
@@ -48,3 +48,10 @@ def test_an_unknown_name_is_refused_before_anything_is_measured(
 def test_all_servers_and_models_are_measured_unless_some_are_named() -> None:
     assert options_of([]).models == ("iris", "dense", "conv")
     assert options_of(["--servers", "ours, fastapi"]).servers == ("ours", "fastapi")
+
+
+def test_a_run_is_resumed_only_by_one_of_its_kind() -> None:
+    before = {"date": "2026-11-26", "revision": "abc1234", "run": "quick"}
+    assert differences(before, before | {"date": "2026-11-27"}) == ""
+    assert differences(before, before | {"run": "full"}) == "run 'quick' before and 'full' now"
+    assert "revision 'abc1234' before" in differences(before, before | {"revision": "def5678"})
