@@ -124,6 +124,16 @@ def test_a_queue_that_does_not_empty_may_be_long_while_nobody_notices(line: Make
         short.put()
 
 
+def test_a_machine_that_others_keep_busy_is_no_reason_to_refuse(line: Make) -> None:
+    disturbed = line(THOUSANDTH, 8, 1)
+    for _ in range(100):
+        disturbed.queue.learn(8, 0.005)
+    for _ in range(40):
+        disturbed.now += 1.0
+        disturbed.put()
+    assert disturbed.queue.wait_seconds() > 0.02
+
+
 def test_rows_are_guessed_before_a_request_is_read(line: Make) -> None:
     full = line(BY_THE_ROW, 32, 2)
     full.put(32, requests=2)

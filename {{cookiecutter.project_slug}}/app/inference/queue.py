@@ -27,7 +27,8 @@ REST_SECONDS = 0.01
 # it only adds its own length to every answer. Single rows come less evenly than whole batches: at
 # 80 % load so many wait now and then.
 STANDING_ROWS = 16
-# Nobody notices so short a wait; small models with many clients always have one.
+# Nobody notices so short a wait; small models with many clients always have one. Of an undisturbed
+# machine: on one that others keep busy all takes longer, and that is no reason to refuse.
 SHORT_SECONDS = 0.008
 # A few clients that take turns with large requests are no overload: each may wait for as many times
 # as long as its rows take in full runs.
@@ -135,7 +136,7 @@ class JobQueue:
         """Whether more waits than should in a queue that has not kept up for some time."""
         return (
             self.rows >= self._standing_rows
-            and self.wait_seconds() > SHORT_SECONDS
+            and self._run_seconds(self.rows) > SHORT_SECONDS
             and self._behind_seconds() > BURST_SHARE * self._limits.queue_seconds
         )
 
@@ -213,9 +214,12 @@ class JobQueue:
         return self._seconds_of(self.rows)
 
     def _seconds_of(self, rows: int) -> float:
+        return self._slowness * self._run_seconds(rows)
+
+    def _run_seconds(self, rows: int) -> float:
+        """Seconds of the runs for so many rows, as they were while warming up."""
         runs = math.ceil(rows / self.batch_rows)
-        one = self._profile.seconds(min(rows, self.batch_rows))
-        return self._slowness * runs * one / self._limits.lanes
+        return runs * self._profile.seconds(min(rows, self.batch_rows)) / self._limits.lanes
 
     def _rest_seconds(self) -> float:
         return max(REST_SECONDS, self._slowness * self._profile.seconds(1))
