@@ -8,7 +8,7 @@ readonly BIN="$PWD/.venv/bin"
 "$BIN/ruff" format --check .
 "$BIN/ruff" check .
 "$BIN/mypy"
-"$BIN/shellcheck" scripts/*.sh .ci/run
+"$BIN/shellcheck" scripts/*.sh benchmarks/*.sh .ci/run
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 "$BIN/cookiecutter" --no-input --output-dir "$rendered" . >/dev/null
