@@ -80,6 +80,28 @@ def test_the_button_waits_for_the_sample(url: str, visit: Visit) -> None:
     expect(page.locator("#outcome")).to_contain_text("200 in")
 
 
+def test_the_button_waits_for_the_sample_of_the_model_that_was_chosen(
+    guarded: str, visit: Visit
+) -> None:
+    page = visit(guarded)
+    button = page.get_by_role("button", name="Predict")
+    expect(button).to_be_enabled()
+    held: list[Route] = []
+    page.route("**/second/example", lambda route: held.append(route))
+    choice = page.get_by_role("combobox", name="Model")
+    with page.expect_request("**/second/example"):
+        choice.select_option("second")
+    expect(button).to_be_disabled()
+    # Who changes his mind need not wait, and what comes late is not taken for this model's.
+    choice.select_option("iris")
+    expect(button).to_be_enabled()
+    before = page.get_by_role("textbox", name="Request").input_value()
+    with page.expect_response("**/second/example"):
+        held[0].fulfill(body="late")
+    expect(page.get_by_role("textbox", name="Request")).to_have_value(before)
+    expect(button).to_be_enabled()
+
+
 def test_a_gpu_that_was_asked_for_and_is_not_used_is_said(guarded: str, visit: Visit) -> None:
     notices = visit(guarded).locator("#notices")
     expect(notices).to_contain_text("No GPU: one was asked for, but iris computes on the CPU")

@@ -176,20 +176,25 @@ async function showModels(scrape) {
   at("choice-row").hidden = models.length < 2;
   at("no-model").hidden = models.length > 0;
   at("model").hidden = models.length === 0;
-  try {
-    if (models.length) await choose(scrape);
-  } finally { // not before there is something to send
-    at("predict").disabled = models.length === 0;
-  }
+  if (models.length) await choose(scrape);
+  else at("predict").disabled = true;
 }
 
 async function choose(scrape = before?.scrape) {
   const model = models[at("choice").selectedIndex];
   showModel(model, scrape);
   const untouched = at("body").value === shownSample(golden);
-  golden = await (await read(`v2/models/${encodeURIComponent(model.name)}/example`)).text();
-  if (untouched) restore();
-  at("restore").disabled = false;
+  const chosen = () => at("choice").value === model.name;
+  at("predict").disabled = true; // until there is something to send, and it is this model's
+  try {
+    const sample = await (await read(`v2/models/${encodeURIComponent(model.name)}/example`)).text();
+    if (!chosen()) return;
+    golden = sample;
+    if (untouched) restore();
+    at("restore").disabled = false;
+  } finally {
+    if (chosen()) at("predict").disabled = false;
+  }
 }
 
 /* Predict */
