@@ -23,6 +23,7 @@ __all__ = ["ContainerSpec", "ContainerState", "Engine", "EngineError"]
 GIB = 1024**3
 THREADS = 16
 EXEC_SECONDS = 60.0
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,20 @@ class Engine:
 
     async def stop(self, container: str, grace: int) -> None:
         """SIGTERM, then SIGKILL after ``grace`` seconds; nothing if it does not run."""
-        await self._forgiving("POST", f"/containers/{container}/stop?t={grace}")
+        try:
+            await self._forgiving("POST", f"/containers/{container}/stop?t={grace}")
+        except EngineError:
+            # Refused now and then, without a word, when the container ends at the same moment.
+            if await self._runs(container):
+                raise
+
+    async def _runs(self, container: str) -> bool:
+        try:
+            return (await self.state(container)).running
+        except EngineError as problem:
+            if problem.status == NOT_FOUND:
+                return False
+            raise
 
     async def remove(self, container: str) -> None:
         """Kill and delete a container; nothing if it is gone."""
@@ -183,7 +197,7 @@ class Engine:
         try:
             await self._raw(method, path)
         except EngineError as problem:
-            if problem.status not in (304, 404, 409):
+            if problem.status not in (304, NOT_FOUND, 409):
                 raise
 
     async def _json(self, method: str, path: str, body: Any = None) -> Any:

@@ -64,7 +64,7 @@ def request(
     finally:
         connection.close()
     if answer.status >= 300:
-        raise EngineError(_message(data), answer.status)
+        raise EngineError(_message(data) or f"status {answer.status}", answer.status)
     return data
 
 
