@@ -34,8 +34,7 @@ def main() -> int:
     kept = options.out / "results.json"
     if options.report:
         _write(results.load(kept), options)
-        if options.chart:
-            shutil.copy(options.out / "benchmark.svg", options.chart)
+        _keep_chart(options)
         return 0
     try:
         wrk.install()
@@ -70,15 +69,18 @@ def main() -> int:
         # Also of a run that is cut off; --resume goes on with it.
         found.save(kept)
         _write(found, options)
-    if options.chart:
-        # Not of a run that was cut off.
-        shutil.copy(options.out / "benchmark.svg", options.chart)
+    _keep_chart(options)  # not of a run that was cut off
     return 0 if found.samples else 1
 
 
 def _write(found: results.Results, options: argparse.Namespace) -> None:
     report.write(found, options.out)
     say(f"wrote {options.out}/results.md, results.json and benchmark.svg")
+
+
+def _keep_chart(options: argparse.Namespace) -> None:
+    if options.chart:
+        shutil.copy(options.out / "benchmark.svg", options.chart)
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:

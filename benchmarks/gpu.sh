@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Check and measure the CUDA path on a machine with an NVIDIA GPU; needs Python 3.11+ and nothing else.
+# Check and measure the CUDA path on a machine with an NVIDIA GPU; needs Python 3.11+ with pip.
 #
 #   benchmarks/gpu.sh                  renders a service, installs its GPU locks, makes some models,
 #                                      checks what must hold on a GPU, and measures: runs of the
@@ -28,7 +28,7 @@ pip_into() { # pip_into VENV ARGUMENTS...
 environment() { # environment VENV REQUIREMENTS...
     local venv=$1 file
     shift
-    # Debian's Python makes environments only with python3-venv; its pip installs into them all the same.
+    # Debian makes environments with a pip of their own only where python3-venv is installed.
     python3 -m venv --without-pip "$venv"
     for file in "$@"; do
         if [[ -n "$WHEELS" ]]; then

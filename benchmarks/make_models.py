@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ FloatArray = npt.NDArray[np.float32]
 ROWS = {"iris": (1, 256), "dense": (1, 256), "conv": (1,)}
 SHAPES = {"iris": (4,), "dense": (256,), "conv": (3, 224, 224)}
 ANSWER = "probabilities"
+CODE = "model_code.py"
 # As many digits as measurements have; JSON bodies are about 7 bytes a number.
 DECIMALS = 4
 OPSET = 21
@@ -41,7 +42,8 @@ def main() -> None:
     for name, model in (("dense", dense()), ("conv", conv())):
         (out / name).mkdir()
         (out / name / "model.onnx").write_bytes(model.SerializeToString())
-        package(name, model, out / name / "packages")
+        inputs = samples(SHAPES[name], 2)
+        package(name, model, out / name / "packages", inputs, inputs.shape[1:])
     for name, counts in ROWS.items():
         for rows in counts:
             write_samples(out / name, samples(SHAPES[name], rows))
@@ -104,13 +106,29 @@ def write_samples(folder: Path, inputs: FloatArray) -> None:
     np.savez(folder / f"samples-{len(inputs)}.npz", inputs=inputs, answer=answer)
 
 
-def package(name: str, model: Any, folder: Path) -> None:
-    """Package a model for the service; ONNX's own reference evaluator gives the golden answers."""
+def package(
+    name: str,
+    model: Any,
+    folder: Path,
+    inputs: npt.NDArray[Any],
+    shape: Sequence[int],
+    *,
+    output: Mapping[str, Any] | None = None,
+    code: Path | None = None,
+) -> None:
+    """Package a model for the service; ONNX's own reference evaluator gives the golden answers.
+
+    Args:
+        inputs: the golden ones.
+        shape: of a row, -1 where a size is free.
+        output: what the manifest says of the output, beside what follows from the answers.
+        code: of the model's own.
+    """
     # Found in the folder that this runs in: the rendered service.
     sys.path.insert(0, ".")
     from training.package import Source, write_package
 
-    inputs = samples(SHAPES[name], 2)
+    datatype = {"float16": "FP16", "float32": "FP32"}[str(inputs.dtype)]
     (answer,) = ReferenceEvaluator(model).run([ANSWER], {"features": inputs})
     write_package(
         folder,
@@ -120,12 +138,17 @@ def package(name: str, model: Any, folder: Path) -> None:
             description="A net with random weights, for measuring.",
             format="onnx",
             model=model.SerializeToString(),
-            inputs=[{"name": "features", "datatype": "FP32", "shape": [-1, *SHAPES[name]]}],
-            outputs=[{"name": ANSWER, "datatype": "FP32", "shape": [-1, answer.shape[1]]}],
+            inputs=[{"name": "features", "datatype": datatype, "shape": [-1, *shape]}],
+            outputs=[
+                {"name": ANSWER, "datatype": datatype, "shape": [-1, answer.shape[1]]}
+                | dict(output or {})
+            ],
             golden_inputs={"features": inputs},
             golden_outputs={ANSWER: answer},
             training={"source": "benchmarks/make_models.py"},
             libraries=("onnx", "numpy"),
+            files={CODE: code} if code else {},
+            manifest={"code_file": CODE} if code else {},
         ),
     )
 

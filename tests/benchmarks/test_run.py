@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as bench
 from benchmarks import results
 from benchmarks.__main__ import differences, options_of
 
@@ -55,3 +57,30 @@ def test_a_run_is_resumed_only_by_one_of_its_kind() -> None:
     assert differences(before, before | {"date": "2026-11-27"}) == ""
     assert differences(before, before | {"run": "full"}) == "run 'quick' before and 'full' now"
     assert "revision 'abc1234' before" in differences(before, before | {"revision": "def5678"})
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_a_run_that_was_cut_off_leaves_the_chart_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cut_off: bool
+) -> None:
+    chart, out = tmp_path / "chart.svg", tmp_path / "out"
+    chart.write_text("of the run before")
+
+    def measure(*_: object) -> None:
+        if cut_off:
+            raise KeyboardInterrupt
+
+    def write(found: results.Results, folder: Path) -> None:
+        (folder / "benchmark.svg").write_text("of this run")
+
+    monkeypatch.setattr("benchmarks.wrk.install", lambda: None)
+    monkeypatch.setattr("benchmarks.prepare.plan", lambda *_: None)
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr("benchmarks.report.write", write)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    arguments = ["--quick", "--no-curves", "--out", str(out), "--chart", str(chart)]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    with pytest.raises(KeyboardInterrupt) if cut_off else contextlib.nullcontext():
+        bench.main()
+    assert (out / "results.json").exists()
+    assert chart.read_text() == ("of the run before" if cut_off else "of this run")

@@ -98,6 +98,7 @@ def test_the_button_waits_for_the_sample_of_the_model_that_was_chosen(
     before = page.get_by_role("textbox", name="Request").input_value()
     with page.expect_response("**/second/example"):
         held[0].fulfill(body="late")
+    page.wait_for_timeout(100)  # for what the page would do with it
     expect(page.get_by_role("textbox", name="Request")).to_have_value(before)
     expect(button).to_be_enabled()
 

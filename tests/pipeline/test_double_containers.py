@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from tests.azure_double.client import AzureDouble
+from tests.azure_double.engine import Engine
+from tests.azure_double.engine_socket import EngineError
 
 from .commands import CommandError, run
 from .double_world import GROUP, REGION, SECRET, World, changed, eventually
@@ -466,3 +469,24 @@ def _processes(folder: Path) -> list[str]:
 def _docker(*arguments: str) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize("status", ["running", "exited", "gone"])
+def test_a_stop_that_docker_refuses_is_a_fault_only_while_the_container_runs(
+    monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """It was refused once, without a word, as the container ended by itself."""
+    empty: dict[str, Any] = {"ExitCode": 0, "OOMKilled": False, "StartedAt": "", "FinishedAt": ""}
+
+    async def answer(self: Engine, method: str, path: str, *_: Any) -> bytes:
+        if method == "POST":
+            raise EngineError("", 500)
+        if status == "gone":
+            raise EngineError("no such container", 404)
+        state = {"State": empty | {"Status": status}, "NetworkSettings": {"Ports": {}}}
+        return json.dumps(state).encode()
+
+    monkeypatch.setattr(Engine, "_raw", answer)
+    refused = pytest.raises(EngineError) if status == "running" else contextlib.nullcontext()
+    with refused:
+        asyncio.run(Engine({}, "/nowhere").stop("it", 1))
