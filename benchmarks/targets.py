@@ -33,13 +33,14 @@ class Target:
     theirs: str = ""
 
 
+TWO = "2 workers, 1 lane"
 TARGETS = (
     Target("iris", "rate", "model server", 12),
     Target("iris", "p99_ms", "model server", 1 / 6),
     Target("iris", "rate", "tutorial app", 6),
     Target("iris", "rate", "async app", 0),
     Target("iris", "rate", "constant", 0.55, configuration="default", theirs="1 worker"),
-    Target("iris", "rate", "constant", 0.80, configuration="2 workers", theirs="2 workers"),
+    Target("iris", "rate", "constant", 0.80, configuration=TWO, theirs="2 workers"),
     Target("dense", "rate", "model server", 5),
     Target("dense", "p99_ms", "model server", 1 / 4),
     Target("dense", "rate", "tutorial app", 4),
@@ -58,7 +59,7 @@ TARGETS = (
     Target("iris-idle", "p50_ms", "peer", 0.5),
     Target("dense-idle", "p50_ms", "peer", 0.5),
     Target("iris", "memory_mb", "tutorial app", 1, configuration="default", theirs="1 worker"),
-    Target("iris", "memory_mb", "tutorial app", 1, configuration="2 workers", theirs="2 workers"),
+    Target("iris", "memory_mb", "tutorial app", 1, configuration=TWO, theirs="2 workers"),
 )
 # From process start to the first answer, seconds more than the FastAPI tutorial app.
 START_ALLOWANCE_S = 0.3

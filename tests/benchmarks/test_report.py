@@ -54,12 +54,12 @@ def found() -> Results:
         about={"date": "2026-11-21", "machine": "2 CPUs"},
         samples=[
             sample("ours", "default", 18000, 1),
-            sample("ours", "2 workers", 24000, 1),
+            sample("ours", "2 workers, 1 lane", 24000, 1),
             sample("fastapi", "2 workers", 4000, 1),
             sample("litserve", "2 workers", 1000, 1, p99_ms=20.0),
             sample("constant", "1 worker", 30000, 1),
             sample("ours", "default", 9000, 2),
-            sample("ours", "2 workers", 12000, 2),
+            sample("ours", "2 workers, 1 lane", 12000, 2),
             sample("fastapi", "2 workers", 2000, 2),
             sample("litserve", "2 workers", 500, 2, p99_ms=20.0),
             sample("constant", "1 worker", 15000, 2),
@@ -110,21 +110,21 @@ def test_spread_is_relative_to_the_median() -> None:
 
 
 def test_the_best_configuration_counts(found: Results) -> None:
-    assert found.best("iris", "ours") == "2 workers"
+    assert found.best("iris", "ours") == "2 workers, 1 lane"
     assert found.best("iris", "mlserver") is None
 
 
 def test_a_run_that_was_cut_off_has_the_same_best_configuration(found: Results) -> None:
     found.samples.append(sample("ours", "default", 9000, 3))
     assert found.repetitions("iris", "ours", "default") > found.repetitions(
-        "iris", "ours", "2 workers"
+        "iris", "ours", "2 workers, 1 lane"
     )
-    assert found.best("iris", "ours") == "2 workers"
+    assert found.best("iris", "ours") == "2 workers, 1 lane"
 
 
 def test_what_was_left_out_after_the_first_repetition_is_not_the_best(found: Results) -> None:
-    found.samples += [sample("ours", "2 workers", 15000, number) for number in (3, 4)]
-    assert found.best("iris", "ours") == "2 workers"
+    found.samples += [sample("ours", "2 workers, 1 lane", 15000, number) for number in (3, 4)]
+    assert found.best("iris", "ours") == "2 workers, 1 lane"
 
 
 def test_what_was_measured_is_not_measured_again(found: Results) -> None:
@@ -143,7 +143,7 @@ def test_with_one_client_the_lowest_latency_is_best() -> None:
     idle = Results(
         samples=[
             sample("ours", "default", 5000, load="iris-idle", p50_ms=0.1),
-            sample("ours", "2 workers", 6000, load="iris-idle", p50_ms=0.2),
+            sample("ours", "2 workers, 1 lane", 6000, load="iris-idle", p50_ms=0.2),
         ]
     )
     assert idle.best("iris-idle", "ours") == "default"

@@ -312,9 +312,9 @@ def test_a_request_that_would_wait_too_long_is_refused() -> None:
     [
         (1.0, 0.0, 256, 256),
         (0.0, 1.0, 256, 256),
-        (100.0, 50.0, 64, 128),
+        (100.0, 50.0, 64, 256),
         (0.0, 1000.0, 2, 8),
-        (0.0, 6000.0, 1, 1),
+        (0.0, 6000.0, 1, 2),
         (5000.0, 1000.0, 32, 32),
     ],
 )
@@ -362,6 +362,25 @@ def test_a_large_request_is_cut_by_time_and_shared_out_to_the_lanes(
         assert sorted(recorder.runs, reverse=True) == parts
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("disturbed", range(1, 9))
+def test_a_busy_moment_of_the_machine_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, disturbed: int
+) -> None:
+    """It lasts for a whole turn of one size."""
+    clock = [0.0]
+    monkeypatch.setattr("app.inference.profile.time.perf_counter", lambda: clock[0])
+    turns: list[int] = []
+
+    def run(rows: int) -> None:
+        if not turns or turns[-1] != rows:
+            turns.append(rows)
+        slowness = 3 if len(turns) == disturbed else 1
+        clock[0] += slowness * (100 + 50 * rows) / 1e6
+
+    profile = measure(run, 256)
+    assert (profile.batch_rows, profile.part_rows) == (64, 256)
 
 
 def test_batches_end_where_the_memory_does(caplog: pytest.LogCaptureFixture) -> None:

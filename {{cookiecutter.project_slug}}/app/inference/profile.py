@@ -8,11 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+# Larger batches are not tried, nor so long a run repeated.
 LONGEST_RUN_SECONDS = 0.25
-# The best of some runs; of short ones, which a neighbour on the machine disturbs more, of more.
-REPEATS = 3
-MOST_REPEATS = 12
-SURE_SECONDS = 0.006
+# The best run of each size counts. Sizes take turns: a moment in which a neighbour keeps the
+# machine busy is then no size's whole measurement. Three rounds, and more where they are short.
+ROUNDS = 3
+MOST_ROUNDS = 12
+MEASURE_SECONDS = 0.15
+# A turn of a small size is more than a run: the first is slow, with caches full of another size.
+TURN_RUNS = 4
+TURN_SECONDS = 0.001
 # Twice as many rows in a batch must make each cheaper by a twentieth; where they do not, they only
 # wait. A run that takes nearly twice as long makes every answer wait so: where that is felt, rows
 # must get cheaper by a tenth.
@@ -23,8 +28,8 @@ FELT_SECONDS = 0.005
 AROUND_SECONDS = 0.00015
 # As long may one part of a request compute that is too large for a batch: others wait for the whole
 # of it in any case.
-PART_SECONDS = 0.01
-# Two doublings without gain, because a single measurement on a busy machine proves little.
+PART_SECONDS = 0.015
+# Two doublings without gain end the search: a single one on a busy machine proves little.
 PATIENCE = 2
 
 log = logging.getLogger(__name__)
@@ -50,33 +55,54 @@ class Profile:
 
 
 def measure(run: Callable[[int], None], max_rows: int) -> Profile:
-    """Run batches of 1, 2, 4, ... rows while larger ones pay and the memory holds them.
+    """Run batches of 1, 2, 4, ... rows while larger ones may pay and the memory holds them.
 
     Args:
         run: runs the model on so many rows.
         max_rows: largest batch to try.
     """
-    rows = 1
-    seconds = {1: _best(run, 1)}
-    cheapest, without_gain = 1, 0
-    while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS and without_gain < PATIENCE:
-        rows = min(rows * 2, max_rows)
-        try:
-            seconds[rows] = _best(run, rows)
-        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            run(1)  # of a model that does not run at all any more
-            log.warning("no batches of %s rows: %s", rows, error)
+    began = time.perf_counter()
+    seconds = _grow(run, max_rows)
+    for done in range(1, MOST_ROUNDS):
+        if done >= ROUNDS and time.perf_counter() - began > MEASURE_SECONDS:
             break
-        doubling = WORTHWHILE if seconds[rows] < FELT_SECONDS else WORTH_WAITING
-        worthwhile = doubling ** math.log2(rows / cheapest)
-        if _cost(seconds, rows) < worthwhile * _cost(seconds, cheapest):
-            cheapest, without_gain = rows, 0
-        else:
-            without_gain += 1
+        for rows, before in seconds.items():
+            if before < LONGEST_RUN_SECONDS:
+                seconds[rows] = min(before, _turn(run, rows))
+    cheapest = _cheapest(seconds)
     slope = (seconds[cheapest] - seconds[1]) / (cheapest - 1) if cheapest > 1 else seconds[1]
     per_row = max(0.0, slope)
     part = max(rows for rows in seconds if rows <= cheapest or seconds[rows] <= PART_SECONDS)
     return Profile(max(0.0, seconds[1] - per_row), per_row, cheapest, part)
+
+
+def _grow(run: Callable[[int], None], max_rows: int) -> dict[int, float]:
+    """Seconds of a run by its rows, ascending, each size measured in one turn."""
+    rows = 1
+    seconds = {1: _turn(run, 1)}
+    while rows < max_rows and seconds[rows] < LONGEST_RUN_SECONDS:
+        without_gain = math.log2(rows / _cheapest(seconds))
+        if without_gain >= PATIENCE and 2 * seconds[rows] > PART_SECONDS:
+            break
+        rows = min(rows * 2, max_rows)
+        try:
+            seconds[rows] = _turn(run, rows)
+        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
+            run(1)  # of a model that does not run at all any more
+            log.warning("no batches of %s rows: %s", rows, error)
+            break
+    return seconds
+
+
+def _cheapest(seconds: Mapping[int, float]) -> int:
+    """The size beyond which rows do not get cheaper by as much as is worth waiting for."""
+    cheapest = 1
+    for rows in seconds:
+        doubling = WORTHWHILE if seconds[rows] < FELT_SECONDS else WORTH_WAITING
+        worthwhile = doubling ** math.log2(rows / cheapest)
+        if _cost(seconds, rows) < worthwhile * _cost(seconds, cheapest):
+            cheapest = rows
+    return cheapest
 
 
 def _cost(seconds: Mapping[int, float], rows: int) -> float:
@@ -84,12 +110,11 @@ def _cost(seconds: Mapping[int, float], rows: int) -> float:
     return (seconds[rows] + AROUND_SECONDS) / rows
 
 
-def _best(run: Callable[[int], None], rows: int) -> float:
+def _turn(run: Callable[[int], None], rows: int) -> float:
+    """Seconds of the best run of some in a row."""
     times: list[float] = []
-    while len(times) < REPEATS or (len(times) < MOST_REPEATS and sum(times) < SURE_SECONDS):
+    while len(times) < TURN_RUNS and sum(times) < TURN_SECONDS:
         begun = time.perf_counter()
         run(rows)
         times.append(time.perf_counter() - begun)
-        if times[-1] > LONGEST_RUN_SECONDS:
-            break
     return min(times)

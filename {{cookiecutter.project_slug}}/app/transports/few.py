@@ -59,6 +59,8 @@ def json_rows(array: Array, sizes: Sequence[int]) -> list[bytes] | None:
     text = orjson.dumps(
         array if array.flags.c_contiguous else array.copy(), option=orjson.OPT_SERIALIZE_NUMPY
     )
+    if len(sizes) == 1:
+        return [text]
     if array.ndim == 1:
         rows, form, between = text[1:-1].split(b","), b"[%b]", b","
     else:

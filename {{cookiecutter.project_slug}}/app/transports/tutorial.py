@@ -17,7 +17,7 @@ from app.inference.job import Inputs, views
 from app.inference.model import Model
 from app.tensors.datatypes import Array
 from app.transports.few import FewRows, json_rows
-from app.transports.json_body import parse_object
+from app.transports.json_body import opening_brackets, parse_object
 from app.transports.json_tensor import nested_tensor
 
 FEW = 32
@@ -51,7 +51,7 @@ def decode(body: bytes, model: Model) -> dict[str, Array]:
             f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
             field="data",
         )
-    return {specs[0].name: nested_tensor(data, specs[0], "data", body.count(b"["))}
+    return {specs[0].name: nested_tensor(data, specs[0], "data", opening_brackets(body))}
 
 
 def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
