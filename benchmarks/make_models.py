@@ -24,7 +24,8 @@ from onnx.reference import ReferenceEvaluator
 FloatArray = npt.NDArray[np.float32]
 
 ROWS = {"iris": (1, 256), "dense": (1, 256), "conv": (1,)}
-SHAPES = {"iris": (4,), "dense": (256,), "conv": (3, 224, 224)}
+DENSE = (256, 1024, 1024, 1024, 16)
+SHAPES = {"iris": (4,), "dense": DENSE[:1], "conv": (3, 224, 224)}
 ANSWER = "probabilities"
 CODE = "model_code.py"
 # As many digits as measurements have; JSON bodies are about 7 bytes a number.
@@ -39,7 +40,7 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree("models/iris", out / "iris" / "packages" / "iris")
     shutil.copy("models/iris/model.onnx", out / "iris" / "model.onnx")
-    for name, model in (("dense", dense()), ("conv", conv())):
+    for name, model in (("dense", dense("dense", DENSE)), ("conv", conv())):
         (out / name).mkdir()
         (out / name / "model.onnx").write_bytes(model.SerializeToString())
         inputs = samples(SHAPES[name], 2)
@@ -49,12 +50,16 @@ def main() -> None:
             write_samples(out / name, samples(SHAPES[name], rows))
 
 
-def dense() -> Any:
-    """A net of fully connected layers, 256-1024-1024-1024-16: 2.4 million weights."""
+def dense(name: str, sizes: Sequence[int]) -> Any:
+    """A net of fully connected layers; of the sizes `DENSE` it has 2.4 million weights.
+
+    Args:
+        name: of the graph.
+        sizes: numbers in a row of the input, of each layer, and of the answer.
+    """
     random = np.random.default_rng(20)
     nodes: list[Any] = []
     weights: list[Any] = []
-    sizes = (256, 1024, 1024, 1024, 16)
     flow = "features"
     for layer, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         weights += _weights(random, layer, (fan_in, fan_out), fan_in)
@@ -64,7 +69,7 @@ def dense() -> Any:
             nodes.append(helper.make_node("Relu", [flow], [f"act{layer}"]))
             flow = f"act{layer}"
     nodes.append(helper.make_node("Softmax", [flow], [ANSWER], axis=1))
-    return _model("dense", nodes, weights, SHAPES["dense"], sizes[-1])
+    return _model(name, nodes, weights, sizes[:1], sizes[-1])
 
 
 def conv() -> Any:

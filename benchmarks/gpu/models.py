@@ -63,12 +63,13 @@ def main() -> None:
     code = out / make_models.CODE
     code.write_text(BREAKING_CODE, encoding="utf-8")
     width = rows.shape[1:]
-    half = halved(make_models.dense())
+    half = halved(make_models.dense(HALF, make_models.DENSE))
     make_models.package(
         HALF, half, _folder(out, HALF), rows.astype(np.float16), width, output=HALF_OUTPUT
     )
     make_models.package(FREE, free(), _folder(out, FREE), rows, (-1,), output={"shape": [-1, -1]})
-    make_models.package(POISON, make_models.dense(), _folder(out, POISON), rows, width, code=code)
+    poison = make_models.dense(POISON, make_models.DENSE)
+    make_models.package(POISON, poison, _folder(out, POISON), rows, width, code=code)
 
 
 def _folder(out: Path, name: str) -> Path:
