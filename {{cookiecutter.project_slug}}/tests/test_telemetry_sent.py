@@ -195,6 +195,37 @@ def test_a_malformed_connection_string_stops_the_start(text: str, rule: str) -> 
     assert INSTRUMENTATION_KEY not in line
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (
+            {
+                CONNECTION: f"InstrumentationKey={INSTRUMENTATION_KEY};Authorization=word;"
+                "IngestionEndpoint=https://x.example/"
+            },
+            "Invalid authorization mechanism",
+        ),
+        (
+            {
+                OTLP: "http://127.0.0.1:9",
+                "OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER": "nobody",
+            },
+            "Requested component 'nobody' not found",
+        ),
+    ],
+    ids=["value", "component"],
+)
+def test_what_an_exporter_refuses_ends_the_start(
+    toy_dir: Path, settings: dict[str, str], reason: str
+) -> None:
+    """And does not leave a service that never gets ready."""
+    with started(toy_dir, DEFAULT_MODEL="scale", **settings) as server:
+        _, stderr = server.process.communicate(timeout=60)
+    assert server.process.returncode == 1
+    assert stderr.splitlines()[-1].startswith(f"error: telemetry cannot be exported: {reason}")
+    assert INSTRUMENTATION_KEY not in stderr
+
+
 def test_a_good_connection_string_is_kept_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (
         f"InstrumentationKey={INSTRUMENTATION_KEY};"

@@ -18,11 +18,11 @@ def open_exports(settings: Settings, release: Release, metrics: Metrics, worker:
         worker: number of this process; the first one exports the metrics of all.
 
     Raises:
-        StartupError: OpenTelemetry refuses one of its own environment variables.
+        StartupError: an exporter refuses its settings, or one of its own environment variables.
     """
-    from app.telemetry.otel.exports import Exports
-
     try:
+        from app.telemetry.otel.exports import Exports
+
         return Exports(settings, release, metrics.collect, worker)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # the exporters' libraries raise what they like
         raise StartupError(f"telemetry cannot be exported: {error}") from error
