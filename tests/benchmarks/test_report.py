@@ -15,8 +15,9 @@ from benchmarks.chart import svg
 from benchmarks.open_loop import headers_of, percentile, request_bytes
 from benchmarks.report import markdown
 from benchmarks.results import Bare, CurvePoint, Results, Sample, paired_ratio, spread
+from benchmarks.servers import SERVERS
 from benchmarks.tables import number
-from benchmarks.targets import outcomes
+from benchmarks.targets import TARGETS, outcomes
 
 REPORT = {
     "requests": 3000,
@@ -232,3 +233,11 @@ def test_the_constant_rate_generator_speaks_http() -> None:
         b"connection": b"close",
     }
     assert percentile([3.0, 1.0, 2.0], 50) == 2.0
+
+
+def test_targets_name_configurations_that_are_measured() -> None:
+    ours = {
+        each.name for server in SERVERS if server.kind == "ours" for each in server.configurations
+    }
+    named = {target.configuration for target in TARGETS if target.configuration}
+    assert named <= ours

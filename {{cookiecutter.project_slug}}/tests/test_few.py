@@ -22,6 +22,7 @@ from app.tensors.datatypes import Array
 from app.tensors.signature import Signature, TensorSpec
 from app.transports import tutorial
 from app.transports.few import LARGEST, FewRows, json_rows
+from app.transports.json_body import LARGE_BYTES, opening_brackets
 
 X = TensorSpec("x", "FP32", (-1, 3))
 SIGNATURE = Signature((X,), (TensorSpec("y", "FP32", (-1, 3)),))
@@ -190,3 +191,9 @@ def named(toy_dir: Path) -> dict[str, Model]:
     )
     labelled.manifest = labelled.manifest.model_copy(update={"outputs": outputs})
     return {"single": single, "labelled": labelled, "several": several}
+
+
+@pytest.mark.parametrize("size", [10, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES])
+def test_opening_brackets_are_counted_in_bodies_of_every_size(size: int) -> None:
+    body = (b"[[1,2],[" * size)[:size]
+    assert opening_brackets(body) == body.count(b"[")

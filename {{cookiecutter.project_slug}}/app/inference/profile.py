@@ -66,9 +66,7 @@ def measure(run: Callable[[int], None], max_rows: int) -> Profile:
     for done in range(1, MOST_ROUNDS):
         if done >= ROUNDS and time.perf_counter() - began > MEASURE_SECONDS:
             break
-        for rows, before in seconds.items():
-            if before < LONGEST_RUN_SECONDS:
-                seconds[rows] = min(before, _turn(run, rows))
+        _measure_again(run, seconds)
     cheapest = _cheapest(seconds)
     slope = (seconds[cheapest] - seconds[1]) / (cheapest - 1) if cheapest > 1 else seconds[1]
     per_row = max(0.0, slope)
@@ -85,13 +83,35 @@ def _grow(run: Callable[[int], None], max_rows: int) -> dict[int, float]:
         if without_gain >= PATIENCE and 2 * seconds[rows] > PART_SECONDS:
             break
         rows = min(rows * 2, max_rows)
-        try:
-            seconds[rows] = _turn(run, rows)
-        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
-            run(1)  # of a model that does not run at all any more
-            log.warning("no batches of %s rows: %s", rows, error)
+        turn = _turn_if_it_fits(run, rows)
+        if turn is None:
             break
+        seconds[rows] = turn
     return seconds
+
+
+def _measure_again(run: Callable[[int], None], seconds: dict[int, float]) -> None:
+    """Another turn of each size; those that do not fit any more are taken out."""
+    for rows, before in list(seconds.items()):
+        if before >= LONGEST_RUN_SECONDS:
+            continue
+        turn = _turn(run, 1) if rows == 1 else _turn_if_it_fits(run, rows)
+        if turn is None:
+            # Others may have taken the memory meanwhile, such as a worker on the same GPU.
+            for size in [size for size in seconds if size >= rows]:
+                del seconds[size]
+            return
+        seconds[rows] = min(before, turn)
+
+
+def _turn_if_it_fits(run: Callable[[int], None], rows: int) -> float | None:
+    """A turn; None, and why in the log, where the model runs on one row but not on so many."""
+    try:
+        return _turn(run, rows)
+    except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
+        run(1)  # of a model that does not run at all any more
+        log.warning("no batches of %s rows: %s", rows, error)
+        return None
 
 
 def _cheapest(seconds: Mapping[int, float]) -> int:
