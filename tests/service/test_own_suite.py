@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,6 +29,35 @@ def run(python: Path, folder: Path, *arguments: str) -> None:
 @pytest.mark.fast_only
 def test_its_own_tests_pass(rendered_service: Path, service_python: Path) -> None:
     run(service_python, rendered_service, "pytest", "-q", "-n", "2", "-p", "no:cacheprovider")
+
+
+ABOUT_THE_MODELS = "test_models.py"
+
+
+def test_the_tests_of_the_models_hold_for_other_models(
+    rendered_service: Path, service_python: Path, tmp_path: Path
+) -> None:
+    """Text labels, no labels, an added output, several inputs: the sample is replaced by them."""
+    service = tmp_path / "service"
+    shutil.copytree(rendered_service, service, ignore=shutil.ignore_patterns("__pycache__"))
+    make = [service_python, str(Path(__file__).with_name("other_models.py")), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(service)}
+    done = subprocess.run(
+        make, cwd=service, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    run(service_python, service, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_models.py")
+
+
+def test_no_other_test_depends_on_the_models_of_the_repository(rendered_service: Path) -> None:
+    """Whoever replaces the sample model finds every other test as green as before."""
+    named = re.compile(r"\bMODELS\b|\bclient: httpx|ROOT / .models|iris/model|models/iris")
+    users = {
+        path.name
+        for path in (rendered_service / "tests").glob("*.py")
+        if named.search(path.read_text(encoding="utf-8"))
+    }
+    assert users == {"conftest.py", ABOUT_THE_MODELS}
 
 
 @pytest.mark.parametrize("model_format", FORMATS)

@@ -1,4 +1,8 @@
-"""Fixtures: the service with this repository's models, and with toy models that say everything."""
+"""Fixtures: the service with this repository's models, and with models that the tests make.
+
+Only tests about the models themselves use `client`. Everything else uses `sample` or `toys`, so
+that it holds whatever models the repository has.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,21 @@ MODELS = ROOT / "models"
 def client() -> Iterator[httpx.Client]:
     """A client of the running service with this repository's own models."""
     with running(MODELS) as server, httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one classifier, `sides`; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("sample-model")
+    toy_models.write_classifier(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(sample_dir: Path) -> Iterator[httpx.Client]:
+    """A client of the running service with that classifier."""
+    with running(sample_dir) as server, httpx.Client(base_url=server.url) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from app.environment import Environment, this_environment
 from app.package.manifest import Manifest, read_manifest
-from tests.conftest import MODELS
+from tests.conftest import ROOT
 from training.drift import __main__ as report
 from training.drift.compare import Places, of_model, of_places
 from training.drift.sources import Lock, read_lock
@@ -20,10 +20,14 @@ NOW = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "onnxruntime": "1.31.1", "pyda
 TRAINED = {"scikit-learn": "1.9.1", "numpy": "2.4.6"}
 
 
-def manifest(form: str, python: str = "3.13.0", **packages: str) -> Manifest:
-    """The manifest of this repository's model, as if trained with other versions."""
-    (directory,) = (path.parent for path in MODELS.glob("*/model.yaml"))
-    model = read_manifest(directory)
+@pytest.fixture
+def model(sample_dir: Path) -> Manifest:
+    """The manifest of the tests' own classifier."""
+    return read_manifest(sample_dir / "sides")
+
+
+def manifest(model: Manifest, form: str, python: str = "3.13.0", **packages: str) -> Manifest:
+    """A manifest as if its model were trained with other versions."""
     versions = TRAINED | {name.replace("_", "-"): version for name, version in packages.items()}
     training = model.training.model_copy(update={"python": python, "packages": versions})
     return model.model_copy(update={"training": training, "format": form})
@@ -40,8 +44,8 @@ def severities(model: Manifest, where: Places) -> dict[str, str]:
     return {each.name: each.severity for each in of_model(model, where)}
 
 
-def test_what_agrees_is_not_mentioned() -> None:
-    assert of_model(manifest("joblib"), places()) == []
+def test_what_agrees_is_not_mentioned(model: Manifest) -> None:
+    assert of_model(manifest(model, "joblib"), places()) == []
     assert of_places(places()) == []
 
 
@@ -59,20 +63,20 @@ def test_what_agrees_is_not_mentioned() -> None:
     ],
 )
 def test_a_difference_is_weighed_by_the_format(
-    form: str, changes: dict[str, str], severity: str
+    model: Manifest, form: str, changes: dict[str, str], severity: str
 ) -> None:
-    found = severities(manifest(form, **changes), places())
+    found = severities(manifest(model, form, **changes), places())
     assert list(found.values()) == [severity]
 
 
-def test_another_python_is_risky_for_a_pickle_only() -> None:
-    assert severities(manifest("joblib", "3.12.1"), places()) == {"Python": "risky"}
-    assert severities(manifest("onnx", "3.12.1"), places()) == {"Python": "harmless"}
+def test_another_python_is_risky_for_a_pickle_only(model: Manifest) -> None:
+    assert severities(manifest(model, "joblib", "3.12.1"), places()) == {"Python": "risky"}
+    assert severities(manifest(model, "onnx", "3.12.1"), places()) == {"Python": "harmless"}
 
 
-def test_the_finding_says_what_stands_where_and_which_line_to_change() -> None:
+def test_the_finding_says_what_stands_where_and_which_line_to_change(model: Manifest) -> None:
     image = Environment("3.13.5", NOW | {"scikit-learn": "1.7.2"})
-    (finding,) = of_model(manifest("joblib"), places(image))
+    (finding,) = of_model(manifest(model, "joblib"), places(image))
     assert finding.severity == "refused"
     assert finding.versions == "training 1.9.1, image 1.7.2"
     assert "scikit-learn==1.9.1 into requirements/serve-cpu.in" in finding.fix
@@ -95,19 +99,17 @@ def test_an_old_driver_is_refused_for_the_gpu_image() -> None:
 
 
 def test_the_lock_of_this_repository_is_what_is_installed() -> None:
-    root = MODELS.parent
-    lock = read_lock(root / "requirements" / "serve-cpu.txt", root / ".python-version")
+    lock = read_lock(ROOT / "requirements" / "serve-cpu.txt", ROOT / ".python-version")
     assert lock.pins["numpy"]
     findings = of_places(Places(lock, this_environment()))
     assert [each for each in findings if each.name != "Python"] == []
 
 
 def test_the_command_fails_when_a_model_would_be_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report.main(["--models-dir", str(MODELS)]) == 0
-    (source,) = (path.parent for path in MODELS.glob("*/model.yaml"))
-    target = Path(shutil.copytree(source, tmp_path / source.name))
+    assert report.main(["--models-dir", str(sample_dir)]) == 0
+    target = Path(shutil.copytree(sample_dir / "sides", tmp_path / "sides"))
     content: dict[str, Any] = yaml.safe_load((target / "model.yaml").read_text())
     content["format"] = "joblib"
     content["training"]["packages"]["scikit-learn"] = "0.24.1"

@@ -35,9 +35,9 @@ def panels() -> Iterator[dict[str, Any]]:
         yield from panel["panels"] if panel["type"] == "row" else [panel]
 
 
-def published(client: httpx.Client) -> set[str]:
+def published(sample: httpx.Client) -> set[str]:
     """The names of the families in /metrics."""
-    return set(re.findall(r"^# TYPE (\w+)", client.get("/metrics").text, re.M))
+    return set(re.findall(r"^# TYPE (\w+)", sample.get("/metrics").text, re.M))
 
 
 def asked() -> Iterator[tuple[str, str]]:
@@ -49,8 +49,8 @@ def asked() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
-def test_every_query_asks_for_metrics_that_are_published(client: httpx.Client) -> None:
-    known = published(client)
+def test_every_query_asks_for_metrics_that_are_published(sample: httpx.Client) -> None:
+    known = published(sample)
     for where, query in asked():
         names = {SUFFIX.sub("", name) for name in METRIC.findall(query)}
         unknown = {name for name in names - known if not NOT_EVERYWHERE.fullmatch(name)}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import httpx
 import pytest
 
 from app.package.digest import models_digest
+from deploy import __main__ as command_line
+from deploy import verify as verifying
 from deploy.commands.verify import require_image
 from deploy.config.names import TAG_IMAGE
 from deploy.targets.base import Live
@@ -30,8 +34,7 @@ from deploy.verification.failures import (
 from deploy.verification.identity import ModelsOnly
 from deploy.verification.limits import Limits
 from deploy.verification.report import Report
-from deploy.verify import key_from, verify
-from tests.conftest import MODELS, ROOT
+from tests.conftest import ROOT
 from tests.front import Answer, Asked, Change, front_of
 from tests.server import free_port, running, started
 
@@ -47,8 +50,17 @@ class Wanted:
     model_digest: str
 
 
-def url_of(client: httpx.Client) -> str:
-    return str(client.base_url).rstrip("/")
+Verify = Callable[..., Report]
+
+
+@pytest.fixture
+def verify(sample_dir: Path) -> Verify:
+    """`deploy.verify.verify` with the golden records of the tests' own classifier."""
+    return partial(verifying.verify, models=sample_dir)
+
+
+def url_of(service: httpx.Client) -> str:
+    return str(service.base_url).rstrip("/")
 
 
 def names(report: Report | None) -> list[tuple[str, bool]]:
@@ -56,10 +68,12 @@ def names(report: Report | None) -> list[tuple[str, bool]]:
     return [(check.name, check.passed) for check in report.checks]
 
 
-def test_a_right_service_passes_every_check(client: httpx.Client) -> None:
+def test_a_right_service_passes_every_check(
+    verify: Verify, sample_dir: Path, sample: httpx.Client
+) -> None:
     said: list[str] = []
-    wanted = Wanted("unknown", models_digest(MODELS))
-    report = verify(url_of(client), wanted, LIMITS, said.append)
+    wanted = Wanted("unknown", models_digest(sample_dir))
+    report = verify(url_of(sample), wanted, LIMITS, said.append)
     assert report.passed
     checks = ["ready", "release", "answers", "speed", "still ready"]
     assert names(report) == [(name, True) for name in checks]
@@ -70,13 +84,15 @@ def test_a_right_service_passes_every_check(client: httpx.Client) -> None:
 
 
 def test_every_datatype_several_inputs_and_fixed_shapes_pass(
-    toys: httpx.Client, toy_dir: Path
+    verify: Verify, toys: httpx.Client, toy_dir: Path
 ) -> None:
     wanted = ModelsOnly(models_digest(toy_dir))
     assert verify(url_of(toys), wanted, LIMITS, models=toy_dir).passed
 
 
-def test_a_service_that_takes_few_rows_is_asked_in_small_pieces(toy_dir: Path) -> None:
+def test_a_service_that_takes_few_rows_is_asked_in_small_pieces(
+    verify: Verify, toy_dir: Path
+) -> None:
     with running(toy_dir, MAX_QUEUE_ROWS="1") as server:
         assert verify(server.url, None, replace(LIMITS, burst_clients=1), models=toy_dir).passed
 
@@ -195,11 +211,17 @@ FAULTS: list[tuple[str, Change, type[VerifyError], str, str]] = [
     ("change", "kind", "cause", "failed"), [pytest.param(*f[1:], id=f[0]) for f in FAULTS]
 )
 def test_each_fault_fails_by_its_name(
-    client: httpx.Client, change: Change, kind: type[VerifyError], cause: str, failed: str
+    verify: Verify,
+    sample_dir: Path,
+    sample: httpx.Client,
+    change: Change,
+    kind: type[VerifyError],
+    cause: str,
+    failed: str,
 ) -> None:
-    wanted = Wanted("unknown", models_digest(MODELS))
+    wanted = Wanted("unknown", models_digest(sample_dir))
     limits = replace(LIMITS, burst_p95_ms=100 if kind is TooSlow else 5000)
-    with front_of(url_of(client), change) as front, pytest.raises(VerifyError) as caught:
+    with front_of(url_of(sample), change) as front, pytest.raises(VerifyError) as caught:
         verify(front.url, wanted, limits)
     assert type(caught.value) is kind
     assert cause in caught.value.cause
@@ -209,22 +231,24 @@ def test_each_fault_fails_by_its_name(
     assert all(passed for _, passed in names(caught.value.report)[:-1])
 
 
-def test_a_front_that_changes_nothing_passes(client: httpx.Client) -> None:
-    with front_of(url_of(client), lambda _, answer: answer) as front:
+def test_a_front_that_changes_nothing_passes(verify: Verify, sample: httpx.Client) -> None:
+    with front_of(url_of(sample), lambda _, answer: answer) as front:
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
 
 
-def test_a_busy_service_is_asked_again_when_it_says(client: httpx.Client) -> None:
+def test_a_busy_service_is_asked_again_when_it_says(verify: Verify, sample: httpx.Client) -> None:
     def busy_at_first(asked: Asked, answer: Answer) -> Answer:
         if asked.path.startswith("/predict") and asked.position < 5:
             return Answer(429, b'{"error": "overloaded"}', {"Retry-After": "0.05"})
         return answer
 
-    with front_of(url_of(client), busy_at_first) as front:
+    with front_of(url_of(sample), busy_at_first) as front:
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
 
 
-def test_a_failed_service_is_not_waited_for_and_its_reason_is_shown(tmp_path: Path) -> None:
+def test_a_failed_service_is_not_waited_for_and_its_reason_is_shown(
+    verify: Verify, tmp_path: Path
+) -> None:
     with started(tmp_path) as server:
         server.wait_for("failed")
         with pytest.raises(NotReady, match="failed: no model package in") as caught:
@@ -233,29 +257,31 @@ def test_a_failed_service_is_not_waited_for_and_its_reason_is_shown(tmp_path: Pa
     assert caught.value.report.checks[0].seconds < 5
 
 
-def test_waiting_ends_in_time_and_says_what_was_seen(client: httpx.Client) -> None:
+def test_waiting_ends_in_time_and_says_what_was_seen(verify: Verify, sample: httpx.Client) -> None:
     starting = b'{"ready": false, "state": "starting", "reason": "models are being loaded"}'
     change = on("/readyz", lambda a: replace(a, status=503, body=starting))
     said: list[str] = []
     with (
-        front_of(url_of(client), change) as front,
+        front_of(url_of(sample), change) as front,
         pytest.raises(NotReady, match="starting: models are being loaded"),
     ):
         verify(front.url, None, IMPATIENT, said.append)
     assert said[0].startswith("not ready after 0 s: starting")
 
 
-def test_nobody_there_is_unreachable() -> None:
+def test_nobody_there_is_unreachable(verify: Verify) -> None:
     with pytest.raises(Unreachable, match="nothing listens on that port"):
         verify(f"http://127.0.0.1:{free_port()}", None, IMPATIENT)
 
 
-def test_a_name_that_does_not_exist_is_unreachable() -> None:
+def test_a_name_that_does_not_exist_is_unreachable(verify: Verify) -> None:
     with pytest.raises(Unreachable, match="does not resolve"):
         verify("http://no-such-name.invalid:8000", None, IMPATIENT)
 
 
-def test_proxies_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_of_the_environment_are_used(
+    verify: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("HTTP_PROXY", f"http://{proxy}")
     monkeypatch.setenv("http_proxy", f"http://{proxy}")
@@ -264,11 +290,11 @@ def test_proxies_of_the_environment_are_used(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_key_is_sent_where_it_is_needed_and_shown_nowhere(
-    monkeypatch: pytest.MonkeyPatch,
+    verify: Verify, sample_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setenv("API_KEYS", f" {KEY} , {OTHER}")
-    with running(MODELS, API_KEYS=KEY) as server:
+    with running(sample_dir, API_KEYS=KEY) as server:
         with front_of(server.url, lambda _, answer: answer) as front:
             report = verify(front.url, None, replace(LIMITS, burst_p95_ms=5000), said.append)
         sent = {asked.path.split("/")[1] for asked in front.asked if KEY in str(asked.headers)}
@@ -286,31 +312,38 @@ def test_a_key_is_sent_where_it_is_needed_and_shown_nowhere(
 
 
 def test_the_first_key_of_the_environment_is_taken() -> None:
-    assert key_from({"API_KEYS": f"{KEY},{OTHER}", "LOAD_API_KEY": "x"}) == KEY
-    assert key_from({"API_KEYS": "", "LOAD_API_KEY": OTHER}) == OTHER
-    assert key_from({}) is None
+    assert verifying.key_from({"API_KEYS": f"{KEY},{OTHER}", "LOAD_API_KEY": "x"}) == KEY
+    assert verifying.key_from({"API_KEYS": "", "LOAD_API_KEY": OTHER}) == OTHER
+    assert verifying.key_from({}) is None
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    whole = [sys.executable, "-m", "deploy", "verify", *arguments]
-    return subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.fixture
+def root(sample_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose only model is the tests' own; `python -m deploy` works on it."""
+    (tmp_path / "models").symlink_to(sample_dir)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(command_line, "ROOT", tmp_path)
+    return tmp_path
 
 
-def test_the_command_line_prints_a_table(client: httpx.Client) -> None:
-    done = command("--url", f"{url_of(client)}/", "--any-revision")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_the_command_line_prints_a_table(
+    sample: httpx.Client, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command_line.main(["verify", "--url", f"{url_of(sample)}/", "--any-revision"]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["ok"] * 5
 
 
-def test_the_command_line_fails_with_cause_and_fix(client: httpx.Client) -> None:
+def test_the_command_line_fails_with_cause_and_fix(
+    sample: httpx.Client, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     other = on("/v2", lambda a: a.with_json(model_digest="0" * 64))
-    with front_of(url_of(client), other) as front:
-        done = command("--url", front.url, "--any-revision")
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].startswith("FAILED  release")
-    assert "error: " in done.stderr
-    assert "fix: the image was built from other models" in done.stderr
+    with front_of(url_of(sample), other) as front:
+        assert command_line.main(["verify", "--url", front.url, "--any-revision"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1].startswith("FAILED  release")
+    assert "error: " in printed.err
+    assert "fix: the image was built from other models" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -318,7 +351,8 @@ def test_the_command_line_fails_with_cause_and_fix(client: httpx.Client) -> None
     [[], ["staging", "--url", "http://x"], ["--url", "x:8000"], ["--url", "http://x/y"]],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    done = command(*arguments)
+    whole = [sys.executable, "-m", "deploy", "verify", *arguments]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "usage:" in done.stderr
 

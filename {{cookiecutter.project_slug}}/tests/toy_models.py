@@ -51,6 +51,25 @@ def write_scale(folder: Path) -> Path:
     )  # fmt: skip
 
 
+def write_classifier(folder: Path) -> Path:
+    """`sides`: FP32[-1, 2], the position of the larger number and the softmax of both."""
+    x = np.random.default_rng(1).normal(size=(24, 2)).astype(np.float32)
+    powers = np.exp(x)
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Softmax", ["x"], ["probabilities"], axis=1),
+    ]
+    outputs = [
+        tensor("label", "INT64", -1) | {"labels": ["left", "right"]},
+        tensor("probabilities", "FP32", -1, 2) | {"tolerance": {"absolute": 1e-5}},
+    ]
+    golden = {
+        "label": x.argmax(axis=1).astype(np.int64),
+        "probabilities": powers / powers.sum(axis=1, keepdims=True),
+    }
+    return _write(folder, "sides", nodes, [tensor("x", "FP32", -1, 2)], outputs, {"x": x}, golden)
+
+
 def write_add(folder: Path) -> Path:
     """`add`: two inputs, INT64[-1] and INT64[-1], and their sum."""
     a, b = np.arange(3, dtype=np.int64), np.full(3, 10, dtype=np.int64)
