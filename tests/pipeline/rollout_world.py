@@ -208,6 +208,25 @@ class RolloutWorld:
             text=True,
         )
 
+    def step(self, stage: str, script: str, settings: Mapping[str, str]) -> subprocess.Popen[str]:
+        """Start the script of a workflow's step as GitHub's runner does, in a session of its own.
+
+        Where it names an environment of the workflow, the stage stands in.
+        """
+        # A file: of a script given by -c, bash itself would become the last command.
+        file = self.service.parent / "step.sh"
+        line = re.sub(r"\b(up|recover) (staging|production)\b", rf"\1 {stage}", script)
+        file.write_text(line.replace(".venv/bin/python", str(self._python)), encoding="utf-8")
+        return subprocess.Popen(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(file)],
+            cwd=self.service,
+            env={**self.environment(stage), **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def up(
         self,
         stage: str,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.azure_double.client import AzureDouble
 
@@ -25,7 +30,7 @@ from .rollout_world import (
 from .walking import walked
 
 pytestmark = pytest.mark.slow
-STAGES = {"trouble": {"start": 20}, "together": {}, "rough": {}}
+STAGES = {"trouble": {"start": 20}, "together": {}, "rough": {}, "cancelled": {}}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,50 @@ def test_a_stop_by_signal_restores_first(world: RolloutWorld) -> None:
     failed(ended(process), "stopped by SIGTERM", "serves again")
     assert world.sent("together") == before
     answers(world, good)
+
+
+def cancel(step: subprocess.Popen[str]) -> None:
+    """End a step as GitHub's runner does: it signals the step's own process, the shell, and kills
+    everything that the step started ten seconds later.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation
+    """
+    for number, seconds in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5)):
+        with suppress(subprocess.TimeoutExpired):
+            step.send_signal(number)
+            step.wait(seconds)
+    with suppress(ProcessLookupError):
+        os.killpg(step.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("job", ["staging", "production"])
+def test_a_cancelled_job_brings_back_the_release_before(
+    world: RolloutWorld, job: str, tmp_path: Path
+) -> None:
+    """The steps are the workflow's own: the deploy is cut off, the recovery runs to its end."""
+    good = world.stand("cancelled")
+    before = copy.deepcopy(world.sent("cancelled"))
+    workflow = yaml.safe_load((world.service / ".github/workflows/deploy.yml").read_text())
+    scripts = {each.get("id"): each.get("run") for each in workflow["jobs"][job]["steps"]}
+    settings = {"IMAGE": world.images["crash"], "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+
+    deploy = world.step("cancelled", scripts["up"], settings)
+    eventually(lambda: tags(world, "cancelled")["rollout-state"] == "verifying")
+    cancel(deploy)
+    ended(deploy)
+    recovered = ended(world.step("cancelled", scripts["recover"], settings))
+
+    succeeded(recovered)
+    assert world.sent("cancelled") == before
+    assert world.at_rest("cancelled")
+    answers(world, good)
+    outputs = dict(line.split("=", 1) for line in (tmp_path / "outputs").read_text().splitlines())
+    assert outputs["serves"] == "as-before"
+    jobs = {job: {"result": "cancelled", "outputs": {**outputs, "up": "cancelled"}}}
+    page = world.step("cancelled", "python3 -m deploy.outcome", {"JOBS": json.dumps(jobs)})
+    assert f"{job.capitalize()} serves what it served before this run." in ended(page).out
+    again = succeeded(ended(world.step("cancelled", scripts["recover"], {})))
+    assert "no rollout was interrupted" in again.out
 
 
 def test_a_rough_way_there_is_survived(world: RolloutWorld) -> None:

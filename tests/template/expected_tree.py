@@ -153,6 +153,7 @@ deploy/commands/plan.py
 deploy/commands/power.py
 deploy/commands/prune.py
 deploy/commands/push.py
+deploy/commands/recover.py
 deploy/commands/rollback.py
 deploy/commands/status.py
 deploy/commands/up.py
@@ -314,6 +315,7 @@ maintenance/locks.py
 maintenance/offer.py
 maintenance/shell.py
 maintenance/template.py
+maintenance/workflow_secrets.py
 models/iris/golden.npz
 models/iris/model.yaml
 monitoring/alerts.test.yml
@@ -388,6 +390,7 @@ tests/test_prometheus.py
 tests/test_protocol.py
 tests/test_push.py
 tests/test_queue.py
+tests/test_recover.py
 tests/test_request_ids.py
 tests/test_rightsizing.py
 tests/test_rollout.py
@@ -403,6 +406,7 @@ tests/test_traces.py
 tests/test_traces_live.py
 tests/test_verify.py
 tests/test_workers.py
+tests/test_workflow_secrets.py
 tests/toy_models.py
 training/__init__.py
 training/archive.py

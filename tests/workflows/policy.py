@@ -147,6 +147,39 @@ def concurrency(workflow: Workflow) -> list[str]:
     return found
 
 
+CHANGES_AZURE = re.compile(r'-m deploy (up|rollback|recover|stop|start|"\$ACTION") ')
+RECOVERS = "(cancelled() || failure()) && steps.{}.outcome != 'skipped'"
+
+
+def cancellation(workflow: Workflow) -> list[str]:
+    """What changes Azure receives the runner's signals; a job that rolls out recovers at its end.
+
+    The runner signals the shell of a step, so the program has to replace the shell.
+    """
+    found = []
+    for name, job in workflow.jobs.items():
+        steps = [
+            each for each in job.get("steps", []) if CHANGES_AZURE.search(str(each.get("run")))
+        ]
+        found += [
+            f"job {name}: no signal reaches: {each['run']}"
+            for each in steps
+            if not each["run"].startswith("exec .venv/bin/python -m deploy ")
+        ]
+        rollouts = [each for each in steps if re.search(" (up|rollback) ", each["run"])]
+        if not rollouts:
+            continue
+        last = job["steps"][-1]
+        if " recover " not in str(last.get("run")) or not str(last["run"]).endswith(" --undo"):
+            found.append(f"job {name} does not end with a recovery")
+        elif last.get("if") != RECOVERS.format(rollouts[0]["id"]):
+            found.append(f"job {name} recovers only if: {last.get('if')}")
+        secrets = {key for each in rollouts for key in each["env"] if key != "REVISION"}
+        if secrets - set(last.get("env", {})):
+            found.append(f"job {name}: the recovery lacks {sorted(secrets - set(last['env']))}")
+    return found
+
+
 def _plain(groups: set[str | None]) -> set[str]:
     return {str(group) for group in groups if group}
 
@@ -160,6 +193,7 @@ GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
     identities,
     caches,
     concurrency,
+    cancellation,
 )
 
 
@@ -174,7 +208,7 @@ def promotion(workflow: Workflow) -> list[str]:
         if job.get("env", {}).get("IMAGE") != "${{ needs.publish.outputs.image }}":
             found.append(f"{name} does not deploy what was published")
         ups = [step["run"] for step in job["steps"] if " deploy up " in str(step.get("run"))]
-        if ups != [f'.venv/bin/python -m deploy up {name} --image "$IMAGE"']:
+        if ups != [f'exec .venv/bin/python -m deploy up {name} --image "$IMAGE"']:
             found.append(f"{name} deploys by {ups}")
         if job.get("environment", {}).get("name") != name:
             found.append(f"{name} is not in its environment")

@@ -77,6 +77,13 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
         "      group: deploy-production\n      cancel-in-progress: true",
     ),
     (policy.concurrency, "group: deploy-staging", "group: anything"),
+    (
+        policy.cancellation,
+        "run: exec .venv/bin/python -m deploy up",
+        "run: .venv/bin/python -m deploy up",
+    ),
+    (policy.cancellation, "(cancelled() || failure()) &&", "failure() &&"),
+    (policy.cancellation, "deploy recover production --undo", "deploy status production"),
     (policy.promotion, 'up production --image "$IMAGE"', 'up production --image "$TAG"'),
     (policy.promotion, "needs: [publish, staging, load]", "needs: [publish, staging]"),
     (

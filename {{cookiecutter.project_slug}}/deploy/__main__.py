@@ -1,7 +1,7 @@
 """`python -m deploy`: put the service on Azure, look at it, take it back.
 
 Progress goes to stderr and results to stdout. Exit code 0: done; 1: not done, with the cause and
-the fix; 2: the command line or the configuration is wrong; 130: ended by Ctrl-C, nothing half done.
+the fix; 2: the command line or the configuration is wrong; 130: interrupted by a signal.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from deploy.commands import (
     power,
     prune,
     push,
+    recover,
     rollback,
     status,
     up,
@@ -61,6 +62,9 @@ COMMANDS = {
         "alerts, workbook, budget: what watches it", monitoring.add_arguments, monitoring.run
     ),
     "logs": Command("the service's log", logs.add_arguments, logs.run),
+    "recover": Command(
+        "finish or undo a rollout that was interrupted", recover.add_arguments, recover.run
+    ),
     "rollback": Command("an earlier release again", rollback.add_arguments, rollback.run),
     "stop": Command("stop the service, and its bill", power.add_arguments, power.stop),
     "start": Command("start what was stopped", power.add_arguments, power.start),
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(say.redact(text), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except (KeyboardInterrupt, Stopped):
-        print("stopped; nothing is half done by this command", file=sys.stderr)
+        print("Interrupted. Run the same command again; it resumes.", file=sys.stderr)
         return STOPPED
 
 

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+NEW, AS_BEFORE, UNKNOWN = "new", "as-before", "unknown"
+"""Values of the step output ``serves``: what an environment serves after a rollout."""
+
 SUCCESS = "success"
 SKIPPED = "skipped"
 CANCELLED = "cancelled"
@@ -22,11 +25,16 @@ CANCELLED = "cancelled"
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A job of the workflow. ``stopped`` is what its failure means for the environments."""
+    """A job of the workflow.
+
+    ``stopped`` is what its failure means for the environments. Where ``stage`` is set, the job
+    deploys to it, and its outputs say what that environment serves.
+    """
 
     title: str
     stopped: str
     fix: str
+    stage: str = ""
 
 
 UNTOUCHED = "Nothing was deployed: staging and production run what they ran before."
@@ -57,9 +65,10 @@ GATES: Mapping[str, Gate] = {
     ),
     "staging": Gate(
         "Staging",
-        STAGING_ONLY + " Staging has the release before it again.",
+        STAGING_ONLY,
         "The section of this page on staging names cause and fix; "
         "`python -m deploy doctor staging` looks again.",
+        "staging",
     ),
     "load": Gate(
         "Load test",
@@ -69,9 +78,10 @@ GATES: Mapping[str, Gate] = {
     ),
     "production": Gate(
         "Production",
-        "Production has the release before it again, unless this page says otherwise.",
+        "",
         "The section of this page on production names cause and fix; "
         "`python -m deploy doctor production` looks again.",
+        "production",
     ),
 }
 
@@ -86,13 +96,40 @@ def failed_gate(results: Mapping[str, str]) -> str | None:
     return next((name for name in GATES if results.get(name, SKIPPED) != SUCCESS), None)
 
 
-def summary(results: Mapping[str, str], outputs: Mapping[str, str], commit: str) -> str:
+def serves(stage: str, outputs: Mapping[str, Any]) -> str:
+    """One sentence on what an environment serves, by the outputs of the job that deploys to it.
+
+    Args:
+        outputs: ``serves`` as ``up``, ``rollback`` or ``recover`` wrote it last, and ``up``, the
+            outcome of that step. GitHub does not document whether a cancelled job's outputs
+            arrive, so nothing is concluded where they are absent.
+    """
+    title, known = stage.capitalize(), outputs.get("serves")
+    if known == NEW:
+        return f"{title} serves the new release."
+    if known == AS_BEFORE:
+        return f"{title} serves what it served before this run."
+    if not known and outputs.get("up") in (SKIPPED, "failure"):
+        return f"{title} was not changed."
+    return (
+        f"What {stage} serves is not known: `python -m deploy recover {stage}` finishes or undoes "
+        "an interrupted rollout and says what serves."
+    )
+
+
+def summary(
+    results: Mapping[str, str],
+    outputs: Mapping[str, str],
+    commit: str,
+    deployed: Mapping[str, Mapping[str, Any]],
+) -> str:
     """The page: one sentence, a table of the gates, and what to do.
 
     Args:
         results: job name to success, failure, cancelled or skipped.
         outputs: ``image`` and ``url`` as far as they are known.
         commit: the revision of the run.
+        deployed: job name to the outputs that ``serves`` reads.
     """
     failed = failed_gate(results)
     lines = [f"# {_headline(failed, results)}", ""]
@@ -103,7 +140,9 @@ def summary(results: Mapping[str, str], outputs: Mapping[str, str], commit: str)
     if failed is None:
         lines += ["", "To go back: Actions → Rollback → Run workflow."]
     else:
-        lines += ["", f"**{GATES[failed].stopped}** {GATES[failed].fix}"]
+        gate = GATES[failed]
+        known = serves(gate.stage, deployed.get(failed, {})) if gate.stage else ""
+        lines += ["", f"**{' '.join(filter(None, (gate.stopped, known)))}** {gate.fix}"]
     return "\n".join(lines) + "\n"
 
 
@@ -132,11 +171,19 @@ def _outputs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {"image": quoted, "staging": of("staging", "url"), "production": of("production", "url")}
 
 
+def write_output(name: str, value: str) -> None:
+    """Write an output of the workflow's step; outside of a workflow, nothing."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{name}={value}\n")
+
+
 def main() -> int:
     """Write the page to $GITHUB_STEP_SUMMARY, and to the log."""
     jobs = json.loads(os.environ["JOBS"])
     results = {name: job["result"] for name, job in jobs.items()}
-    page = summary(results, _outputs(jobs), os.environ.get("GITHUB_SHA", "unknown"))
+    deployed = {name: job.get("outputs") or {} for name, job in jobs.items()}
+    page = summary(results, _outputs(jobs), os.environ.get("GITHUB_SHA", "unknown"), deployed)
     print(page)
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:

@@ -51,7 +51,8 @@ def secret_findings(
         Finding(
             f"the secret {name} has no value",
             f"set the environment variable {name} of this command; in GitHub, a secret of that "
-            "name in the environment",
+            "name in the environment, which the workflow passes: "
+            "`python -m maintenance.workflow_secrets`",
         )
         for name in sorted(wanted - known)
     ]

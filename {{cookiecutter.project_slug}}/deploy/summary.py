@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from deploy.errors import DeployError, for_stage
+from deploy.outcome import UNKNOWN, write_output
 from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, Outcome
+from deploy.rollout.site import RolloutFailed
 from deploy.targets.base import Release
 
 _WORDS = {
@@ -12,6 +17,25 @@ _WORDS = {
     TAGGED: "only tags changed: the service was not restarted",
     STARTED_AGAIN: "it was stopped, and is started again",
 }
+
+
+@contextmanager
+def serving(done: str, *, undone: str) -> Iterator[None]:
+    """Write the step output ``serves``: what serves after the rollout inside.
+
+    Args:
+        done: the value when the rollout succeeds.
+        undone: the value when it fails and what was there before is back.
+    """
+    # A killed process writes nothing more.
+    write_output("serves", UNKNOWN)
+    try:
+        yield
+    except RolloutFailed as error:
+        if error.mended:
+            write_output("serves", undone)
+        raise
+    write_output("serves", done)
 
 
 def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> str:

@@ -157,7 +157,7 @@ ALL_PASSED = dict.fromkeys(outcome.GATES, "success")
 
 
 def test_the_outcome_of_a_run_that_passed() -> None:
-    page = outcome.summary(ALL_PASSED, {"production": "http://x"}, "abc")
+    page = outcome.summary(ALL_PASSED, {"production": "http://x"}, "abc", {})
     assert page.startswith("# In production\n")
     assert "http://x" in page
 
@@ -168,12 +168,40 @@ def test_the_outcome_names_the_gate_that_stopped_it(gate: str) -> None:
     at = names.index(gate)
     results = dict.fromkeys(names[:at], "success")
     results |= {gate: "failure"} | dict.fromkeys(names[at + 1 :], "skipped")
-    page = outcome.summary(results, {}, "abc")
+    page = outcome.summary(results, {}, "abc", {})
     assert f"stopped at {outcome.GATES[gate].title.lower()}" in page.splitlines()[0]
     assert outcome.GATES[gate].fix in page
     assert page.count("❌") == 1
-    production_is_mentioned = "Production" in outcome.GATES[gate].stopped
-    assert production_is_mentioned or "production run what they ran before" in page
+    production_is_mentioned = "production" in page.partition("**")[2].lower()
+    assert production_is_mentioned
+
+
+NOT_KNOWN = "is not known: `python -m deploy recover"
+SERVES = [
+    ({"up": "success", "serves": "new"}, "serves the new release."),
+    ({"up": "failure", "serves": "as-before"}, "serves what it served before this run."),
+    ({"up": "cancelled", "serves": "as-before"}, "serves what it served before this run."),
+    ({"up": "skipped", "serves": ""}, "was not changed."),
+    ({"up": "failure"}, "was not changed."),
+    ({"up": "failure", "serves": "unknown"}, NOT_KNOWN),
+    ({"up": "cancelled", "serves": "unknown"}, NOT_KNOWN),
+    ({"up": "cancelled"}, NOT_KNOWN),
+    ({}, NOT_KNOWN),
+]
+
+
+@pytest.mark.parametrize("stage", ["staging", "production"])
+@pytest.mark.parametrize("result", ["failure", "cancelled"])
+@pytest.mark.parametrize(("outputs", "words"), SERVES)
+def test_the_page_says_of_an_environment_what_is_known(
+    stage: str, result: str, outputs: dict[str, str], words: str
+) -> None:
+    """Outputs of a cancelled job may be absent; then nothing is claimed."""
+    page = outcome.summary({**ALL_PASSED, stage: result}, {}, "abc", {stage: outputs})
+    assert words in page
+    assert sum(known in page for known in {words for _, words in SERVES}) == 1
+    assert "release before" not in page
+    assert ("Production was not touched." in page) == (stage == "staging")
 
 
 def test_a_skipped_gate_is_no_success() -> None:

@@ -14,6 +14,7 @@ from deploy.commands.up import announce
 from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import KEPT, Record
+from deploy.outcome import AS_BEFORE, UNKNOWN
 from deploy.preflight import require
 from deploy.preflight_release import image_findings
 from deploy.rollout import marks
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             print("\n".join(f"  changes {path}" for path in changes))
             return 0
         site = back.context.site(back.secret_names())
-        with site.guard.watching():
+        with site.guard.watching(), summary.serving(AS_BEFORE, undone=UNKNOWN):
             outcome = roll_out(site, back.record.next)
     except DeployError as error:
         say.summary(summary.failure(stage, release, error, time.monotonic() - began))
@@ -100,6 +101,11 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
         found = predecessor(target, records, live)
     else:
         found = next((each for each in kept if _revision(target, each).startswith(revision)), None)
+    if found is None and any(record.open for record in records):
+        raise DeployError(
+            "no earlier release is on record, and a rollout was interrupted",
+            "`python -m deploy recover ENV` finishes or undoes it",
+        )
     if found is None:
         known = ", ".join(dict.fromkeys(_revision(target, each)[:_SHORT] for each in kept))
         raise DeployError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from deploy import summary
 from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.wanted import Wanted, look
 from deploy.errors import DeployError
+from deploy.outcome import AS_BEFORE, NEW, write_output
 from deploy.push import Wish, push
 from deploy.rollout.run import roll_out
 from deploy.say import Say
@@ -72,7 +72,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
     context, release = wanted.context, wanted.release
     context.say.step(f"deploying {release.image} to {context.environment.stage}")
     site = wanted.site()
-    with site.guard.watching():
+    with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
         outcome = roll_out(site, wanted.document())
     seconds = time.monotonic() - began
     stage = context.environment.stage
@@ -85,8 +85,6 @@ def announce(context: Context, address: str | None) -> None:
     """The address, for people and for the next steps of a workflow."""
     if address is None:
         return
-    if path := os.environ.get("GITHUB_OUTPUT"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"url={address}\n")
+    write_output("url", address)
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

@@ -17,22 +17,33 @@ from deploy.rollout.waiting import POLL_SECONDS, wait_until_settled
 from deploy.targets.base import Live
 
 
-def finish_interrupted(site: Site) -> Live | None:
+def unfinished(live: Live | None, records: list[Record]) -> list[Record]:
+    """The rollouts that have no end; the one that changed the resource last comes first."""
+    mine = marks.rollout(live.tags) if live is not None else None
+    half_done = mine if live is not None and marks.state(live.tags) != marks.KEPT else None
+    found = [each for each in records if each.open or each.id == half_done]
+    # The one that touched the resource last decides what is there; the others never came so far.
+    return sorted(found, key=lambda each: each.id != mine)
+
+
+def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | None:
     """Bring every rollout to its end that has none; what is live then is a kept release.
+
+    Args:
+        undo_unverified: restore the previous release without waiting for the new one. A cancelled
+            job has five minutes: too few to wait for a release and to restore another one.
 
     Raises:
         Busy: one of them is alive: another deploy is at work.
         DeployError: what it left could not be mended.
     """
     live = site.target.read()
-    mine = marks.rollout(live.tags) if live is not None else None
-    half_done = mine if live is not None and marks.state(live.tags) != marks.KEPT else None
     records = site.journal.records()
-    unfinished = [each for each in records if each.open or each.id == half_done]
-    # The one that touched the resource last decides what is there; the others never came so far.
-    for record in sorted(unfinished, key=lambda each: each.id != mine):
-        _finish(site, record if record.open else _reopened(site, record, records))
-    if unfinished:
+    interrupted = unfinished(live, records)
+    for record in interrupted:
+        known = record if record.open else _reopened(site, record, records)
+        _finish(site, known, undo_unverified=undo_unverified)
+    if interrupted:
         live = site.target.read()
     if live is not None and marks.state(live.tags) != marks.KEPT:
         raise DeployError(
@@ -57,17 +68,19 @@ def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
     return record
 
 
-def _finish(site: Site, record: Record) -> None:
+def _finish(site: Site, record: Record, *, undo_unverified: bool) -> None:
     site.say.step(f"the rollout {record.id} by {record.by}, since {record.started}, has no end")
     with site.guard.interruptible():
         _require_abandoned(site, record)
     record = take_over(site, record)
-    live = wait_until_settled(site)
+    live = site.target.read() if undo_unverified else wait_until_settled(site)
     if live is not None and is_kept(live, record):
         close(site, record, KEPT, "closed by the next run")
     elif live is not None and marks.rollout(live.tags) == record.id:
         if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
             _finish_restoring(site, record)
+        elif undo_unverified:
+            _undo(site, record, DeployError("the deploy was cancelled", "deploy it again"))
         else:
             _finish_verifying(site, record)
     elif live is not None:
@@ -87,13 +100,17 @@ def _finish_verifying(site: Site, record: Record) -> None:
     except Exception as error:
         if isinstance(error, TakenOver):
             raise
-        try:
-            undo(site, record, as_deploy_error(error))
-        except RolloutFailed as failed:
-            if failed.mended:
-                site.say.step(f"that rollout is undone: {failed.cause}")
-                return
+        _undo(site, record, as_deploy_error(error))
+
+
+def _undo(site: Site, record: Record, reason: DeployError) -> None:
+    """Restore the release before; that the interrupted one is not kept is no failure here."""
+    try:
+        undo(site, record, reason)
+    except RolloutFailed as failed:
+        if not failed.mended:
             raise
+        site.say.step(f"that rollout is undone: {failed.cause}")
 
 
 def _finish_restoring(site: Site, record: Record) -> None:

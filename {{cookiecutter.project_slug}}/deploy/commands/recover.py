@@ -1,0 +1,75 @@
+"""`python -m deploy recover ENV`: finish or undo an interrupted rollout, and nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deploy.commands.context import Context, add_stage, open_context
+from deploy.commands.up import announce
+from deploy.config import names
+from deploy.errors import DeployError
+from deploy.journal import Record
+from deploy.outcome import AS_BEFORE, NEW, UNKNOWN, write_output
+from deploy.preflight import require
+from deploy.rollout import marks
+from deploy.rollout.interrupted import finish_interrupted, unfinished
+from deploy.say import Say
+from deploy.targets.base import Live
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_stage(parser)
+    parser.add_argument(
+        "--undo",
+        action="store_true",
+        help="restore the previous release without waiting for the new one; "
+        "a release that was already kept stays",
+    )
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Recover, and print what serves; 0. Changes nothing if no rollout was interrupted.
+
+    Raises:
+        DeployError: it could not be done, or another deploy is running.
+    """
+    stage = options.environment
+    context = open_context(stage, root, say)
+    live = context.target.read()
+    interrupted = unfinished(live, context.journal.records())
+    if not interrupted:
+        print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
+        return 0
+    needed = _secret_names(context, interrupted, live)
+    require(context.secret_findings(needed, needed, context.secrets(needed)), say.warning)
+    write_output("serves", UNKNOWN)
+    site = context.site(needed)
+    try:
+        with site.guard.watching():
+            live = finish_interrupted(site, undo_unverified=options.undo)
+    except DeployError as error:
+        say.summary(f"### {stage}: not recovered\n\n{error.cause}\n\n**Fix**: {error.fix}")
+        raise
+    kept = {marks.rollout(live.tags)} if live is not None else set()
+    write_output("serves", NEW if kept & {each.id for each in interrupted} else AS_BEFORE)
+    done = f"{stage}: the interrupted rollout is closed; {_serving(context, live)}"
+    say.summary(f"### {done}")
+    print(done)
+    if live is not None:
+        announce(context, live.address)
+    return 0
+
+
+def _secret_names(context: Context, records: list[Record], live: Live | None) -> set[str]:
+    documents = [each for record in records for each in (record.previous, record.next) if each]
+    documents += [live.document] if live is not None else []
+    return {name for each in documents for name in context.target.secret_names(each)}
+
+
+def _serving(context: Context, live: Live | None) -> str:
+    if live is None:
+        return "nothing is deployed"
+    revision = context.target.tags(live.document).get(names.TAG_REVISION, "an unknown revision")
+    return f"{'stopped' if live.stopped else 'serving'}: {revision}"
