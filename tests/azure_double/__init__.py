@@ -5,6 +5,7 @@ forward proxy ends TLS for Azure's and GitHub's host names with certificates of 
 requests for container groups and apps on to containers, and refuses every other host.
 
     launch        puts the parts together        client        what tests use
+    az            the real `az`, forked from a process that has imported it (az_server, az_launcher)
     proxy, connection, listen, forward, tls, wire, hosts        the network
     entra         logins                         graph         the directory
     arm/          what all resource providers share: store, access, routes, operations

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from .az import WarmAz
 from .environments import REPOSITORY, Environments, Person, azure_bin
 
 __all__ = ["REPOSITORY", "AzureDouble", "Person", "azure_bin"]
@@ -35,6 +36,7 @@ class AzureDouble:
         self.tenant = self.subscription = self.run_id = ""
         self._facts: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        self._az: WarmAz | None = None
         self._made: Environments | None = None
 
     def __enter__(self) -> AzureDouble:
@@ -83,9 +85,14 @@ class AzureDouble:
         self._facts = json.loads(ready.read_text(encoding="utf-8"))
         self.tenant, self.subscription = self._facts["tenant"], self._facts["subscription"]
         self.run_id = self._facts["run_id"]
+        self._az = WarmAz(self.folder / "bin")
+        self._made = Environments(self.folder, self._facts)
 
     def stop(self) -> None:
         """End it, and what it started. Does nothing when it does not run."""
+        if self._az is not None:
+            self._az.stop()
+            self._az = None
         if self._process is None:
             return
         assert self._process.stdin is not None
@@ -220,6 +227,5 @@ class AzureDouble:
         return self._environments().make(person)
 
     def _environments(self) -> Environments:
-        if self._made is None:
-            self._made = Environments(self.folder, self._facts)
+        assert self._made is not None, "it was never started"
         return self._made

@@ -44,7 +44,7 @@ class Environments:
     """Makes environments below one folder.
 
     Args:
-        folder: of the double's run.
+        folder: of the double's run; `az` is in its folder "bin".
         facts: the double's ready file.
     """
 
@@ -70,7 +70,7 @@ class Environments:
         made = {
             **{name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ},
             **self.network(),
-            "PATH": f"{self._programs()}:{os.environ['PATH']}",
+            "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
             "HOME": str(home),
             "AZURE_CONFIG_DIR": str(home / "azure"),
             "GH_CONFIG_DIR": str(home / "gh"),
@@ -86,25 +86,15 @@ class Environments:
             shutil.copytree(self._logged_in(person, made), home / "azure")
         return made
 
-    def _programs(self) -> Path:
-        """A folder with `az` alone: beside the real one lies a Python that nobody wants."""
-        folder = self._folder / "bin"
-        program = folder / "az"
-        if not program.exists():
-            folder.mkdir()
-            program.write_text(f'#!/bin/sh\nexec "{azure_bin() / "az"}" "$@"\n', encoding="utf-8")
-            program.chmod(0o755)
-        return folder
-
     def _logged_in(self, person: Person, env: dict[str, str]) -> Path:
-        """A folder in which this person is logged in; kept, for a login takes a second."""
+        """A folder in which this person is logged in; kept and copied."""
         folder = self._folder / f"login-{person.client_id}"
         if not folder.exists():
             _write_settings(folder)
             login = ["login", "--service-principal", "--username", person.client_id]
             login += [f"--password={person.secret}", "--tenant", self._facts["tenant"]]
             done = subprocess.run(
-                [azure_bin() / "az", *login, "--output", "none"],
+                [self._folder / "bin" / "az", *login, "--output", "none"],
                 env={**env, "AZURE_CONFIG_DIR": str(folder)},
                 capture_output=True,
                 text=True,

@@ -74,7 +74,7 @@ class Watch:
             for process in Path("/proc").glob("[0-9]*"):
                 try:
                     command = (process / "cmdline").read_bytes()
-                    is_az = b"azure.cli" in command
+                    is_az = b"/bin/az\0" in command
                     seen = command + ((process / "environ").read_bytes() if is_az else b"")
                 except OSError:
                     continue

@@ -1,4 +1,4 @@
-"""SIGKILL at every change that a rollout sends to Azure: the next run recovers by itself.
+"""SIGKILL at each kind of change that a rollout sends to Azure: the next run recovers by itself.
 
 The changes are those of deploys that nobody disturbed. Between two of them a death leaves the same
 in Azure as right after the first; at each, the request was sent and arrives after the death.
@@ -22,8 +22,8 @@ DELETE, RESTORE = "DELETE group", "PUT group restoring"
 KEPT, RESTORED, FAILED = "PUT record kept", "PUT record restored", "PUT record failed"
 
 WAYS = {
-    "first": Way((), "good", (BEGIN, CREATE, KEEP, KEPT)),
     "update": Way(("good", "other"), "", (BEGIN, CREATE, KEEP, KEPT)),
+    "first": Way((), "good", (BEGIN, CREATE, KEEP, KEPT)),
     "replace": Way(("good", "larger"), "", (BEGIN, DELETE, CREATE, KEEP, KEPT)),
     "bad first": Way((), "crash", (BEGIN, CREATE, DELETE, FAILED), code=1),
     # A crash loop keeps Azure busy with the group, and what is busy cannot be changed in place.

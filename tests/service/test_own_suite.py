@@ -12,9 +12,14 @@ import pytest
 
 from tests.conftest import Rendered
 
-# The two variants differ in one model file and one lock, so the fast tier has the first only. The
-# full tier runs both suites by the README's own `make test`, and leaves them out here.
-FORMATS = ("onnx", pytest.param("joblib", marks=pytest.mark.slow))
+# The full tier runs the suite and the checkers by the README's own `make test` and `make lint`.
+DIFFERENCES = {
+    "models/iris/model.joblib",
+    "models/iris/model.onnx",
+    "models/iris/model.yaml",
+    "requirements/serve-cpu.in",
+    "requirements/serve-cpu.txt",
+}
 
 
 def run(python: Path, folder: Path, *arguments: str) -> None:
@@ -60,13 +65,27 @@ def test_no_other_test_depends_on_the_models_of_the_repository(rendered_service:
     assert users == {"conftest.py", ABOUT_THE_MODELS}
 
 
-@pytest.mark.parametrize("model_format", FORMATS)
-def test_its_types_are_right(rendered: Rendered, service_python: Path, model_format: str) -> None:
-    run(service_python, rendered(model_format), "mypy", "--cache-dir", "/dev/null")
+@pytest.mark.fast_only
+def test_its_types_are_right(rendered_service: Path, service_python: Path) -> None:
+    run(service_python, rendered_service, "mypy", "--cache-dir", "/dev/null")
+
+
+def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendered) -> None:
+    """So the README of the other format needs only those tests that read one of these."""
+    one, other = (
+        {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.relative_to(folder).parts[0] != ".git"
+        }
+        for folder in (rendered("onnx"), rendered("joblib"))
+    )
+    different = {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)}
+    assert different == DIFFERENCES
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_format", FORMATS)
+@pytest.mark.parametrize("model_format", ["onnx", "joblib"])
 def test_training_again_gives_the_same_answers(
     rendered: Rendered, service_python: Path, model_format: str, tmp_path: Path
 ) -> None:

@@ -71,17 +71,16 @@ class Pipeline:
         self._double = double
         self._folder = folder
 
-    def run(self, venv: Path, *, findings: str = "", extra: Mapping[str, str] | None = None) -> Run:
+    def run(self, venv: Path, *, extra: Mapping[str, str] | None = None) -> Run:
         """Push to main.
 
         Args:
             venv: an environment with everything that the repository's Makefile would install.
-            findings: what the scanner finds; nothing by default.
             extra: further variables of all steps.
         """
         for name in ("artifacts", "settings", "home"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-        environment = self._environment(venv, findings) | dict(extra or {})
+        environment = self._environment(venv) | dict(extra or {})
         command = [str(self._act), "push", "-W", str(self._workflow())]
         command += ["-P", "ubuntu-24.04=-self-hosted", "--action-offline-mode", "--pull=false"]
         command += ["--eventpath", str(self._event()), "--artifact-server-path", ""]
@@ -146,7 +145,7 @@ class Pipeline:
         state = self._double.github_state(self._name)
         return dict(state["variables"])
 
-    def _environment(self, venv: Path, findings: str) -> dict[str, str]:
+    def _environment(self, venv: Path) -> dict[str, str]:
         state = self._double.github_state(self._name)
         prefix = state["subject_prefix"]
         subjects = {
@@ -176,5 +175,4 @@ class Pipeline:
             "STAND_IN_ARTIFACTS": str(self._folder / "artifacts"),
             "STAND_IN_SIGNATURES": str(self._folder / "signatures"),
             "STAND_IN_ATTESTATIONS": str(self._folder / "attestations"),
-            "STAND_IN_FINDINGS": findings,
         }

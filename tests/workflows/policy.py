@@ -218,6 +218,7 @@ def promotion(workflow: Workflow) -> list[str]:
         if not verified or verified[0] > deployed[0]:
             found.append(f"{name} deploys before it has verified the signature")
     found += _order(workflow)
+    found += _gates(workflow)
     return found
 
 
@@ -240,6 +241,53 @@ def _order(workflow: Workflow) -> list[str]:
             found.append(f"{name} waits for {needs}")
         if "if" in workflow.jobs[name]:
             found.append(f"{name} may run although a gate before it failed")
-        if any("continue-on-error" in step for step in workflow.jobs[name]["steps"]):
+        if any("continue-on-error" in each for each in _with_steps(workflow.jobs[name])):
             found.append(f"{name} forgives a failing step")
     return found
+
+
+PUSH = '.venv/bin/python -m deploy push --built service:candidate --expect-id "$IMAGE_ID"'
+GATES: Mapping[str, tuple[Job, ...]] = {
+    "test": ({"run": "make lint"}, {"run": "make test"}),
+    "scan": (
+        {
+            "uses": "anchore/scan-action",
+            "sbom": "sbom.spdx.json",
+            "severity-cutoff": "high",
+            "only-fixed": True,
+            "fail-build": True,
+        },
+    ),
+    "publish": ({"run": PUSH},),
+    "load": (
+        {
+            "run": '.venv/bin/python -m load --url "$URL" --out load-report',
+            "URL": "${{ needs.staging.outputs.url }}",
+        },
+    ),
+}
+"""Steps whose failure ends a run, and what makes them fail."""
+
+
+def _gates(workflow: Workflow) -> list[str]:
+    found = []
+    for name, wanted in GATES.items():
+        steps = [
+            {
+                **{"run": step.get("run"), "uses": str(step.get("uses", "")).partition("@")[0]},
+                **step.get("with", {}),
+                **step.get("env", {}),
+            }
+            for step in workflow.jobs[name]["steps"]
+            if "if" not in step
+        ]
+        found += [
+            f"{name} does not always do: {each}"
+            for each in wanted
+            if not any(each.items() <= step.items() for step in steps)
+        ]
+    return found
+
+
+def _with_steps(job: Job) -> list[Job]:
+    return [job, *job["steps"]]

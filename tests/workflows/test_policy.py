@@ -93,6 +93,13 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
     ),
     (policy.promotion, "cosign verify", "echo cosign verify"),
     (policy.promotion, "    needs: staging\n", "    needs: staging\n    if: always()\n"),
+    (policy.promotion, "    name: Scan\n", "    name: Scan\n    continue-on-error: true\n"),
+    (policy.promotion, "run: make test", "run: make test || true"),
+    (policy.promotion, "        run: make lint", "        if: false\n        run: make lint"),
+    (policy.promotion, "fail-build: true", "fail-build: false"),
+    (policy.promotion, "severity-cutoff: high", "severity-cutoff: critical"),
+    (policy.promotion, 'push --built service:candidate --expect-id "$IMAGE_ID"', "push"),
+    (policy.promotion, "${{ needs.staging.outputs.url }}", "http://127.0.0.1"),
 ]
 
 
