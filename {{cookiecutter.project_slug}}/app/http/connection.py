@@ -38,8 +38,9 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_HEADERS: Final = 1000
 # Bytes that come with each piece of a chunked body: its size in hexadecimal and two line ends.
 CHUNK_BYTES: Final = 16
-# A body is parsed in pieces that are at least so long.
-BODY_PIECE_BYTES: Final = 4096
+# Pieces that are parsed before they are counted; those of a body are at least so long.
+PIECE_BYTES: Final = 16 * 1024
+LEAST_PIECE_BYTES: Final = 4096
 # Headers that say something about the message itself.
 FRAMING: Final = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
 SWEEP_SECONDS = 1.0
@@ -202,8 +203,8 @@ class Connection(HttpToolsProtocol):
         while data:
             room = MAX_HEAD_BYTES - self._overhead
             if self._stage is Stage.BODY:
-                room = max(room, BODY_PIECE_BYTES)
-            piece = data[:room]
+                room = max(room, LEAST_PIECE_BYTES)
+            piece = data[: min(room, PIECE_BYTES)]
             self._piece = len(piece)
             self._body_bytes = self._body_parts = 0
             self._begins = self._stage is Stage.BETWEEN
