@@ -39,6 +39,8 @@ REQUESTS = [
     post(BODY, "Content-Encoding: gzip"),
     CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
     b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n",
+    post(BODY, "Connection: Upgrade", "Upgrade: h2c"),
+    b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 ]
 ODD = [
     b"\r\n",
