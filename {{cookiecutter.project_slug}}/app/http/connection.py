@@ -257,8 +257,10 @@ class Connection(HttpToolsProtocol):
             self._stage is Stage.HEAD and cause is not None and not self.url.startswith(b"/")
         ):
             self._refuse(RequestError("the request target is not a path that begins with /"))
-        elif isinstance(cause, Exception):
+        elif isinstance(cause, Exception) and self._stage is not Stage.HEAD:
             self.fail(cause)
+        elif cause is not None:
+            self._refuse(_failed(cause))
         else:
             self._refuse(RequestError(f"the request is not valid HTTP/1.1: {error}"))
 
@@ -289,13 +291,7 @@ class Connection(HttpToolsProtocol):
 
     def fail(self, error: Exception) -> None:
         """Close the connection: answering raised this, at any time before or after the answer."""
-        fault = fault_of(error)
-        cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
-        log.error("a request failed with %s", fault.name, extra={"fields": {"exception": cause}})
-        failed = InferenceFailed("unexpected error; the log has the cause")
-        if self._stage is Stage.HEAD:
-            self._refuse(failed)
-            return
+        failed = _failed(error)
         self._stage = Stage.ENDED
         if not self._shortened.response_complete:
             self._shortened.response_complete = True
@@ -538,6 +534,14 @@ async def sweep(connections: Iterable[Any], seconds: float) -> None:
         for connection in list(connections):
             if isinstance(connection, Connection) and connection.too_slow(now, seconds):
                 connection.transport.abort()
+
+
+def _failed(error: BaseException) -> InferenceFailed:
+    """The error for what nobody foresaw, which is logged."""
+    fault = fault_of(error)
+    cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
+    log.error("a request failed with %s", fault.name, extra={"fields": {"exception": cause}})
+    return InferenceFailed("unexpected error; the log has the cause")
 
 
 def _too_large() -> HeadTooLarge:
