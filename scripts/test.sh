@@ -34,7 +34,7 @@ if ((status == IMPOSSIBLE)) && [[ -z "${CI:-}" ]]; then
 elif ((status != 0)); then
     exit "$status"
 fi
-# Likewise the programs of the deploys to the Azure double, Prometheus and a browser.
+# Likewise the programs of the deploys to the Azure double, Prometheus, proxies and a browser.
 offer() { # SCRIPT VARIABLE WORDS: install, or say aloud what is not tested
     local status=0
     "scripts/$1" install || status=$?
@@ -47,6 +47,7 @@ offer() { # SCRIPT VARIABLE WORDS: install, or say aloud what is not tested
 }
 offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: deploys are NOT TESTED"
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
+offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
 # Two processes, since most tests wait for containers and commands. A file stays in one of them:
 # its tests share what they have built; tests/conftest.py says which files begin.

@@ -379,6 +379,7 @@ tests/test_load.py
 tests/test_logs.py
 tests/test_logs_live.py
 tests/test_maintenance.py
+tests/test_message_ends.py
 tests/test_metrics.py
 tests/test_metrics_live.py
 tests/test_models.py
@@ -408,6 +409,7 @@ tests/test_verify.py
 tests/test_workers.py
 tests/test_workflow_secrets.py
 tests/toy_models.py
+tests/wire.py
 training/__init__.py
 training/archive.py
 training/drift/__init__.py

@@ -90,6 +90,13 @@ class BodyTooLarge(RequestError):
     code = "too_large"
 
 
+class HeadTooLarge(RequestError):
+    """More bytes around the body, or more headers, than one request may carry."""
+
+    status = 431
+    code = "head_too_large"
+
+
 class UnsupportedMediaType(RequestError):
     """A content type, or a content encoding, that is not read here."""
 
@@ -152,7 +159,9 @@ class InferenceFailed(RequestError):
     status = 500
     code = "inference_failed"
 
-    def __init__(self, message: str, *, incident: str, fault: Fault | None = None) -> None:
+    def __init__(
+        self, message: str, *, incident: str | None = None, fault: Fault | None = None
+    ) -> None:
         super().__init__(message, incident=incident)
         self.fault = fault
 

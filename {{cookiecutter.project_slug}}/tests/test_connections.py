@@ -93,6 +93,29 @@ def test_a_client_that_does_not_read_its_answer_is_closed(server: Server) -> Non
     assert len(body) < length
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("line", [b"a:b\r\n", b"a"], ids=["headers", "one header"])
+def test_heads_that_do_not_end_cost_little_memory(server: Server, line: bytes) -> None:
+    httpx.get(f"{server.url}/healthz")
+    before = resident_bytes(server)
+    piece = line * (256 * 1024 // len(line))
+    for _ in range(3):
+        with connect(server, b"POST /predict HTTP/1.1\r\nHost: t\r\nA: ") as connection:
+            # What the kernel holds on the way is a few megabytes.
+            with pytest.raises(ConnectionError):
+                for _ in range(400):
+                    connection.sendall(piece)
+            assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert resident_bytes(server) - before < 32 * 1024 * 1024
+
+
+def resident_bytes(server: Server) -> int:
+    """The most memory that the process ever had."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    (line,) = (each for each in status.splitlines() if each.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's share is bounded on Linux only")
 def test_a_client_that_asks_and_never_reads_is_not_answered_for_long(server: Server) -> None:
     """What waits for it is kernel memory, which counts as the container's."""

@@ -1,30 +1,20 @@
-"""Heads that were read before: whatever comes, however cut, is answered as the parser's way does.
-
-The connections here have a transport that only remembers, so that every piece arrives exactly as
-drawn.
-"""
+"""Heads that were read before: whatever comes, however cut, is answered as the parser's way."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.http.connection import Connection
 from app.http.heads import LARGEST_HEAD, MOST_HEADS, KnownHeads
 from app.http.inference import Route
-from app.server import Server
-from app.settings import Settings
+from tests.wire import World, opened, post
 
 BODY = b'{"data":[[1,2,3]]}'
 OTHER = b'{"data":[[4,5,6]]}'
@@ -33,11 +23,6 @@ OIP = json.dumps(
     {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
 ).encode()
 ROUTE = Route("predict")
-
-
-def post(body: bytes, *extra: str, path: str = "/predict", version: str = "1.1") -> bytes:
-    lines = [f"POST {path} HTTP/{version}", "Host: t", "Content-Type: application/json"]
-    return "\r\n".join([*lines, f"Content-Length: {len(body)}", *extra, "", ""]).encode() + body
 
 
 CHUNKED = post(b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
@@ -54,6 +39,8 @@ REQUESTS = [
     post(BODY, "Content-Encoding: gzip"),
     CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY),
     b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n",
+    post(BODY, "Connection: Upgrade", "Upgrade: h2c"),
+    b"GET /healthz HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 ]
 ODD = [
     b"\r\n",
@@ -65,107 +52,10 @@ ODD = [
 ]
 
 
-class Memory(asyncio.Transport):
-    """Remembers what was written."""
-
-    def __init__(self) -> None:
-        self.written = b""
-        self.closed = False
-
-    def write(self, data: Any) -> None:
-        if not self.closed:
-            self.written += data
-
-    def writelines(self, pieces: Any) -> None:
-        self.write(b"".join(pieces))
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name in ("sockname", "peername") else default
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-class Parsed(KnownHeads):
-    """Knows nothing: everything takes the parser's way."""
-
-    def find(self, data: bytes) -> None:
-        return None
-
-
-class World:
-    """One loaded service, and connections of both kinds to it."""
-
-    def __init__(self, server: Server, runner: asyncio.Runner) -> None:
-        self._server = server
-        self._runner = runner
-        self.known = server._service.shortcut._known
-        # Else the examples before would decide what is computed at once.
-        server._service.shortcut.turns.company = lambda: 2  # type: ignore[method-assign]
-        self.found = 0
-        find = self.known.find
-
-        def counting(data: bytes) -> Any:
-            known = find(data)
-            self.found += known is not None
-            return known
-
-        self.known.find = counting  # type: ignore[method-assign]
-
-    def answers(self, pieces: list[tuple[bytes, bool]], *, known: bool) -> tuple[bytes, bool]:
-        """All that is written, without names made for requests; and whether it was closed."""
-        self._server._service.shortcut._known = self.known if known else Parsed()
-        return self._runner.run(self._feed(pieces))
-
-    async def _feed(self, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bool]:
-        connection, memory = self._server._protocol(), Memory()
-        assert isinstance(connection, Connection)
-        connection.connection_made(memory)
-        for piece, turn in pieces:
-            if memory.closed:
-                break
-            connection.data_received(piece)
-            if turn:
-                await asyncio.sleep(0)
-        # As many turns as nothing new needs.
-        before, quiet = b"", 0
-        while quiet < 20:
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if memory.written == before and not self._busy(connection) else 0
-            before = memory.written
-        answered = re.sub(rb"x-request-id: \w+-\w+", b"", memory.written), memory.closed
-        connection.connection_lost(None)
-        await asyncio.sleep(0)
-        return answered
-
-    def _busy(self, connection: Connection) -> bool:
-        return connection._awaited is not None
-
-
 @pytest.fixture(scope="module")
 def world(toy_dir: Path) -> Iterator[World]:
-    server = Server(Settings(models_dir=str(toy_dir), default_model="scale"))
-
-    async def start() -> None:
-        server.config.load()
-        server.lifespan = server.config.lifespan_class(server.config)
-        await server.lifespan.startup()
-        while not server._service.lifecycle.ready:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(start())
-        yield World(server, runner)
-        runner.run(server.lifespan.shutdown())
+    with opened(toy_dir) as world:
+        yield world
 
 
 @st.composite

@@ -5,21 +5,44 @@ and a shortcut for requests that are complete when their headers are read.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
-import orjson
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.errors import Overloaded
-from app.http.asgi import TASK
+from app.errors import (
+    HeadTooLarge,
+    InferenceFailed,
+    MethodNotAllowed,
+    Overloaded,
+    RequestError,
+)
+from app.http.asgi import TASK, Header, error_answer
 from app.http.cork import SMALL, CorkedTransport
-from app.http.heads import CLOSE
+from app.http.heads import CLOSE, lines_of
 from app.http.inference import Answer, Route
 from app.http.shortcut import Pending, Shortcut
+from app.logs.fault import fault_of
 from app.telemetry.record import Record
 
+log = logging.getLogger(__name__)
+
+# What a request may send beside its body: request line, headers, sizes of chunks and trailers.
+# Counted before any of it is kept, and before a key is looked at.
+MAX_HEAD_BYTES: Final = 64 * 1024
+# As Python objects short headers take 25 times their bytes.
+MAX_HEADERS: Final = 1000
+# Bytes that come with each piece of a chunked body: its size in hexadecimal and two line ends.
+CHUNK_BYTES: Final = 16
+# Pieces that are parsed before they are counted; those of a body are at least so long.
+PIECE_BYTES: Final = 16 * 1024
+LEAST_PIECE_BYTES: Final = 4096
+# Headers that say something about the message itself.
+FRAMING: Final = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
 SWEEP_SECONDS = 1.0
 # Longer than load balancers keep theirs, so that they close first and never use a closed one.
 KEEP_ALIVE_SECONDS = 65.0
@@ -32,6 +55,20 @@ class Limits:
 
     connections: int
     body_bytes: int
+
+
+class Stage(Enum):
+    """Where the parser is in the bytes of a connection."""
+
+    BETWEEN = 0
+    HEAD = 1
+    BODY = 2
+    # Nothing more is read: the connection is closed after the last answer.
+    ENDED = 3
+
+
+class Ended(Exception):
+    """Bytes behind the last request of a connection."""
 
 
 class Shortened:
@@ -78,9 +115,24 @@ class Connection(HttpToolsProtocol):
         self._route: Route | None = None
         self._body = bytearray()
         self._awaited: Pending | None = None
-        # Whether the parser stands between two messages, and what came since then.
-        self._between = True
+        self._stage = Stage.BETWEEN
+        # What was received when the parser was between two messages.
         self._data = b""
+        # Of the message that is read: bytes that are no body, and how many of them the head has.
+        self._overhead = 0
+        self._head_bytes = 0
+        # Of the piece that is parsed: its size, what it has of a body, in how many parts; and
+        # whether the next message begins with it.
+        self._piece = 0
+        self._body_bytes = 0
+        self._body_parts = 0
+        self._begins = True
+        # Whether the message began inside of a piece, so that its overhead is counted too low.
+        self._began_inside = False
+        self._hosts = 0
+        self._fault: RequestError | None = None
+        # The error that ends the connection after the answers that are still to be written.
+        self._refusal = b""
         self._quiet_since = self.loop.time()
         self._blocked_since = 0.0
         # Between an answer and the next request.
@@ -94,7 +146,13 @@ class Connection(HttpToolsProtocol):
         self.transport = self._corked  # type: ignore[assignment]
         if len(self.connections) > self._limits.connections:
             self._refused()
-            transport.write(_refusal(self._limits.connections))
+            limit = self._limits.connections
+            error = Overloaded(
+                f"{limit} connections are open already; try again later",
+                rule=f"at most {limit} connections (MAX_CONNECTIONS)",
+                retry_after=RETRY_SECONDS,
+            )
+            transport.write(self._ending(error, status=503))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -109,21 +167,143 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read requests; one whose body is not complete leaves the shortcut."""
-        if self._between:
+        if self._stage is Stage.ENDED:
+            return
+        if self._stage is Stage.BETWEEN:
             known = self._shortcut.known(data)
             if known is not None and self._may_be_answered():
                 self._idle = False
                 self._begin_short(keep_alive=True)
-                self._awaited = self._shortcut.answer_known(known, data, self._reply)
+                try:
+                    self._awaited = self._shortcut.answer_known(known, data, self)
+                except Exception as error:  # noqa: BLE001 - the connection ends with it
+                    self.fail(error)
                 return
             self._data = data
-        super().data_received(data)
+        try:
+            self._parse(memoryview(data))
+        except RequestError as error:
+            self._refuse(error)
+        except httptools.HttpParserError as error:
+            self._stop(error)
         self._data = b""
         if self._route is not None:
             body = bytes(self._body)
             self._leave_shortcut()
             if body:
                 self.on_body(body)
+
+    def _parse(self, data: memoryview) -> None:
+        """Parse in pieces, none of which goes far beyond what a request may send.
+
+        Raises:
+            RequestError: it sends more, or asks for a tunnel.
+            HttpParserError: it is not HTTP, or a callback raised.
+        """
+        while data:
+            room = MAX_HEAD_BYTES - self._overhead
+            if self._stage is Stage.BODY:
+                room = max(room, LEAST_PIECE_BYTES)
+            piece = data[: min(room, PIECE_BYTES)]
+            self._piece = len(piece)
+            self._body_bytes = self._body_parts = 0
+            self._begins = self._stage is Stage.BETWEEN
+            upgrades = False
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade as stopped:
+                # The offset behind the head.
+                self._piece, upgrades = stopped.args[0], True
+            if upgrades:
+                self._ignore_upgrade()
+            data = data[self._piece :]
+            self._count()
+
+    def _count(self) -> None:
+        """Count what the piece has beside a body, when its message is not complete."""
+        if self._stage is Stage.HEAD or self._stage is Stage.BODY:
+            more = self._piece - self._body_bytes - CHUNK_BYTES * self._body_parts
+            self._overhead = max(self._head_bytes, self._overhead + more)
+            if self._overhead >= MAX_HEAD_BYTES + (self._stage is Stage.BODY):
+                raise _too_large()
+            if len(self.headers) > MAX_HEADERS:
+                raise _too_large()
+
+    def _ignore_upgrade(self) -> None:
+        """Go on with HTTP/1.1 (RFC 9110, 7.8).
+
+        The parser has skipped the body of the request, and cannot be talked out of it. A new one
+        gets the same head without the header.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise MethodNotAllowed("CONNECT is not answered: this service is no proxy; use POST")
+        line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        overhead = self._overhead
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(line + lines_of(self.headers) + b"\r\n")
+        if self._stage is Stage.BODY:
+            self._overhead, self._head_bytes = overhead, max(0, overhead)
+
+    def _stop(self, error: httptools.HttpParserError) -> None:
+        """The parser found a fault, or a callback raised."""
+        cause = error.__context__
+        if isinstance(cause, RequestError):
+            self._refuse(cause)
+        elif isinstance(cause, Ended) or (cause is None and self._stage is Stage.ENDED):
+            # Bytes behind the last request are not read.
+            return
+        elif isinstance(cause, httptools.HttpParserInvalidURLError) or (
+            self._stage is Stage.HEAD and cause is not None and not self.url.startswith(b"/")
+        ):
+            self._refuse(RequestError("the request target is not a path that begins with /"))
+        elif isinstance(cause, Exception) and self._stage is not Stage.HEAD:
+            self.fail(cause)
+        elif cause is not None:
+            self._refuse(_failed(cause))
+        else:
+            self._refuse(RequestError(f"the request is not valid HTTP/1.1: {error}"))
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer what is no request with an error, when its turn comes, and close."""
+        answered = self._stage is Stage.BODY and self._route is None
+        self._stage = Stage.ENDED
+        self._route = None
+        self._body.clear()
+        refusal = self._ending(error)
+        cycle = self.cycle
+        if answered and not (self.pipeline and self.pipeline[0][0] is cycle):
+            # Its head was good: it may have an answer already, and must not get a second one.
+            if not cycle.response_started:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                self.transport.write(refusal)
+            self.transport.close()
+            return
+        if answered:
+            self.pipeline.popleft()
+        elif cycle is None or cycle.response_complete:
+            self.transport.write(refusal)
+            self.transport.close()
+            return
+        self._refusal = refusal
+        self.flow.pause_reading()
+
+    def fail(self, error: Exception) -> None:
+        """Close the connection: answering raised this, at any time before or after the answer."""
+        failed = _failed(error)
+        self._stage = Stage.ENDED
+        if not self._shortened.response_complete:
+            self._shortened.response_complete = True
+            self.transport.write(self._ending(failed))
+        self.transport.close()
+
+    def _ending(self, error: RequestError, status: int | None = None) -> bytes:
+        """An error as the last answer of a connection."""
+        usual, headers, body = error_answer(error)
+        length: Header = (b"content-length", b"%d" % len(body))
+        lines = lines_of([*self.server_state.default_headers, *headers, CLOSE, length])
+        return STATUS_LINE[status or usual] + lines + b"\r\n" + body
 
     def on_response_complete(self) -> None:
         """The answer was written: send what is held, and go on to the next request.
@@ -138,24 +318,88 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal:
+            self.transport.write(self._refusal)
+            self.transport.close()
         else:
             self._idle = True
             self._quiet_since = self.loop.time()
 
     def on_message_begin(self) -> None:
         """A request began; its headers must be complete before long."""
+        if self._stage is Stage.ENDED:
+            raise Ended
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
-        self._between = False
+        self._stage = Stage.HEAD
         self._idle = False
         self._quiet_since = self.loop.time()
+        self._hosts = self._head_bytes = 0
+        self._fault = None
+        self._began_inside = not self._begins
+        # What the piece has of the messages before is taken off.
+        self._overhead = 0 if self._begins else -self._piece
+        self._begins = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is none (RFC 9110, 6.5.1)."""
+        if self._stage is not Stage.HEAD:
+            if name.lower() == b"connection":
+                # The parser would obey it.
+                self._fault = RequestError(
+                    "Connection is no trailer; send it as a header",
+                    field="Connection",
+                    rule="not in trailers (RFC 9110, 6.5.1)",
+                )
+            return
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name in FRAMING:
+            if name == b"upgrade":
+                return
+            self._note(name, value.lower())
+        self.headers.append((name, value))
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self.expect_100_continue = value == b"100-continue"
+        elif value != b"chunked" or self.parser.get_http_version() != "1.1":
+            self._fault = RequestError(
+                f"Transfer-Encoding {value.decode('latin-1')!r} is not read; send a Content-Length",
+                field="Transfer-Encoding",
+                rule="chunked, in HTTP/1.1 (RFC 9112, 6.1)",
+            )
 
     def on_headers_complete(self) -> None:
         """Keep a request that may take the shortcut; hand others to ASGI."""
+        if self.parser.should_upgrade():
+            # The parser stops behind the head.
+            return
+        if self._began_inside and self._head_size() > MAX_HEAD_BYTES:
+            raise _too_large()
+        if len(self.headers) > MAX_HEADERS:
+            raise _too_large()
+        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
+            raise RequestError(
+                f"the request has {self._hosts} Host headers; send one",
+                field="Host",
+                rule="one (RFC 9112, 3.2)",
+            )
+        if self._fault is not None:
+            raise self._fault
+        self._head_bytes = max(0, self._overhead)
         self._route = self._shortcut.route(self.url) if self._may_be_shortened() else None
         if self._route is None:
             self._leave_shortcut()
+        else:
+            self._shortened.keep_alive = self.parser.should_keep_alive()
+        self._stage = Stage.BODY
+
+    def _head_size(self) -> int:
+        """At least so many bytes has the head."""
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _may_be_shortened(self) -> bool:
         return (
@@ -188,23 +432,34 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is complete: answer it here when it is on the shortcut."""
-        keep_alive = self._between = self.parser.should_keep_alive()
-        if self._route is None:
+        if self._stage is Stage.HEAD:
+            # An upgrade, which is ignored: its body follows.
+            return
+        if self._fault is not None:
+            raise self._fault
+        route = self._route
+        # A trailer changes nothing, so the parser is not asked again.
+        keep_alive = self.cycle.keep_alive if route is None else self._shortened.keep_alive
+        self._stage = Stage.BETWEEN if keep_alive else Stage.ENDED
+        self._overhead = 0
+        if route is None:
             super().on_message_complete()
             return
-        route, body = self._route, bytes(self._body)
+        body = bytes(self._body)
         self._route = None
         self._body.clear()
         self._begin_short(keep_alive=keep_alive)
         data = self._data if keep_alive else b""
-        self._awaited = self._shortcut.answer(route, self.headers, body, data, self._reply)
+        self._awaited = self._shortcut.answer(route, self.headers, body, data, self)
 
-    def _reply(self, answer: Answer, record: Record) -> None:
+    def reply(self, answer: Answer, record: Record) -> None:
         """Write a whole answer."""
         self._awaited = None
         shortened = self._shortened
         if shortened.disconnected:
             return
+        if shortened.response_complete:
+            raise RuntimeError("a request was answered before")
         _, headers, chunks = answer
         close = not shortened.keep_alive or (len(headers) > 1 and CLOSE in headers)
         small = len(chunks) == 1 and len(chunks[0]) <= SMALL
@@ -218,6 +473,7 @@ class Connection(HttpToolsProtocol):
             self._corked.write_through(sent, *chunks)
         shortened.response_complete = True
         if close:
+            self._stage = Stage.ENDED
             self.transport.close()
         if self.pipeline or self.flow.read_paused:
             self.on_response_complete()
@@ -232,6 +488,8 @@ class Connection(HttpToolsProtocol):
         uvicorn stops reading at 64 KiB and wakes the application for each piece; a megabyte of
         JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
         """
+        self._body_bytes += len(body)
+        self._body_parts += 1
         if self._route is not None:
             self._body += body
             if len(self._body) <= self._limits.body_bytes:
@@ -278,14 +536,17 @@ async def sweep(connections: Iterable[Any], seconds: float) -> None:
                 connection.transport.abort()
 
 
-def _refusal(limit: int) -> bytes:
-    error = Overloaded(
-        f"{limit} connections are open already; try again later",
-        rule=f"at most {limit} connections (MAX_CONNECTIONS)",
+def _failed(error: BaseException) -> InferenceFailed:
+    """The error for what nobody foresaw, which is logged."""
+    fault = fault_of(error)
+    cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
+    log.error("a request failed with %s", fault.name, extra={"fields": {"exception": cause}})
+    return InferenceFailed("unexpected error; the log has the cause")
+
+
+def _too_large() -> HeadTooLarge:
+    return HeadTooLarge(
+        f"request line, headers and trailers have more than {MAX_HEAD_BYTES} bytes, or there are "
+        f"more than {MAX_HEADERS} headers; send fewer",
+        rule=f"at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
     )
-    body = orjson.dumps(error.body())
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
-        f"retry-after: {RETRY_SECONDS}\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body

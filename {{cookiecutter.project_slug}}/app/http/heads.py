@@ -104,8 +104,8 @@ class Heads:
         """
         if defaults is not self._defaults:
             self._defaults = defaults
-            self._fields = _lines(defaults)
-            self._usual = STATUS_LINE[200] + self._fields + _lines([JSON]) + REQUEST_ID + b": "
+            self._fields = lines_of(defaults)
+            self._usual = STATUS_LINE[200] + self._fields + lines_of([JSON]) + REQUEST_ID + b": "
         status, headers, chunks = answer
         size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         name = record.request_id.encode()
@@ -116,9 +116,10 @@ class Heads:
             rest.append((TRACEPARENT, record.returned))
         if close:
             rest.append(CLOSE)
-        lines = STATUS_LINE[status] + self._fields + _lines(rest)
+        lines = STATUS_LINE[status] + self._fields + lines_of(rest)
         return b"%bcontent-length: %d\r\n\r\n%b" % (lines, size, body)
 
 
-def _lines(headers: list[Header]) -> bytes:
+def lines_of(headers: list[Header]) -> bytes:
+    """Headers as they are sent."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -10,7 +10,7 @@ through ASGI, with the same decoding, the same model and the same errors.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from app.errors import RequestError
 from app.http.asgi import Header
@@ -21,7 +21,17 @@ from app.lifecycle import Lifecycle
 from app.telemetry.record import Record
 from app.telemetry.requests import RequestTelemetry
 
-Reply = Callable[[Answer, Record], None]
+
+class Client(Protocol):
+    """Who asked."""
+
+    def reply(self, answer: Answer, record: Record) -> None:
+        """Write an answer."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Close the connection: answering raised this."""
+        ...
 
 
 class Turns:
@@ -50,11 +60,11 @@ class Turns:
 class Pending:
     """A request that waits for its model."""
 
-    __slots__ = ("_reply", "_shortcut", "record", "waiting")
+    __slots__ = ("_client", "_shortcut", "record", "waiting")
 
-    def __init__(self, shortcut: Shortcut, reply: Reply, record: Record) -> None:
+    def __init__(self, shortcut: Shortcut, client: Client, record: Record) -> None:
         self._shortcut = shortcut
-        self._reply = reply
+        self._client = client
         self.record = record
         self.waiting: Waiting | None = None
 
@@ -64,7 +74,7 @@ class Pending:
         self.waiting = None
         if isinstance(outcome, RequestError):
             outcome = failure(outcome, self.record)
-        self._shortcut.finish(outcome, self._reply, self.record)
+        self._shortcut.finish(outcome, self._client, self.record)
 
     def cancel(self) -> None:
         """Its client went away."""
@@ -90,7 +100,7 @@ class Shortcut:
     def route(self, url: bytes) -> Route | None:
         """The inference route of a request's target; None if the long way has to look at it."""
         # The long way also tells clients to go away while the process drains.
-        if not self._lifecycle.ready or b"%" in url or b"?" in url:
+        if not self._lifecycle.ready or b"%" in url or b"?" in url or b"#" in url:
             return None
         return route_of(url.decode("latin-1"))
 
@@ -99,7 +109,7 @@ class Shortcut:
         return self._known.find(data) if self._lifecycle.ready else None
 
     def answer(
-        self, route: Route, headers: list[Header], body: bytes, data: bytes, reply: Reply
+        self, route: Route, headers: list[Header], body: bytes, data: bytes, client: Client
     ) -> Pending | None:
         """Decode a request and submit it.
 
@@ -108,7 +118,7 @@ class Shortcut:
             headers: of the request.
             body: all of it.
             data: the bytes that it was read from, if its head may be remembered; else nothing.
-            reply: is called with the answer, perhaps before this returns.
+            client: gets the answer, perhaps before this returns.
 
         Returns:
             What waits for the model; to be cancelled when the client goes away.
@@ -120,13 +130,13 @@ class Shortcut:
             asked = self._inference.begin(route, fields, body, record)
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
             self.turns.count()
-            self.finish(failure(error, record), reply, record)
+            self.finish(failure(error, record), client, record)
             return None
         if data:
             self._known.learn(data, route, headers, body)
-        return self._submit(asked, reply, record)
+        return self._submit(asked, client, record)
 
-    def answer_known(self, known: Known, data: bytes, reply: Reply) -> Pending | None:
+    def answer_known(self, known: Known, data: bytes, client: Client) -> Pending | None:
         """``answer``, for a request with a known head."""
         # Heads that name their request are never known.
         record = self._telemetry.begin_unnamed(known.route.kind, known.route.path, known.fields)
@@ -136,29 +146,32 @@ class Shortcut:
             )
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
             self.turns.count()
-            self.finish(failure(error, record), reply, record)
+            self.finish(failure(error, record), client, record)
             return None
-        return self._submit(asked, reply, record)
+        return self._submit(asked, client, record)
 
-    def _submit(self, asked: Asked, reply: Reply, record: Record) -> Pending | None:
+    def _submit(self, asked: Asked, client: Client, record: Record) -> Pending | None:
         self.turns.count()
-        pending = Pending(self, reply, record)
+        pending = Pending(self, client, record)
         try:
             pending.waiting = asked.served.post(asked.inputs, record, asked.cut, pending.settle)
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
-            self.finish(failure(error, record), reply, record)
+            self.finish(failure(error, record), client, record)
             return None
         return pending if pending.waiting is not None else None
 
-    def finish(self, answer: Answer, reply: Reply, record: Record) -> None:
+    def finish(self, answer: Answer, client: Client, record: Record) -> None:
         """Send an answer; its request is over."""
         if not self._lifecycle.ready:
             # Draining: tell the client now, instead of closing a connection it may be using.
             answer[1].append(CLOSE)
         try:
-            reply(answer, record)
-        finally:
-            self._telemetry.end(record, answer[0])
+            try:
+                client.reply(answer, record)
+            finally:
+                self._telemetry.end(record, answer[0])
+        except Exception as error:  # noqa: BLE001 - never a second answer
+            client.fail(error)
 
     def gone(self, record: Record) -> None:
         """The client of a request went away; its request is over."""

@@ -92,8 +92,9 @@ class RequestTelemetry:
         ):
             add_seconds(seconds)
             return
-        if status != 200:
-            others[status] += 1
+        if status >= 400:
+            # A status without a counter of its own is counted as its class.
+            others[status if status in others else 400 if status < 500 else 500] += 1
         add_seconds(seconds)
         record.ended = ended
         record.status = status
