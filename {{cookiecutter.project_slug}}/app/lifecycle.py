@@ -53,6 +53,8 @@ class Lifecycle:
         self._publish = publish
         self._states = states
         self._for_good = False
+        # Whether a stop waits for no request any longer.
+        self.drained = False
 
     @property
     def ready(self) -> bool:

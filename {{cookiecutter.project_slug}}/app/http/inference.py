@@ -26,7 +26,7 @@ from app.errors import (
 from app.http.asgi import JSON, TASK, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
 from app.http.body import ClientGone, read_body
-from app.inference.host import ModelHost, ServedModel
+from app.inference.host import ModelHost, ServedModel, shutting_down
 from app.inference.job import Cut, Inputs
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
@@ -230,10 +230,12 @@ class InferenceEndpoints:
             if record.method != "POST":
                 raise MethodNotAllowed(f"{record.method} is not answered on {path}; use POST")
             status, headers, chunks = await self._infer(route, fields, receive, record)
-        except (ClientGone, asyncio.CancelledError):
+        except (ClientGone, asyncio.CancelledError) as error:
             # Whatever waited in a queue has left it with the cancellation.
-            self._telemetry.end(record, 499)
-            return
+            if isinstance(error, ClientGone) or not self._lifecycle.drained:
+                self._telemetry.end(record, 499)
+                return
+            status, headers, chunks = failure(shutting_down(), record)
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
             status, headers, chunks = failure(error, record)
         if not self._lifecycle.ready:
