@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
-import gc
+# ruff: noqa: E402 - the first process of a container gets no signal that it does not handle: so the
+# handlers are set before anything that takes long is imported.
 import os
+import signal
+from types import FrameType
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """End a process that has not begun to serve: it has nothing to finish."""
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop_at_once)
+    signal.signal(signal.SIGINT, stop_at_once)
+    # The image blocks them until here.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
+
+import gc
 import sys
 
 from app.errors import SettingsError, StartupError
@@ -47,4 +64,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    # Without waiting for threads: a run of a model, or a download, may take longer than a stop.
+    os._exit(code)

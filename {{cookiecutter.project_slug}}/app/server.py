@@ -32,6 +32,8 @@ GC_THRESHOLDS = (50_000, 20, 20)
 # within this time by themselves; closing under them could cross their next request. Those that
 # were refused just before come back when Retry-After has passed, mostly after one second.
 LINGER_SECONDS = 1.5
+# For the answers to those that DRAIN_SECONDS did not suffice for.
+GIVE_UP_SECONDS = 0.2
 
 
 class Server(uvicorn.Server):
@@ -121,7 +123,8 @@ class Server(uvicorn.Server):
         if self._channel is not None:
             self._take_connections(self._channel)
             loop.remove_reader(self._channel.fileno())
-        until = loop.time() + LINGER_SECONDS
+        end = loop.time() + self._settings.drain_seconds
+        until = min(end, loop.time() + LINGER_SECONDS)
         # uvicorn's set of connections tells nobody when it changes.
         while self._busy() and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -129,7 +132,11 @@ class Server(uvicorn.Server):
             self._accept_the_rest(each)
         if self._sweeper is not None:
             self._sweeper.cancel()
+        giving_up = loop.call_at(end, self._service.give_up)
+        left = max(0.0, end - loop.time()) + GIVE_UP_SECONDS
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
+        giving_up.cancel()
         log.info("stopped")
 
     def _busy(self) -> bool:
@@ -209,8 +216,6 @@ def _config(settings: Settings, service: Service) -> uvicorn.Config:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        # uvicorn counts whole seconds.
-        timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
 
 

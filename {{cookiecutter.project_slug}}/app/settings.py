@@ -114,10 +114,19 @@ class Settings(BaseSettings):
         "requests that wait no longer than three times as long as they compute.",
     )
     request_timeout_seconds: float = Field(
-        30.0, gt=0, le=600, description="Time for sending a body, and again for waiting."
+        30.0,
+        gt=0,
+        le=600,
+        description="Time for sending a body, and again for waiting; beyond it: 408, 503. A run of "
+        "a model that does not end within twice this, 30 s and ten times what is usual makes "
+        "`/healthz` a 503.",
     )
     drain_seconds: float = Field(
-        8.0, ge=0, le=60, description="Longest wait for accepted requests after SIGTERM."
+        8.0,
+        ge=0,
+        le=60,
+        description="Longest wait for accepted requests after SIGTERM; then they "
+        "get a 503. The process ends at most two seconds later.",
     )
     compute_lanes: int = Field(
         0,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import selectors
 import signal
 import socket
@@ -30,7 +31,11 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-STOP_MARGIN_SECONDS = 5.0
+# What a worker may take for its stop beside DRAIN_SECONDS.
+STOP_MARGIN_SECONDS = 2.0
+# After a connection that could not be accepted or handed over, until the next try.
+PAUSE_SECONDS = 0.1
+STOPS = (signal.SIGTERM, signal.SIGINT)
 # For connections that are half made when the stop is asked for.
 HANDSHAKE_SECONDS = 0.05
 LONGEST_WORDS = 4096
@@ -60,23 +65,48 @@ class Desk:
         self.workers = workers
         self._slab = slab
         self._turn = 0
+        # Accepted, while no worker had room for it.
+        self._held: list[socket.socket] = []
 
-    def accept(self) -> None:
-        """Accept all connections that wait."""
+    def accept(self) -> bool:
+        """Accept all connections that wait. Never blocks.
+
+        Returns:
+            False when one could not be accepted or handed over: trying again at once is no use.
+        """
+        if not self._hand_over():
+            return False
         try:
             for connection in accept_all(self.listener):
-                with connection, suppress(OSError):
-                    socket.send_fds(self._next().channel, [b"c"], [connection.fileno()])
+                self._held.append(connection)
+                if not self._hand_over():
+                    return False
+        except ConnectionAbortedError:
+            return True  # by its client
         except OSError as error:
             log.warning("a connection could not be accepted: %s", error)
+            return False
+        return True
 
-    def _next(self) -> Worker:
+    def _hand_over(self) -> bool:
+        while self._held:
+            if not self._send(self._held[0]):
+                return False
+            self._held.pop(0).close()
+        return True
+
+    def _send(self, connection: socket.socket) -> bool:
+        """Give a connection to the next worker that has room for it."""
         ready = self._slab.ready()
         for _ in self.workers:
             self._turn = (self._turn + 1) % len(self.workers)
             if ready[self._turn] or not any(ready):
-                break
-        return self.workers[self._turn]
+                # The channel is full when a worker has not taken its connections for some time.
+                with suppress(OSError):
+                    channel = self.workers[self._turn].channel
+                    socket.send_fds(channel, [b"c"], [connection.fileno()])
+                    return True
+        return False
 
 
 class Dispatcher:
@@ -103,14 +133,19 @@ class Dispatcher:
         listener.setblocking(False)
         # Forked before any thread is started or any model is loaded.
         slab = make_slab(self._settings)
-        workers = [self._start(number, slab, listener) for number in range(self._settings.workers)]
+        workers: list[Worker] = []
+        # Signals wait until each process has its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        for number in range(self._settings.workers):
+            workers.append(self._start(number, slab, listener, workers))
         waker, sleeper = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, self._on_signal)
+        for each in STOPS:
+            signal.signal(each, self.stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         desk = Desk(listener, slab, workers)
-        ended = self._dispatch(desk, sleeper)
+        ended = self.dispatch(desk, sleeper)
         turn_away(listener)
         time.sleep(HANDSHAKE_SECONDS)
         desk.accept()  # what the kernel has accepted already is served, not reset
@@ -123,31 +158,44 @@ class Dispatcher:
         log.error("a worker ended by itself with exit code %s", ended.process.exitcode)
         return abs(ended.process.exitcode or 0) or 1
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """End ``dispatch``; handles signals."""
         self._stopping = True
 
-    def _start(self, number: int, slab: Slab, listener: socket.socket) -> Worker:
+    def _start(
+        self, number: int, slab: Slab, listener: socket.socket, others: list[Worker]
+    ) -> Worker:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = (self._settings, number, slab, theirs, (listener, mine))
+        mine.setblocking(False)
+        # A channel that another worker held open would not end with the dispatcher.
+        inherited = (listener, mine, *(each.channel for each in others))
+        arguments = (self._settings, number, slab, theirs, inherited)
         process = multiprocessing.get_context("fork").Process(target=_work, args=arguments)
         process.start()
         theirs.close()
         return Worker(process, mine)
 
-    def _dispatch(self, desk: Desk, sleeper: socket.socket) -> Worker | None:
+    def dispatch(self, desk: Desk, sleeper: socket.socket) -> Worker | None:
         """Hand out connections until it is time to stop; the worker that ended by itself."""
         with selectors.DefaultSelector() as selector:
             selector.register(desk.listener, selectors.EVENT_READ)
             selector.register(sleeper, selectors.EVENT_READ)
             for worker in desk.workers:
                 selector.register(worker.process.sentinel, selectors.EVENT_READ, worker)
+            paused = False
             while not self._stopping:
-                for key, _ in selector.select():
-                    if key.fileobj is desk.listener:
-                        desk.accept()
-                    elif isinstance(key.data, Worker):
+                events = [key for key, _ in selector.select(PAUSE_SECONDS if paused else None)]
+                for key in events:
+                    if isinstance(key.data, Worker):
                         key.data.process.join()
                         return key.data
+                if paused:
+                    selector.register(desk.listener, selectors.EVENT_READ)
+                if paused or any(key.fileobj is desk.listener for key in events):
+                    paused = not desk.accept()
+                if paused:
+                    # It stays readable, and asking it again at once would only use up the CPU.
+                    selector.unregister(desk.listener)
         return None
 
 
@@ -156,8 +204,9 @@ def _stop(workers: list[Worker], drain_seconds: float) -> int:
         if worker.process.is_alive():
             worker.process.terminate()
     code = 0
+    until = time.monotonic() + drain_seconds + STOP_MARGIN_SECONDS
     for worker in workers:
-        worker.process.join(drain_seconds + STOP_MARGIN_SECONDS)
+        worker.process.join(max(0.0, until - time.monotonic()))
         if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
@@ -174,6 +223,10 @@ def _work(
     channel: socket.socket,
     inherited: tuple[socket.socket, ...],
 ) -> None:
+    # Until it serves, a worker ends at once; it has nothing to finish.
+    for stop in STOPS:
+        signal.signal(stop, lambda number, frame: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     for each in inherited:
         each.close()
     slab.become(number)
@@ -185,7 +238,8 @@ def _work(
     if server.fatal is not None:
         # All workers fail for the same reason; the dispatcher says it once.
         channel.send(str(server.fatal).encode()[:LONGEST_WORDS])
-        sys.exit(1)
+    # Without waiting for threads, see app/__main__.py.
+    os._exit(0 if server.fatal is None else 1)
 
 
 def serve(settings: Settings) -> int:

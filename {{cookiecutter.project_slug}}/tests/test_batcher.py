@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +19,21 @@ from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InferenceFailed,
+    NotReady,
     Overloaded,
     PackageError,
 )
-from app.inference.batcher import INLINE_SECONDS, Batcher
+from app.inference.batcher import (
+    INLINE_SECONDS,
+    LONGEST_INLINE_SECONDS,
+    Batcher,
+    costs_by_rows,
+)
+from app.inference.job import Cut
 from app.inference.profile import Profile, measure
 from app.inference.queue import Limits
 from app.inference.timeline import Timeline
-from app.tensors.datatypes import Array
+from app.tensors.datatypes import Array, Datatype
 from app.tensors.signature import Signature, TensorSpec
 
 INLINE = Profile(0.0, 0.0, 1000, 1000)
@@ -63,7 +72,7 @@ class Double:
 
 
 def make(
-    run: Double,
+    run: Callable[[Mapping[str, Array]], dict[str, Array]],
     *,
     profile: Profile = INLINE,
     batch_rows: int = 8,
@@ -73,12 +82,20 @@ def make(
     in_flight: int = 2,
     shape: tuple[int, ...] = (-1, 2),
     lanes: int = 1,
+    recorder: Recorder | None = None,
+    executor: ThreadPoolExecutor | None = None,
+    inline: bool = True,
+    stuck_seconds: float = FOREVER,
+    on_stuck: Callable[[str | None], None] = lambda reason: None,
 ) -> tuple[Batcher, Recorder]:
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
-    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes)
-    executor = ThreadPoolExecutor(lanes)
-    return Batcher(run, specs, limits, profile, executor, recorder, lambda: in_flight), recorder
+    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes, stuck_seconds)
+    executor = executor or ThreadPoolExecutor(lanes)
+    batcher = Batcher(
+        run, specs, limits, profile, executor, recorder, lambda: in_flight, inline, on_stuck
+    )
+    return batcher, recorder
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:
@@ -194,6 +211,149 @@ def test_one_request_that_breaks_the_model_hurts_no_other() -> None:
     asyncio.run(main())
 
 
+async def outcomes_of(
+    batcher: Batcher, sizes: Sequence[int], cut: Cut | None = None, broken: int = 0
+) -> list[Any]:
+    """What each of some requests, posted in one moment, is answered.
+
+    Args:
+        broken: so many of the first request's deliveries raise.
+    """
+    answers: list[asyncio.Future[Any]] = [asyncio.Future() for _ in sizes]
+    tries: list[Any] = []
+
+    def settle(answer: asyncio.Future[Any], outcome: Any) -> None:
+        if answer is answers[0]:
+            tries.append(outcome)
+            if len(tries) <= broken:
+                raise BrokenPipeError("not written")
+        answer.set_result(outcome)  # raises when it was answered before
+
+    for size, answer in zip(sizes, answers, strict=True):
+        inputs, settled = rows(*range(size)), partial(settle, answer)
+        batcher.post(inputs, size, FOREVER, Timeline("t"), cut, settled)
+    return await asyncio.wait_for(asyncio.gather(*answers), timeout=10)
+
+
+def _raise(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    raise TypeError("not encoded")
+
+
+def _too_few(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    return []
+
+
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+@pytest.mark.parametrize("cut", [_raise, _too_few], ids=["raises", "too few"])
+@pytest.mark.parametrize("sizes", [[2], [20], [1, 2, 20]], ids=str)
+def test_what_cannot_be_encoded_is_answered(profile: Profile, cut: Cut, sizes: list[int]) -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=profile)
+        for outcome in await outcomes_of(batcher, sizes, cut):
+            assert isinstance(outcome, InferenceFailed)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_parts_that_do_not_fit_together_are_answered() -> None:
+    """Such as texts, padded to the longest of their run."""
+
+    def padded(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        x = inputs["x"]
+        return {"y": np.zeros((len(x), int(x.max()) + 1), np.float32)}
+
+    async def main() -> None:
+        batcher, _ = make(padded)
+        (outcome,) = await outcomes_of(batcher, [20])
+        assert isinstance(outcome, InferenceFailed)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+@pytest.mark.parametrize("sizes", [[1, 1, 2], [20, 1, 2]], ids=str)
+def test_what_cannot_be_delivered_is_answered_with_an_error(
+    profile: Profile, sizes: list[int]
+) -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=profile)
+        first, *others = await outcomes_of(batcher, sizes, broken=1)
+        assert isinstance(first, InferenceFailed)
+        assert [len(other["y"]) for other in others] == sizes[1:]
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_cannot_be_given_at_all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def settle(outcome: Any) -> None:
+        raise BrokenPipeError("not written")
+
+    async def main() -> None:
+        batcher, _ = make(Double())
+        batcher.post(rows(1), 1, FOREVER, Timeline("t"), None, settle)
+        assert len(await ask(batcher, rows(2))) == 1
+
+    asyncio.run(main())
+    assert [record.message for record in caplog.records] == [
+        "a request could not be answered, id t"
+    ]
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), Unreadable()], ids=repr)
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+def test_whatever_a_model_raises_is_an_answer(profile: Profile, error: BaseException) -> None:
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise error
+
+    async def main() -> None:
+        batcher, _ = make(run, profile=profile)
+        for outcome in await outcomes_of(batcher, [1, 20]):
+            assert isinstance(outcome, InferenceFailed)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_flight", [1, 2], ids=["alone", "queued"])
+def test_metrics_that_cannot_be_counted_cost_no_answer(in_flight: int) -> None:
+    class Broken(Recorder):
+        def waited(self, seconds: float) -> None:
+            raise ValueError("no room")
+
+        def computed(self, rows: int, seconds: float) -> None:
+            raise ValueError("no room")
+
+    async def main() -> None:
+        batcher, _ = make(Double(), in_flight=in_flight, recorder=Broken())
+        for outcome in await outcomes_of(batcher, [1, 2, 20]):
+            assert isinstance(outcome, dict)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_large_answer_is_encoded_where_it_was_computed() -> None:
+    threads = []
+
+    def cut(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+        threads.append(threading.current_thread())
+        return [len(outputs["y"])] * len(sizes)
+
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=THREADED, lanes=2)
+        assert await outcomes_of(batcher, [20], cut) == [20]
+
+    asyncio.run(main())
+    assert threading.main_thread() not in threads
+
+
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     async def main() -> None:
         run = Double()
@@ -217,7 +377,48 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     asyncio.run(main())
 
 
-def test_a_request_past_its_deadline_is_not_computed() -> None:
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_deadline_is_kept_while_all_lanes_are_busy(size: int) -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, profile=THREADED)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(1)))
+        await asyncio.sleep(0.01)
+        late = asyncio.create_task(ask(batcher, rows(*range(size)), timeout=0.05))
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(late, timeout=5)
+        assert not first.done()
+        assert batcher.load() == (0, 1)
+        run.gate.set()
+        await first
+        assert recorder.runs == [1]
+
+    asyncio.run(main())
+
+
+def test_a_deadline_is_kept_while_other_models_take_all_threads() -> None:
+    async def main() -> None:
+        run = Double()
+        executor = ThreadPoolExecutor(1)
+        busy, _ = make(run, profile=THREADED, executor=executor)
+        batcher, recorder = make(Double(), profile=THREADED, executor=executor)
+        run.gate.clear()
+        first = asyncio.create_task(ask(busy, rows(1)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(ask(batcher, rows(1), timeout=0.05), timeout=5)
+        run.gate.set()
+        await first
+        assert len(await ask(batcher, rows(1, 2))) == 2
+        assert recorder.runs == [2]
+
+    asyncio.run(main())
+
+
+def test_a_request_that_the_next_run_would_take_too_late_is_not_computed() -> None:
+    """The event loop was busy, and its timers have not fired yet."""
+
     async def main() -> None:
         run = Double()
         batcher, recorder = make(run, profile=THREADED)
@@ -225,14 +426,152 @@ def test_a_request_past_its_deadline_is_not_computed() -> None:
         first = asyncio.create_task(ask(batcher, rows(1)))
         await asyncio.sleep(0.01)
         late = asyncio.create_task(ask(batcher, rows(2), timeout=0.01))
-        await asyncio.sleep(0.05)
-        run.gate.set()
-        await first
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251 - as a large body does
+        assert batcher.queue.take(lambda seconds: None) == []
         with pytest.raises(DeadlineExceeded):
             await late
+        run.gate.set()
+        await first
         assert recorder.runs == [1]
 
     asyncio.run(main())
+
+
+def test_a_run_that_does_not_end_is_told_and_its_requests_are_answered() -> None:
+    async def main() -> None:
+        run = Double()
+        told: list[str | None] = []
+        batcher, _ = make(run, profile=THREADED, stuck_seconds=0.3, on_stuck=told.append)
+        run.gate.clear()
+        with pytest.raises(DeadlineExceeded, match="has not answered"):
+            await asyncio.wait_for(ask(batcher, rows(1, 2)), timeout=5)
+        assert len(told) == 1
+        assert "a run of 2 rows has not ended" in str(told[0])
+        waits = asyncio.create_task(ask(batcher, rows(3)))
+        await asyncio.sleep(0.01)
+        run.gate.set()
+        assert len(await waits) == 1
+        assert told[1:] == [None]
+
+    asyncio.run(main())
+
+
+def test_a_slow_model_is_not_stuck() -> None:
+    """A run may take ten times as long as measured."""
+
+    async def main() -> None:
+        told: list[str | None] = []
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            time.sleep(0.2)
+            return {"y": inputs["x"]}
+
+        batcher, _ = make(run, profile=TENTH, stuck_seconds=0.01, on_stuck=told.append)
+        assert len(await ask(batcher, rows(1))) == 1
+        assert told == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [8, 10])
+def test_a_request_whose_client_left_makes_room_at_once(size: int) -> None:
+    """The run before it has not ended; of 10 rows there are two parts."""
+
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, profile=THREADED, queue_rows=10, queue_bytes=85)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(0)))
+        await asyncio.sleep(0.01)
+        for leave in (_cancel_task, _cancel_waiting):
+            await leave(batcher, size)
+            assert batcher.load() == (0, 1)
+        stays = asyncio.create_task(ask(batcher, rows(*range(10))))
+        await asyncio.sleep(0.01)
+        assert batcher.load() == (10, 1)
+        run.gate.set()
+        await asyncio.gather(first, stays)
+        assert sum(recorder.runs) == 11
+
+    asyncio.run(main())
+
+
+async def _cancel_task(batcher: Batcher, size: int) -> None:
+    task = asyncio.create_task(ask(batcher, rows(*range(size))))
+    await asyncio.sleep(0.01)
+    assert batcher.load() == (size, 1)
+    task.cancel()
+    await asyncio.sleep(0.01)
+
+
+async def _cancel_waiting(batcher: Batcher, size: int) -> None:
+    inputs = rows(*range(size))
+    waiting = batcher.post(inputs, size, FOREVER, Timeline("t"), None, lambda outcome: None)
+    assert batcher.load() == (size, 1)
+    assert waiting is not None
+    waiting.cancel()
+
+
+def test_what_still_waits_at_the_end_is_answered() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, _ = make(run, profile=THREADED)
+        run.gate.clear()
+        tasks = [asyncio.create_task(ask(batcher, rows(0)))]
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.create_task(ask(batcher, rows(*range(size)))) for size in (1, 20)]
+        await asyncio.sleep(0.01)
+        batcher.give_up(lambda: NotReady("the end"))
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [NotReady] * 3
+        run.gate.set()
+
+    asyncio.run(main())
+
+
+def test_only_what_costs_by_its_rows_is_computed_on_the_event_loop() -> None:
+    async def main(wait: float, runs: int = 1, **settings: Any) -> bool:
+        threads = []
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            threads.append(threading.current_thread())
+            time.sleep(wait)
+            return {"y": inputs["x"]}
+
+        batcher, _ = make(run, **settings)
+        for _ in range(runs):
+            await ask(batcher, rows(1))
+        return threads[-1] is threading.main_thread()
+
+    for in_flight in (1, 2):
+        there = {"in_flight": in_flight}
+        assert asyncio.run(main(0.0, **there))
+        assert not asyncio.run(main(0.0, shape=(-1, -1), **there))
+        assert not asyncio.run(main(0.0, inline=False, **there))
+        assert not asyncio.run(main(LONGEST_INLINE_SECONDS * 1.2, 2, **there))
+        # Measured as short, but longer now.
+        slower = Profile(INLINE_SECONDS * 0.9, 0.0, 1000, 1000)
+        assert not asyncio.run(main(INLINE_SECONDS * 3, 8, profile=slower, **there))
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "rows_alone"),
+    [
+        ((-1, 2), "FP32", True),
+        ((2, 2), "FP32", True),
+        ((-1, 2), "BYTES", False),
+        ((-1,), "FP32", True),
+        ((-1, 2, -1), "FP32", False),
+    ],
+)
+def test_what_a_request_costs_by(
+    shape: tuple[int, ...], datatype: Datatype, rows_alone: bool
+) -> None:
+    spec = TensorSpec("x", datatype, shape)
+    assert costs_by_rows(Signature((spec,), (spec,))) is rows_alone
+    steps = Signature((spec,), (spec,), independent_rows=False)
+    assert costs_by_rows(steps) is (rows_alone and shape[0] != -1)
 
 
 def test_a_cancelled_request_is_not_computed() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,11 +17,21 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from app.errors import DeadlineExceeded
+from app.inference.host import ModelHost
+from app.inference.timeline import Timeline
 from app.lifecycle import Lifecycle, State
 from app.listening import accept_all, turn_away
-from tests.server import ROOT, Server, running, started
+from app.metrics.service import Metrics, columns_for
+from app.metrics.slab import Slab
+from app.service import make_slab
+from app.settings import Settings
+from tests.coded_model import write_coded
+from tests.logged import logged
+from tests.server import ROOT, Server, environment, free_port, running, started
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
 HEAD = (
@@ -39,6 +51,72 @@ def test_states() -> None:
     lifecycle.set_ready()
     lifecycle.fail("too late")
     assert lifecycle.report()["state"] == "draining"
+
+
+@pytest.mark.parametrize("other", [State.STARTING, State.FAILED, State.LOST, State.DRAINING])
+def test_a_worker_that_is_not_ready_is_told_with_its_state(other: State) -> None:
+    lifecycle = Lifecycle(states=lambda silent: [State.READY, other])
+    lifecycle.set_ready()
+    reason = "another worker process is not ready"
+    assert lifecycle.report() == {"ready": False, "state": other.value, "reason": reason}
+    assert lifecycle.liveness()["live"] is (other is not State.LOST)
+
+
+def test_what_is_stuck_is_not_live_until_it_answers_again() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.set_ready()
+    lifecycle.lose("a run has not ended", for_good=False)
+    assert lifecycle.liveness() == {"live": False, "reason": "a run has not ended"}
+    assert not lifecycle.ready
+    lifecycle.recover()
+    assert (lifecycle.liveness(), lifecycle.ready) == ({"live": True}, True)
+    lifecycle.lose("no device")
+    lifecycle.lose("a run has not ended", for_good=False)
+    lifecycle.recover()
+    assert lifecycle.liveness()["live"] is False
+    lifecycle.drain()
+    lifecycle.recover()
+    assert lifecycle.state is State.DRAINING
+
+
+def test_a_model_that_does_not_answer_makes_the_process_not_live() -> None:
+    lifecycle, metrics = Lifecycle(), Metrics(Slab(1, columns_for(0)))
+    host = ModelHost(Settings(), lifecycle, metrics, lambda error: None, lambda: 2)
+    lifecycle.set_ready()
+    host.watch("one", "a run of 1 rows has not ended for 60 s")
+    host.watch("two", "a run of 1 rows has not ended for 60 s")
+    assert "model 'two' does not answer: a run of 1 rows" in str(lifecycle.liveness()["reason"])
+    host.watch("one", None)
+    assert lifecycle.liveness()["live"] is False
+    host.watch("two", None)
+    assert lifecycle.ready
+
+
+def test_a_run_that_does_not_end_makes_the_process_not_live_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.inference.host.STUCK_SECONDS", 0.2)
+    models = write_coded(tmp_path, "time.sleep(3 if x.max() > 1000 else 0)")
+    settings = Settings(models_dir=str(models), request_timeout_seconds=0.1)
+    lifecycle, metrics = Lifecycle(), Metrics(make_slab(settings))
+
+    async def main() -> None:
+        host = ModelHost(settings, lifecycle, metrics, lambda error: None, lambda: 2)
+        await host.load()
+        answer = host.get(None).submit({"x": np.array([[2000]], np.float32)}, Timeline("t"))
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(answer, timeout=20)
+        report = lifecycle.liveness()
+        assert (report["live"], lifecycle.ready) == (False, False)
+        assert "model 'coded' does not answer" in str(report["reason"])
+        deadline = time.monotonic() + 20
+        while not lifecycle.ready:
+            assert time.monotonic() < deadline, "it ended, and the process is still not live"
+            await asyncio.sleep(0.05)
+        assert lifecycle.liveness() == {"live": True}
+        host.close()
+
+    asyncio.run(main())
 
 
 def test_a_broken_package_keeps_the_service_live_but_not_ready(
@@ -101,15 +179,80 @@ def test_sigterm_finishes_the_request_that_was_begun(toy_dir: Path) -> None:
         assert server.process.wait(timeout=10) == 0
 
 
-def test_sigterm_does_not_wait_for_ever(toy_dir: Path) -> None:
-    with started(toy_dir, DRAIN_SECONDS="1", **ONE_MODEL) as server:
-        server.wait_for("ready")
-        connection = _send_half(server)
-        time.sleep(0.2)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_does_not_wait_for_ever(tmp_path: Path, workers: str) -> None:
+    """What is computed or sent for longer than DRAIN_SECONDS gets the same answer on both ways into
+    the service, and a line in the log.
+    """
+    models = write_coded(tmp_path, "time.sleep(60 if x.max() > 1000 else 0)")
+    body = b'{"data": [[2000]]}'
+    request = HEAD.replace(b"%d" % len(BODY), b"%d" % len(body)) + body
+    with logged(models, DRAIN_SECONDS="1", WORKERS=workers) as (server, lines):
+        connections = [
+            socket.create_connection((server.host, server.port), timeout=30) for _ in range(3)
+        ]
+        short, long, half = connections
+        short.sendall(request)
+        for connection in (long, half):
+            connection.sendall(request[:-5])
+        time.sleep(0.5)
+        long.sendall(request[-5:])
+        time.sleep(0.5)
         begun = time.monotonic()
-        assert server.stop() == 0
-        assert time.monotonic() - begun < 10
-        connection.close()
+        server.process.terminate()
+        for connection in connections:
+            with connection:
+                answer = http.client.HTTPResponse(connection)
+                answer.begin()
+                assert (answer.status, answer.headers["connection"]) == (503, "close")
+                assert "shutting down" in json.loads(answer.read())["error"]
+        assert server.process.wait(timeout=20) == 0
+        assert time.monotonic() - begun < 15
+    events = [json.loads(line) for line in lines]
+    told = [event["status"] for event in events if event["message"] == "request"]
+    assert told == [503, 503, 503]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_ends_a_download_at_once(tmp_path: Path, workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        port = store.getsockname()[1]
+        uri = f"http://127.0.0.1:{port}/model.zip#sha256={'0' * 64}"
+        settings = {"MODEL_URI": uri, "MODEL_CACHE_DIR": str(tmp_path), "WORKERS": workers}
+        with started(tmp_path, **settings) as server:
+            store.settimeout(60)
+            asked, _ = store.accept()  # and is never answered
+            with asked:
+                assert server.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.3, 0.8])
+def test_no_signal_is_lost_while_starting(toy_dir: Path, workers: str, moment: float) -> None:
+    """As the image starts: in a container, a process without a handler would get no signal."""
+    (line,) = re.findall(r"^CMD (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    command = [sys.executable if each == "python" else each for each in json.loads(line)]
+    environ = environment(toy_dir, free_port(), {"WORKERS": workers})
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until_blocked(process.pid)
+            time.sleep(moment)
+            process.terminate()
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+
+
+def wait_until_blocked(pid: int) -> None:
+    """Until a process blocks SIGTERM, as Linux tells it, or handles it already."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        status = Path(f"/proc/{pid}/status").read_text()
+        masks = re.findall(r"^Sig(?:Blk|Cgt):\s*(\w+)$", status, re.MULTILINE)
+        if any(int(mask, 16) >> (signal.SIGTERM - 1) & 1 for mask in masks):
+            return
+        time.sleep(0.001)
+    raise AssertionError("SIGTERM is not blocked")
 
 
 def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import multiprocessing
@@ -10,14 +11,18 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from app.lifecycle import State
 from app.metrics.pulse import PERIOD_SECONDS
 from app.metrics.slab import Count, Distribution, Slab
-from app.workers import Worker
+from app.settings import Settings
+from app.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker
 from tests.coded_model import write_failing
 from tests.server import Server, running, started
 from tests.test_lifecycle import CLIENTS, ask_until_closed
@@ -117,7 +122,7 @@ def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path
         assert lost.status_code == 500
         # New connections go to workers that are ready: this one is asked for both.
         answer = httpx.get(f"{server.url}/healthz")
-        reason = "another worker process has lost its device"
+        reason = "another worker process does not compute any more"
         assert (answer.status_code, answer.json()) == (503, {"live": False, "reason": reason})
         assert httpx.get(f"{server.url}/readyz").status_code == 503
 
@@ -158,6 +163,131 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         for thread in threads:
             thread.join(timeout=10)
         assert outcomes == ["closed after its answer"] * len(threads)
+
+
+def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
+    """More connections than it takes: the rest goes to the other one, and a stop is obeyed."""
+    with started(toy_dir, DRAIN_SECONDS="1", **TWO) as server:
+        server.wait_for("ready")
+        os.kill(children(server)[0], signal.SIGSTOP)
+        address = (server.host, server.port)
+        held = [socket.create_connection(address, timeout=10) for _ in range(700)]
+        answer = httpx.post(f"{server.url}/predict", content=BODY, headers=JSON, timeout=20)
+        assert answer.json()["predictions"] == [[2, 4, 6]]
+        assert server.stop() != 0
+        for connection in held:
+            connection.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A desk with two workers that nobody runs; both are ready."""
+    slab = Slab(workers=2, columns=0)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        listener.setblocking(False)
+        workers = []
+        for number in range(2):
+            slab.become(number)
+            slab.set_state(State.READY)
+            mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            mine.setblocking(False)
+            theirs.setblocking(False)
+            stack.enter_context(mine)
+            channels.append(stack.enter_context(theirs))
+            workers.append(Worker(multiprocessing.get_context("fork").Process(), mine))
+        yield Desk(listener, slab, workers)
+    channels.clear()
+
+
+channels: list[socket.socket] = []
+
+
+def connect(desk: Desk, count: int) -> list[socket.socket]:
+    """Clients whose connections wait to be accepted."""
+    return [socket.create_connection(desk.listener.getsockname(), timeout=5) for _ in range(count)]
+
+
+def fill(channel: socket.socket) -> None:
+    """As a worker that takes nothing leaves it."""
+    with suppress(BlockingIOError):
+        while True:
+            channel.send(b"c")
+
+
+def taken(channel: socket.socket) -> int:
+    """How many connections a worker has got."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+            count += len(descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+    return count
+
+
+def test_a_full_channel_is_passed_over(desk: Desk) -> None:
+    fill(desk.workers[0].channel)
+    clients = connect(desk, 4)
+    assert desk.accept()
+    assert [taken(channel) for channel in channels] == [0, 4]
+    for client in clients:
+        client.close()
+
+
+def test_a_connection_that_nobody_has_room_for_is_kept(desk: Desk) -> None:
+    for worker in desk.workers:
+        fill(worker.channel)
+    clients = connect(desk, 3)
+    assert not desk.accept()
+    assert not desk.accept()
+    assert [taken(channel) for channel in channels] == [0, 0]
+    assert desk.accept()
+    assert sum(taken(channel) for channel in channels) == 3
+    for client in clients:
+        client.close()
+
+
+def test_without_descriptors_the_dispatcher_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener stays readable, and asking it again and again would take a whole CPU."""
+    dispatcher, tries = Dispatcher(Settings()), 0
+    waker, sleeper = socket.socketpair()
+
+    def accept_none(listener: socket.socket) -> Iterator[socket.socket]:
+        nonlocal tries
+        tries += 1
+        if tries == 4:
+            dispatcher.stop()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("app.workers.accept_all", accept_none)
+    desk.workers.clear()
+    (client,) = connect(desk, 1)
+    begun = time.monotonic()
+    with client, waker, sleeper:
+        assert dispatcher.dispatch(desk, sleeper) is None
+    assert time.monotonic() - begun >= 3 * PAUSE_SECONDS
+
+
+def test_a_worker_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("app.metrics.slab.time.monotonic", lambda: now[0])
+    slab = Slab(workers=3, columns=0)
+    for worker, state in enumerate((State.READY, State.READY, State.STARTING)):
+        slab.become(worker)
+        slab.beat()
+        slab.set_state(state)
+    slab.become(0)
+    assert slab.states(5.0) == [State.READY, State.READY, State.STARTING]
+    now[0] += 6
+    # The one that asks runs; loading may take as long as it takes.
+    assert slab.states(5.0) == [State.READY, State.LOST, State.STARTING]
+    assert slab.states(30.0) == [State.READY, State.READY, State.STARTING]
+    assert slab.ready() == [True, False, False]
+    now[0] += 30
+    assert slab.states(30.0)[1] is State.LOST
 
 
 def test_the_slab_sums_over_workers() -> None:

@@ -80,7 +80,7 @@ def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
     @app.get("/v2/health/live", tags=["health"])
     @app.get("/healthz", tags=["health"])
     async def live() -> Response:
-        """Live: the process answers; 503 when only a new one can use the device again."""
+        """Live: the process answers; 503 with the reason when only a new one helps."""
         report = lifecycle.liveness()
         return _json(report, 200 if report["live"] else 503)
 

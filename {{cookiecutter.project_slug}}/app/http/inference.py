@@ -26,7 +26,7 @@ from app.errors import (
 from app.http.asgi import JSON, TASK, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
 from app.http.body import ClientGone, read_body
-from app.inference.host import ModelHost, ServedModel
+from app.inference.host import ModelHost, ServedModel, shutting_down
 from app.inference.job import Cut, Inputs
 from app.inference.model import Model
 from app.lifecycle import Lifecycle
@@ -176,10 +176,14 @@ def failure(error: Exception, record: Record) -> Answer:
             error.incident,
             extra={"fields": fields},
         )
+    try:
+        status, headers, body = error_answer(error)
+    except Exception as unwritable:  # noqa: BLE001 - answered, and logged
+        # Such as half of a surrogate pair, in a text of the model's own code.
+        return failure(unwritable, record)
     # It remembers where it was raised, and there is the record: a circle for the collector.
     error.__traceback__ = error.__context__ = None
     record.error = error
-    status, headers, body = error_answer(error)
     if status in (401, 408, 413):
         # The rest of the body may not have been read, so the connection cannot be used again.
         headers.append((b"connection", b"close"))
@@ -226,10 +230,12 @@ class InferenceEndpoints:
             if record.method != "POST":
                 raise MethodNotAllowed(f"{record.method} is not answered on {path}; use POST")
             status, headers, chunks = await self._infer(route, fields, receive, record)
-        except (ClientGone, asyncio.CancelledError):
+        except (ClientGone, asyncio.CancelledError) as error:
             # Whatever waited in a queue has left it with the cancellation.
-            self._telemetry.end(record, 499)
-            return
+            if isinstance(error, ClientGone) or not self._lifecycle.drained:
+                self._telemetry.end(record, 499)
+                return
+            status, headers, chunks = failure(shutting_down(), record)
         except Exception as error:  # noqa: BLE001 - answered, and logged unless foreseen
             status, headers, chunks = failure(error, record)
         if not self._lifecycle.ready:

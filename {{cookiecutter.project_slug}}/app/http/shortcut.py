@@ -166,11 +166,15 @@ class Shortcut:
             # Draining: tell the client now, instead of closing a connection it may be using.
             answer[1].append(CLOSE)
         try:
+            status = answer[0]
             try:
                 client.reply(answer, record)
+            except Exception as error:  # noqa: BLE001 - never a second answer
+                status = 500
+                client.fail(error)
             finally:
-                self._telemetry.end(record, answer[0])
-        except Exception as error:  # noqa: BLE001 - never a second answer
+                self._telemetry.end(record, status)
+        except Exception as error:  # noqa: BLE001 - the answer was written
             client.fail(error)
 
     def gone(self, record: Record) -> None:

@@ -16,7 +16,7 @@ from app.budget import Budget
 # Events of any kind; one that repeats with every request must not cost more than the requests.
 MOST_LINES_PER_SECOND: Final = 200
 MOST_LINES_WAITING: Final = 1000
-FLUSH_SECONDS: Final = 1.0
+FLUSH_SECONDS: Final = 0.5
 # POSIX promises 512; Linux has this, see pipe(7).
 PIECE_BYTES: Final = 4096
 

@@ -85,7 +85,9 @@ def _fetch(address: str, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{sha256}.lock"):
         if not target.exists():
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as scratch:
+            for left in cache.glob(f".new-{sha256}-*"):  # by a process that was stopped meanwhile
+                shutil.rmtree(left)
+            with tempfile.TemporaryDirectory(dir=cache, prefix=f".new-{sha256}-") as scratch:
                 archive = Path(scratch) / "package.zip"
                 log.info("fetching %s", without_query(place))
                 download(place, archive, sha256)
