@@ -415,6 +415,8 @@ training/packaging/__init__.py
 training/packaging/adapt.py
 training/packaging/bfloat16.py
 training/packaging/code.py
+training/packaging/contract.py
+training/packaging/graph.py
 training/packaging/keras_source.py
 training/packaging/mlflow_source.py
 training/packaging/onnx_file.py
