@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from app.errors import (
     PackageError,
 )
 from app.inference.batcher import INLINE_SECONDS, Batcher
+from app.inference.job import Cut
 from app.inference.profile import Profile, measure
 from app.inference.queue import Limits
 from app.inference.timeline import Timeline
@@ -63,7 +66,7 @@ class Double:
 
 
 def make(
-    run: Double,
+    run: Callable[[Mapping[str, Array]], dict[str, Array]],
     *,
     profile: Profile = INLINE,
     batch_rows: int = 8,
@@ -73,8 +76,9 @@ def make(
     in_flight: int = 2,
     shape: tuple[int, ...] = (-1, 2),
     lanes: int = 1,
+    recorder: Recorder | None = None,
 ) -> tuple[Batcher, Recorder]:
-    recorder = Recorder()
+    recorder = recorder or Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
     limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes)
     executor = ThreadPoolExecutor(lanes)
@@ -192,6 +196,149 @@ def test_one_request_that_breaks_the_model_hurts_no_other() -> None:
         assert [result[0, 0] for result in (results[0], results[2])] == [2, 4]  # type: ignore[index]
 
     asyncio.run(main())
+
+
+async def outcomes_of(
+    batcher: Batcher, sizes: Sequence[int], cut: Cut | None = None, broken: int = 0
+) -> list[Any]:
+    """What each of some requests, posted in one moment, is answered.
+
+    Args:
+        broken: so many of the first request's deliveries raise.
+    """
+    answers: list[asyncio.Future[Any]] = [asyncio.Future() for _ in sizes]
+    tries: list[Any] = []
+
+    def settle(answer: asyncio.Future[Any], outcome: Any) -> None:
+        if answer is answers[0]:
+            tries.append(outcome)
+            if len(tries) <= broken:
+                raise BrokenPipeError("not written")
+        answer.set_result(outcome)  # raises when it was answered before
+
+    for size, answer in zip(sizes, answers, strict=True):
+        inputs, settled = rows(*range(size)), partial(settle, answer)
+        batcher.post(inputs, size, FOREVER, Timeline("t"), cut, settled)
+    return await asyncio.wait_for(asyncio.gather(*answers), timeout=10)
+
+
+def _raise(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    raise TypeError("not encoded")
+
+
+def _too_few(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    return []
+
+
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+@pytest.mark.parametrize("cut", [_raise, _too_few], ids=["raises", "too few"])
+@pytest.mark.parametrize("sizes", [[2], [20], [1, 2, 20]], ids=str)
+def test_what_cannot_be_encoded_is_answered(profile: Profile, cut: Cut, sizes: list[int]) -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=profile)
+        for outcome in await outcomes_of(batcher, sizes, cut):
+            assert isinstance(outcome, InferenceFailed)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_parts_that_do_not_fit_together_are_answered() -> None:
+    """Such as texts, padded to the longest of their run."""
+
+    def padded(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        x = inputs["x"]
+        return {"y": np.zeros((len(x), int(x.max()) + 1), np.float32)}
+
+    async def main() -> None:
+        batcher, _ = make(padded)
+        (outcome,) = await outcomes_of(batcher, [20])
+        assert isinstance(outcome, InferenceFailed)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+@pytest.mark.parametrize("sizes", [[1, 1, 2], [20, 1, 2]], ids=str)
+def test_what_cannot_be_delivered_is_answered_with_an_error(
+    profile: Profile, sizes: list[int]
+) -> None:
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=profile)
+        first, *others = await outcomes_of(batcher, sizes, broken=1)
+        assert isinstance(first, InferenceFailed)
+        assert [len(other["y"]) for other in others] == sizes[1:]
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_cannot_be_given_at_all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def settle(outcome: Any) -> None:
+        raise BrokenPipeError("not written")
+
+    async def main() -> None:
+        batcher, _ = make(Double())
+        batcher.post(rows(1), 1, FOREVER, Timeline("t"), None, settle)
+        assert len(await ask(batcher, rows(2))) == 1
+
+    asyncio.run(main())
+    assert [record.message for record in caplog.records] == [
+        "a request could not be answered, id t"
+    ]
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), Unreadable()], ids=repr)
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+def test_whatever_a_model_raises_is_an_answer(profile: Profile, error: BaseException) -> None:
+    def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise error
+
+    async def main() -> None:
+        batcher, _ = make(run, profile=profile)
+        for outcome in await outcomes_of(batcher, [1, 20]):
+            assert isinstance(outcome, InferenceFailed)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_flight", [1, 2], ids=["alone", "queued"])
+def test_metrics_that_cannot_be_counted_cost_no_answer(in_flight: int) -> None:
+    class Broken(Recorder):
+        def waited(self, seconds: float) -> None:
+            raise ValueError("no room")
+
+        def computed(self, rows: int, seconds: float) -> None:
+            raise ValueError("no room")
+
+    async def main() -> None:
+        batcher, _ = make(Double(), in_flight=in_flight, recorder=Broken())
+        for outcome in await outcomes_of(batcher, [1, 2, 20]):
+            assert isinstance(outcome, dict)
+        assert batcher.load() == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_large_answer_is_encoded_where_it_was_computed() -> None:
+    threads = []
+
+    def cut(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+        threads.append(threading.current_thread())
+        return [len(outputs["y"])] * len(sizes)
+
+    async def main() -> None:
+        batcher, _ = make(Double(), profile=THREADED, lanes=2)
+        assert await outcomes_of(batcher, [20], cut) == [20]
+
+    asyncio.run(main())
+    assert threading.main_thread() not in threads
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:

@@ -8,14 +8,21 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from app.errors import InvalidInput, RequestError
 from app.http.asgi import JSON
 from app.http.heads import CLOSE, Heads
-from app.http.inference import Answer, route_of
-from app.http.shortcut import Turns
+from app.http.inference import Answer, failure, route_of
+from app.http.shortcut import Pending, Shortcut, Turns
+from app.lifecycle import Lifecycle
+from app.metrics.service import Metrics, columns_for
+from app.metrics.slab import Slab
 from app.telemetry.record import Record
+from app.telemetry.requests import RequestTelemetry
 from tests.server import Server, running
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
@@ -207,3 +214,54 @@ def test_heads_follow_the_clock_and_say_close_once() -> None:
     for head in (closing, traced):
         assert head.count(b"x-request-id: one\r\n") == 1
     assert b"traceparent: 00-span\r\n" in traced
+
+
+class Unknown(RequestError):
+    """An error that an owner may add: its status is in no list."""
+
+    status = 403
+
+
+@pytest.mark.parametrize(
+    ("outcome", "written"),
+    [
+        ((200, [JSON], [b"{}"]), 200),
+        (InvalidInput("half of a pair: \ud800"), 500),
+        (Unknown("no"), 403),
+    ],
+    ids=["answer", "unwritable", "unknown status"],
+)
+@pytest.mark.parametrize("faulty", ["nothing", "write", "log"])
+def test_a_request_is_answered_once_and_counted_once(
+    outcome: Any, written: int, faulty: str
+) -> None:
+    """Whatever raises on the way of its answer."""
+    answers: list[int] = []
+
+    def reply(answer: Answer, record: Record) -> None:
+        if faulty == "write" and not replies:
+            replies.append(answer)
+            raise TypeError("not a header")
+        answers.append(answer[0])
+
+    def ended(record: Record) -> None:
+        if faulty == "log":
+            raise ValueError("no line")
+
+    replies: list[Answer] = []
+    lines: Any = SimpleNamespace(silent_until=0.0, slow_seconds=0.0, ended=ended)
+    metrics = Metrics(Slab(1, columns_for(0)))
+    telemetry = RequestTelemetry(metrics, lines)
+    lifecycle = Lifecycle()
+    lifecycle.set_ready()
+    inference: Any = None
+    shortcut = Shortcut(inference, lifecycle, telemetry)
+    record = telemetry.begin("predict", "/predict", {})
+    Pending(shortcut, reply, record).settle(outcome)
+    assert answers == [500 if faulty == "write" else written]
+    assert (metrics.requests.begun, metrics.requests.answered()) == (1, 1)
+
+
+def test_an_error_that_cannot_be_written_becomes_one_that_can() -> None:
+    status, _, (body,) = failure(InvalidInput("half: \ud800"), Record("predict", "mine", None))
+    assert (status, json.loads(bytes(body))["id"]) == (500, "mine")

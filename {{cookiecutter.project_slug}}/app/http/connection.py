@@ -203,7 +203,7 @@ class Connection(HttpToolsProtocol):
         """Write a whole answer."""
         self._awaited = None
         shortened = self._shortened
-        if shortened.disconnected:
+        if shortened.disconnected or shortened.response_complete:
             return
         _, headers, chunks = answer
         close = not shortened.keep_alive or (len(headers) > 1 and CLOSE in headers)
@@ -211,12 +211,12 @@ class Connection(HttpToolsProtocol):
         defaults = self.server_state.default_headers
         body = bytes(chunks[0]) if small else b""
         sent = self._shortcut.heads.make(defaults, answer, record, close=close, body=body)
+        shortened.response_complete = True
         if small:
             # The cork holds nothing: whatever came before is complete.
             self._plain.write(sent)
         else:
             self._corked.write_through(sent, *chunks)
-        shortened.response_complete = True
         if close:
             self.transport.close()
         if self.pipeline or self.flow.read_paused:

@@ -176,10 +176,14 @@ def failure(error: Exception, record: Record) -> Answer:
             error.incident,
             extra={"fields": fields},
         )
+    try:
+        status, headers, body = error_answer(error)
+    except Exception as unwritable:  # noqa: BLE001 - answered, and logged
+        # Such as half of a surrogate pair, in a text of the model's own code.
+        return failure(unwritable, record)
     # It remembers where it was raised, and there is the record: a circle for the collector.
     error.__traceback__ = error.__context__ = None
     record.error = error
-    status, headers, body = error_answer(error)
     if status in (401, 408, 413):
         # The rest of the body may not have been read, so the connection cannot be used again.
         headers.append((b"connection", b"close"))

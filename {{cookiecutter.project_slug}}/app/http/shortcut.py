@@ -157,6 +157,10 @@ class Shortcut:
             answer[1].append(CLOSE)
         try:
             reply(answer, record)
+        except Exception as error:  # noqa: BLE001 - answered, and logged
+            # Before anything was written: ``reply`` writes a request's answer once.
+            answer = failure(error, record)
+            reply(answer, record)
         finally:
             self._telemetry.end(record, answer[0])
 

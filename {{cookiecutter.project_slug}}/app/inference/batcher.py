@@ -8,30 +8,41 @@ no lock is needed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
-from app.errors import InferenceFailed, RequestError
-from app.inference.job import Arrays, Cut, Inputs, Job, Settle, arrays_of, joined, size_of, views
+from app.errors import RequestError
+from app.inference.job import (
+    Arrays,
+    Cut,
+    Inputs,
+    Job,
+    Settle,
+    arrays_of,
+    deliver,
+    failed,
+    joined,
+    size_of,
+    views,
+)
 from app.inference.profile import Profile
-from app.inference.queue import JobQueue, Limits
+from app.inference.queue import JobQueue, Limits, observe
 from app.inference.timeline import Run, Timeline
-from app.logs.fault import fault_of
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
-
-log = logging.getLogger(__name__)
 
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
 INLINE_SECONDS = 0.002
+# What the cut of a part gives while others are missing.
+INCOMPLETE: Final = object()
 
 
 class Observer(Protocol):
@@ -180,7 +191,7 @@ class Batcher:
     def _settle_now(self, job: Job) -> None:
         outcomes, run = self._compute([job])
         job.timeline.taken = run.began
-        self._observer.waited(0.0)
+        observe(self._observer.waited, 0.0)
         self._settle([job], outcomes, run)
 
     def _enqueue_parts(
@@ -199,8 +210,8 @@ class Batcher:
             part = {name: value[start : start + step] for name, value in arrays.items()}
             rows = min(step, timeline.rows - start)
             size = size_of(part, self._first)
-            whole = partial(parts.settle, number)
-            job = Job(part, rows, size, now, timeout, timeline, None, whole)
+            whole = partial(parts.cut, number)
+            job = Job(part, rows, size, now, timeout, timeline, whole, parts.settle)
             parts.jobs.append(job)
             self._enqueue(job)
         return parts
@@ -250,25 +261,28 @@ class Batcher:
         self._schedule_pump()
 
     def _compute(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
-        """The outcome of each job, and the run of all; called on any thread."""
+        """The outcome of each job, and the run of all; called on any thread. Never raises."""
         began = time.perf_counter()
         try:
             outputs = self._run_together(jobs)
             ended = time.perf_counter()
-            return _cut(jobs, outputs), Run(began, ended, _rows(jobs))
-        except Exception as error:  # noqa: BLE001 - runtimes raise their own classes
+            outcomes = _cut(jobs, outputs)
+            if len(outcomes) != len(jobs):
+                raise ValueError(f"{len(outcomes)} answers for {len(jobs)} requests")
+            return outcomes, Run(began, ended, _rows(jobs))
+        except BaseException as error:  # noqa: BLE001 - model code may raise or exit as it likes
             broken = error
         # Not while it is handled: it would be the context of what the others raise, and one
         # request's failure would stand in the log of another's.
-        outcomes = self._apart(jobs, broken)
+        alone = self._apart(jobs, broken)
         del broken  # its traceback refers to this frame
-        return outcomes, Run(began, time.perf_counter(), _rows(jobs))
+        return alone, Run(began, time.perf_counter(), _rows(jobs))
 
-    def _apart(self, jobs: Sequence[Job], error: Exception) -> list[Any]:
+    def _apart(self, jobs: Sequence[Job], error: BaseException) -> list[Any]:
         """The outcomes where one of the jobs broke the run: alone, only that one fails."""
         if len(jobs) > 1:
             return [outcome for job in jobs for outcome in self._compute([job])[0]]
-        return [error if isinstance(error, RequestError) else _failed(error, jobs[0].timeline)]
+        return [error if isinstance(error, RequestError) else failed(error, jobs[0].timeline)]
 
     def _run_together(self, jobs: Sequence[Job]) -> dict[str, Array]:
         outputs = self._run(joined(jobs, self._first))
@@ -286,26 +300,18 @@ class Batcher:
         runs = (run,)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.timeline.runs += runs
-            if job.cancelled:
-                continue
-            try:
-                job.settle(outcome)
-            except Exception as error:  # noqa: BLE001 - logged
-                # The others of this run have nothing to do with it.
-                request_id, cause = job.timeline.request_id, fault_of(error).text()
-                fields = {"request_id": request_id, "exception": cause}
-                log.error(
-                    "unexpected error on a request, id %s", request_id, extra={"fields": fields}
-                )
+            deliver(job, outcome)
 
     def _observe(self, run: Run) -> None:
         seconds = run.ended - run.began
-        self._observer.computed(run.rows, seconds)
         self.queue.learn(run.rows, seconds)
+        observe(self._observer.computed, run.rows, seconds)
 
 
 class Parts:
     """The parts of a request that is too large for one run.
+
+    They are put together where the last of them is computed, because that may take long.
 
     Args:
         count: their number.
@@ -316,23 +322,33 @@ class Parts:
     def __init__(self, count: int, cut: Cut | None, settle: Settle) -> None:
         self.jobs: list[Job] = []
         self._results: list[dict[str, Array] | None] = [None] * count
-        self._missing = count
+        self._lock = threading.Lock()
+        self._over = False
         self._cut = cut
         self._settle = settle
 
-    def settle(self, number: int, outcome: dict[str, Array] | RequestError) -> None:
-        """One part is there; the first error is the error of all."""
+    def cut(self, number: int, outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+        """The ``Cut`` of one part: what the request wants when all parts are there, until then
+        ``INCOMPLETE``; called on any thread, and again when the part is computed again.
+        """
+        with self._lock:
+            self._results[number] = outputs
+            parts = [part for part in self._results if part is not None]
+            if len(parts) < len(self._results):
+                return [INCOMPLETE]
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        rows = sum(job.rows for job in self.jobs)
+        return [whole] if self._cut is None else list(self._cut(whole, [rows]))
+
+    def settle(self, outcome: Any) -> None:
+        """The outcome of one part; the first error is the error of all."""
+        if self._over or outcome is INCOMPLETE:
+            return
         if isinstance(outcome, RequestError):
             self.cancel()
-            self._settle(outcome)
-            return
-        self._results[number] = outcome
-        self._missing -= 1
-        if self._missing == 0:
-            parts = [part for part in self._results if part is not None]
-            whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            rows = sum(job.rows for job in self.jobs)
-            self._settle(whole if self._cut is None else self._cut(whole, [rows])[0])
+        self._settle(outcome)
+        # Not before: when it raises, the part comes back with the error.
+        self._over = True
 
     def cancel(self) -> None:
         """See ``Job``."""
@@ -363,13 +379,3 @@ def _fulfil(future: asyncio.Future[Any], outcome: Any) -> None:
 
 def _rows(jobs: Sequence[Job]) -> int:
     return sum(job.rows for job in jobs)
-
-
-def _failed(error: Exception, timeline: Timeline) -> InferenceFailed:
-    """What is answered; it brings along what the log is to tell under the same id."""
-    incident = timeline.request_id
-    return InferenceFailed(
-        f"the model failed on this request; the log has the cause under {incident}",
-        incident=incident,
-        fault=fault_of(error),
-    )

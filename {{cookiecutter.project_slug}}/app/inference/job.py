@@ -1,15 +1,20 @@
-"""What waits for a run of a model, and how several of them become one run."""
+"""What waits for a run of a model, how several of them become one run, and how each is answered."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
+from app.errors import InferenceFailed
 from app.inference.timeline import Timeline
+from app.logs.fault import fault_of
 from app.tensors.datatypes import NUMPY, Array
 from app.tensors.signature import TensorSpec
+
+log = logging.getLogger(__name__)
 
 Arrays = Mapping[str, Array]
 Rows = list[list[float]]
@@ -19,7 +24,8 @@ Inputs = Arrays | Rows
 Cut = Callable[[dict[str, Array], Sequence[int]], Sequence[Any]]
 """Makes what each request wants out of the outputs of a run; is told how many rows each has."""
 Settle = Callable[[Any], None]
-"""Takes what the request wanted, or the ``RequestError`` that it gets instead."""
+"""Takes what the request wanted, or the ``RequestError`` that it gets instead. It raises only while
+nothing has been answered."""
 
 
 class Job:
@@ -31,11 +37,12 @@ class Job:
         timeout: seconds that it may wait.
         timeline: of the request that it belongs to.
         cut: makes what the request wants out of a run's outputs; None: it wants the arrays.
-        settle: is called once, on the event loop's thread, with that or with an error.
+        settle: ``deliver`` calls it, on the event loop's thread, with that or with an error.
     """
 
     __slots__ = (
-        "bytes", "cancelled", "cut", "deadline", "enqueued", "inputs", "rows", "settle", "timeline",
+        "bytes", "cut", "deadline", "enqueued", "inputs", "leave", "over", "rows", "settle",
+        "timeline",
     )  # fmt: skip
 
     def __init__(
@@ -57,11 +64,50 @@ class Job:
         self.timeline = timeline
         self.cut = cut
         self.settle = settle
-        self.cancelled = False
+        # Answered or cancelled.
+        self.over = False
+        # Takes it out of the queue, while it is in one.
+        self.leave: Callable[[Job], None] | None = None
 
     def cancel(self) -> None:
         """Nobody wants the outputs any more: it leaves the queue, and ``settle`` is not called."""
-        self.cancelled = True
+        self.over = True
+        if self.leave is not None:
+            self.leave(self)
+
+
+def deliver(job: Job, outcome: Any) -> None:
+    """Answer a job that was neither answered nor cancelled before. Never raises.
+
+    An outcome that cannot be delivered becomes an ``InferenceFailed``.
+
+    Args:
+        outcome: what the request wants, or a ``RequestError``.
+    """
+    if job.over:
+        return
+    job.over = True
+    try:
+        job.settle(outcome)
+        return
+    except Exception as error:  # noqa: BLE001 - answered
+        failure = failed(error, job.timeline)
+    try:
+        job.settle(failure)
+    except Exception as error:  # noqa: BLE001 - logged
+        request_id, cause = job.timeline.request_id, fault_of(error).text()
+        fields = {"request_id": request_id, "exception": cause}
+        log.error("a request could not be answered, id %s", request_id, extra={"fields": fields})
+
+
+def failed(error: BaseException, timeline: Timeline) -> InferenceFailed:
+    """The answer to a request that an unexpected error broke, with what the log needs of it."""
+    incident = timeline.request_id
+    return InferenceFailed(
+        f"the model failed on this request; the log has the cause under {incident}",
+        incident=incident,
+        fault=fault_of(error),
+    )
 
 
 def size_of(inputs: Inputs, spec: TensorSpec) -> int:

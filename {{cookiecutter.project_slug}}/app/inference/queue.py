@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -10,9 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from app.errors import BodyTooLarge, DeadlineExceeded, Overloaded
-from app.inference.job import Arrays, Job
+from app.inference.job import Arrays, Job, deliver
 from app.inference.profile import Profile
+from app.logs.fault import fault_of
 from app.tensors.signature import Signature
+
+log = logging.getLogger(__name__)
 
 SLOWNESS_SMOOTHING = 0.1
 LONGEST_RETRY_SECONDS = 60
@@ -35,6 +39,14 @@ SHORT_SECONDS = 0.008
 TURNS = 3
 # How much of a text is looked at to guess its rows.
 GLANCE_BYTES = 1024
+
+
+def observe(observer: Callable[..., None], *values: float) -> None:
+    """Call an observer; a request is answered even where its metrics cannot be counted."""
+    try:
+        observer(*values)
+    except Exception as error:  # noqa: BLE001 - logged
+        log.error("not observed", extra={"fields": {"exception": fault_of(error).text()}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +185,37 @@ class JobQueue:
             line.append(job)
         self.rows += job.rows
         self._bytes += job.bytes
+        job.leave = self.remove
+
+    def remove(self, job: Job) -> None:
+        """Take out a job that waits; its rows and bytes are free at once."""
+        key = self._line_of(job)
+        line = self._lines[key]
+        line.remove(job)
+        self._count_out(job)
+        if not line:
+            del self._lines[key]
+            self._check_emptied()
+
+    def expire(self, now: float) -> float | None:
+        """Answer what is past its deadline.
+
+        Returns:
+            The earliest deadline of what still waits; None where nothing does.
+        """
+        for job in self.jobs():
+            # The answer to one part of a request cancels the others.
+            if now > job.deadline and not job.over:
+                self.remove(job)
+                deliver(job, self.too_late(job, now))
+        return min((job.deadline for job in self.jobs()), default=None)
+
+    def jobs(self) -> list[Job]:
+        """All that waits."""
+        return [job for line in self._lines.values() for job in line]
 
     def take(self, waited: Callable[[float], None]) -> list[Job]:
-        """The jobs of one run, out of the line whose turn it is; those without use are dropped.
+        """The jobs of one run, out of the line whose turn it is; those too late are answered.
 
         Args:
             waited: is told for how many seconds each job waited.
@@ -184,25 +224,34 @@ class JobQueue:
         line = self._lines.pop(key)
         now = time.perf_counter()
         jobs: list[Job] = []
+        late: list[Job] = []
         rows = 0
         while line and (not jobs or (self.batched and rows + line[0].rows <= self.batch_rows)):
             job = line.popleft()
-            self.rows -= job.rows
-            self._bytes -= job.bytes
-            if job.cancelled:
-                continue
+            self._count_out(job)
             if now > job.deadline:
-                job.settle(self._too_late(now - job.enqueued))
+                late.append(job)
                 continue
-            waited(now - job.enqueued)
             job.timeline.taken = now
             jobs.append(job)
             rows += job.rows
         if line:
             self._lines[key] = line
-        elif not self._lines:
-            self._emptied = now
+        self._check_emptied()
+        for job in late:
+            deliver(job, self.too_late(job, now))
+        for job in jobs:
+            observe(waited, now - job.enqueued)
         return jobs
+
+    def _count_out(self, job: Job) -> None:
+        self.rows -= job.rows
+        self._bytes -= job.bytes
+        job.leave = None
+
+    def _check_emptied(self) -> None:
+        if not self._lines:
+            self._emptied = time.perf_counter()
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a run really took."""
@@ -238,9 +287,10 @@ class JobQueue:
         message = f"{message}; try again later"
         return Overloaded(message, rule=rule, retry_after=retry_after, limit=limit)
 
-    def _too_late(self, seconds: float) -> DeadlineExceeded:
+    def too_late(self, job: Job, now: float) -> DeadlineExceeded:
+        """The answer to a job whose deadline passed before its run began."""
         return DeadlineExceeded(
-            f"the request waited {seconds:.1f} s and was not computed; try again later",
+            f"the request waited {now - job.enqueued:.1f} s and was not computed; try again later",
             rule="REQUEST_TIMEOUT_SECONDS",
             retry_after=self._retry_after(),
         )

@@ -10,8 +10,10 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 
+UNREADABLE = "(its message cannot be read)"
 WITHHELD = "(message left out, it may quote the request; LOG_LEVEL=debug shows it)"
 FRAMES = 20
+CAUSES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Fault:
         return f"{self.cause.text(with_messages=with_messages)}\n\n{own}"
 
 
-def fault_of(error: BaseException) -> Fault:
-    """What the log needs of an exception."""
+def fault_of(error: BaseException, causes: int = CAUSES) -> Fault:
+    """What the log needs of an exception, and of at most so many that led to it."""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else _full_name(kind)
@@ -42,7 +44,15 @@ def fault_of(error: BaseException) -> Fault:
     frames = traceback.StackSummary.extract(
         traceback.walk_tb(error.__traceback__), limit=-FRAMES, lookup_lines=False
     )
-    return Fault(name, str(error), frames, None if before is None else fault_of(before))
+    cause = None if before is None or causes == 0 else fault_of(before, causes - 1)
+    return Fault(name, _message(error), frames, cause)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of the model's own may have a faulty __str__
+        return UNREADABLE
 
 
 def _full_name(kind: type[BaseException]) -> str:

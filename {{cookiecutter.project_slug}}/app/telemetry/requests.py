@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 from app.metrics.service import Metrics
 from app.telemetry.record import Record, RequestIds
 from app.telemetry.traceparent import TRACEPARENT
+
+log = logging.getLogger(__name__)
 
 
 class Lines(Protocol):
@@ -93,13 +96,21 @@ class RequestTelemetry:
             add_seconds(seconds)
             return
         if status != 200:
-            others[status] += 1
+            # A status that an error of the owner's own has added counts like others of its class.
+            others[status if status in others else 500 if status >= 500 else 400] += 1
         add_seconds(seconds)
         record.ended = ended
         record.status = status
+        try:
+            self._tell(record)
+        except Exception:
+            # It was answered: whoever answered it must not try again.
+            log.exception("request %s was not observed", record.request_id)
+
+    def _tell(self, record: Record) -> None:
         if record.error is not None:
             self._metrics.failed(record.model, record.error)
-        if lines is not None:
-            lines.ended(record)
+        if self._lines is not None:
+            self._lines.ended(record)
         if record.span is not None and self.tracer is not None:
             self.tracer.end(record)
