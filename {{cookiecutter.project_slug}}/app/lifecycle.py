@@ -1,7 +1,7 @@
 """The state of the process: starting, ready, failed, lost or draining, and why.
 
 Live means that the process answers, and that a new one would be no better off; ready means that it
-is warm and answers correctly.
+is warm and answers correctly. That holds for all worker processes together.
 """
 
 from __future__ import annotations
@@ -20,23 +20,39 @@ class State(StrEnum):
     DRAINING = "draining"
 
 
+# A worker process that has not shown for so long that its event loop runs gets no connections, and
+# the service is not ready; for so long, and it is not live either.
+SILENT_SECONDS = 5.0
+DEAD_SECONDS = 30.0
+
+
+def overall(states: Sequence[State]) -> State:
+    """The state of a service whose workers are in these states: the worst one counts."""
+    for state in (State.DRAINING, State.LOST, State.FAILED, State.STARTING):
+        if state in states:
+            return state
+    return State.READY
+
+
 class Lifecycle:
     """The one place that knows whether requests are welcome.
 
     Args:
         publish: is told the state after each change.
         states: of all worker processes, this one included; a probe that reaches one asks for all.
+            One that has been silent for so many seconds counts as lost.
     """
 
     def __init__(
         self,
         publish: Callable[[State], None] = lambda state: None,
-        states: Callable[[], Sequence[State]] = lambda: (),
+        states: Callable[[float], Sequence[State]] = lambda silent: (),
     ) -> None:
         self.state = State.STARTING
         self.reason = "models are being loaded and checked"
         self._publish = publish
         self._states = states
+        self._for_good = False
 
     @property
     def ready(self) -> bool:
@@ -53,12 +69,21 @@ class Lifecycle:
         if self.state is not State.DRAINING:
             self._change(State.FAILED, reason)
 
-    def lose(self, reason: str) -> None:
-        """The device does not compute any more, and only a new process can use it again: so this
-        one is not live either, and the platform restarts it.
+    def lose(self, reason: str, *, for_good: bool = True) -> None:
+        """The process does not compute any more: so it is not live either, and the platform
+        restarts it.
+
+        Args:
+            for_good: only a new process can compute again.
         """
+        self._for_good = self._for_good or for_good
         if self.state is not State.DRAINING:
             self._change(State.LOST, reason)
+
+    def recover(self) -> None:
+        """What was lost, but not for good, computes again."""
+        if self.state is State.LOST and not self._for_good:
+            self._change(State.READY, "")
 
     def drain(self) -> None:
         """A stop was asked for: finish what was accepted."""
@@ -66,9 +91,10 @@ class Lifecycle:
 
     def report(self) -> dict[str, object]:
         """The body of a readiness probe."""
-        if self.ready and any(state is not State.READY for state in self._states()):
+        others = overall(self._states(SILENT_SECONDS))
+        if self.ready and others is not State.READY:
             reason = "another worker process is not ready"
-            return {"ready": False, "state": State.STARTING.value, "reason": reason}
+            return {"ready": False, "state": others.value, "reason": reason}
         if self.ready:
             return {"ready": True, "state": self.state.value}
         return {"ready": False, "state": self.state.value, "reason": self.reason}
@@ -77,8 +103,8 @@ class Lifecycle:
         """The body of a liveness probe."""
         if self.state is State.LOST:
             return {"live": False, "reason": self.reason}
-        if State.LOST in self._states():
-            return {"live": False, "reason": "another worker process has lost its device"}
+        if State.LOST in self._states(DEAD_SECONDS):
+            return {"live": False, "reason": "another worker process does not compute any more"}
         return {"live": True}
 
     def _change(self, state: State, reason: str) -> None:

@@ -19,15 +19,21 @@ from app.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InferenceFailed,
+    NotReady,
     Overloaded,
     PackageError,
 )
-from app.inference.batcher import INLINE_SECONDS, Batcher
+from app.inference.batcher import (
+    INLINE_SECONDS,
+    LONGEST_INLINE_SECONDS,
+    Batcher,
+    costs_by_rows,
+)
 from app.inference.job import Cut
 from app.inference.profile import Profile, measure
 from app.inference.queue import Limits
 from app.inference.timeline import Timeline
-from app.tensors.datatypes import Array
+from app.tensors.datatypes import Array, Datatype
 from app.tensors.signature import Signature, TensorSpec
 
 INLINE = Profile(0.0, 0.0, 1000, 1000)
@@ -77,12 +83,19 @@ def make(
     shape: tuple[int, ...] = (-1, 2),
     lanes: int = 1,
     recorder: Recorder | None = None,
+    executor: ThreadPoolExecutor | None = None,
+    inline: bool = True,
+    stuck_seconds: float = FOREVER,
+    on_stuck: Callable[[str | None], None] = lambda reason: None,
 ) -> tuple[Batcher, Recorder]:
     recorder = recorder or Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
-    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes)
-    executor = ThreadPoolExecutor(lanes)
-    return Batcher(run, specs, limits, profile, executor, recorder, lambda: in_flight), recorder
+    limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes, stuck_seconds)
+    executor = executor or ThreadPoolExecutor(lanes)
+    batcher = Batcher(
+        run, specs, limits, profile, executor, recorder, lambda: in_flight, inline, on_stuck
+    )
+    return batcher, recorder
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:
@@ -364,7 +377,48 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
     asyncio.run(main())
 
 
-def test_a_request_past_its_deadline_is_not_computed() -> None:
+@pytest.mark.parametrize("size", [1, 20])
+def test_a_deadline_is_kept_while_all_lanes_are_busy(size: int) -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, profile=THREADED)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(1)))
+        await asyncio.sleep(0.01)
+        late = asyncio.create_task(ask(batcher, rows(*range(size)), timeout=0.05))
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(late, timeout=5)
+        assert not first.done()
+        assert batcher.load() == (0, 1)
+        run.gate.set()
+        await first
+        assert recorder.runs == [1]
+
+    asyncio.run(main())
+
+
+def test_a_deadline_is_kept_while_other_models_take_all_threads() -> None:
+    async def main() -> None:
+        run = Double()
+        executor = ThreadPoolExecutor(1)
+        busy, _ = make(run, profile=THREADED, executor=executor)
+        batcher, recorder = make(Double(), profile=THREADED, executor=executor)
+        run.gate.clear()
+        first = asyncio.create_task(ask(busy, rows(1)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(ask(batcher, rows(1), timeout=0.05), timeout=5)
+        run.gate.set()
+        await first
+        assert len(await ask(batcher, rows(1, 2))) == 2
+        assert recorder.runs == [2]
+
+    asyncio.run(main())
+
+
+def test_a_request_that_the_next_run_would_take_too_late_is_not_computed() -> None:
+    """The event loop was busy, and its timers have not fired yet."""
+
     async def main() -> None:
         run = Double()
         batcher, recorder = make(run, profile=THREADED)
@@ -372,14 +426,152 @@ def test_a_request_past_its_deadline_is_not_computed() -> None:
         first = asyncio.create_task(ask(batcher, rows(1)))
         await asyncio.sleep(0.01)
         late = asyncio.create_task(ask(batcher, rows(2), timeout=0.01))
-        await asyncio.sleep(0.05)
-        run.gate.set()
-        await first
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251 - as a large body does
+        assert batcher.queue.take(lambda seconds: None) == []
         with pytest.raises(DeadlineExceeded):
             await late
+        run.gate.set()
+        await first
         assert recorder.runs == [1]
 
     asyncio.run(main())
+
+
+def test_a_run_that_does_not_end_is_told_and_its_requests_are_answered() -> None:
+    async def main() -> None:
+        run = Double()
+        told: list[str | None] = []
+        batcher, _ = make(run, profile=THREADED, stuck_seconds=0.3, on_stuck=told.append)
+        run.gate.clear()
+        with pytest.raises(DeadlineExceeded, match="has not answered"):
+            await asyncio.wait_for(ask(batcher, rows(1, 2)), timeout=5)
+        assert len(told) == 1
+        assert "a run of 2 rows has not ended" in str(told[0])
+        waits = asyncio.create_task(ask(batcher, rows(3)))
+        await asyncio.sleep(0.01)
+        run.gate.set()
+        assert len(await waits) == 1
+        assert told[1:] == [None]
+
+    asyncio.run(main())
+
+
+def test_a_slow_model_is_not_stuck() -> None:
+    """A run may take ten times as long as measured."""
+
+    async def main() -> None:
+        told: list[str | None] = []
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            time.sleep(0.2)
+            return {"y": inputs["x"]}
+
+        batcher, _ = make(run, profile=TENTH, stuck_seconds=0.01, on_stuck=told.append)
+        assert len(await ask(batcher, rows(1))) == 1
+        assert told == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [8, 10])
+def test_a_request_whose_client_left_makes_room_at_once(size: int) -> None:
+    """The run before it has not ended; of 10 rows there are two parts."""
+
+    async def main() -> None:
+        run = Double()
+        batcher, recorder = make(run, profile=THREADED, queue_rows=10, queue_bytes=85)
+        run.gate.clear()
+        first = asyncio.create_task(ask(batcher, rows(0)))
+        await asyncio.sleep(0.01)
+        for leave in (_cancel_task, _cancel_waiting):
+            await leave(batcher, size)
+            assert batcher.load() == (0, 1)
+        stays = asyncio.create_task(ask(batcher, rows(*range(10))))
+        await asyncio.sleep(0.01)
+        assert batcher.load() == (10, 1)
+        run.gate.set()
+        await asyncio.gather(first, stays)
+        assert sum(recorder.runs) == 11
+
+    asyncio.run(main())
+
+
+async def _cancel_task(batcher: Batcher, size: int) -> None:
+    task = asyncio.create_task(ask(batcher, rows(*range(size))))
+    await asyncio.sleep(0.01)
+    assert batcher.load() == (size, 1)
+    task.cancel()
+    await asyncio.sleep(0.01)
+
+
+async def _cancel_waiting(batcher: Batcher, size: int) -> None:
+    inputs = rows(*range(size))
+    waiting = batcher.post(inputs, size, FOREVER, Timeline("t"), None, lambda outcome: None)
+    assert batcher.load() == (size, 1)
+    assert waiting is not None
+    waiting.cancel()
+
+
+def test_what_still_waits_at_the_end_is_answered() -> None:
+    async def main() -> None:
+        run = Double()
+        batcher, _ = make(run, profile=THREADED)
+        run.gate.clear()
+        tasks = [asyncio.create_task(ask(batcher, rows(0)))]
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.create_task(ask(batcher, rows(*range(size)))) for size in (1, 20)]
+        await asyncio.sleep(0.01)
+        batcher.give_up(lambda: NotReady("the end"))
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [NotReady] * 3
+        run.gate.set()
+
+    asyncio.run(main())
+
+
+def test_only_what_costs_by_its_rows_is_computed_on_the_event_loop() -> None:
+    async def main(wait: float, runs: int = 1, **settings: Any) -> bool:
+        threads = []
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            threads.append(threading.current_thread())
+            time.sleep(wait)
+            return {"y": inputs["x"]}
+
+        batcher, _ = make(run, **settings)
+        for _ in range(runs):
+            await ask(batcher, rows(1))
+        return threads[-1] is threading.main_thread()
+
+    for in_flight in (1, 2):
+        there = {"in_flight": in_flight}
+        assert asyncio.run(main(0.0, **there))
+        assert not asyncio.run(main(0.0, shape=(-1, -1), **there))
+        assert not asyncio.run(main(0.0, inline=False, **there))
+        assert not asyncio.run(main(LONGEST_INLINE_SECONDS * 1.2, 2, **there))
+        # Measured as short, but longer now.
+        slower = Profile(INLINE_SECONDS * 0.9, 0.0, 1000, 1000)
+        assert not asyncio.run(main(INLINE_SECONDS * 3, 8, profile=slower, **there))
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "rows_alone"),
+    [
+        ((-1, 2), "FP32", True),
+        ((2, 2), "FP32", True),
+        ((-1, 2), "BYTES", False),
+        ((-1,), "FP32", True),
+        ((-1, 2, -1), "FP32", False),
+    ],
+)
+def test_what_a_request_costs_by(
+    shape: tuple[int, ...], datatype: Datatype, rows_alone: bool
+) -> None:
+    spec = TensorSpec("x", datatype, shape)
+    assert costs_by_rows(Signature((spec,), (spec,))) is rows_alone
+    steps = Signature((spec,), (spec,), independent_rows=False)
+    assert costs_by_rows(steps) is (rows_alone and shape[0] != -1)
 
 
 def test_a_cancelled_request_is_not_computed() -> None:

@@ -17,8 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.inference.host import ModelHost
 from app.lifecycle import Lifecycle, State
 from app.listening import accept_all, turn_away
+from app.metrics.service import Metrics, columns_for
+from app.metrics.slab import Slab
+from app.settings import Settings
 from tests.server import ROOT, Server, running, started
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
@@ -39,6 +43,45 @@ def test_states() -> None:
     lifecycle.set_ready()
     lifecycle.fail("too late")
     assert lifecycle.report()["state"] == "draining"
+
+
+@pytest.mark.parametrize("other", [State.STARTING, State.FAILED, State.LOST, State.DRAINING])
+def test_a_worker_that_is_not_ready_is_told_with_its_state(other: State) -> None:
+    lifecycle = Lifecycle(states=lambda silent: [State.READY, other])
+    lifecycle.set_ready()
+    reason = "another worker process is not ready"
+    assert lifecycle.report() == {"ready": False, "state": other.value, "reason": reason}
+    assert lifecycle.liveness()["live"] is (other is not State.LOST)
+
+
+def test_what_is_stuck_is_not_live_until_it_answers_again() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.set_ready()
+    lifecycle.lose("a run has not ended", for_good=False)
+    assert lifecycle.liveness() == {"live": False, "reason": "a run has not ended"}
+    assert not lifecycle.ready
+    lifecycle.recover()
+    assert (lifecycle.liveness(), lifecycle.ready) == ({"live": True}, True)
+    lifecycle.lose("no device")
+    lifecycle.lose("a run has not ended", for_good=False)
+    lifecycle.recover()
+    assert lifecycle.liveness()["live"] is False
+    lifecycle.drain()
+    lifecycle.recover()
+    assert lifecycle.state is State.DRAINING
+
+
+def test_a_model_that_does_not_answer_makes_the_process_not_live() -> None:
+    lifecycle, metrics = Lifecycle(), Metrics(Slab(1, columns_for(0)))
+    host = ModelHost(Settings(), lifecycle, metrics, lambda error: None, lambda: 2)
+    lifecycle.set_ready()
+    host.watch("one", "a run of 1 rows has not ended for 60 s")
+    host.watch("two", "a run of 1 rows has not ended for 60 s")
+    assert "model 'two' does not answer: a run of 1 rows" in str(lifecycle.liveness()["reason"])
+    host.watch("one", None)
+    assert lifecycle.liveness()["live"] is False
+    host.watch("two", None)
+    assert lifecycle.ready
 
 
 def test_a_broken_package_keeps_the_service_live_but_not_ready(

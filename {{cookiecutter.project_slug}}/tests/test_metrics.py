@@ -17,7 +17,7 @@ from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 
 from app.errors import DeadlineExceeded, NotReady, Overloaded
-from app.lifecycle import State
+from app.lifecycle import State, overall
 from app.metrics import memory, models, pulse
 from app.metrics.device import DeviceMetrics
 from app.metrics.families import SECONDS, size_of
@@ -25,7 +25,6 @@ from app.metrics.models import ModelMetrics
 from app.metrics.process import figures_of
 from app.metrics.service import Metrics, columns_for
 from app.metrics.slab import Distribution, Slab
-from app.metrics.state import overall
 from app.telemetry.requests import RequestTelemetry
 from tests.exposition import families, value
 
@@ -338,3 +337,28 @@ def test_a_blocked_event_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
     assert max(lags) > 0.08
     assert published
+
+
+def test_a_pulse_goes_on_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pulse, "PERIOD_SECONDS", 0.001)
+    fired = 0
+
+    async def main() -> None:
+        thrice = asyncio.Event()
+
+        def publish() -> None:
+            nonlocal fired
+            fired += 1
+            if fired == 3:
+                thrice.set()
+            raise ValueError("no room")
+
+        timer = pulse.Pulse(lambda late: None, publish)
+        timer.start()
+        await asyncio.wait_for(thrice.wait(), timeout=10)
+        timer.stop()
+
+    asyncio.run(main())
+    assert [record.message for record in caplog.records] == ["metrics could not be published"]

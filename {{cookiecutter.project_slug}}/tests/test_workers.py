@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.lifecycle import State
 from app.metrics.pulse import PERIOD_SECONDS
 from app.metrics.slab import Count, Distribution, Slab
 from app.workers import Worker
@@ -117,7 +118,7 @@ def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path
         assert lost.status_code == 500
         # New connections go to workers that are ready: this one is asked for both.
         answer = httpx.get(f"{server.url}/healthz")
-        reason = "another worker process has lost its device"
+        reason = "another worker process does not compute any more"
         assert (answer.status_code, answer.json()) == (503, {"live": False, "reason": reason})
         assert httpx.get(f"{server.url}/readyz").status_code == 503
 
@@ -158,6 +159,25 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         for thread in threads:
             thread.join(timeout=10)
         assert outcomes == ["closed after its answer"] * len(threads)
+
+
+def test_a_worker_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("app.metrics.slab.time.monotonic", lambda: now[0])
+    slab = Slab(workers=3, columns=0)
+    for worker, state in enumerate((State.READY, State.READY, State.STARTING)):
+        slab.become(worker)
+        slab.beat()
+        slab.set_state(state)
+    slab.become(0)
+    assert slab.states(5.0) == [State.READY, State.READY, State.STARTING]
+    now[0] += 6
+    # The one that asks runs; loading may take as long as it takes.
+    assert slab.states(5.0) == [State.READY, State.LOST, State.STARTING]
+    assert slab.states(30.0) == [State.READY, State.READY, State.STARTING]
+    assert slab.ready() == [True, False, False]
+    now[0] += 30
+    assert slab.states(30.0)[1] is State.LOST
 
 
 def test_the_slab_sums_over_workers() -> None:

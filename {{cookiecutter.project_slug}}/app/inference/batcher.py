@@ -41,6 +41,14 @@ from app.tensors.signature import Signature
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
 INLINE_SECONDS = 0.002
+# A run on the event loop that took longer than this makes all runs use threads for a while, each
+# time for twice as long: what it depends on is not only the number of rows.
+LONGEST_INLINE_SECONDS = 0.05
+THREADS_SECONDS = 60.0
+# A run is stuck when it takes this many times as long as expected, and longer than the limits say.
+STUCK_FACTOR = 10
+# Deadlines are kept this exactly.
+LOOK_SECONDS = 0.01
 # What the cut of a part gives while others are missing.
 INCOMPLETE: Final = object()
 
@@ -65,6 +73,31 @@ class Waiting(Protocol):
         ...
 
 
+class Lane:
+    """A run in a thread, or one that waits for a thread.
+
+    Args:
+        jobs: of the run.
+        limit: seconds after which it is stuck.
+    """
+
+    __slots__ = ("began", "jobs", "limit", "rows", "stuck")
+
+    def __init__(self, jobs: Sequence[Job], limit: float) -> None:
+        self.jobs = jobs
+        self.rows = _rows(jobs)
+        self.limit = limit
+        # 0 until a thread is free.
+        self.began = 0.0
+        self.stuck = False
+
+    def begin(self) -> Sequence[Job]:
+        """The jobs that are still wanted; called on the thread."""
+        self.began = time.perf_counter()
+        self.jobs = [job for job in self.jobs if not job.over]
+        return self.jobs
+
+
 class Batcher:
     """Runs one model for many requests.
 
@@ -75,6 +108,10 @@ class Batcher:
         executor: threads for long runs; shared by all models.
         in_flight: requests that this process is answering now, those included whose bodies have
             arrived but are not decoded yet.
+        inline: whether a short run may be computed on the event loop; never where its cost depends
+            on more than its number of rows.
+        on_stuck: called with the reason when a run does not end, and with None when it ended after
+            all.
     """
 
     def __init__(
@@ -86,6 +123,8 @@ class Batcher:
         executor: Executor,
         observer: Observer,
         in_flight: Callable[[], int] = lambda: 2,
+        inline: bool = True,
+        on_stuck: Callable[[str | None], None] = lambda reason: None,
     ) -> None:
         self._run = run
         self._lanes = limits.lanes
@@ -93,8 +132,14 @@ class Batcher:
         self._executor = executor
         self._observer = observer
         self._in_flight = in_flight
-        self._running = 0
-        self._computing = 0
+        self._inline = inline and costs_by_rows(signature)
+        self._on_stuck = on_stuck
+        self._stuck_seconds = limits.stuck_seconds
+        self._threads_until = 0.0
+        self._threads_seconds = THREADS_SECONDS
+        self._running: dict[asyncio.Future[Any], Lane] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._pump_scheduled = False
         self._first = signature.inputs[0]
         self.queue = JobQueue(signature, limits, profile)
@@ -172,7 +217,21 @@ class Batcher:
 
     def load(self) -> tuple[int, int]:
         """Rows that wait, and rows that are being computed."""
-        return self.queue.rows, self._computing
+        return self.queue.rows, sum(lane.rows for lane in self._running.values())
+
+    def give_up(self, error: Callable[[], RequestError]) -> None:
+        """Answer everything that waits or is being computed with an error.
+
+        Args:
+            error: makes it, once for each request.
+        """
+        for job in self.queue.jobs():
+            if not job.over:
+                self.queue.remove(job)
+                deliver(job, error())
+        for lane in self._running.values():
+            for job in lane.jobs:
+                deliver(job, error())
 
     def _at_once(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed.
@@ -183,13 +242,28 @@ class Batcher:
         return (
             self._in_flight() <= 1
             and not self.queue
-            and self._running == 0
+            and not self._running
             and rows <= self.queue.batch_rows
-            and self._profile.seconds(rows) <= INLINE_SECONDS
+            and self._may_be_inline(rows)
         )
 
+    def _may_be_inline(self, rows: int) -> bool:
+        return (
+            self._inline
+            and self.queue.slowness * self._profile.seconds(rows) <= INLINE_SECONDS
+            and time.perf_counter() >= self._threads_until
+        )
+
+    def _compute_inline(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
+        outcomes, run = self._compute(jobs)
+        now = time.perf_counter()
+        if now - run.began > LONGEST_INLINE_SECONDS:
+            self._threads_until = now + self._threads_seconds
+            self._threads_seconds *= 2
+        return outcomes, run
+
     def _settle_now(self, job: Job) -> None:
-        outcomes, run = self._compute([job])
+        outcomes, run = self._compute_inline([job])
         job.timeline.taken = run.began
         observe(self._observer.waited, 0.0)
         self._settle([job], outcomes, run)
@@ -224,7 +298,43 @@ class Batcher:
 
     def _enqueue(self, job: Job) -> None:
         self.queue.put(job)
+        self._look_at(job.deadline)
         self._schedule_pump()
+
+    def _look_at(self, when: float) -> None:
+        """Look then, or before, at what does not get on."""
+        if self._timer is None or when < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, when - time.perf_counter()), self._look)
+            self._timer_due = when
+
+    def _look(self) -> None:
+        """Answer what is past its deadline, and what is in a run that does not end."""
+        self._timer = None
+        now = time.perf_counter()
+        due = [self.queue.expire(now)]
+        for lane in self._running.values():
+            if not lane.began:
+                for job in lane.jobs:
+                    if now > job.deadline:
+                        deliver(job, self.queue.too_late(job, now))
+                due.append(min((job.deadline for job in lane.jobs if not job.over), default=None))
+            elif now > lane.began + lane.limit:
+                self._give_up_run(lane, now)
+            else:
+                due.append(lane.began + lane.limit)
+        times = [each for each in due if each is not None]
+        if times:
+            self._look_at(max(now + LOOK_SECONDS, min(times)))
+
+    def _give_up_run(self, lane: Lane, now: float) -> None:
+        if not lane.stuck:
+            lane.stuck = True
+            self._on_stuck(f"a run of {lane.rows} rows has not ended for {now - lane.began:.0f} s")
+        for job in lane.jobs:
+            deliver(job, self.queue.not_computed(job, now))
 
     def _schedule_pump(self) -> None:
         # On the next turn of the loop, so that all requests read in this turn share the run.
@@ -234,30 +344,47 @@ class Batcher:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while self.queue and self._running < self._lanes:
+        while self.queue and len(self._running) < self._lanes:
             jobs = self.queue.take(self._observer.waited)
             if not jobs:
                 continue
             # All that waits counts: more than a short run of it is better shared out to threads.
             rows = _rows(jobs) + self.queue.rows
-            if self._running == 0 and self._profile.seconds(rows) <= INLINE_SECONDS:
-                self._settle(jobs, *self._compute(jobs))
+            if not self._running and self._may_be_inline(rows):
+                self._settle(jobs, *self._compute_inline(jobs))
                 if self.queue:
                     self._schedule_pump()
                 return
-            self._running += 1
-            self._computing += _rows(jobs)
-            lane = asyncio.get_running_loop().run_in_executor(self._executor, self._compute, jobs)
-            lane.add_done_callback(partial(self._lane_done, jobs))
+            self._start(jobs)
 
-    def _lane_done(
-        self, jobs: Sequence[Job], done: asyncio.Future[tuple[Sequence[Any], Run]]
-    ) -> None:
-        self._running -= 1
-        self._computing -= _rows(jobs)
-        if done.cancelled():  # the executor was shut down
+    def _start(self, jobs: Sequence[Job]) -> None:
+        """Compute in a thread."""
+        expected = STUCK_FACTOR * self.queue.slowness * self._profile.seconds(_rows(jobs))
+        lane = Lane(jobs, max(self._stuck_seconds, expected))
+        loop = asyncio.get_running_loop()
+        try:
+            done = loop.run_in_executor(self._executor, self._compute_in_thread, lane)
+        except RuntimeError as error:  # no thread can be started, or the executor was shut down
+            for job in jobs:
+                deliver(job, failed(error, job.timeline))
             return
-        self._settle(jobs, *done.result())
+        self._running[done] = lane
+        self._look_at(time.perf_counter() + lane.limit)
+        done.add_done_callback(self._lane_done)
+
+    def _compute_in_thread(self, lane: Lane) -> tuple[Sequence[Any], Run] | None:
+        jobs = lane.begin()
+        return self._compute(jobs) if jobs else None
+
+    def _lane_done(self, done: asyncio.Future[tuple[Sequence[Any], Run] | None]) -> None:
+        lane = self._running.pop(done)
+        if lane.stuck and not any(other.stuck for other in self._running.values()):
+            self._on_stuck(None)
+        if done.cancelled():  # the executor was shut down
+            for job in lane.jobs:
+                deliver(job, self.queue.not_computed(job, time.perf_counter()))
+        elif (outcome := done.result()) is not None:
+            self._settle(lane.jobs, *outcome)
         self._schedule_pump()
 
     def _compute(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
@@ -375,6 +502,16 @@ def _fulfil(future: asyncio.Future[Any], outcome: Any) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+def costs_by_rows(signature: Signature) -> bool:
+    """Whether nothing but the number of rows varies between requests: no other dimension, and no
+    text.
+    """
+    return all(
+        -1 not in spec.shape[1 if signature.batched else 0 :] and spec.datatype != "BYTES"
+        for spec in signature.inputs
+    )
 
 
 def _rows(jobs: Sequence[Job]) -> int:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from app import heap
@@ -28,8 +29,20 @@ from app.tensors.datatypes import Array
 
 log = logging.getLogger(__name__)
 
+# A run that has not ended for so long is stuck, or for twice REQUEST_TIMEOUT_SECONDS, or for ten
+# times as long as expected, whichever is longest: the process is not live until it ends.
+STUCK_SECONDS = 30.0
 # Runs of a model on a GPU at the same time: one computes, and the next one's rows are put together.
 GPU_LANES = 2
+
+
+def shutting_down() -> NotReady:
+    """The answer to a request that a stop does not wait for any longer."""
+    return NotReady(
+        "the service is shutting down and did not finish the request; try again",
+        rule="DRAIN_SECONDS",
+        retry_after=1,
+    )
 
 
 class ServedModel:
@@ -65,6 +78,10 @@ class ServedModel:
         rows = self._check(inputs)
         return self._batcher.submit(inputs, rows, self._timeout, timeline, cut)
 
+    def give_up(self) -> None:
+        """Answer all requests that still wait: the process ends now."""
+        self._batcher.give_up(shutting_down)
+
     def _check(self, inputs: Inputs) -> int:
         return len(inputs) if isinstance(inputs, list) else self.model.signature.check(inputs)
 
@@ -98,11 +115,14 @@ class ModelHost:
         threads = settings.compute_lanes or max(self._cpus, GPU_LANES)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self._models: dict[str, ServedModel] = {}
+        self._stuck_models: set[str] = set()
 
     async def load(self) -> None:
         """Load, verify and warm up every model, then say ready; or say why not."""
         try:
-            loaded = await asyncio.to_thread(self._load_and_warm_up)
+            # Not in asyncio's own threads, for which a stop would have to wait.
+            loop = asyncio.get_running_loop()
+            loaded = await loop.run_in_executor(self._executor, self._load_and_warm_up)
         except ProviderError as error:
             self._lifecycle.fail(str(error))
             self._on_fatal(error)
@@ -127,6 +147,11 @@ class ModelHost:
         if devices := self._metrics.device.names():
             facts["devices"] = devices
         return facts
+
+    def give_up(self) -> None:
+        """Answer all requests that still wait: the process ends now."""
+        for served in self._models.values():
+            served.give_up()
 
     def close(self) -> None:
         """Release the compute threads."""
@@ -194,6 +219,18 @@ class ModelHost:
             log.error("not ready: %s", reason)
         self._lifecycle.lose(reason)
 
+    def watch(self, name: str, reason: str | None) -> None:
+        """A model does not answer any more, for this reason; None: it does again."""
+        if reason is not None:
+            self._stuck_models.add(name)
+            log.error("not live: model %r does not answer: %s", name, reason)
+            self._lifecycle.lose(f"model {name!r} does not answer: {reason}", for_good=False)
+            return
+        log.warning("model %r answers again", name)
+        self._stuck_models.discard(name)
+        if not self._stuck_models:
+            self._lifecycle.recover()
+
     def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
         def verified(name: str, passed: bool) -> None:
             self._metrics.observer(name).verified(passed)
@@ -211,6 +248,7 @@ class ModelHost:
             queue_bytes=settings.max_queue_bytes,
             queue_seconds=settings.max_queue_seconds,
             lanes=settings.compute_lanes or (GPU_LANES if model.provider == "cuda" else self._cpus),
+            stuck_seconds=max(STUCK_SECONDS, 2 * settings.request_timeout_seconds),
         )
         observer = self._metrics.observer(model.name)
         batcher = Batcher(
@@ -221,6 +259,9 @@ class ModelHost:
             self._executor,
             observer,
             self._in_flight,
+            # What a model's own code costs may depend on the values.
+            inline=model.manifest.code_file is None,
+            on_stuck=partial(self.watch, model.name),
         )
         observer.watch(batcher.load)
         observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")

@@ -51,13 +51,16 @@ def observe(observer: Callable[..., None], *values: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one queue: rows in one run; rows, bytes and seconds waiting; runs at a time."""
+    """Bounds of one queue: rows in one run; rows, bytes and seconds waiting; runs at a time; and
+    seconds after which a run is stuck.
+    """
 
     batch_rows: int
     queue_rows: int
     queue_bytes: int
     queue_seconds: float
     lanes: int
+    stuck_seconds: float = math.inf
 
 
 class JobQueue:
@@ -84,7 +87,7 @@ class JobQueue:
         )
         self._one_shape = all(-1 not in spec.shape[1:] for spec in signature.inputs)
         # How much longer runs take now than they did alone, while warming up.
-        self._slowness = 1.0
+        self.slowness = 1.0
         self._standing_rows = max(STANDING_ROWS, self.batch_rows)
         # Since when it has not kept up, and when it was last emptied.
         self._standing_since = self._emptied = float("-inf")
@@ -256,14 +259,14 @@ class JobQueue:
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a run really took."""
         slowness = seconds / max(self._profile.seconds(rows), 1e-6)
-        self._slowness += SLOWNESS_SMOOTHING * (slowness - self._slowness)
+        self.slowness += SLOWNESS_SMOOTHING * (slowness - self.slowness)
 
     def wait_seconds(self) -> float:
         """Seconds until what waits now will have been taken, at the measured rate."""
         return self._seconds_of(self.rows)
 
     def _seconds_of(self, rows: int) -> float:
-        return self._slowness * self._run_seconds(rows)
+        return self.slowness * self._run_seconds(rows)
 
     def _run_seconds(self, rows: int) -> float:
         """Seconds of the runs for so many rows, as they were while warming up."""
@@ -271,7 +274,7 @@ class JobQueue:
         return runs * self._profile.seconds(min(rows, self.batch_rows)) / self._limits.lanes
 
     def _rest_seconds(self) -> float:
-        return max(REST_SECONDS, self._slowness * self._profile.seconds(1))
+        return max(REST_SECONDS, self.slowness * self._profile.seconds(1))
 
     def _line_of(self, job: Job) -> object:
         if self._one_shape:
@@ -292,5 +295,13 @@ class JobQueue:
         return DeadlineExceeded(
             f"the request waited {now - job.enqueued:.1f} s and was not computed; try again later",
             rule="REQUEST_TIMEOUT_SECONDS",
+            retry_after=self._retry_after(),
+        )
+
+    def not_computed(self, job: Job, now: float) -> DeadlineExceeded:
+        """The answer to a job whose run began and does not end."""
+        return DeadlineExceeded(
+            f"the model has not answered for {now - job.enqueued:.1f} s; try again later",
+            rule="a run of the model must end",
             retry_after=self._retry_after(),
         )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 0.25
 
@@ -23,6 +26,7 @@ class Pulse:
         self._publish = publish
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._failed = False
 
     def start(self) -> None:
         """Fire from now on; called on the event loop."""
@@ -36,7 +40,13 @@ class Pulse:
             self._timer = None
 
     def _fire(self) -> None:
-        # The loop's timers are exact to a millisecond only, and may be early by a part of one.
-        self._late(max(0.0, time.perf_counter() - self._due))
-        self._publish()
-        self.start()
+        try:
+            # The loop's timers are exact to a millisecond only, and may be early by a part of one.
+            self._late(max(0.0, time.perf_counter() - self._due))
+            self._publish()
+        except Exception:
+            if not self._failed:  # four times a second would fill the log
+                log.exception("metrics could not be published")
+            self._failed = True
+        finally:
+            self.start()

@@ -41,7 +41,7 @@ class Metrics(Collector):
         self._processes = ProcessMetrics(slab)
         self.device = DeviceMetrics()
         self._models: dict[str, ModelMetrics] = {}
-        self.pulse = Pulse(self._state.lag.add, self.publish)
+        self.pulse = Pulse(self._state.lag.add, self._beat)
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
@@ -68,9 +68,13 @@ class Metrics(Collector):
         """Publish this worker's state."""
         self._slab.set_state(state)
 
-    def states(self) -> list[State]:
-        """In which state each worker has published to be."""
-        return self._slab.states()
+    def states(self, silent: float) -> list[State]:
+        """See ``Slab.states``."""
+        return self._slab.states(silent)
+
+    def _beat(self) -> None:
+        self._slab.beat()
+        self.publish()
 
     def publish(self) -> None:
         """Write this worker's numbers for the others to read."""

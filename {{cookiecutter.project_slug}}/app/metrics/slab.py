@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import mmap
 import threading
+import time
 from array import array
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from app.lifecycle import State
+from app.lifecycle import SILENT_SECONDS, State
 
 DOUBLE = 8
 # The column in which each worker says in which state it is; the dispatcher reads it, too.
 STATE = 0
+# The column in which each worker says when its event loop last ran; ``time.monotonic``, which all
+# processes share.
+BEAT = 1
 # A new mapping is full of zeros, so the first one is the one that every worker begins in.
 STATES = (State.STARTING, State.READY, State.FAILED, State.LOST, State.DRAINING)
 
@@ -34,10 +38,10 @@ class Slab:
     """
 
     def __init__(self, workers: int, columns: int) -> None:
-        self._columns = columns + 1
+        self._columns = columns + 2
         self._memory = mmap.mmap(-1, workers * self._columns * DOUBLE)
         self._cells: memoryview[float] = memoryview(self._memory).cast("d")
-        self._used = STATE + 1
+        self._used = BEAT + 1
         self.workers = workers
         # The worker that this process is; the dispatcher is none of them.
         self._own: int | None = 0 if workers == 1 else None
@@ -54,13 +58,26 @@ class Slab:
         self.row[STATE] = float(STATES.index(state))
         self.publish()
 
-    def states(self) -> list[State]:
-        """In which state each worker is."""
-        return [STATES[int(value)] for value in self.values(STATE)]
+    def beat(self) -> None:
+        """Say that this worker's event loop runs; the others see it at once."""
+        self.row[BEAT] = now = time.monotonic()
+        if self._own is not None:
+            self._shared(self._own)[BEAT] = now
+
+    def states(self, silent: float) -> list[State]:
+        """In which state each worker is; one that was ready and has not said for so many seconds
+        that its event loop runs is lost.
+        """
+        states = [STATES[int(value)] for value in self.values(STATE)]
+        now = time.monotonic()
+        for worker, beat in enumerate(self.values(BEAT)):
+            if states[worker] is State.READY and worker != self._own and 0 < beat < now - silent:
+                states[worker] = State.LOST
+        return states
 
     def ready(self) -> list[bool]:
         """Which workers can answer."""
-        return [state is State.READY for state in self.states()]
+        return [state is State.READY for state in self.states(SILENT_SECONDS)]
 
     def become(self, worker: int) -> None:
         """Write to this worker's row from now on; called after the fork."""

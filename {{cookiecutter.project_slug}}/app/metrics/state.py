@@ -8,17 +8,9 @@ from typing import Final
 from prometheus_client.core import InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from app.lifecycle import State
+from app.lifecycle import SILENT_SECONDS, State, overall
 from app.metrics.families import SECONDS, gauge, histogram, size_of
 from app.metrics.slab import Distribution, Slab
-
-
-def overall(states: list[State]) -> State:
-    """The state of a service whose workers are in these states: the worst one counts."""
-    for state in (State.DRAINING, State.LOST, State.FAILED, State.STARTING):
-        if state in states:
-            return state
-    return State.READY
 
 
 class StateMetrics:
@@ -34,7 +26,7 @@ class StateMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """The families of all workers."""
-        states = self._slab.states()
+        states = self._slab.states(SILENT_SECONDS)
         state = overall(states)
         yield gauge(
             "inference_ready",
