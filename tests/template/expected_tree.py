@@ -352,6 +352,7 @@ tests/server.py
 tests/test_access.py
 tests/test_aci_document.py
 tests/test_batcher.py
+tests/test_batching.py
 tests/test_bootstrap.py
 tests/test_bootstrap_runs.py
 tests/test_connections.py

@@ -25,7 +25,7 @@ from training.packaging.onnx_load import WEIGHTS_FOLDER
 # One, because a graph may drop dimensions of 1; many, because it may take the first hundred rows.
 ROWS = (1, 2, 7, 1009, 20011)
 # ONNX Runtime computes whatever depends on shapes alone, and that grows with the rows.
-FEWER_ROWS = (1, 2, 7, 131)
+FEWER_ROWS = (1, 2, 7, 1009)
 # Inference needs the values of small constants, which may be shapes; larger ones are weights.
 SMALL_BYTES = 1024
 
@@ -61,10 +61,11 @@ def unproven(model: Any, inner: Inner, folder: Path | None = None) -> str:
             for each in _session(bare, folder).get_outputs()
         }
 
-    if not _fault(by_onnx, ROWS, inner):
-        return ""
-    # It knows more operators, and computes what follows from shapes alone.
-    return _fault(by_runtime, FEWER_ROWS, inner)
+    fault, certain = _fault(by_onnx, ROWS, inner)
+    if fault and not certain:
+        # It knows more operators, and computes what follows from shapes alone.
+        fault, _ = _fault(by_runtime, FEWER_ROWS, inner)
+    return fault
 
 
 def unproven_of(content: bytes, inner: Inner) -> str:
@@ -72,24 +73,22 @@ def unproven_of(content: bytes, inner: Inner) -> str:
     return unproven(onnx.load_from_string(content), inner)
 
 
-def _fault(infer: Infer, numbers: tuple[int, ...], inner: Inner) -> str:
+def _fault(infer: Infer, numbers: tuple[int, ...], inner: Inner) -> tuple[str, bool]:
+    """What is not shown, or nothing; and whether the opposite is."""
     first: dict[str, Shape] = {}
     try:
         for rows in numbers:
             for name, shape in infer(rows, inner).items():
                 if not shape or shape[0] != rows:
-                    return (
-                        f"output {name!r} has a first dimension that the graph does not tie to "
-                        "the input's"
-                    )
+                    words = f"output {name!r} has a first dimension that the graph does not tie to"
+                    return f"{words} the input's", shape is not None and None not in shape[:1]
                 if None in shape or first.setdefault(name, shape[1:]) != shape[1:]:
-                    return (
-                        f"output {name!r} has a dimension that the graph does not tie to the "
-                        "input's shape"
-                    )
+                    words = f"output {name!r} has a dimension that the graph does not tie to"
+                    return f"{words} the input's shape", None not in shape
     except Exception as error:  # noqa: BLE001 - inference and the runtime raise their own classes
-        return f"the graph's shapes cannot be inferred: {' '.join(str(error).split())[:200]}"
-    return ""
+        reason = " ".join(str(error).split())[:200]
+        return f"the graph's shapes cannot be inferred: {reason}", False
+    return "", False
 
 
 def _shape(value: Any) -> Shape | None:
