@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
+from app.errors import InferenceFailed
 from app.inference.batcher import Batcher
 from app.inference.model import Model, load_model
 from app.inference.profile import Profile
@@ -303,20 +304,23 @@ class Silent:
 
 
 async def answers(
-    model: Model, run: Any, requests: list[dict[str, Array]], watching: Silent | None = None
+    model: Model, run: Any, *moments: list[dict[str, Array]], watching: Silent | None = None
 ) -> list[Any]:
-    """What all get that ask at the same time."""
+    """What all get that ask, one moment after the other."""
     limits = Limits(8, 1000, 1 << 30, 60.0, 2)
     profile = Profile(0.001, 0.01, 8, 8)
     with ThreadPoolExecutor(2) as executor:
         batcher = Batcher(
             run, model.signature, limits, profile, executor, watching or Silent(), name=model.name
         )
-        waiting: list[Any] = []
-        for each in requests:
-            rows = model.signature.check(each)
-            waiting.append(batcher.submit(each, rows, 60.0, Timeline(f"request {len(waiting)}")))
-        return list(await asyncio.gather(*waiting, return_exceptions=True))
+        got: list[Any] = []
+        for requests in moments:
+            waiting = [
+                batcher.submit(each, model.signature.check(each), 60.0, Timeline("a request"))
+                for each in requests
+            ]
+            got += await asyncio.gather(*waiting, return_exceptions=True)
+        return got
 
 
 def test_clients_of_a_detector_get_their_own_boxes(tmp_path: Path) -> None:
@@ -349,10 +353,37 @@ def test_a_run_with_other_rows_than_its_inputs_is_not_cut(
     requests = [{"x": np.full((1, 3), value, np.float32)} for value in values]
     watching = Silent()
     with caplog.at_level(logging.WARNING):
-        got = asyncio.run(answers(model, run, requests, watching))
-    for value, answer in zip(values, got, strict=True):
+        got = asyncio.run(answers(model, run, requests, requests, watching=watching))
+    for value, answer in zip(values * 2, got, strict=True):
         assert answer["y"].tolist() == (drop(np.full((1, 3), value)) * 2).tolist()
+    assert watching.runs[-len(requests) :] == [1] * len(requests)
     assert caplog.text.count("each request runs alone from now on") == 1
+
+
+def first_two(x: Array) -> Array:
+    """Fewer rows than there are."""
+    return x[:2]
+
+
+def padded(x: Array) -> Array:
+    """As wide as the largest number of the run."""
+    return np.resize(x, (len(x), int(x.max()) + 1))
+
+
+@pytest.mark.parametrize("mixing", [first_two, padded])
+def test_parts_of_a_request_that_do_not_make_a_whole_are_not_put_together(
+    mixing: Any, tmp_path: Path
+) -> None:
+    """The request is refused once, and the next one is computed as a whole."""
+    model = load_model(read_package(toy_models.write_scale(tmp_path)), CPU)
+    x = np.arange(60, dtype=np.float32).reshape(20, 3)
+    large = [{"x": x}]
+    refused, whole = asyncio.run(
+        answers(model, lambda inputs: {"y": mixing(inputs["x"])}, large, large)
+    )
+    assert isinstance(refused, InferenceFailed)
+    assert "send it again" in str(refused)
+    assert whole["y"].tolist() == mixing(x).tolist()
 
 
 def test_warm_up_sees_that_rows_are_not_the_input_s(
