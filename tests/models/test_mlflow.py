@@ -80,6 +80,9 @@ def test_the_manifest_says_what_mlflow_knew(logged: tuple[Path, str], models: Pa
     assert training["golden"].startswith("scikit-learn")
     keras = yaml.safe_load((models / "keras" / "model.yaml").read_text())["training"]
     assert keras["golden"].startswith("Keras 3.")
+    for path in models.glob("*/model.yaml"):
+        manifest = yaml.safe_load(path.read_text())
+        assert manifest["independent_rows"], (path.parent.name, manifest["training"]["batching"])
     assert keras["packages"].keys() >= {"keras", "tensorflow", "tf2onnx"}
 
 

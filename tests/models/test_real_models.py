@@ -190,3 +190,6 @@ def test_the_packages_say_what_they_are(models: Path) -> None:
     assert "model_code.py" in manifests["direction"]["files"]
     assert [each["name"] for each in manifests["speech"]["inputs"]] == ["input", "state", "sr"]
     assert all(each["training"]["licence"] for each in manifests.values())
+    # One image is many bytes, and the state of a recording has its rows second.
+    alone = {name for name, each in manifests.items() if not each["independent_rows"]}
+    assert alone == {"direction", "speech"}

@@ -76,6 +76,7 @@ def all_answer(url: str, sources: Path, output: Path, form: str) -> int:
         expected = np.load(sources / "answers" / f"{folder.name}.npz")["answer"][:ROWS]
         given = {name: value[:ROWS] for name, value in golden_inputs(folder).items()}
         manifest = yaml.safe_load((folder / "model.yaml").read_text())
+        assert manifest["independent_rows"], (folder.name, manifest["training"]["batching"])
         first = manifest["outputs"][0]["name"]
         for binary in {True, not can_be_json(given)}:
             got = asking.ask(client, folder.name, given, binary=binary)[first]

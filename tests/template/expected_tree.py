@@ -354,6 +354,7 @@ tests/server.py
 tests/test_access.py
 tests/test_aci_document.py
 tests/test_batcher.py
+tests/test_batching.py
 tests/test_bootstrap.py
 tests/test_bootstrap_runs.py
 tests/test_connections.py
@@ -421,6 +422,8 @@ training/packaging/__init__.py
 training/packaging/adapt.py
 training/packaging/bfloat16.py
 training/packaging/code.py
+training/packaging/contract.py
+training/packaging/graph.py
 training/packaging/keras_source.py
 training/packaging/mlflow_source.py
 training/packaging/onnx_file.py

@@ -59,7 +59,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = toy_models.write_scale(place) / "model.onnx"
     (place / "code.py").write_text(CODE)
     np.savez(place / "samples.npz", price=np.array([[1], [2], [9]], np.float32))
-    options = Options(name="hooked", code=place / "code.py", samples=place / "samples.npz")
+    options = Options(
+        name="hooked",
+        code=place / "code.py",
+        samples=place / "samples.npz",
+        batching="declared",
+    )
     package(str(source), options, place / "models")
     return place / "models"
 

@@ -38,8 +38,9 @@ def save(
         [helper.make_tensor_value_info(name, *each) for name, each in outputs.items()],
         initializer=more.pop("weights", []),
     )
-    opset = helper.make_opsetid("", more.pop("opset", 21))
-    model = helper.make_model(graph, opset_imports=[opset], ir_version=more.pop("ir", 10))
+    versions = {"": more.pop("opset", 21), **more.pop("domains", {})}
+    opsets = [helper.make_opsetid(*each) for each in versions.items()]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=more.pop("ir", 10))
     onnx.save(model, path)
     return path
 

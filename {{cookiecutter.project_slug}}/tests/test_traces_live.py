@@ -60,7 +60,9 @@ def server(
     toy_models.write_pick(folder)
     (place / "code.py").write_text(SLEEPS)
     np.savez(place / "samples.npz", x=np.ones((1, 3), np.float32))
-    options = Options(name="slow", code=place / "code.py", samples=place / "samples.npz")
+    options = Options(
+        name="slow", code=place / "code.py", samples=place / "samples.npz", batching="declared"
+    )
     package(str(source), options, folder)
     settings = {
         "WORKERS": str(workers),

@@ -12,10 +12,11 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from app.errors import PackageError, StartupError
 from app.package.drift import differences
-from app.package.manifest import Manifest, read_manifest
+from app.package.manifest import Batching, Manifest, read_manifest
 from training.packaging.options import Options
 from training.packaging.write import Format, Source, write_package
 
@@ -36,6 +37,8 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
     folder = write_package(models_dir, made)
     manifest = read_manifest(folder)
+    if not manifest.signature.batched:
+        remarks.append(f"each request runs alone: {manifest.training.batching}")
     remarks += [
         f"{each.severity}: {each}" for each in differences(manifest) if each.severity == "risky"
     ]
@@ -87,14 +90,15 @@ def describe(manifest: Manifest) -> str:
     signature = manifest.signature
     inputs = ", ".join(f"{each.name} {each}" for each in signature.inputs)
     outputs = ", ".join(f"{each.name} {each}" for each in signature.outputs)
-    return "\n".join(
-        [
-            f"{manifest.name} {manifest.version} ({manifest.format})",
-            f"  takes   {inputs}",
-            f"  gives   {outputs}",
-            f"  golden  {manifest.training.golden or 'by the training framework'}, answered alike",
-        ]
-    )
+    lines = [
+        f"{manifest.name} {manifest.version} ({manifest.format})",
+        f"  takes   {inputs}",
+        f"  gives   {outputs}",
+        f"  golden  {manifest.training.golden or 'by the training framework'}, answered alike",
+    ]
+    if signature.batched:
+        lines.append(f"  rows    are batched: {manifest.training.batching}")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -106,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     parser = _parser()
     asked = parser.parse_args(arguments)
+    batching: Batching = "never" if asked.rows_together else asked.batching
     options = Options(
         name=asked.name,
         version=asked.version,
@@ -120,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         data=asked.data,
         code=asked.code,
         environment=asked.environment,
-        together=asked.rows_together,
+        batching=batching,
     )
     try:
         folder, remarks = package(asked.source, options, asked.models_dir)
@@ -155,7 +160,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", default="", help="what it was trained on")
     add("--code", type=Path, help="Python file with preprocess() and/or postprocess()")
     add("--environment", type=Path, help="requirements.txt or conda.yaml of the training")
-    add("--rows-together", action="store_true", help="requests must never share a run")
+    add(
+        "--batching",
+        choices=get_args(Batching),
+        default="auto",
+        help="declared: each row is answered by itself, though no graph shows it; never: requests "
+        "must not share a run",
+    )
+    add("--rows-together", action="store_true", help="the same as --batching never")
     add("--models-dir", type=Path, default=Path("models"))
     return parser
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from app.errors import RequestError
+from app.errors import InferenceFailed, RequestError
 from app.inference.job import (
     Arrays,
     Cut,
@@ -63,6 +63,10 @@ class Observer(Protocol):
     def computed(self, rows: int, seconds: float) -> None:
         """One run of the model ended."""
         ...
+
+
+class RowsMixed(ValueError):
+    """The outputs of a run have not one row for each row of its inputs: whose are they?"""
 
 
 class Waiting(Protocol):
@@ -112,6 +116,7 @@ class Batcher:
             on more than its number of rows.
         on_stuck: called with the reason when a run does not end, and with None when it ended after
             all.
+        name: of the model, for the log.
     """
 
     def __init__(
@@ -125,8 +130,10 @@ class Batcher:
         in_flight: Callable[[], int] = lambda: 2,
         inline: bool = True,
         on_stuck: Callable[[str | None], None] = lambda reason: None,
+        name: str = "the model",
     ) -> None:
         self._run = run
+        self._name = name
         self._lanes = limits.lanes
         self._profile = profile
         self._executor = executor
@@ -407,20 +414,47 @@ class Batcher:
 
     def _apart(self, jobs: Sequence[Job], error: BaseException) -> list[Any]:
         """The outcomes where one of the jobs broke the run: alone, only that one fails."""
+        if isinstance(error, RowsMixed):
+            self._stop_sharing(str(error))
         if len(jobs) > 1:
             return [outcome for job in jobs for outcome in self._compute([job])[0]]
+        if isinstance(error, RowsMixed):
+            return [
+                InferenceFailed(
+                    "the request was computed in parts, but the model's rows depend on each other; "
+                    "send it again, and it is computed as a whole",
+                    incident=jobs[0].timeline.request_id,
+                )
+            ]
         return [error if isinstance(error, RequestError) else failed(error, jobs[0].timeline)]
 
     def _run_together(self, jobs: Sequence[Job]) -> dict[str, Array]:
         outputs = self._run(joined(jobs, self._first))
-        if len(jobs) > 1:
-            rows = _rows(jobs)
-            for name, value in outputs.items():
-                if len(value) != rows:
-                    raise ValueError(
-                        f"output {name!r} has {len(value)} rows for {rows} rows of input"
-                    )
+        rows = _rows(jobs)
+        shared = len(jobs) > 1 or rows < jobs[0].timeline.rows
+        if not shared and not self.queue.batched:
+            return outputs
+        for name, value in outputs.items():
+            if value.shape[:1] != (rows,):
+                fault = f"output {name!r} has the shape {value.shape} for {rows} rows of input"
+                if shared:
+                    raise RowsMixed(fault)
+                # Its own answer is right; those of others beside it would not have been.
+                self._stop_sharing(fault)
+        if shared and not self.queue.batched:
+            raise RowsMixed("another run has shown it")
         return outputs
+
+    def _stop_sharing(self, fault: str) -> None:
+        """From now on each request runs alone, whatever the manifest says."""
+        if self.queue.batched:
+            self.queue.batched = False
+            log.warning(
+                "%s: each request runs alone from now on: %s; package the model again, with "
+                "--batching never",
+                self._name,
+                fault,
+            )
 
     def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Any], run: Run) -> None:
         self._observe(run)
@@ -463,6 +497,10 @@ class Parts:
             parts = [part for part in self._results if part is not None]
             if len(parts) < len(self._results):
                 return [INCOMPLETE]
+        for name in parts[0]:
+            shapes = {part[name].shape[1:] for part in parts}
+            if len(shapes) > 1:
+                raise RowsMixed(f"output {name!r} has rows of the shapes {sorted(shapes)}")
         whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         rows = sum(job.rows for job in self.jobs)
         return [whole] if self._cut is None else list(self._cut(whole, [rows]))

@@ -262,6 +262,7 @@ class ModelHost:
             # What a model's own code costs may depend on the values.
             inline=model.manifest.code_file is None,
             on_stuck=partial(self.watch, model.name),
+            name=model.name,
         )
         observer.watch(batcher.load)
         observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,13 +67,32 @@ class Model:
             )
 
     def warm_up(self, max_rows: int) -> Profile:
-        """Run real samples in growing batches, and learn what a run costs and how far to batch."""
+        """Run real samples in growing batches, and learn what a run costs and how far to batch.
+
+        Outputs that have not as many rows as the inputs end that: each request runs alone then.
+        """
         golden = self.package.golden.inputs
 
         def run(rows: int) -> None:
-            self._run_or_fail(repeat_rows(golden, rows) if self.signature.batched else golden)
+            if not self.signature.batched:
+                self._run_or_fail(golden)
+                return
+            for name, value in self._run_or_fail(repeat_rows(golden, rows)).items():
+                if value.shape[:1] != (rows,):
+                    log.warning(
+                        "%s: each request runs alone: output %r has the shape %s for %s rows of "
+                        "input; package the model again, with --batching never",
+                        self.name,
+                        name,
+                        value.shape,
+                        rows,
+                    )
+                    self.signature = replace(self.signature, independent_rows=False)
+                    return
 
-        return measure(run, max_rows if self.signature.batched else 1)
+        batched = self.signature.batched
+        profile = measure(run, max_rows if batched else 1)
+        return profile if self.signature.batched == batched else measure(run, 1)
 
     def _run_or_fail(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         try:
@@ -111,6 +131,12 @@ def load_model(package: Package, settings: Settings, worker: int = 0) -> Model:
     if package.manifest.code_file is not None:
         runtime = HookedRuntime(runtime, package.manifest.outputs, *read_hooks(package))
     model = Model(package, runtime)
+    if package.manifest.independent_rows is None:
+        log.warning(
+            "%s: each request runs alone, because its manifest does not say whether rows are "
+            "independent; package the model again",
+            model.name,
+        )
     model.verify()
     fields = {
         "model": model.name,

@@ -17,6 +17,7 @@ from app.tensors.signature import Signature, TensorSpec
 
 GOLDEN = "golden.npz"
 TableForm = Literal["array", "dataframe"]
+Batching = Literal["auto", "declared", "never"]
 Method = Literal["predict", "predict_proba", "decision_function", "transform"]
 
 
@@ -96,7 +97,7 @@ class Training(_Strict):
     """Where the model was made; ``packages`` holds the versions that made it.
 
     ``golden`` says who computed the golden outputs, ``run`` names the tracked run, and ``source``
-    the file or program that the model comes from.
+    the file or program that the model comes from. ``batching`` is why requests share runs, or not.
     """
 
     python: str
@@ -107,14 +108,18 @@ class Training(_Strict):
     source: str = ""
     golden: str = ""
     run: str = ""
+    batching: str = ""
 
 
 class Manifest(_Strict):
     """``model.yaml``. The first output is what ``/predict`` calls the prediction.
 
-    ``independent_rows`` is False where requests must not share a run. ``table`` is what a joblib
-    model is called with: an array, or a pandas DataFrame whose columns are the inputs.
-    ``code_file`` holds ``preprocess`` and ``postprocess``; see ``app.runtimes.hooks``.
+    ``independent_rows`` is what packaging found: whether each row of the outputs answers the same
+    row of the inputs and depends on no other. None, in packages of older versions: nobody looked.
+    ``batching`` says what that rests on: the shapes of the graph ("auto"), or the word of a person
+    or a framework ("declared"); "never" runs each request alone, whatever was found. ``table`` is
+    what a joblib model is called with: an array, or a pandas DataFrame whose columns are the
+    inputs. ``code_file`` holds ``preprocess`` and ``postprocess``; see ``app.runtimes.hooks``.
     """
 
     manifest_version: Literal[1]
@@ -126,7 +131,8 @@ class Manifest(_Strict):
     files: dict[PlainName, FileEntry]
     inputs: tuple[InputTensor, ...] = Field(min_length=1)
     outputs: tuple[OutputTensor, ...] = Field(min_length=1)
-    independent_rows: bool = True
+    independent_rows: bool | None = None
+    batching: Batching = "auto"
     table: TableForm = "array"
     code_file: PlainName | None = None
     training: Training
@@ -145,6 +151,15 @@ class Manifest(_Strict):
                 if output.method is None:
                     raise ValueError(f"output {output.name!r} of a joblib model needs a method")
         return self
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Whether requests may share a run: found out, and by a graph only where nothing but the
+        graph computes.
+        """
+        graph_only = self.format == "onnx" and self.code_file is None
+        rests = self.batching == "declared" or (self.batching == "auto" and graph_only)
+        return rests and self.independent_rows is True
 
     @cached_property
     def signature(self) -> Signature:
@@ -165,7 +180,7 @@ class Manifest(_Strict):
                 TensorSpec(each.name, each.datatype, each.shape, allow_nan=True)
                 for each in self.outputs
             ),
-            independent_rows=self.independent_rows,
+            independent_rows=self.rows_are_independent,
         )
 
 

@@ -16,12 +16,12 @@ from app.package.reader import read_package
 from app.runtimes.hooks import Hook, hooks_of
 from app.settings import Settings
 from app.tensors.datatypes import Array, canonical, datatype_of
-from training.packaging.onnx_source import OWN_ANSWERS, OWN_REMARK, TOGETHER_REMARK
+from training.packaging.onnx_source import OWN_ANSWERS, OWN_REMARK
 from training.packaging.options import CODE_FILE, Options
-from training.packaging.rows import row_noise
+from training.packaging.rows import Claim, judge
 from training.packaging.samples import read_samples
 from training.packaging.tolerance import tolerance_of
-from training.packaging.write import Source, write_package
+from training.packaging.write import OWN_CODE, Source, write_package
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,11 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         except Exception as error:  # the code may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise PackageError(f"{path}: fails on the samples: {reason}") from error
-        noise = None if options.together else row_noise(chain.run, inputs)
-    remarks = [TOGETHER_REMARK] if noise is None else []
+        tensors = [_tensor(name, value) for name, value in inputs.items()]
+        answers = [_tensor(name, value) for name, value in served.items()]
+        claim = Claim(OWN_CODE, options.batching)
+        verdict = judge(chain.run, inputs, tensors, answers, claim)
+    remarks: list[str] = []
     golden = dict(given.outputs) or served
     by = "given with the samples"
     if not given.outputs:
@@ -69,16 +72,17 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         by = OWN_ANSWERS
     made = replace(
         source,
-        inputs=[_tensor(name, value) for name, value in inputs.items()],
+        inputs=tensors,
         outputs=[
-            _output(name, golden[name], value, options, (noise or {}).get(name, 0.0))
+            _output(name, golden[name], value, options, verdict.noise.get(name, 0.0))
             for name, value in served.items()
         ],
         golden_inputs=inputs,
         golden_outputs=golden,
         training={**source.training, "golden": by},
         files={**source.files, CODE_FILE: path},
-        manifest={"code_file": CODE_FILE} | ({"independent_rows": False} if noise is None else {}),
+        manifest={"code_file": CODE_FILE},
+        verdict=verdict,
     )
     return made, remarks
 

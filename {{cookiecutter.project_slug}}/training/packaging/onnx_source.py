@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from app.errors import PackageError
 from app.tensors.datatypes import NUMPY, Array
+from training.packaging.graph import unproven
 from training.packaging.onnx_file import read_onnx
 from training.packaging.onnx_load import Loaded, Tensor, load
 from training.packaging.onnx_samples import fitted_outputs, sample_inputs
@@ -22,7 +22,7 @@ from training.packaging.provenance import (
     onnx_section,
     read_environment,
 )
-from training.packaging.rows import row_noise
+from training.packaging.rows import Claim, judge
 from training.packaging.samples import Samples, read_samples
 from training.packaging.tolerance import tolerance_of
 from training.packaging.write import Source
@@ -33,7 +33,6 @@ OWN_REMARK = (
     "it notices a changed file or runtime, not a wrong export; give --samples with output/<name> "
     "arrays"
 )
-TOGETHER_REMARK = "rows depend on each other, so requests never share a run"
 
 
 def onnx_source(
@@ -77,8 +76,19 @@ def build(
     expected: Mapping[str, Array],
     provenance: Provenance,
     options: Options,
+    promised: str = "",
 ) -> tuple[Source, list[str]]:
-    """Put the source together; ``expected`` may be empty, and then the file's own answers serve."""
+    """Put the source together; ``expected`` may be empty, and then the file's own answers serve.
+
+    Args:
+        path: of the source, for messages.
+        loaded: the model.
+        inputs: samples.
+        expected: their answers.
+        provenance: where it comes from.
+        options: choices.
+        promised: whose word it is that each row is answered by itself; empty: nobody's.
+    """
     remarks = list(loaded.remarks)
     section = dict(provenance.section)
     served = _run(loaded, inputs, path)
@@ -87,16 +97,10 @@ def build(
         expected, section["golden"] = served, OWN_ANSWERS
     _note_missing_values(loaded.inputs, inputs)
     _fill_shapes(loaded.outputs, expected)
-    manifest: dict[str, Any] = {}
-    noise: dict[str, float] = {}
-    if _may_batch(loaded):
-        found = None if options.together else row_noise(loaded.run, inputs)
-        noise = found or {}
-        if found is None:
-            manifest["independent_rows"] = False
-            remarks.append(TOGETHER_REMARK)
+    claim = Claim(_unproven(loaded, inputs), options.batching, promised)
+    verdict = judge(loaded.run, inputs, loaded.inputs, loaded.outputs, claim)
     outputs = [
-        _with_tolerance(each, expected, served, options, noise.get(each["name"], 0.0))
+        _with_tolerance(each, expected, served, options, verdict.noise.get(each["name"], 0.0))
         for each in loaded.outputs
     ]
     source = Source(
@@ -114,7 +118,7 @@ def build(
         packages=here("onnx", "onnxruntime", "numpy") | dict(provenance.packages),
         python=provenance.python,
         files=loaded.file.external,
-        manifest=manifest,
+        verdict=verdict,
     )
     return source, remarks
 
@@ -144,8 +148,10 @@ def _fill_shapes(tensors: list[Tensor], outputs: Mapping[str, Array]) -> None:
         each.pop("allow_empty", None)
 
 
-def _may_batch(loaded: Loaded) -> bool:
-    return all(each["shape"][:1] == [-1] for each in (*loaded.inputs, *loaded.outputs))
+def _unproven(loaded: Loaded, inputs: Mapping[str, Array]) -> str:
+    external = next(iter(loaded.file.external.values()), None)
+    inner = {name: value.shape[1:] for name, value in inputs.items()}
+    return unproven(loaded.file.model, inner, external.parent if external else None)
 
 
 def _with_tolerance(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.errors import PackageError
+from app.package.manifest import Batching
 
 Conversion = Literal["onnx", "as-is"]
 CODE_FILE = "model_code.py"
@@ -33,7 +34,7 @@ class Options:
     data: str = ""
     code: Path | None = None
     environment: Path | None = None
-    together: bool = False
+    batching: Batching = "auto"
 
 
 def package_name(options: Options, stem: str) -> str:

@@ -13,6 +13,7 @@ from sklearn.base import is_classifier
 
 from app.errors import PackageError
 from app.tensors.datatypes import NUMPY, Array
+from training.packaging.contract import promised
 from training.packaging.onnx_file import OnnxFile
 from training.packaging.onnx_load import Loaded, load, with_output_names
 from training.packaging.onnx_source import build
@@ -54,7 +55,13 @@ def converted(
         options = replace(options, tolerance=TOLERANCE, tolerance_reason=REASON)
     packages = dict(provenance.packages) | here("skl2onnx", "protobuf")
     source, more = build(
-        path, loaded, table.arrays, expected, replace(provenance, packages=packages), options
+        path,
+        loaded,
+        table.arrays,
+        expected,
+        replace(provenance, packages=packages),
+        options,
+        promised(estimator),
     )
     return source, remarks + more
 

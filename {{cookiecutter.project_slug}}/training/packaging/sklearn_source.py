@@ -119,6 +119,7 @@ def _as_it_is(
         packages=provenance.packages,
         python=provenance.python,
         manifest=manifest,
+        batching=options.batching,
     )
 
 

@@ -6,7 +6,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +17,15 @@ from app.errors import PackageError
 from app.inference.model import load_model
 from app.package.digest import MANIFEST, file_sha256
 from app.package.golden import write_golden
-from app.package.manifest import GOLDEN
+from app.package.manifest import GOLDEN, Batching
 from app.package.reader import read_package
 from app.settings import Settings
 from app.tensors.datatypes import Array
+from training.packaging.rows import Claim, Verdict, judge
 
+OWN_CODE = "the package has code of its own, and no graph shows what that does to rows"
+OWN_STEPS = "the estimator holds code that is no library's"
+SETTINGS = Settings(execution_providers=("cpu",))
 Format = Literal["onnx", "joblib"]
 # GitHub warns above 50 MB and refuses above 100 MB.
 LARGE_BYTES = 50_000_000
@@ -41,7 +45,8 @@ class Source:
     ``training`` is the manifest's section of that name, without versions; ``libraries`` names the
     installed ones whose versions belong there, ``packages`` holds versions that are known from
     elsewhere and win. ``files`` are further files by their name in the package; ``manifest`` holds
-    further keys of the manifest.
+    further keys of the manifest. ``verdict`` says whether requests may share runs, None where that
+    was not judged yet; ``batching`` is what the person says about it.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Source:
     python: str = field(default_factory=platform.python_version)
     files: Mapping[str, Path] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    batching: Batching = "auto"
 
 
 def write_package(models_dir: Path, source: Source) -> Path:
@@ -76,8 +83,10 @@ def write_package(models_dir: Path, source: Source) -> Path:
     with tempfile.TemporaryDirectory(dir=models_dir, prefix=".new-") as scratch:
         fresh = Path(scratch) / source.name
         fresh.mkdir()
+        if source.verdict is None:
+            source = replace(source, verdict=_judged(fresh, source))
         _write_files(fresh, source)
-        load_model(read_package(fresh), Settings(execution_providers=("cpu",)))
+        load_model(read_package(fresh), SETTINGS)
         old = Path(scratch) / "old"
         if target.exists():
             target.rename(old)
@@ -88,6 +97,24 @@ def write_package(models_dir: Path, source: Source) -> Path:
                 old.rename(target)
             raise
     return target
+
+
+def _judged(directory: Path, source: Source) -> Verdict:
+    """Whether requests may share runs of the package that is written and loaded for that."""
+    _write_files(directory, source)
+    model = load_model(read_package(directory), SETTINGS)
+    inner = {name: value.shape[1:] for name, value in source.golden_inputs.items()}
+    if source.manifest.get("code_file"):
+        claim = Claim(OWN_CODE, source.batching)
+    elif source.format == "joblib":
+        from training.packaging.contract import promised_of
+
+        claim = Claim(OWN_STEPS, source.batching, promised_of(source.model))
+    else:
+        from training.packaging.graph import unproven_of
+
+        claim = Claim(unproven_of(source.model, inner), source.batching)
+    return judge(model.run, source.golden_inputs, source.inputs, source.outputs, claim)
 
 
 def _write_files(directory: Path, source: Source) -> None:
@@ -111,6 +138,7 @@ def _write_files(directory: Path, source: Source) -> None:
         "inputs": source.inputs,
         "outputs": source.outputs,
         **source.manifest,
+        **(source.verdict.entries() if source.verdict else {}),
         "training": {
             "python": source.python,
             "packages": {
@@ -118,6 +146,7 @@ def _write_files(directory: Path, source: Source) -> None:
                 **source.packages,
             },
             **{key: value for key, value in source.training.items() if value},
+            **({"batching": source.verdict.reason} if source.verdict else {}),
         },
     }
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)
