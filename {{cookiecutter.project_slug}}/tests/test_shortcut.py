@@ -238,17 +238,22 @@ def test_a_request_is_answered_once_and_counted_once(
     """Whatever raises on the way of its answer."""
     answers: list[int] = []
 
-    def reply(answer: Answer, record: Record) -> None:
-        if faulty == "write" and not replies:
-            replies.append(answer)
-            raise TypeError("not a header")
-        answers.append(answer[0])
+    class Client:
+        """Writes the status of one answer; a fault ends the connection with 500."""
+
+        def reply(self, answer: Answer, record: Record) -> None:
+            if faulty == "write":
+                raise TypeError("not a header")
+            answers.append(answer[0])
+
+        def fail(self, error: Exception) -> None:
+            if not answers:
+                answers.append(500)
 
     def ended(record: Record) -> None:
         if faulty == "log":
             raise ValueError("no line")
 
-    replies: list[Answer] = []
     lines: Any = SimpleNamespace(silent_until=0.0, slow_seconds=0.0, ended=ended)
     metrics = Metrics(Slab(1, columns_for(0)))
     telemetry = RequestTelemetry(metrics, lines)
@@ -257,7 +262,7 @@ def test_a_request_is_answered_once_and_counted_once(
     inference: Any = None
     shortcut = Shortcut(inference, lifecycle, telemetry)
     record = telemetry.begin("predict", "/predict", {})
-    Pending(shortcut, reply, record).settle(outcome)
+    Pending(shortcut, Client(), record).settle(outcome)
     assert answers == [500 if faulty == "write" else written]
     assert (metrics.requests.begun, metrics.requests.answered()) == (1, 1)
 

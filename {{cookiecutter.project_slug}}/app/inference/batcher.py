@@ -8,6 +8,7 @@ no lock is needed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import threading
 import time
@@ -37,6 +38,8 @@ from app.inference.queue import JobQueue, Limits, observe
 from app.inference.timeline import Run, Timeline
 from app.tensors.datatypes import Array
 from app.tensors.signature import Signature
+
+log = logging.getLogger(__name__)
 
 # A run this short costs less than handing it to a thread and back, and delays the event loop
 # less than one large request's parsing does.
