@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.azure_double.client import AzureDouble, azure_bin
+from tests.azure_double.client import AzureDouble
 from tests.readme.blocks import Reader, read_blocks
 from tests.service.conftest import docker_engine
 from tests.service.containers import docker, docker_client
@@ -89,7 +89,7 @@ def test_a_block_is_left_out_only_for_a_reason(checkout: Path) -> None:
 
 
 def test_what_the_guide_says_is_absent_is_absent_and_the_rest_is_there(
-    azure_tools: None, checkout: Path, tmp_path: Path
+    running_double: AzureDouble, checkout: Path
 ) -> None:
     text = (checkout / GUIDE).read_text(encoding="utf-8")
     before, _, rest = text.partition("<!-- test: absent -->\n")
@@ -99,29 +99,24 @@ def test_what_the_guide_says_is_absent_is_absent_and_the_rest_is_there(
     absent = [CODE.findall(row[0])[0] for row in rows]
     instead = [found for row in rows for found in CODE.findall(row[1])]
     named = [found for found in CODE.findall(before + after) if "…" not in found]
-    az = AzHelp(tmp_path)
+    az = AzHelp(running_double.env())
     assert [command for command in absent if az.knows(command)] == []
     missing = [command for command in {*instead, *named} if not az.knows(command)]
     assert missing == []
 
 
 class AzHelp:
-    """Asks the real `az` what it knows; extensions do not count. ``folder`` keeps its index."""
+    """Asks the real `az` what it knows; extensions do not count."""
 
-    def __init__(self, folder: Path) -> None:
-        self._env = {
-            "PATH": str(azure_bin()),
-            "HOME": str(folder),
-            "AZURE_CORE_COLLECT_TELEMETRY": "false",
-            "AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no",
-        }
+    def __init__(self, env: dict[str, str]) -> None:
+        self._env = env
 
     def knows(self, command: str) -> bool:
         """Whether there is such a command, with all its options."""
         words = shlex.split(command)[1:]
         first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
         done = subprocess.run(
-            [azure_bin() / "az", *words[:first], "--help"],
+            ["az", *words[:first], "--help"],
             env=self._env,
             capture_output=True,
             text=True,

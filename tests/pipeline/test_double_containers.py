@@ -451,6 +451,7 @@ def test_a_killed_double_leaves_nothing_once_another_has_started(
     process.kill()
     process.wait()
     eventually(lambda: not _processes(double.folder))
+    double.stop()  # the program `az` of its tests
     with AzureDouble(tmp_path / "next"):
         assert not _docker("ps", "--all", "--quiet", "--filter", f"id={container}")
         assert not _docker("images", "--quiet", f"{doomed.server}/probe")
