@@ -65,8 +65,8 @@ def killed_by_probe(evidence: Evidence) -> Iterator[Diagnosis]:
                 "liveness",
                 f"Azure kills the container: {failures[-1].message}",
                 "does it answer /healthz on its port in time? More cpu, or a longer timeout and "
-                "initial delay under probes.liveness; a 503 means that its GPU is lost or that a run "
-                "of a model does not end, which the restart mends",
+                "initial delay under probes.liveness; a 503 means that its GPU is lost or that a "
+                "run of a model does not end, which the restart mends",
                 evidence=tuple(str(event) for event in failures[-2:]),
                 explains=FOLLOWS,
             )
