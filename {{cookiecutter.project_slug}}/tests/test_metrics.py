@@ -24,7 +24,7 @@ from app.metrics.families import SECONDS, size_of
 from app.metrics.models import ModelMetrics
 from app.metrics.process import figures_of
 from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Distribution, Slab
+from app.metrics.slab import BEAT, Distribution, Slab
 from app.telemetry.requests import RequestTelemetry
 from tests.exposition import families, value
 
@@ -362,3 +362,24 @@ def test_a_pulse_goes_on_after_an_error(
 
     asyncio.run(main())
     assert [record.message for record in caplog.records] == ["metrics could not be published"]
+
+
+def test_each_pulse_says_that_the_event_loop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the metrics cannot be published."""
+    monkeypatch.setattr(pulse, "PERIOD_SECONDS", 0.001)
+    slab = Slab(2, columns_for(0))
+    slab.become(0)
+    metrics = Metrics(slab)
+    monkeypatch.setattr(metrics.requests, "publish", None)
+
+    async def main() -> None:
+        metrics.pulse.start()
+        deadline = time.monotonic() + 10
+        while not slab.values(BEAT)[0]:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.001)
+        metrics.pulse.stop()
+
+    asyncio.run(main())
+    slab.become(1)
+    assert slab.values(BEAT)[0] > 0
