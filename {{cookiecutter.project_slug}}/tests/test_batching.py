@@ -152,14 +152,17 @@ def test_a_detector_is_never_batched_whatever_is_declared(most: int, tmp_path: P
             assert any("output 'found'" in remark for remark in remarks)
 
 
-def test_a_width_that_texts_of_others_decide_is_not_shared(tmp_path: Path) -> None:
-    """StringSplit pads to the text with the most words of the run."""
+@pytest.mark.parametrize("most", ["most", 1])
+def test_a_width_that_texts_of_others_decide_is_not_shared(most: str | int, tmp_path: Path) -> None:
+    """StringSplit pads to the text with the most words of the run, whatever an exporter says."""
     nodes = [node("StringSplit", "x", "y counts", delimiter=" ")]
-    outputs = {"y": (TEXT, ["rows", "most"]), "counts": (I64, ["rows"])}
+    outputs = {"y": (TEXT, ["rows", most]), "counts": (I64, ["rows"])}
     source = save(tmp_path / "m.onnx", nodes, {"x": (TEXT, ["rows"])}, outputs)
     for batching in ("auto", "declared"):
-        model, _, _ = made(source, tmp_path / batching, batching=batching)
+        model, manifest, _ = made(source, tmp_path / batching, batching=batching)
         assert not model.signature.batched
+        if batching == "auto":
+            assert "the graph does not tie" in manifest["training"]["batching"]
 
 
 TIED: dict[str, tuple[list[Any], list[Any], int]] = {

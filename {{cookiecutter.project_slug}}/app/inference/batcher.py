@@ -439,13 +439,12 @@ class Batcher:
             return outputs
         for name, value in outputs.items():
             if value.shape[:1] != (rows,):
-                fault = f"output {name!r} has the shape {value.shape} for {rows} rows of input"
-                if shared:
-                    raise RowsMixed(fault)
-                # Its own answer is right; those of others beside it would not have been.
-                self._stop_sharing(fault)
+                self._stop_sharing(
+                    f"output {name!r} has the shape {value.shape} for {rows} rows of input"
+                )
+        # Also when another run has shown it meanwhile. A whole request's own answer is right.
         if shared and not self.queue.batched:
-            raise RowsMixed("another run has shown it")
+            raise RowsMixed("requests do not share runs any more")
         return outputs
 
     def _stop_sharing(self, fault: str) -> None:

@@ -149,11 +149,11 @@ class Trial:
         for make in (_own, _mixed, _shaken, _extreme):
             if slow and self._all_differ():
                 break
-            with np.errstate(all="ignore"):
-                rows = _different(self._inputs, make, most, random)
-            if _count(rows) < 2:
-                continue
             try:
+                with np.errstate(all="ignore"):
+                    rows = _different(self._inputs, make, most, random)
+                if _count(rows) < 2:
+                    continue
                 fault = self._compare(rows, random, gentle=make is not _extreme)
             except Exception as error:  # noqa: BLE001 - see above
                 if make is _own:
