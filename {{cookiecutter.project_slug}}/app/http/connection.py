@@ -16,7 +16,7 @@ from app.errors import Overloaded
 from app.http.asgi import TASK
 from app.http.cork import SMALL, CorkedTransport
 from app.http.heads import CLOSE
-from app.http.inference import Answer, Route
+from app.http.inference import LARGE_BODY, Answer, Route
 from app.http.shortcut import Pending, Shortcut
 from app.telemetry.record import Record
 
@@ -71,6 +71,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(**uvicorns)
         self._limits = limits
+        self._short_bytes = min(limits.body_bytes, LARGE_BODY)
         self._refused = refused
         self._shortcut = shortcut
         self._shortened = Shortened()
@@ -234,9 +235,9 @@ class Connection(HttpToolsProtocol):
         """
         if self._route is not None:
             self._body += body
-            if len(self._body) <= self._limits.body_bytes:
+            if len(self._body) <= self._short_bytes:
                 return
-            # The long way refuses what is too large.
+            # The long way decodes what is large on a thread, and refuses what is too large.
             body = bytes(self._body)
             self._leave_shortcut()
         cycle = self.cycle
