@@ -109,6 +109,7 @@ app/tensors/__init__.py
 app/tensors/datatypes.py
 app/tensors/signature.py
 app/transports/__init__.py
+app/transports/bounds.py
 app/transports/few.py
 app/transports/json_body.py
 app/transports/json_tensor.py
@@ -374,6 +375,7 @@ tests/test_figures.py
 tests/test_graphs.py
 tests/test_heap.py
 tests/test_hooks.py
+tests/test_hostile_bodies.py
 tests/test_known_heads.py
 tests/test_lifecycle.py
 tests/test_load.py

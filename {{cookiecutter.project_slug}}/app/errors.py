@@ -10,8 +10,18 @@ from typing import ClassVar, Final
 
 from app.logs.fault import Fault
 
+# Most characters of a client's own text that a message repeats, and of a whole message.
+QUOTED_CHARACTERS = 100
+MESSAGE_CHARACTERS = 2000
 # What bounds the queue in front of a model.
 LIMITS: Final = ("rows", "bytes", "seconds")
+
+
+def quoted(text: str) -> str:
+    """A client's text in quotation marks, for a message; cut where it is long."""
+    if len(text) <= QUOTED_CHARACTERS:
+        return repr(text)
+    return f"{text[:QUOTED_CHARACTERS]!r}… ({len(text)} characters)"
 
 
 class RequestError(Exception):
@@ -37,6 +47,8 @@ class RequestError(Exception):
         retry_after: int | None = None,
         incident: str | None = None,
     ) -> None:
+        if len(message) > MESSAGE_CHARACTERS:
+            message = f"{message[:MESSAGE_CHARACTERS]}…"
         super().__init__(message)
         self.message = message
         self.incident = incident

@@ -80,7 +80,7 @@ class Service:
             settings,
             self._lifespan,
         )
-        inference = Inference(settings, self.host)
+        self._inference = inference = Inference(settings, self.host)
         self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
@@ -139,6 +139,7 @@ class Service:
         yield
         self._metrics.pulse.stop()
         loading.cancel()
+        self._inference.close()
         self.host.close()
         if self._telemetry.tracer is not None:
             await asyncio.to_thread(self._telemetry.tracer.stop, FLUSH_SECONDS)

@@ -152,7 +152,7 @@ def test_a_model_without_a_row_dimension(toys: httpx.Client) -> None:
         ({"inputs": [described(shape=[3])]}, "the model takes [-1, 3]"),
         ({"inputs": [described(shape=[0, 3], data=[])]}, "empty"),
         ({"inputs": [described(shape=[2, 3])]}, "has 3 values and its shape [2, 3] needs 6"),
-        ({"inputs": [described(shape=[2, 2], data=[[1, 2, 3], [4]])]}, "has 1 values"),
+        ({"inputs": [described(shape=[2, 3], data=[[1, 2, 3], [4]])]}, "has 1 values"),
         ({"inputs": [described(shape=[10**15, 3])]}, "needs 3000000000000000"),
         ({"inputs": [described(datatype="INT64")]}, "takes FP32"),
         ({"inputs": [described(datatype=...)]}, "inputs[0].datatype is missing"),

@@ -11,6 +11,8 @@ from starlette.types import Message, Receive
 
 from app.errors import BodyTooLarge, MalformedBody, RequestTimeout
 
+MOST_DIGITS = 18
+
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
@@ -31,8 +33,11 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int, timeou
         ClientGone: the client went away.
     """
     if declared is not None:
-        if not declared.isdigit():
-            raise MalformedBody("Content-Length is not a number")
+        # Python does not read numbers of any length.
+        if not declared.isdigit() or len(declared) > MOST_DIGITS:
+            raise MalformedBody(
+                "Content-Length is not a number of bytes", rule=f"at most {MOST_DIGITS} digits"
+            )
         if int(declared) > limit:
             raise _too_large(int(declared), limit)
     # Most bodies have arrived with their headers. Then the first step of receive() returns the

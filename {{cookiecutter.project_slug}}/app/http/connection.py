@@ -24,7 +24,7 @@ from app.errors import (
 from app.http.asgi import TASK, Header, error_answer
 from app.http.cork import SMALL, CorkedTransport
 from app.http.heads import CLOSE, lines_of
-from app.http.inference import Answer, Route
+from app.http.inference import LARGE_BODY, Answer, Route
 from app.http.shortcut import Pending, Shortcut
 from app.logs.fault import fault_of
 from app.telemetry.record import Record
@@ -108,6 +108,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(**uvicorns)
         self._limits = limits
+        self._short_bytes = min(limits.body_bytes, LARGE_BODY)
         self._refused = refused
         self._shortcut = shortcut
         self._shortened = Shortened()
@@ -492,9 +493,9 @@ class Connection(HttpToolsProtocol):
         self._body_parts += 1
         if self._route is not None:
             self._body += body
-            if len(self._body) <= self._limits.body_bytes:
+            if len(self._body) <= self._short_bytes:
                 return
-            # The long way refuses what is too large.
+            # The long way decodes what is large on a thread, and refuses what is too large.
             body = bytes(self._body)
             self._leave_shortcut()
         cycle = self.cycle

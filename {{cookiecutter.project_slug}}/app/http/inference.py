@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import NamedTuple, cast
@@ -17,11 +18,13 @@ from urllib.parse import unquote
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import (
+    DeadlineExceeded,
     InferenceFailed,
     MethodNotAllowed,
     NotFound,
     RequestError,
     UnsupportedMediaType,
+    quoted,
 )
 from app.http.asgi import JSON, TASK, Header, error_answer, send_answer
 from app.http.auth import KeyGuard
@@ -46,6 +49,11 @@ MODELS = "/v2/models/"
 INFER = "/infer"
 BINARY = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
+# Decoding what is larger takes longer than handing it to a thread does, and up to seconds where
+# elements have to be looked at one by one. The event loop answers probes meanwhile.
+LARGE_BODY = 128 * 1024
+# Paths that clients really use are shorter; others would fill the memory of routes with text.
+LONGEST_KNOWN_PATH = 256
 
 Answer = tuple[int, list[Header], list[bytes | memoryview]]
 Outputs = dict[str, Array]
@@ -72,19 +80,27 @@ class Route:
     path: str = field(default="", compare=False)
 
 
-# Clients ask the same few routes again and again; a model is found anew for each request.
-@lru_cache(maxsize=256)
 def route_of(path: str) -> Route | None:
     """The inference route of a path, None if it is another one."""
+    return _known_route(path) if len(path) <= LONGEST_KNOWN_PATH else _route_of(path)
+
+
+def _route_of(path: str) -> Route | None:
     route = _taken_apart(path)
     return None if route is None else replace(route, path=path)
+
+
+# Clients ask the same few routes again and again; a model is found anew for each request.
+_known_route = lru_cache(maxsize=256)(_route_of)
 
 
 def _taken_apart(path: str) -> Route | None:
     if path.startswith(PREDICT):
         rest = path[len(PREDICT) :]
         if rest and not rest.startswith("/"):
-            return Route("predict", fault=f"there is no route {path}; see /docs")
+            return Route(
+                "predict", fault=f"there is no route {path[:LONGEST_KNOWN_PATH]}; see /docs"
+            )
         return Route("predict", unquote(rest[1:]) or None)
     if not (path.startswith(MODELS) and path.endswith(INFER)):
         return None
@@ -103,6 +119,15 @@ class Inference:
         self._host = host
         self._guard = KeyGuard(settings.api_keys)
         self._contracts: dict[Model, Contract] = {}
+        self._max_rows = settings.max_queue_rows
+        self._timeout = settings.request_timeout_seconds
+        # One thread: decoding holds Python's lock, so more would not decode more, and the memory
+        # of parsing is that of one body.
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """Release the decoding thread."""
+        self._decoder.shutdown(wait=False, cancel_futures=True)
 
     def authorise(self, headers: Mapping[bytes, bytes]) -> None:
         """Let a request pass whose body is not read yet.
@@ -127,20 +152,63 @@ class Inference:
         self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
     ) -> Asked:
         """``begin`` for headers that passed its check before."""
+        served = self._served(route, headers, body, record)
+        return self._decode(served, route, headers, body, record)
+
+    async def begin_large(
+        self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
+    ) -> Asked:
+        """``begin`` for a large body, which is decoded on a thread of its own.
+
+        Raises:
+            RequestError: it cannot be answered.
+        """
+        _check_content(headers)
+        served = self._served(route, headers, body, record)
+        loop = asyncio.get_running_loop()
+        decoding = loop.run_in_executor(
+            self._decoder, self._decode, served, route, headers, body, record
+        )
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await decoding
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the body was not decoded within {self._timeout:g} s; try again later",
+                rule="REQUEST_TIMEOUT_SECONDS",
+                retry_after=1,
+            ) from None
+
+    def _served(
+        self, route: Route, headers: Mapping[bytes, bytes], body: bytes, record: Record
+    ) -> ServedModel:
+        """The model that is asked, if its queue has room."""
         if route.fault is not None:
             raise NotFound(route.fault)
         served = self._host.get(route.name, route.version)
         model = served.model
         record.model, record.version = model.name, model.version
         served.refuse_if_full(None if HEADER_LENGTH in headers else body)
+        return served
+
+    def _decode(
+        self,
+        served: ServedModel,
+        route: Route,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        record: Record,
+    ) -> Asked:
+        """Read the body; called on any thread."""
+        model = served.model
         if route.kind == "predict":
             contract = self._contracts.get(model)
             if contract is None:
-                contract = self._contracts[model] = Contract(model)
+                contract = self._contracts[model] = Contract(model, self._max_rows)
             inputs = contract.decode(body)
             record.decoded = time.perf_counter()
             return Asked(served, inputs, contract.cut)
-        request = oip.decode(body, headers.get(HEADER_LENGTH), model)
+        request = oip.decode(body, headers.get(HEADER_LENGTH), model, self._max_rows)
         record.decoded = time.perf_counter()
         return Asked(served, request.inputs, partial(_protocol, model, request))
 
@@ -148,8 +216,8 @@ class Inference:
 class Contract(tutorial.Contract):
     """The tutorials' contract, with HTTP around its answers."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, max_rows: int) -> None:
+        super().__init__(model, max_rows)
         # One object, by which a batch sees that all of it wants the same.
         self.cut: Cut = self._answers
 
@@ -262,7 +330,10 @@ class InferenceEndpoints:
             self._settings.max_body_bytes,
             self._settings.request_timeout_seconds,
         )
-        asked = self._inference.begin(route, headers, body, record)
+        if len(body) > LARGE_BODY:
+            asked = await self._inference.begin_large(route, headers, body, record)
+        else:
+            asked = self._inference.begin(route, headers, body, record)
         answer = asked.served.submit(asked.inputs, record, asked.cut)
         return cast(Answer, await answer if isinstance(answer, asyncio.Future) else answer)
 
@@ -284,7 +355,8 @@ def _check_content(headers: Mapping[bytes, bytes]) -> None:
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
         raise UnsupportedMediaType(
-            f"Content-Encoding {encoding.decode('latin-1')!r} is not read; send the body as it is",
+            f"Content-Encoding {quoted(encoding.decode('latin-1'))} is not read; send the body as "
+            "it is",
             field="Content-Encoding",
             rule="no content encoding",
         )
@@ -293,7 +365,7 @@ def _check_content(headers: Mapping[bytes, bytes]) -> None:
     accepted = (b"application/json", BINARY) if HEADER_LENGTH in headers else (b"application/json",)
     if kind not in accepted:
         raise UnsupportedMediaType(
-            f"Content-Type is {kind.decode('latin-1')!r}; send application/json",
+            f"Content-Type is {quoted(kind.decode('latin-1'))}; send application/json",
             field="Content-Type",
             rule="application/json, or application/octet-stream with "
             "Inference-Header-Content-Length",

@@ -100,7 +100,7 @@ def _infer(model: Model) -> Schema:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string"},
+            "id": {"type": "string", "maxLength": oip.MOST_ID_CHARACTERS},
             "inputs": {"type": "array", "items": tensor, "minItems": 1},
             "outputs": {"type": "array", "items": {"type": "object"}},
         },

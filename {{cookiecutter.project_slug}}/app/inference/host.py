@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from app import heap
-from app.errors import NotFound, NotReady, ProviderError, StartupError
+from app.errors import NotFound, NotReady, ProviderError, StartupError, quoted
 from app.inference.batcher import Batcher, Waiting
 from app.inference.job import Cut, Inputs, Settle
 from app.inference.model import Model, load_models
@@ -185,10 +185,12 @@ class ModelHost:
                 f"{sorted(self._models)}, or ask /predict/<name>"
             )
         if served is None:
-            raise NotFound(f"there is no model {name!r}; there are {sorted(self._models)}")
+            raise NotFound(
+                f"there is no model {quoted(name or '')}; there are {sorted(self._models)}"
+            )
         if version is not None and version != served.model.manifest.version:
             raise NotFound(
-                f"model {name!r} has no version {version!r}; it has "
+                f"model {served.model.name!r} has no version {quoted(version)}; it has "
                 f"{served.model.manifest.version!r}"
             )
         return served

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from app.errors import InvalidInput
+from app.errors import InvalidInput, quoted
 from app.tensors.datatypes import NUMPY, Array, Datatype, datatype_of
 
 FEW = 32
@@ -75,7 +75,7 @@ class Signature:
             if spec.name == name:
                 return spec
         raise InvalidInput(
-            f"the model has no input {name!r}; it takes {_names(self.inputs)}", field="inputs"
+            f"the model has no input {quoted(name)}; it takes {_names(self.inputs)}", field="inputs"
         )
 
     def check(self, arrays: Mapping[str, Array]) -> int:
@@ -149,7 +149,7 @@ def _check_finite(spec: TensorSpec, array: Array) -> None:
     finite = np.isfinite(array)
     if finite.all():
         return
-    position = tuple(int(axis[0]) for axis in np.nonzero(~finite))
+    position = tuple(map(int, np.unravel_index(int(finite.argmin()), array.shape)))
     raise InvalidInput(
         f"{spec.name!r} holds {array[position]} at {list(position)}, after conversion to "
         f"{spec.datatype}; impute missing values before sending",

@@ -8,6 +8,7 @@ slow and exact, and names the element at fault.
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,11 @@ import simdjson
 from app.errors import InvalidInput
 from app.tensors.datatypes import NUMPY, Array
 from app.tensors.signature import TensorSpec
-from app.transports.json_walk import walk
+from app.transports.bounds import UNLIMITED, check_rows, check_shape
+from app.transports.json_walk import check_list, lengths, walk
+
+# Rows that are compared with the first one, where that one does not fit the model.
+LOOKED_AT = 4096
 
 # Buffer type of simdjson and the numpy type that reads it, by kind of dtype.
 _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], Any]] = {
@@ -26,7 +31,9 @@ _BUFFERS: dict[str, tuple[Literal["d", "i", "u"], Any]] = {
 }
 
 
-def nested_tensor(node: Any, spec: TensorSpec, field: str, brackets: int) -> Array:
+def nested_tensor(
+    node: Any, spec: TensorSpec, field: str, brackets: int, max_rows: int = UNLIMITED
+) -> Array:
     """Read an array whose nesting is its shape; a single row may come without its outer list, and
     a column of a table without a list around each of its values.
 
@@ -35,67 +42,109 @@ def nested_tensor(node: Any, spec: TensorSpec, field: str, brackets: int) -> Arr
         spec: the input it is for.
         field: its name in the request, for messages.
         brackets: opening square brackets in the whole body.
+        max_rows: most rows allowed.
 
     Raises:
-        InvalidInput: ragged, or an element does not fit the datatype.
+        InvalidInput: ragged, of another shape, or an element does not fit the datatype.
+        BodyTooLarge: more rows than allowed.
     """
-    array = _fast_nested(node, spec, brackets)
-    if array is None:
-        array = walk(_plain(node), spec, field)
-    if array.ndim == len(spec.shape) - 1:
-        if spec.shape[1:] == (1,):
-            return array[:, np.newaxis]
+    if isinstance(node, simdjson.Array) and len(node) == 0:
+        raise InvalidInput(f"{field} holds an empty list", field=field, rule="at least one value")
+    nesting = lengths(node, len(spec.shape) + 1)
+    if nesting:
+        shape = _completed(nesting, spec)
+        _check_nesting(node, nesting, shape, spec, field)
         if spec.shape[:1] == (-1,):
-            return array[np.newaxis]
-    return array
+            check_rows(shape[0], max_rows)
+        array = _fast_nested(node, spec, nesting, brackets)
+    else:
+        array = None
+    if array is None:
+        array = walk(node, spec, field, nesting)
+    return array.reshape(_completed(array.shape, spec))
 
 
-def shaped_tensor(node: Any, spec: TensorSpec, field: str, shape: tuple[int, ...]) -> Array:
+def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
+    """The shape with the dimension that a single row, or a column of a table, leaves out."""
+    if len(shape) == len(spec.shape) - 1:
+        if spec.shape[1:] == (1,):
+            return (*shape, 1)
+        if spec.shape[:1] == (-1,):
+            return (1, *shape)
+    return shape
+
+
+def _check_nesting(
+    node: simdjson.Array,
+    nesting: tuple[int, ...],
+    shape: tuple[int, ...],
+    spec: TensorSpec,
+    field: str,
+) -> None:
+    if len(nesting) > 1 and not spec.fits(shape):
+        # The first row may be the one that differs from the others.
+        for position, item in enumerate(islice(node, LOOKED_AT)):
+            check_list(item, nesting[1], f"{field}[{position}]")
+    check_shape(shape, spec, spec.name)
+
+
+def shaped_tensor(
+    node: Any, spec: TensorSpec, field: str, shape: tuple[int, ...], max_rows: int = UNLIMITED
+) -> Array:
     """Read an array whose shape is given beside it; the data is flat, or nested as the shape.
+
+    Args:
+        node: the parsed JSON value.
+        spec: the input it is for.
+        field: its name in the request, for messages.
+        shape: that passed ``check_shape``.
+        max_rows: most rows allowed.
 
     Raises:
         InvalidInput: the number of elements or the nesting does not fit, or an element does not.
+        BodyTooLarge: more rows than allowed.
     """
     size = math.prod(shape)
-    if size == 0 and isinstance(node, simdjson.Array) and len(node) == 0:
+    nesting = lengths(node, max(len(shape), 1) + 1)
+    if size == 0 and nesting == (0,):
         return np.empty(shape, NUMPY[spec.datatype])
-    flat = None
-    if isinstance(node, simdjson.Array) and not (node and isinstance(node[0], simdjson.Array)):
-        flat = _buffer(node, spec)
-    if flat is None:
-        values = walk(_plain(node), spec, field)
-        if values.ndim > 1 and values.shape != shape:
-            raise InvalidInput(
-                f"{field} is nested as {list(values.shape)} and its shape says {list(shape)}",
-                field=field,
-                rule="data is flat, or nested as its shape",
-            )
-        flat = values.reshape(-1)
-    if flat.size != size:
+    if len(nesting) > 1 and nesting != shape:
         raise InvalidInput(
-            f"{field} has {flat.size} values and its shape {list(shape)} needs {size}",
+            f"{field} is nested as {list(nesting)} and its shape says {list(shape)}",
+            field=field,
+            rule="data is flat, or nested as its shape",
+        )
+    if not nesting:
+        # One value without a list; what is no value of the datatype is named first.
+        walk(node, spec, field, nesting)
+    values = math.prod(nesting)
+    if values != size:
+        raise InvalidInput(
+            f"{field} has {values} values and its shape {list(shape)} needs {size}",
             field=field,
             rule="as many values as the shape has",
         )
+    if spec.shape[:1] == (-1,):
+        check_rows(shape[0], max_rows)
+    flat = _buffer(node, spec) if len(nesting) == 1 else None
+    if flat is None or flat.size != size:
+        flat = walk(node, spec, field, nesting)
     return flat.reshape(shape)
 
 
-def _fast_nested(node: Any, spec: TensorSpec, brackets: int) -> Array | None:
+def _fast_nested(
+    node: simdjson.Array, spec: TensorSpec, shape: tuple[int, ...], brackets: int
+) -> Array | None:
     """The array, or None where the slow way has to look."""
-    if not isinstance(node, simdjson.Array) or len(node) == 0:
-        return None
     if brackets == 1:
         return _buffer(node, spec)
-    shape = _regular_shape(node)
-    if shape == ():
-        return None
     # Lists in a regular nesting of this shape. More brackets than that mean deeper nesting
     # somewhere (or another field with lists), which equal lengths alone would not show.
     lists, innermost = 1, 1
     for size in shape[:-1]:
         innermost *= size
         lists += innermost
-    if brackets != lists:
+    if brackets != lists or not _is_regular(node, shape):
         return None
     flat = _buffer(node, spec)
     if flat is None or flat.size != innermost * shape[-1]:
@@ -103,22 +152,18 @@ def _fast_nested(node: Any, spec: TensorSpec, brackets: int) -> Array | None:
     return flat.reshape(shape)
 
 
-def _regular_shape(node: simdjson.Array) -> tuple[int, ...]:
-    """Lengths of the lists at each level, () when lists of one level differ in length."""
-    count = len(node)
-    if count == 0 or not isinstance(node[0], simdjson.Array):
-        return (count,)
-    inner = _regular_shape(node[0])
-    if inner == () or count == 1:
-        return inner and (1, *inner)
-    if len(inner) == 1:
-        width = inner[0]
-        regular = all(isinstance(row, simdjson.Array) and len(row) == width for row in node)
-    else:
-        regular = all(
-            isinstance(row, simdjson.Array) and _regular_shape(row) == inner for row in node
+def _is_regular(node: simdjson.Array, shape: tuple[int, ...]) -> bool:
+    """Whether all lists of a level have the length that the shape gives it."""
+    if len(shape) == 1:
+        return len(node) == shape[0]
+    if len(shape) == 2:
+        width = shape[1]
+        return len(node) == shape[0] and all(
+            isinstance(row, simdjson.Array) and len(row) == width for row in node
         )
-    return (count, *inner) if regular else ()
+    return len(node) == shape[0] and all(
+        isinstance(row, simdjson.Array) and _is_regular(row, shape[1:]) for row in node
+    )
 
 
 def _buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
@@ -141,11 +186,3 @@ def _buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
     if values.size and (values.min() < limits.min or values.max() > limits.max):
         return None
     return values.astype(dtype)
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, simdjson.Array):
-        return node.as_list()
-    if isinstance(node, simdjson.Object):
-        return node.as_dict()
-    return node

@@ -11,10 +11,12 @@ import struct
 
 import numpy as np
 
-from app.errors import InvalidInput, MalformedBody
+from app.errors import InvalidInput, MalformedBody, quoted
 from app.tensors.datatypes import NUMPY, Array, Datatype
+from app.transports.bounds import UNLIMITED, check_rows
 
 HEADER = b"inference-header-content-length"
+MOST_DIGITS = 18
 LENGTH = struct.Struct("<I")
 
 
@@ -26,24 +28,43 @@ def split(body: bytes, header_length: bytes | None) -> tuple[bytes, memoryview]:
     """
     if header_length is None:
         return body, memoryview(b"")
-    text = header_length.decode("latin-1")
-    if not text.isascii() or not text.isdigit() or int(text) > len(body):
+    # Python does not read numbers of any length.
+    few = header_length.isdigit() and len(header_length) <= MOST_DIGITS
+    if not few or int(header_length) > len(body):
+        found = quoted(header_length.decode("latin-1"))
         raise MalformedBody(
-            f"Inference-Header-Content-Length is {text!r} and the body has {len(body)} bytes",
+            f"Inference-Header-Content-Length is {found} and the body has {len(body)} bytes",
             rule="the length of the JSON part, in bytes",
         )
-    length = int(text)
+    length = int(header_length)
     return body[:length], memoryview(body)[length:]
 
 
-def read(data: memoryview, datatype: Datatype, shape: tuple[int, ...], field: str) -> Array:
+def read(
+    data: memoryview,
+    datatype: Datatype,
+    shape: tuple[int, ...],
+    field: str,
+    max_rows: int = UNLIMITED,
+) -> Array:
     """An array over the bytes of one tensor; nothing is copied but text.
+
+    Args:
+        data: the bytes.
+        datatype: of the tensor.
+        shape: that passed ``check_shape``.
+        field: its name in the request, for messages.
+        max_rows: most texts in the first dimension.
 
     Raises:
         InvalidInput: the number of bytes does not fit shape and datatype.
+        BodyTooLarge: more rows than allowed.
     """
     size = math.prod(shape)
     if datatype == "BYTES":
+        if size * LENGTH.size > data.nbytes:
+            raise _wrong_text(field, f"has {data.nbytes} bytes, too few for {size} elements")
+        check_rows(shape[0] if shape else 1, max_rows)
         return _read_text(data, size, field).reshape(shape)
     dtype = NUMPY[datatype].newbyteorder("<")
     if data.nbytes != size * dtype.itemsize:
@@ -67,8 +88,6 @@ def write(array: Array) -> bytes | memoryview:
 
 
 def _read_text(data: memoryview, count: int, field: str) -> Array:
-    if count * LENGTH.size > data.nbytes:
-        raise _wrong_text(field, f"has {data.nbytes} bytes, too few for {count} elements")
     values = np.empty(count, dtype=np.object_)
     position = 0
     for index in range(count):

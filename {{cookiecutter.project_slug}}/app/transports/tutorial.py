@@ -6,6 +6,7 @@ for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from app.errors import InvalidInput
 from app.inference.job import Inputs, views
 from app.inference.model import Model
 from app.tensors.datatypes import Array
+from app.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
 from app.transports.few import FewRows, json_rows
 from app.transports.json_body import opening_brackets, parse_object
 from app.transports.json_tensor import nested_tensor
@@ -23,35 +25,48 @@ from app.transports.json_tensor import nested_tensor
 FEW = 32
 
 
-def decode(body: bytes, model: Model) -> dict[str, Array]:
+def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Array]:
     """Read the named arrays of a request.
+
+    Args:
+        body: the whole body.
+        model: the model that is asked.
+        max_rows: most rows allowed in one request.
 
     Raises:
         MalformedBody: not a JSON object.
         InvalidInput: no ``data``, or its values do not fit the signature.
+        BodyTooLarge: more rows than allowed.
     """
-    document = parse_object(body)
+    most = row_limit(model, max_rows)
+    check_values(body, model.signature, most)
+    document = check_keys(parse_object(body), "")
     if "data" not in document:
         raise InvalidInput(
-            f'"data" is missing; send for example {example(model)}',
+            f'"data" is missing; send for example {_short_example(model)}',
             field="data",
             rule='an object with the key "data"',
         )
     data = document["data"]
     specs = model.signature.inputs
     # With the lists of other fields counted too, the fast way is merely not taken.
+    brackets = opening_brackets(body)
     if isinstance(data, simdjson.Object):
-        return {
-            name: nested_tensor(value, model.signature.input(name), f"data.{name}", brackets=-1)
-            for name, value in data.items()
-        }
+        arrays: dict[str, Array] = {}
+        if len(data) > 1:
+            brackets = -1
+        # Not by items(), which makes Python objects of all that is within.
+        for name in check_keys(data, "data", len(specs)):
+            spec = model.signature.input(name)
+            arrays[name] = nested_tensor(data[name], spec, f"data.{name}", brackets, most)
+        return arrays
     if len(specs) > 1:
         names = ", ".join(repr(spec.name) for spec in specs)
         raise InvalidInput(
             f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
             field="data",
         )
-    return {specs[0].name: nested_tensor(data, specs[0], "data", opening_brackets(body))}
+    return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
 
 
 def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
@@ -75,8 +90,9 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
 class Contract:
     """The contract for one model, with all that is the same for each of its requests."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, max_rows: int = UNLIMITED) -> None:
         self._model = model
+        self._max_rows = max_rows
         self._few = FewRows(model.signature)
         first, *others = model.manifest.outputs
         self._first = first.name
@@ -87,7 +103,7 @@ class Contract:
 
     def decode(self, body: bytes) -> Inputs:
         """Read a request; see ``decode``."""
-        return self._few.read(body) or decode(body, self._model)
+        return self._few.read(body) or decode(body, self._model, self._max_rows)
 
     def encode_each(self, outputs: dict[str, Array], sizes: Sequence[int]) -> list[bytes]:
         """The answer to each of the requests that shared a run; the same as ``encode`` gives.
@@ -149,11 +165,18 @@ def example(model: Model) -> str:
     return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
+def _short_example(model: Model) -> str:
+    """``example``, or where to find it when it is longer than a message."""
+    values = sum(math.prod(map(abs, spec.shape[1:])) for spec in model.signature.inputs)
+    return example(model) if values <= FEW else f'{{"data": ...}} as /docs shows for {model.name!r}'
+
+
 def _jsonable(array: Array) -> Any:
     """What orjson writes fastest: contiguous floats as they are, for it knows their shortest
-    digits; text and a few whole numbers as a list.
+    digits; text and a few whole numbers as a list, and so what has no dimension, which it does not
+    know.
     """
     kind = array.dtype.kind
-    if kind == "O" or (kind in "iu" and array.size <= FEW):
+    if array.ndim == 0 or kind == "O" or (kind in "iu" and array.size <= FEW):
         return array.tolist()
     return array if array.flags.c_contiguous else array.copy()
