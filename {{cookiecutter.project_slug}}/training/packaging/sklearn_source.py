@@ -159,7 +159,8 @@ def _versions(estimator: Any, origin: Origin, table: Table) -> dict[str, str]:
 def _library(estimator: Any) -> str:
     """The library that the estimator belongs to, with its version."""
     module = type(estimator).__module__.split(".")[0]
-    name = next(iter(metadata.packages_distributions().get(module, [])), "scikit-learn")
+    found = [] if module in SERVED else metadata.packages_distributions().get(module, [])
+    name = next(iter(found), "scikit-learn")
     return f"{name} {metadata.version(name)}"
 
 
