@@ -187,9 +187,10 @@ def test_a_log_that_nobody_reads_stops_no_request(toy_dir: Path) -> None:
         assert server.process.wait(timeout=15) == 0
 
 
+# Only in the service, not while the test packages it.
 WARNS = (
-    "import warnings; warnings.simplefilter('always'); "
-    "warnings.warn(f'{x.max()} ' + 1000 * 'planted-payload ')"
+    "import os, warnings; 'PORT' in os.environ and [warnings.simplefilter('always'), "
+    "warnings.warn(f'{x.max()} ' + 1000 * 'planted-payload ')]"
 )
 
 
