@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.coded_model import write_failing
+from tests.coded_model import write_coded, write_failing
 from tests.exposition import ask
 from tests.logged import events_of, logged
 from tests.server import Server, started
@@ -183,6 +183,32 @@ def test_a_log_that_nobody_reads_stops_no_request(toy_dir: Path) -> None:
                 assert client.post("/predict", json={"data": [[1, 2, 3]]}).status_code == 200
         assert (ask(server.url, "inference_log_lines_dropped_total") or 0) > 0
         assert server.process.stderr is not None
+        server.process.terminate()
+        assert server.process.wait(timeout=15) == 0
+
+
+# Only in the service, not while the test packages it.
+WARNS = (
+    "import os, warnings; 'PORT' in os.environ and [warnings.simplefilter('always'), "
+    "warnings.warn(f'{x.max()} ' + 1000 * 'planted-payload ')]"
+)
+
+
+def test_a_warning_of_every_run_is_one_event_without_what_it_says(tmp_path: Path) -> None:
+    with logged(write_coded(tmp_path, WARNS)) as (server, lines):
+        for _ in range(20):
+            assert post(server, json={"data": [[98765.5]]}).status_code == 200
+    (warning,) = [each for each in events_of(lines) if each["message"].startswith("UserWarning")]
+    assert warning["level"] == "warning"
+    assert "model_code.py:" in warning["where"]
+    assert not any(planted in "".join(lines) for planted in (TEXT, "98765"))
+
+
+def test_warnings_that_nobody_reads_keep_no_service_from_ready(tmp_path: Path) -> None:
+    """As text on stderr those of the golden record alone would fill the pipe."""
+    with started(write_coded(tmp_path, WARNS)) as server:
+        server.wait_for("ready")
+        assert post(server, json={"data": [[1.0]]}).status_code == 200
         server.process.terminate()
         assert server.process.wait(timeout=15) == 0
 

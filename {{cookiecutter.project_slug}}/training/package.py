@@ -80,7 +80,7 @@ def _read(source: str, options: Options) -> tuple[Source, list[str]]:
         from training.packaging.provenance import Environment
         from training.packaging.samples import Samples, read_samples
 
-        given = read_samples(options.samples) if options.samples else Samples()
+        given = read_samples(options.samples, options.types) if options.samples else Samples()
         return keras_source(path, options, given, Environment())
     raise PackageError(f"{source}: is of no kind that can be packaged: {KINDS}")
 
@@ -128,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
         batching=batching,
     )
     try:
+        options = replace(options, types=_types(asked.types))
         folder, remarks = package(asked.source, options, asked.models_dir)
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -137,6 +138,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"  note    {remark}")
     print(f"wrote {folder}")
     return 0
+
+
+def _types(text: str) -> dict[str, str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        if "=" not in part:
+            raise PackageError(f"--types {part}: write COLUMN=TYPE, as in zip=string")
+    return {name: kind for name, _, kind in (part.rpartition("=") for part in parts)}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,6 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--description", default="")
     add("--to", choices=("onnx",), help="convert a scikit-learn model")
     add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json")
+    add("--types", default="", help="of CSV columns, where open: zip=string,age=number,member=bool")
     add("--labels", default="", help="names of the classes that an integer output counts: a,b,c")
     add("--tolerance", type=float, help="absolute and relative, for floating-point outputs")
     add("--relative", type=float, help="relative tolerance, where it is another one")

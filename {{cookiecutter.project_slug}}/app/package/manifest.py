@@ -60,6 +60,7 @@ class InputTensor(_Strict):
     """One input. ``features`` names the columns of a table-shaped input.
 
     ``missing`` is the text that the model takes for a missing value; null in JSON becomes it.
+    ``categorical`` is a column that the DataFrame holds in pandas' type category.
     """
 
     name: str = Field(min_length=1)
@@ -69,6 +70,7 @@ class InputTensor(_Strict):
     allow_empty: bool = False
     missing: str | None = None
     features: tuple[str, ...] = ()
+    categorical: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTensor:

@@ -20,7 +20,7 @@ def table_maker(
     """The function that makes the table.
 
     One input is the table itself. Several are its columns, in their order, each of shape [-1, 1].
-    Where the estimator selects columns by name, the table is a pandas DataFrame.
+    Where the estimator was fitted on a pandas DataFrame, the table is one.
 
     Args:
         inputs: of the manifest.
@@ -37,10 +37,12 @@ def table_maker(
     if len(names) == 1:
         return lambda arrays: _present(arrays[names[0]], missing.get(names[0]))
 
+    has_text = any(each.datatype == "BYTES" for each in inputs)
+
     def columns(arrays: Mapping[str, Array]) -> Array:
+        parts = [_present(arrays[name], missing.get(name)) for name in names]
         # Objects, because numbers and text stand side by side.
-        parts = [_present(arrays[name], missing.get(name)).astype(np.object_) for name in names]
-        return np.hstack(parts)
+        return np.hstack([part.astype(np.object_) for part in parts] if has_text else parts)
 
     return columns
 
@@ -52,20 +54,23 @@ def _frame_maker(
         import pandas as pd  # not in every serving set: only models trained on DataFrames need it
     except ImportError:
         raise PackageError(
-            "the model selects columns by name and needs pandas, which is not installed here; add "
+            "the model was fitted on a DataFrame and needs pandas, which is not installed; add "
             f"pandas{'==' + trained_with if trained_with else ''} to requirements/serve-cpu.in and "
             "run `make lock`"
         ) from None
     first = inputs[0]
-    if len(inputs) == 1:
-        columns = list(first.features)
-        return lambda arrays: pd.DataFrame(arrays[first.name], columns=columns)
+    if first.features:
+        titles = list(first.features)
+        return lambda arrays: pd.DataFrame(arrays[first.name], columns=titles)
     names = [each.name for each in inputs]
+    # The library behind the model finds its own categories by their values.
+    categories = dict.fromkeys((each.name for each in inputs if each.categorical), "category")
 
     def frame(arrays: Mapping[str, Array]) -> Any:
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {name: _present(arrays[name], missing.get(name)).reshape(-1) for name in names}
         )
+        return table.astype(categories) if categories else table
 
     return frame
 

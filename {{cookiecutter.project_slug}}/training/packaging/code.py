@@ -16,10 +16,11 @@ from app.package.reader import read_package
 from app.runtimes.hooks import Hook, hooks_of
 from app.settings import Settings
 from app.tensors.datatypes import Array, canonical, datatype_of
+from training.packaging.onnx_samples import fitted_outputs
 from training.packaging.onnx_source import OWN_ANSWERS, OWN_REMARK
 from training.packaging.options import CODE_FILE, Options
 from training.packaging.rows import Claim, judge
-from training.packaging.samples import read_samples
+from training.packaging.samples import read_samples, settled, text
 from training.packaging.tolerance import tolerance_of
 from training.packaging.write import OWN_CODE, Source, write_package
 
@@ -50,8 +51,8 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
     path, content = _code(source, options)
     if options.samples is None:
         raise PackageError(f"{path}: give samples of what clients send with --samples FILE.npz")
-    given = read_samples(options.samples)
-    inputs = dict(given.arrays) or dict(given.columns)
+    given = read_samples(options.samples, options.types)
+    inputs = dict(given.arrays) or {name: text(each) for name, each in settled(given).items()}
     with tempfile.TemporaryDirectory() as folder:
         model = _model(Path(folder), source)
         chain = Chain(model, *hooks_of(content, path, source.name))
@@ -65,7 +66,7 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         claim = Claim(OWN_CODE, options.batching)
         verdict = judge(chain.run, inputs, tensors, answers, claim)
     remarks: list[str] = []
-    golden = dict(given.outputs) or served
+    golden = fitted_outputs(answers, given.outputs) or served
     by = "given with the samples"
     if not given.outputs:
         remarks.append(OWN_REMARK)

@@ -12,6 +12,7 @@ import numpy as np
 
 from app.errors import PackageError
 from app.tensors.datatypes import Array
+from training.packaging.given_answers import check_given
 from training.packaging.onnx_file import read_onnx
 from training.packaging.onnx_load import Loaded, load, with_output_names
 from training.packaging.onnx_samples import sample_inputs
@@ -54,6 +55,7 @@ def keras_source(
             loaded = with_output_names(loaded, names, exported)
         inputs = sample_inputs(loaded, given, exported)
         expected = _answers(model, loaded, inputs, path)
+        check_given(given.outputs, expected, f"Keras {keras.__version__}", options)
         section = {"golden": f"Keras {keras.__version__}", "estimator": type(model).__name__}
         packages = here("keras", "tf2onnx") | environment.telling()
         provenance = Provenance(section, packages, environment.python)

@@ -117,7 +117,7 @@ def _read(folder: Path, options: Options) -> Logged:
 
 def _samples(folder: Path, content: dict[str, Any], options: Options) -> Samples:
     if options.samples is not None:
-        return read_samples(options.samples)
+        return read_samples(options.samples, options.types)
     example = content.get("saved_input_example_info") or {}
     path = folder / str(example.get("artifact_path", "input_example.json"))
     return read_samples(path) if path.exists() else Samples()

@@ -10,7 +10,7 @@ import numpy as np
 from app.errors import PackageError
 from app.tensors.datatypes import NUMPY, Array
 from training.packaging.onnx_load import Loaded, Tensor
-from training.packaging.samples import Samples, made_up
+from training.packaging.samples import Samples, made_up, text
 
 ROWS = 4
 # Sizes tried for a dimension that varies and of which nothing is known.
@@ -24,7 +24,7 @@ def sample_inputs(loaded: Loaded, given: Samples, path: Path) -> dict[str, Array
         PackageError: they do not fit, or made-up ones cannot be run.
     """
     if given.columns:
-        return _from_columns(loaded.inputs, given.columns, path)
+        return _from_columns(loaded.inputs, given, path)
     if not given.arrays:
         return _made_up(loaded, path)
     arrays = dict(given.arrays)
@@ -41,32 +41,47 @@ def sample_inputs(loaded: Loaded, given: Samples, path: Path) -> dict[str, Array
 
 def _cast(array: Array, tensor: Tensor) -> Array:
     dtype = NUMPY[tensor["datatype"]]
-    if array.dtype == dtype:
+    if array.dtype.kind == "O" and array.ndim == 1:
+        array = text(array)
+    if array.dtype == dtype and all(isinstance(each, str) for each in array.flat if dtype == "O"):
         return array
-    if (array.dtype.kind == "O") != (dtype.kind == "O"):
-        raise PackageError(f"the samples of {tensor['name']!r} are {array.dtype}, not {dtype}")
-    cast = array.astype(dtype)
+    fault = PackageError(f"the samples of {tensor['name']!r} are {array.dtype}, not {dtype}")
+    if dtype.kind == "O" or any(isinstance(each, str) for each in array.flat):
+        raise fault
+    try:
+        cast = array.astype(dtype)
+    except (TypeError, ValueError):
+        raise fault from None
     if dtype.kind in "iub" and not np.array_equal(cast, array):
         raise PackageError(f"the samples of {tensor['name']!r} do not fit into {dtype}")
     return cast
 
 
-def _from_columns(
-    tensors: list[Tensor], columns: Mapping[str, Array], path: Path
-) -> dict[str, Array]:
+def _from_columns(tensors: list[Tensor], given: Samples, path: Path) -> dict[str, Array]:
     """One table-shaped input takes all columns; several inputs take one each."""
     if len(tensors) == 1 and len(tensors[0]["shape"]) == 2:
-        tensors[0]["features"] = list(columns)
-        return {tensors[0]["name"]: _cast(np.column_stack(list(columns.values())), tensors[0])}
+        tensors[0]["features"] = list(given.columns)
+        parts = [_read(given, name, tensors[0]).reshape(-1, 1) for name in given.columns]
+        return {tensors[0]["name"]: np.hstack(parts)}
     wanted = [each["name"] for each in tensors]
-    if not set(wanted) <= set(columns):
-        raise PackageError(f"the samples have columns {sorted(columns)} and {path} takes {wanted}")
+    if not set(wanted) <= set(given.columns):
+        raise PackageError(
+            f"the samples have columns {sorted(given.columns)} and {path} takes {wanted}"
+        )
     return {
-        each["name"]: _cast(columns[each["name"]], each).reshape(
+        each["name"]: _read(given, each["name"], each).reshape(
             (-1, 1) if len(each["shape"]) == 2 else (-1,)
         )
         for each in tensors
     }
+
+
+def _read(given: Samples, name: str, tensor: Tensor) -> Array:
+    """A column as the input takes it: digits are text where the file says that it takes text."""
+    array, found = given.columns[name], given.readings.get(name, {})
+    if tensor["datatype"] == "BYTES":
+        array = found.get("literal", found.get("string", array))
+    return _cast(array, tensor)
 
 
 def _made_up(loaded: Loaded, path: Path) -> dict[str, Array]:
@@ -92,16 +107,28 @@ def _guessed(shape: list[int], guess: int) -> tuple[int, ...]:
     return tuple([first, *(guess if size == -1 else size for size in shape[1:])][: len(shape)])
 
 
-def fitted_outputs(loaded: Loaded, given: Mapping[str, Array]) -> dict[str, Array]:
-    """Expected outputs in the datatypes of the file; empty where none were given.
+def fitted_outputs(outputs: list[Tensor], given: Mapping[str, Array]) -> dict[str, Array]:
+    """Expected outputs in the datatypes of the model; empty where none were given.
 
     Raises:
-        PackageError: some are given and others are not.
+        PackageError: some are given and others are not, or one is of another type.
     """
     if not given:
         return {}
-    wanted = [each["name"] for each in loaded.outputs]
+    wanted = [each["name"] for each in outputs]
     if set(given) != set(wanted):
         raise PackageError(f"the samples hold outputs {sorted(given)} and the model gives {wanted}")
-    return {each["name"]: given[each["name"]].astype(NUMPY[each["datatype"]], copy=False)
-            for each in loaded.outputs}  # fmt: skip
+    return {each["name"]: _answer(given[each["name"]], each) for each in outputs}
+
+
+def _answer(array: Array, tensor: Tensor) -> Array:
+    """Given answers in the datatype of the output; only float numbers are rounded."""
+    dtype = NUMPY[tensor["datatype"]]
+    same = (array.dtype.kind == "O") == (dtype.kind == "O")
+    cast = array.astype(dtype, copy=False) if same else array
+    if not same or (dtype.kind != "f" and not np.array_equal(cast, array)):
+        raise PackageError(
+            f"the samples' output/{tensor['name']} holds {array.flat[0]!r}, and the model's output "
+            f"of that name is {tensor['datatype']}; give answers of that type"
+        )
+    return cast

@@ -54,9 +54,9 @@ def onnx_source(
     """
     loaded = load(read_onnx(path), path)
     if given is None:
-        given = read_samples(options.samples) if options.samples else Samples()
+        given = read_samples(options.samples, options.types) if options.samples else Samples()
     inputs = sample_inputs(loaded, given, path)
-    expected = fitted_outputs(loaded, given.outputs)
+    expected = fitted_outputs(loaded.outputs, given.outputs)
     if environment is None:
         environment = (
             read_environment(options.environment) if options.environment else Environment()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ class Options:
     """Choices of one packaging; empty and None mean that the source decides.
 
     ``tolerance`` is the absolute one, and the relative one too unless ``relative`` is given.
+    ``types`` are those of columns of a CSV file.
     """
 
     name: str = ""
@@ -26,6 +28,7 @@ class Options:
     description: str = ""
     to: Conversion = "as-is"
     samples: Path | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     tolerance: float | None = None
     relative: float | None = None

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from app.errors import PackageError
-from app.tensors.datatypes import Array, canonical
+from app.tensors.datatypes import NUMPY, Array, canonical
 
 SEED = 20
 MOST_ROWS = 64
 KINDS = ".npz, .npy, .csv and .json"
+
+# "literal" is text in which nothing is missing, not even what pandas takes for a missing value.
+Kind = Literal["number", "bool", "string", "literal"]
+TYPES: Final = get_args(Kind)
+NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+WHOLE: Final = re.compile(r"[+-]?\d+")
+# Digits that a program would not write for a number: they may be a code, as postal codes are.
+CODE_LIKE: Final = re.compile(r"[+-]?0\d.*|\+.*|\s.*|.*\s", re.DOTALL)
+TABLE: Final = 2  # dimensions
+INT64: Final = np.iinfo(np.int64)
+# Source: pandas, "read_csv", na_values.
+MISSING: Final = frozenset(
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+     "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+)  # fmt: skip
+BOOLEANS: Final = {word: word.lower() == "true" for word in
+                   ("True", "TRUE", "true", "False", "FALSE", "false")}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +44,22 @@ class Samples:
 
     A file of named arrays fills ``arrays``, and ``outputs`` where it holds the training
     framework's answers as ``output/<name>``. One array without a name is ``arrays[""]``. A table
-    with named columns fills ``columns``.
+    with named columns fills ``columns``; a missing text is None. CSV has no types: ``readings``
+    holds, for a column that may be of several, the others by their name, the likeliest first.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     outputs: Mapping[str, Array] = field(default_factory=dict)
     columns: Mapping[str, Array] = field(default_factory=dict)
+    readings: Mapping[str, Mapping[Kind, Array]] = field(default_factory=dict)
 
 
-def read_samples(path: Path) -> Samples:
+def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
     """Read samples; at most 64 rows of a table are kept.
+
+    Args:
+        path: the file.
+        types: of columns of a CSV file, where the person says them.
 
     Raises:
         PackageError: missing, of another kind, or unreadable.
@@ -45,7 +69,7 @@ def read_samples(path: Path) -> Samples:
     if reader is None:
         raise PackageError(f"{path}: samples are read from {KINDS} files")
     try:
-        return reader(path)
+        return _with_types(reader(path), types or {}, path)
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, zipfile.BadZipFile, csv.Error) as error:
@@ -54,14 +78,18 @@ def read_samples(path: Path) -> Samples:
 
 def _npz(path: Path) -> Samples:
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: canonical(archive[name]) for name in archive.files}
-    outputs = {n.removeprefix("output/"): a for n, a in arrays.items() if n.startswith("output/")}
-    inputs = {n.removeprefix("input/"): a for n, a in arrays.items() if not n.startswith("output/")}
+        return _named({name: archive[name] for name in archive.files})
+
+
+def _named(arrays: Mapping[str, Any]) -> Samples:
+    typed = {name: _array(value, name) for name, value in arrays.items()}
+    outputs = {n.removeprefix("output/"): a for n, a in typed.items() if n.startswith("output/")}
+    inputs = {n.removeprefix("input/"): a for n, a in typed.items() if not n.startswith("output/")}
     return Samples(arrays=inputs, outputs=outputs)
 
 
 def _npy(path: Path) -> Samples:
-    return Samples(arrays={"": canonical(np.load(path, allow_pickle=False))})
+    return Samples(arrays={"": _array(np.load(path, allow_pickle=False), path.name)})
 
 
 def _csv(path: Path) -> Samples:
@@ -70,8 +98,12 @@ def _csv(path: Path) -> Samples:
     rows = rows[:MOST_ROWS]
     if not rows or any(len(row) != len(header) for row in rows):
         raise ValueError("it needs a header line and rows of the same length")
+    twice = [name for i, name in enumerate(header) if name in header[:i]]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]!r}; names must differ")
+    found = {name: readings([row[i] for row in rows]) for i, name in enumerate(header)}
     return Samples(
-        columns={name: column([row[i] for row in rows]) for i, name in enumerate(header)}
+        columns={name: next(iter(each.values())) for name, each in found.items()}, readings=found
     )
 
 
@@ -86,46 +118,159 @@ def _json(path: Path) -> Samples:
     if isinstance(content, dict) and "columns" in content:
         rows = content["data"][:MOST_ROWS]
         names = [str(name) for name in content["columns"]]
-        return Samples(columns={n: column([row[i] for row in rows]) for i, n in enumerate(names)})
+        return Samples(
+            columns={n: column([row[i] for row in rows], n) for i, n in enumerate(names)}
+        )
     if isinstance(content, list) and content and isinstance(content[0], dict):
         names = [str(name) for name in content[0]]
         rows = content[:MOST_ROWS]
-        return Samples(columns={name: column([row.get(name) for row in rows]) for name in names})
+        return Samples(
+            columns={name: column([row.get(name) for row in rows], name) for name in names}
+        )
     if isinstance(content, dict):
-        return Samples(arrays={str(name): _array(value) for name, value in content.items()})
+        return _named({str(name): value for name, value in content.items()})
     return Samples(arrays={"": _array(content)})
 
 
-def _array(value: Any) -> Array:
-    array = np.array(value)
-    if array.dtype.kind == "O":
-        raise ValueError("lists of one level differ in length")
-    return canonical(array)
+def _array(value: Any, name: str = "") -> Array:
+    """An array of a datatype that can be carried, or of objects where columns differ in type."""
+    if isinstance(value, list):
+        kinds = {_kind(cell) for cell in _cells(value)}
+        if not any(isinstance(each, list) for each in value):
+            return column(value, name)
+        if kinds == {"numbers", "null"}:
+            value = np.array(value, dtype=np.float64)
+        elif len(kinds) > 1:
+            mixed: Array = np.array(value, dtype=np.object_)
+            if mixed.ndim == TABLE:
+                return mixed
+    array = canonical(np.asarray(value))
+    if array.dtype not in NUMPY.values() or (array.dtype.kind == "O" and not _is_text(array)):
+        raise ValueError(
+            f"{name or 'the array'} holds {array.dtype}, or lists that differ in length; numbers, "
+            "booleans and text of one shape can be carried"
+        )
+    return array
 
 
-def column(values: list[Any]) -> Array:
-    """One column: whole numbers, numbers (NaN where missing), booleans, or text ("" likewise)."""
-    present = [value for value in values if value is not None and value != ""]
-    if present and all(isinstance(value, bool) for value in present) and present == values:
+def _cells(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _cells(each)
+    else:
+        yield value
+
+
+def _is_text(array: Array) -> bool:
+    return all(isinstance(each, str) for each in array.reshape(-1))
+
+
+def _kind(value: Any) -> str:
+    """What a value of JSON is called."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true and false"
+    if isinstance(value, (int, float)):
+        return "numbers"
+    return "text" if isinstance(value, str) else "lists"
+
+
+def column(values: list[Any], name: str) -> Array:
+    """One column of values that have types: numbers (NaN where null), booleans, or text.
+
+    Raises:
+        ValueError: values of several types, or lists.
+    """
+    kinds = {_kind(value) for value in values}
+    gaps = "null" in kinds
+    kinds -= {"null"}
+    if len(kinds) > 1 or "lists" in kinds or (gaps and "true and false" in kinds):
+        mixed = ", ".join(sorted(kinds | ({"null"} if gaps else set())))
+        raise ValueError(
+            f"column {name!r} holds {mixed}, and one type can be carried; write all of its values "
+            "as numbers or as text"
+        )
+    if kinds == {"text"}:
+        return np.array(values, dtype=np.object_)
+    if kinds == {"true and false"}:
         return np.array(values, dtype=np.bool_)
-    for kind, dtype in ((int, np.int64), (float, np.float64)):
-        try:
-            numbers = [kind(value) for value in present if _is_number(value, kind)]
-        except ValueError:
-            continue
-        if len(numbers) != len(present) or (kind is int and len(present) != len(values)):
-            continue
-        filled = iter(numbers)
-        whole = [next(filled) if v is not None and v != "" else np.nan for v in values]
-        return np.array(whole, dtype=dtype)
-    return np.array(["" if value is None else str(value) for value in values], dtype=np.object_)
+    if not gaps and all(isinstance(value, int) for value in values):
+        if any(not INT64.min <= value <= INT64.max for value in values):
+            raise ValueError(f"column {name!r} holds whole numbers beyond 64 bits; write text")
+        return np.array(values, dtype=np.int64)
+    return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    if isinstance(value, str):
-        kind(value)
-        return True
-    return isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+def readings(cells: list[str]) -> dict[Kind, Array]:
+    """What the cells of a CSV column may be, as pandas would read them first."""
+    missing = [cell in MISSING for cell in cells]
+    present = [cell.strip() for cell, gap in zip(cells, missing, strict=True) if not gap]
+    found: dict[Kind, Array] = {}
+    if present and all(cell in BOOLEANS for cell in present) and not any(missing):
+        found["bool"] = np.array([BOOLEANS[cell.strip()] for cell in cells])
+    elif all(NUMBER.fullmatch(cell) for cell in present):
+        whole = all(WHOLE.fullmatch(cell) for cell in present) and not any(missing)
+        fits = all(INT64.min <= int(cell) <= INT64.max for cell in present) if whole else True
+        filled = iter(present)
+        numbers = ["nan" if gap else next(filled) for gap in missing]
+        if whole and fits:
+            found["number"] = np.array([int(each) for each in numbers], dtype=np.int64)
+        elif fits:
+            found["number"] = np.array([float(each) for each in numbers], dtype=np.float64)
+    found["string"] = np.array(
+        [None if gap else cell for cell, gap in zip(cells, missing, strict=True)], dtype=np.object_
+    )
+    if any(missing):
+        found["literal"] = np.array(cells, dtype=np.object_)
+    return found
+
+
+def _with_types(given: Samples, types: Mapping[str, str], path: Path) -> Samples:
+    """The samples with columns of the types that the person says."""
+    columns, kept = dict(given.columns), dict(given.readings)
+    for name, kind in types.items():
+        if kind not in TYPES:
+            raise PackageError(f"--types {name}={kind}: a type is one of {', '.join(TYPES)}")
+        if name not in given.readings:
+            raise PackageError(
+                f"--types {name}={kind}: {path} has no column {name!r} whose type is open; the "
+                "columns of a CSV file can be named, all others have the type of their values"
+            )
+        found = kept.pop(name)
+        if kind not in found and kind != "literal":
+            raise PackageError(f"--types {name}={kind}: {path} holds {_example(found)} there")
+        columns[name] = found[kind] if kind in found else found["string"]  # type: ignore[index]
+    return Samples(given.arrays, given.outputs, columns, kept)
+
+
+def _example(found: Mapping[Kind, Array]) -> str:
+    return repr(found["literal" if "literal" in found else "string"][0])
+
+
+def settled(given: Samples) -> Mapping[str, Array]:
+    """The columns, where nothing but their cells tells the types.
+
+    Raises:
+        PackageError: digits that may be a code.
+    """
+    for name, found in given.readings.items():
+        cells = [str(each) for each in found["string"] if each is not None]
+        code = next((cell for cell in cells if CODE_LIKE.fullmatch(cell)), None)
+        if "number" in found and code is not None:
+            raise PackageError(
+                f"column {name!r} holds {code!r}, which can be a number or text; say "
+                f"--types {name}=string or --types {name}=number, or give samples as JSON, whose "
+                "values have types"
+            )
+    return given.columns
+
+
+def text(array: Array, mark: str = "") -> Array:
+    """Text with a mark where one is missing; other arrays as they are."""
+    if array.dtype.kind != "O":
+        return array
+    return np.array([mark if each is None else each for each in array], dtype=np.object_)
 
 
 def made_up(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int = SEED) -> Array:

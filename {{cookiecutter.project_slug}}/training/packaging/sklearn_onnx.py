@@ -19,7 +19,7 @@ from training.packaging.onnx_load import Loaded, load, with_output_names
 from training.packaging.onnx_source import build
 from training.packaging.options import Options
 from training.packaging.provenance import Provenance, here
-from training.packaging.sklearn_table import Table
+from training.packaging.sklearn_calls import Table
 from training.packaging.write import Source
 
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}

@@ -10,7 +10,7 @@ from app.errors import PackageError
 from app.package.manifest import Method
 from app.tensors.datatypes import Array, canonical, datatype_of
 from training.packaging.options import Options
-from training.packaging.sklearn_table import Table
+from training.packaging.sklearn_calls import Table
 
 PREDICTION = "prediction"
 LABEL = "label"

@@ -13,13 +13,15 @@ import numpy as np
 
 from app.errors import PackageError
 from app.tensors.datatypes import NUMPY, Array
+from training.packaging.given_answers import check_given
 from training.packaging.options import Options, package_name
 from training.packaging.pickles import read_pickle, unpickle
 from training.packaging.provenance import Environment, Provenance, here, read_environment
 from training.packaging.samples import Samples, made_up, read_samples
+from training.packaging.sklearn_calls import Table
 from training.packaging.sklearn_onnx import converted
 from training.packaging.sklearn_outputs import answers
-from training.packaging.sklearn_table import Table, table_of
+from training.packaging.sklearn_table import table_of
 from training.packaging.tolerance import tolerance_of
 from training.packaging.write import Source
 
@@ -55,7 +57,7 @@ def sklearn_source(path: Path, options: Options) -> tuple[Source, list[str]]:
     """
     content = read_pickle(path)
     environment = read_environment(options.environment) if options.environment else Environment()
-    given = read_samples(options.samples) if options.samples else Samples()
+    given = read_samples(options.samples, options.types) if options.samples else Samples()
     return pickled_source(Origin(path, content, environment), given, options)
 
 
@@ -71,8 +73,10 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
     if not given.arrays and not given.columns:
         given = _made_up(estimator, origin.path)
         remarks.append(MADE_UP)
-    table = table_of(estimator, given, float32=options.to == "onnx")
+    table, more = table_of(estimator, given, to_onnx=options.to == "onnx")
+    remarks += more
     outputs, golden = answers(estimator, table, options)
+    check_given(given.outputs, golden, _library(estimator), options)
     provenance = Provenance(
         _section(estimator, origin, options),
         _versions(estimator, origin, table),
@@ -141,7 +145,7 @@ def _section(estimator: Any, origin: Origin, options: Options) -> dict[str, str]
         "data": options.data,
         "licence": options.licence,
         "source": origin.path.name,
-        "golden": f"scikit-learn {metadata.version('scikit-learn')}",
+        "golden": _library(estimator),
         "run": origin.run,
     }
 
@@ -151,6 +155,14 @@ def _versions(estimator: Any, origin: Origin, table: Table) -> dict[str, str]:
     for module in _foreign(estimator):
         names += metadata.packages_distributions().get(module, [])[:1]
     return here(*names) | origin.environment.telling()
+
+
+def _library(estimator: Any) -> str:
+    """The library that the estimator belongs to, with its version."""
+    module = type(estimator).__module__.split(".")[0]
+    found = [] if module in SERVED else metadata.packages_distributions().get(module, [])
+    name = next(iter(found), "scikit-learn")
+    return f"{name} {metadata.version(name)}"
 
 
 def _foreign(estimator: Any) -> set[str]:

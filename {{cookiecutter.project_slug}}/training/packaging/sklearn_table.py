@@ -1,145 +1,293 @@
-"""The table that an estimator was trained on, as the inputs of a package."""
+"""The table that an estimator was trained on, as the inputs of a package.
+
+One that was fitted on a DataFrame is called with a DataFrame of its columns, in its order; one that
+was fitted on an array with an array. A type that CSV leaves open is taken from what the estimator
+records. Where it records nothing, each reading is tried, and what is answered differently is
+refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from app.errors import PackageError
-from app.package.manifest import InputTensor, TableForm
-from app.runtimes.tables import table_maker
-from app.tensors.datatypes import Array, datatype_of
-from training.packaging.samples import Samples
+from app.tensors.datatypes import Array
+from training.packaging.samples import (
+    BOOLEANS,
+    CODE_LIKE,
+    MISSING,
+    Kind,
+    Samples,
+    column,
+)
+from training.packaging.sklearn_calls import TEXTS, Answers, Table, Way, ask, fitting
+from training.packaging.sklearn_columns import (
+    Columns,
+    columns_of,
+    count_of,
+    names_inside,
+    names_of,
+)
 
-INPUT = "features"
-TEXTS = "texts"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Inputs of the manifest, samples for them, and how the estimator wants them."""
-
-    form: TableForm
-    tensors: list[dict[str, Any]]
-    arrays: dict[str, Array] = field(repr=False)
-
-    def call(self, function: Any) -> Array:
-        """Call an estimator's method on the samples, in float64 as it was trained."""
-        inputs = tuple(InputTensor.model_validate(each) for each in self.tensors)
-        make = table_maker(inputs, self.form)
-        exact = {name: _exact(value) for name, value in self.arrays.items()}
-        return np.asarray(function(make(exact)))
+TABLE = 2
+Readings = Mapping[str, Mapping[Kind, Array]]
 
 
-def _exact(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def table_of(estimator: Any, given: Samples, *, float32: bool) -> Table:
-    """Find inputs that the estimator can be called with.
+def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, list[str]]:
+    """Find inputs that the estimator can be called with, and remarks for the person.
 
     Args:
         estimator: a fitted one.
-        given: samples, as columns or as one array.
-        float32: numbers are carried as FP32, not as FP64.
+        given: samples, as columns or as arrays.
+        to_onnx: it will be converted, so numbers are carried as FP32, not as FP64.
 
     Raises:
-        PackageError: columns are missing, or the estimator cannot be called with the samples.
+        PackageError: columns are missing or of an open type, or the estimator cannot be called with
+            the samples.
     """
-    names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
-    texts = _texts(given)
-    if texts is not None:
-        tensor = {"name": TEXTS, "datatype": "BYTES", "shape": [-1]}
-        return _callable(estimator, [tensor], {TEXTS: texts}, "array")
-    columns = _columns(given, names, getattr(estimator, "n_features_in_", None))
-    number = np.float32 if float32 else np.float64
-    if any(value.dtype.kind == "O" for value in columns.values()):
-        tensors, arrays = _one_input_each(columns, number)
-        return _callable(estimator, tensors, arrays, "dataframe" if names else "array")
-    array = np.column_stack([value.astype(number) for value in columns.values()])
-    tensors = [_tensor(INPUT, array) | {"features": list(columns)}]
-    forms: tuple[TableForm, ...] = ("array", "dataframe") if names else ("array",)
-    return _callable(estimator, tensors, {INPUT: array}, *forms)
+    names = names_of(estimator)
+    columns, readings = _columns(estimator, given, names)
+    ways = _ways(estimator, given, names, columns)
+    known = columns_of(estimator, ways[0].names)
+    if known.fault:
+        raise PackageError(known.fault)
+    if known.categorical:
+        ways = [
+            Way(way.form, way.names, frozenset(known.categorical))
+            for way in ways
+            if way.form == "dataframe"
+        ] or ways
+    types = _Types(estimator, columns, readings, known)
+    way, chosen, answers = types.settled(ways)
+    table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
+    remarks = []
+    if given.columns and len(way.names) > 1 and not _is_recorded(estimator, names, way):
+        remarks.append(
+            "the model does not record the names of its columns, so they are taken in the order of "
+            f"the samples: {', '.join(way.names)}"
+        )
+    return table, remarks
 
 
-def _texts(given: Samples) -> Array | None:
-    """One text a row, as vectorizers take them."""
-    arrays = list(given.arrays.values())
-    flat = len(arrays) == 1 and arrays[0].ndim == 1 and arrays[0].dtype.kind == "O"
-    return arrays[0] if flat else None
-
-
-def _columns(given: Samples, names: list[str], count: int | None) -> Mapping[str, Array]:
-    if given.columns:
-        columns = dict(given.columns)
-        lacking = [name for name in names if name not in columns]
+def _columns(
+    estimator: Any, given: Samples, names: list[str] | None
+) -> tuple[dict[str, Array], Readings]:
+    """The columns that the model takes, by the name that the samples give them."""
+    columns = _named(given, names, names_inside(estimator) if names is None else ())
+    if names and (given.columns or set(names) <= set(columns)):
+        own = {_plain(name): name for name in columns} | {name: name for name in columns}
+        lacking = [name for name in names if name not in own]
         if lacking:
             raise PackageError(
                 f"the samples lack the columns {lacking} that the model was fitted on"
             )
-        chosen = {name: columns[name] for name in names or columns}
-    else:
-        if len(given.arrays) != 1:
-            raise PackageError(
-                f"the samples hold the arrays {sorted(given.arrays)}; a scikit-learn model takes "
-                "one table"
-            )
-        (array,) = given.arrays.values()
-        if array.ndim != 2:
-            raise PackageError(
-                f"the samples have shape {list(array.shape)}; rows and columns are needed"
-            )
-        titles = names if len(names) == array.shape[1] else [f"x{i}" for i in range(array.shape[1])]
-        chosen = {title: array[:, i] for i, title in enumerate(titles)}
-    if count is not None and len(chosen) != count:
+        columns = {own[name]: columns[own[name]] for name in names}
+    count = count_of(estimator)
+    if count is not None and len(columns) != count:
         raise PackageError(
-            f"the samples have {len(chosen)} columns and the model was fitted on {count}; leave "
+            f"the samples have {len(columns)} columns and the model was fitted on {count}; leave "
             "out what it does not take, such as the target"
         )
-    return chosen
+    return columns, {n: each for n, each in given.readings.items() if n in columns}
 
 
-def _one_input_each(
-    columns: Mapping[str, Array], number: Any
-) -> tuple[list[dict[str, Any]], dict[str, Array]]:
-    tensors, arrays = [], {}
-    for name, value in columns.items():
-        typed = value.astype(number) if value.dtype.kind == "f" else value
-        arrays[name] = typed.reshape(-1, 1)
-        tensors.append(_tensor(name, arrays[name]))
-    return tensors, arrays
+def _plain(name: str) -> str:
+    """A name as LightGBM records it."""
+    return name.replace(" ", "_")
 
 
-def _tensor(name: str, array: Array) -> dict[str, Any]:
-    tensor: dict[str, Any] = {
-        "name": name,
-        "datatype": datatype_of(array),
-        "shape": [-1, array.shape[1]],
+def _named(
+    given: Samples, names: list[str] | None, inside: Sequence[list[str]]
+) -> dict[str, Array]:
+    if given.columns:
+        return dict(given.columns)
+    arrays = {
+        name: each
+        for name, each in given.arrays.items()
+        if each.ndim == 1 or each.shape[1:] == (1,)
     }
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        tensor["allow_nan"] = True
-    if array.dtype.kind == "O" and (array == "").any():
-        tensor["missing"] = ""
-    return tensor
+    if len(arrays) == len(given.arrays) and (len(arrays) > 1 or set(arrays) == set(names or ())):
+        return {name: each.reshape(-1) for name, each in arrays.items()}
+    if len(given.arrays) != 1:
+        raise PackageError(
+            f"the samples hold the arrays {sorted(given.arrays)}; a scikit-learn model takes "
+            "one table, or an array for each of its columns"
+        )
+    (array,) = given.arrays.values()
+    if array.ndim == 1 and array.dtype.kind == "O":
+        return {(names or [TEXTS])[0]: array}
+    if array.ndim != TABLE:
+        raise PackageError(
+            f"the samples have shape {list(array.shape)}; rows and columns are needed"
+        )
+    width = array.shape[1]
+    titles = names or next(iter(inside), [])
+    if len(titles) != width:
+        titles = [f"x{i}" for i in range(width)]
+    try:
+        return {title: _typed(array[:, i], title) for i, title in enumerate(titles)}
+    except ValueError as error:
+        raise PackageError(f"the samples cannot be carried: {error}") from None
 
 
-def _callable(
-    estimator: Any, tensors: list[dict[str, Any]], arrays: dict[str, Array], *forms: TableForm
-) -> Table:
-    """The first form that the estimator takes."""
-    function = estimator.predict if hasattr(estimator, "predict") else estimator.transform
+def _typed(array: Array, name: str) -> Array:
+    return column(array.tolist(), name) if array.dtype.kind == "O" else array
+
+
+def _ways(
+    estimator: Any, given: Samples, names: list[str] | None, columns: Mapping[str, Array]
+) -> list[Way]:
+    """Forms and orders to try, the likeliest first."""
+    own = tuple(columns)
+    if names:
+        return [Way("dataframe", own)]
+    orders = [own]
+    if names is None:
+        # A first step of one's own records nothing, and a later one may tell what went through.
+        orders = [order for order in _orders_inside(estimator, columns) if order != own] + orders
+    ways = [Way("array", order) for order in orders]
+    titled = own in _orders_inside(estimator, own)
+    if names is None and (given.columns or len(given.arrays) > 1 or titled):
+        ways = [Way("dataframe", order) for order in orders] + ways
+    textual = columns[own[0]].dtype.kind == "O" or own[0] in given.readings
+    if names is None and len(own) == 1 and textual:
+        flat = Way("array", own, flat=True)
+        ways = [*ways, flat] if given.columns else [flat, *ways]
+    return ways
+
+
+def _orders_inside(estimator: Any, columns: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    own = {_plain(name): name for name in columns} | {name: name for name in columns}
+    for names in names_inside(estimator):
+        if sorted(own.get(name, "") for name in names) == sorted(columns):
+            yield tuple(own[name] for name in names)
+
+
+def _is_recorded(estimator: Any, names: list[str] | None, way: Way) -> bool:
+    return bool(names) or way.names in _orders_inside(estimator, way.names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Types:
+    """The types of columns that a CSV file leaves open."""
+
+    estimator: Any
+    columns: Mapping[str, Array]
+    readings: Readings
+    known: Columns
+
+    def settled(self, ways: list[Way]) -> tuple[Way, dict[str, Array], Answers]:
+        """A way that the estimator answers, the columns in types without doubt, the answers."""
+        columns, kinds = self._likely()
+        found, fault = _first(self.estimator, ways, columns)
+        if found is None:
+            # Text that looks like numbers, in all open columns or in one of them.
+            for names in (list(kinds), *([name] for name in kinds)):
+                other = {name: self.readings[name]["string"] for name in names}
+                found, _ = _first(self.estimator, ways, columns | other)
+                if found is not None:
+                    columns |= other
+                    kinds |= dict.fromkeys(names, "string")
+                    break
+        if found is None:
+            raise PackageError(
+                f"{type(self.estimator).__name__} cannot be called with the samples: {fault}"
+                + self._as_read(kinds)
+            )
+        way, answers = found
+        for name, kind in kinds.items():
+            self._check(name, kind, way, columns, answers)
+        return way, columns, answers
+
+    def _likely(self) -> tuple[dict[str, Array], dict[str, Kind]]:
+        """The likeliest type of each column, and the kinds of those that stay open."""
+        columns, kinds = dict(self.columns), dict[str, Kind]()
+        for name, found in self.readings.items():
+            known = self.known.known.get(name)
+            kind: Kind = next(iter(found))
+            certain = known is not None and known.certain
+            if known is not None and known.kind == "string" and certain:
+                marks = {each for each in found.get("literal", ()) if each in MISSING}
+                kind = "literal" if marks & known.categories else "string"
+            elif kind == "string":
+                _refuse_gaps_between_booleans(name, found)
+            columns[name] = found[kind]
+            if known is None and len(_alternatives(found, kind)) > 0:
+                kinds[name] = kind
+        return columns, kinds
+
+    def _check(
+        self, name: str, kind: Kind, way: Way, columns: Mapping[str, Array], answers: Answers
+    ) -> None:
+        found = self.readings[name]
+        for other in _alternatives(found, kind):
+            try:
+                again = ask(self.estimator, way.original({**columns, name: found[other]}))
+            except Exception:  # noqa: BLE001, S112 - estimators raise anything: it is not that
+                continue
+            cells = [str(each) for each in found.get("literal", found["string"])]
+            code = next((cell for cell in cells if CODE_LIKE.fullmatch(cell)), None)
+            if again.same_as(answers) and (code is None or "string" not in (kind, other)):
+                continue
+            odd = next((cell for cell in cells if cell in MISSING), cells[0])
+            example = code or (odd if "literal" in (kind, other) else cells[0])
+            raise PackageError(_open(name, example, kind, other))
+
+    def _as_read(self, kinds: Mapping[str, Kind]) -> str:
+        open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
+        if not open_types:
+            return ""
+        return f"; types that CSV leaves open were tried ({open_types}): say them with --types"
+
+
+def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
+    """Other readings that are as good; an empty cell is a missing value to everybody."""
+    others: list[Kind] = [each for each in found if each not in (kind, "literal")]
+    literal = [cell for cell in found.get("literal", ()) if cell in MISSING and cell != ""]
+    if kind == "string" and literal:
+        others.append("literal")
+    return others
+
+
+def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
+    words = {"number": "a number", "bool": "true or false", "string": "text", "literal": "text"}
+    if "literal" in (kind, other):
+        return (
+            f"column {name!r} holds {example!r}, which can be text or a missing value, and the "
+            f"model records neither; say --types {name}=literal or --types {name}=string (missing)"
+        )
+    return (
+        f"column {name!r} holds {example!r}, which can be {words[kind]} or {words[other]}, and the "
+        f"model does not record which; say --types {name}={kind} or --types {name}={other}, or "
+        "give samples as JSON, whose values have types"
+    )
+
+
+def _refuse_gaps_between_booleans(name: str, found: Mapping[Kind, Array]) -> None:
+    values = found["string"].tolist()
+    present = [value for value in values if value is not None]
+    if present and len(present) < len(values) and all(value in BOOLEANS for value in present):
+        raise PackageError(
+            f"column {name!r} holds {present[0]!r} and missing values, and a BOOL cannot be "
+            f"missing; fill them in, or say --types {name}=string if the model was fitted on text"
+        )
+
+
+def _first(
+    estimator: Any, ways: list[Way], columns: Mapping[str, Array]
+) -> tuple[tuple[Way, Answers] | None, str]:
+    """The first way that the estimator answers as one that it was fitted with, or at all."""
+    answered: list[tuple[Way, Answers]] = []
     fault = ""
-    for form in forms:
-        table = Table(form, tensors, arrays)
+    for way in ways:
         try:
-            table.call(function)
-        except PackageError:
-            raise
+            found = way, ask(estimator, way.original(columns))
         except Exception as error:  # noqa: BLE001 - estimators raise anything
-            fault = " ".join(str(error).split())
-        else:
-            return table
-    raise PackageError(f"{type(estimator).__name__} cannot be called with the samples: {fault}")
+            fault = fault or " ".join(str(error).split())
+            continue
+        if not found[1].misnamed:
+            return found, ""
+        answered.append(found)
+    return (answered[0] if answered else None), fault
