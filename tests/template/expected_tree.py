@@ -371,6 +371,7 @@ tests/test_figures.py
 tests/test_graphs.py
 tests/test_heap.py
 tests/test_hooks.py
+tests/test_journal.py
 tests/test_known_heads.py
 tests/test_lifecycle.py
 tests/test_load.py

@@ -96,7 +96,7 @@ def _manifests(az: Az, registry: str, repository: str) -> list[_Manifest] | None
 
 
 def _needed_by(context: Context) -> set[str]:
-    return needed(context.target, context.target.read(), context.journal.records())
+    return needed(context.target, context.target.read(), context.journal.all_records())
 
 
 def _told(manifest: _Manifest) -> str:
