@@ -314,6 +314,7 @@ maintenance/locks.py
 maintenance/offer.py
 maintenance/shell.py
 maintenance/template.py
+maintenance/words.py
 models/iris/golden.npz
 models/iris/model.yaml
 monitoring/alerts.test.yml
@@ -378,6 +379,7 @@ tests/test_load.py
 tests/test_logs.py
 tests/test_logs_live.py
 tests/test_maintenance.py
+tests/test_makefile.py
 tests/test_metrics.py
 tests/test_metrics_live.py
 tests/test_models.py
