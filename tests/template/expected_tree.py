@@ -352,6 +352,7 @@ tests/rollout_world.py
 tests/server.py
 tests/test_access.py
 tests/test_aci_document.py
+tests/test_azure_spelling.py
 tests/test_batcher.py
 tests/test_bootstrap.py
 tests/test_bootstrap_runs.py

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import PackageError
+from deploy.azure_ids import same
 from deploy.commands.context import open_context
 from deploy.config import names
 from deploy.errors import DeployError
@@ -87,11 +88,11 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
     """
     tag = live.tags.get(names.TAG_IMAGE)
     for image in _images(live.document):
-        if wanted is not None and image != wanted:
+        if wanted is not None and not same(image, wanted):
             raise WrongRelease(
                 f"{stage} runs {image}, not {wanted}", "deploy the one that is meant"
             )
-        if tag is not None and image.partition("@")[2] != tag:
+        if tag is not None and not same(image.partition("@")[2], tag):
             raise WrongRelease(
                 f"{stage} runs {image}, and its tag {names.TAG_IMAGE} says {tag}",
                 "something else than this repository changed it: deploy again",
