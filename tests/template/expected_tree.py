@@ -205,6 +205,7 @@ deploy/gh.py
 deploy/image.py
 deploy/journal.py
 deploy/local_image.py
+deploy/manifests.py
 deploy/monitoring/__init__.py
 deploy/monitoring/alerts.py
 deploy/monitoring/budget.py
@@ -390,6 +391,7 @@ tests/test_packaging.py
 tests/test_predict.py
 tests/test_prometheus.py
 tests/test_protocol.py
+tests/test_prune.py
 tests/test_push.py
 tests/test_queue.py
 tests/test_request_ids.py

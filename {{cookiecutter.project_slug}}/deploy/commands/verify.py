@@ -87,7 +87,7 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
         WrongRelease: it names another image than was asked for, or than its own tag.
     """
     tag = live.tags.get(names.TAG_IMAGE)
-    for image in _images(live.document):
+    for image in images(live.document):
         if wanted is not None and not same(image, wanted):
             raise WrongRelease(
                 f"{stage} runs {image}, not {wanted}", "deploy the one that is meant"
@@ -99,7 +99,7 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
             )
 
 
-def _images(document: Any) -> Iterator[str]:
+def images(document: Any) -> Iterator[str]:
     """The value of every key "image", wherever it stands."""
     if isinstance(document, dict):
         if isinstance(document.get("image"), str):
@@ -107,4 +107,4 @@ def _images(document: Any) -> Iterator[str]:
         document = list(document.values())
     if isinstance(document, list):
         for item in document:
-            yield from _images(item)
+            yield from images(item)
