@@ -185,10 +185,6 @@ class ArmJournal:
                 records.append(record)
         return sorted(records, key=lambda record: record.id, reverse=True), unreadable
 
-    def delete(self, rollout: str) -> None:
-        """Remove one record."""
-        self._az.change("rest", "--method", "delete", "--url", self._url(rollout))
-
     def _name(self, rollout: str) -> str:
         # A container group's name may have 63 characters, and a deployment's 64.
         return f"{self._service[: _LONGEST_NAME - 1 - len(rollout)].rstrip('-')}-{rollout}"
