@@ -2,13 +2,21 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo rehearse test lint format lock bench picture clean
 
-# The interpreter itself and not a launcher, which may choose another one in another folder.
-PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; do \
-	$$each -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
+# PYTHON, else an interpreter itself and not a launcher, which may choose another one elsewhere.
+FIND_PYTHON = $${PYTHON:-$$(for each in python3 python3.13 python3.12 python3.11 python; do \
+	$$each -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)}
 VENV := .venv
 BIN := $(VENV)/bin
 AZURE := build/azure
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+
+# What make's command line sets is data: programs read it in the environment, as it was typed.
+# Otherwise make would expand a `$` in it, and the shell would run what follows a `;`.
+GIVEN := $(foreach each,$(filter-out -% .% MAKE% SHELL,$(.VARIABLES)),$(if \
+	$(filter command,$(origin $(each))),$(each)))
+$(foreach each,$(GIVEN),$(eval override $(each) := $$(value $(each)))$(eval export $(each)))
+# An option, where make's command line sets NAME; the environment alone does not.
+option = $(if $(filter $2,$(GIVEN)),$${$2:+$1="$$$2"})
 
 export ORT_DISABLE_TELEMETRY := 1
 export UV_CUSTOM_COMPILE_COMMAND := make lock
@@ -17,8 +25,8 @@ help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, SERVE=0 to stop then)
-	@$(BIN)/python scripts/demo.py --python $(PYTHON) $(if $(FORMAT),--format $(FORMAT)) \
-		$(if $(PORT),--port $(PORT)) $(if $(filter 0,$(SERVE)),--stop)
+	@$(BIN)/python scripts/demo.py --python="$(FIND_PYTHON)" $(call option,--format,FORMAT) \
+		$(call option,--port,PORT) $(if $(filter 0,$(value SERVE)),--stop)
 
 rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to the end, with no Azure account
 	@scripts/docker_engine.sh start >/dev/null
@@ -26,8 +34,8 @@ rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to
 	@scripts/azure_tools.sh install
 	@$(BIN)/python scripts/rehearse.py
 
-test: $(VENV)/.dev $(if $(filter 1,$(FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
-	@PYTHON=$(PYTHON) scripts/test.sh $(if $(filter 1,$(FAST)),fast,full)
+test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
+	@PYTHON="$(FIND_PYTHON)" scripts/test.sh $(if $(filter 1,$(value FAST)),fast,full)
 
 lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfile
 	@scripts/lint.sh
@@ -37,11 +45,11 @@ format: $(VENV)/.dev ## Format the template's own code
 	@$(BIN)/ruff check --fix .
 
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
-	@$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
-	@$(BIN)/python -m benchmarks.lock $(if $(UPGRADE),--upgrade)
+	@$(BIN)/python scripts/lock.py $(if $(value UPGRADE),--upgrade)
+	@$(BIN)/python -m benchmarks.lock $(if $(value UPGRADE),--upgrade)
 
 bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+	@$(BIN)/python -m benchmarks $(if $(value QUICK),--quick)
 
 picture: $(VENV)/.dev ## Renew docs/page.png, the page of a generated service under load
 	@scripts/browser.sh install
@@ -52,9 +60,10 @@ clean: ## Remove environments, caches and everything in build/
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }
-	@echo "creating $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo 'error: python -m venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@python=$(FIND_PYTHON); \
+	test -n "$$python" || { echo 'error: no Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3' >&2; exit 1; }; \
+	echo "creating $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv $(VENV) || { rm -rf $(VENV); echo 'error: python -m venv failed; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 
 $(VENV)/.render: requirements/render.txt | $(BIN)/python
 	@echo "installing the $$(grep -c == $<) locked packages for rendering"

@@ -148,6 +148,10 @@ class AzureDouble:
         """Plan a failure; the arguments are the attributes of `faults.Fault`."""
         self.ask("inject", fault)
 
+    def habits(self, *names: str) -> None:
+        """Let answers be spelled so from now on; see `azure_double.habits`."""
+        self.ask("habits", {"names": names})
+
     def pending_faults(self) -> list[dict[str, Any]]:
         """Planned failures that have not struck as often as planned."""
         answer: list[dict[str, Any]] = self.ask("pending-faults")

@@ -15,6 +15,7 @@ from .arm.azure import Azure, ControlHandler
 from .faults import Fault
 from .github.api import GitHub
 from .github.oidc import Issuer
+from .habits import HABITS
 from .providers.authorization import Authorization
 from .wire import Request, Response, json_response, text_response
 
@@ -67,6 +68,7 @@ class Control:
         azure.store.clear()
         azure.principals.clear()
         azure.faults.clear()
+        azure.habits.clear()
         azure.log.clear()
         self._github.state.clear()
         await self.begin()
@@ -78,6 +80,7 @@ class Control:
             "inject": self._inject,
             "pending-faults": self._pending,
             "clear-faults": self._clear,
+            "habits": self._habits,
             "held": self._held,
             "release": self._release,
             "remove": self._remove,
@@ -106,6 +109,11 @@ class Control:
             self._azure.faults.forget(where)
         else:
             self._azure.faults.clear()
+
+    async def _habits(self, given: dict[str, Any]) -> None:
+        if unknown := set(given["names"]) - HABITS.keys():
+            raise ValueError(f"unknown habits {unknown}; there are {sorted(HABITS)}")
+        self._azure.habits = list(given["names"])
 
     async def _pending(self, _given: dict[str, Any]) -> list[dict[str, Any]]:
         return [asdict(fault) for fault in self._azure.faults.pending()]

@@ -207,6 +207,7 @@ deploy/gh.py
 deploy/image.py
 deploy/journal.py
 deploy/local_image.py
+deploy/manifests.py
 deploy/monitoring/__init__.py
 deploy/monitoring/alerts.py
 deploy/monitoring/budget.py
@@ -317,6 +318,7 @@ maintenance/offer.py
 maintenance/shell.py
 maintenance/template.py
 maintenance/workflow_secrets.py
+maintenance/words.py
 models/iris/golden.npz
 models/iris/model.yaml
 monitoring/alerts.test.yml
@@ -354,6 +356,7 @@ tests/rollout_world.py
 tests/server.py
 tests/test_access.py
 tests/test_aci_document.py
+tests/test_azure_spelling.py
 tests/test_batcher.py
 tests/test_batching.py
 tests/test_bootstrap.py
@@ -376,6 +379,7 @@ tests/test_graphs.py
 tests/test_heap.py
 tests/test_hooks.py
 tests/test_hostile_bodies.py
+tests/test_journal.py
 tests/test_known_heads.py
 tests/test_lifecycle.py
 tests/test_load.py
@@ -383,6 +387,7 @@ tests/test_logs.py
 tests/test_logs_live.py
 tests/test_maintenance.py
 tests/test_message_ends.py
+tests/test_makefile.py
 tests/test_metrics.py
 tests/test_metrics_live.py
 tests/test_models.py
@@ -392,6 +397,7 @@ tests/test_packaging.py
 tests/test_predict.py
 tests/test_prometheus.py
 tests/test_protocol.py
+tests/test_prune.py
 tests/test_push.py
 tests/test_queue.py
 tests/test_recover.py

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.az import Az, AzError
-from deploy.azure_ids import ACR_PULL, PROVIDERS, REPOSITORY_READER
+from deploy.azure_ids import ACR_PULL, PROVIDERS, honoured_roles, roles_of, same
 from deploy.config import names
 from deploy.config.environment import Environment
 from deploy.config.project import Project
@@ -52,7 +52,7 @@ def subscription(az: Az) -> str:
     az.require_version()
     account = az.json("account", "show")
     chosen = os.environ.get("AZURE_SUBSCRIPTION_ID")
-    if chosen and chosen.lower() != account["id"].lower():
+    if chosen and not same(chosen, account["id"]):
         raise DeployError(
             f"az works on the subscription {account['id']} ({account['name']}), and "
             f"AZURE_SUBSCRIPTION_ID is {chosen}",
@@ -145,7 +145,7 @@ def _no_workspace(
 
 def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:
     # A deploy identity has no role at the subscription and cannot tell.
-    if not isinstance(found, dict) or found.get("registrationState") == "Registered":
+    if not isinstance(found, dict) or same(found.get("registrationState"), "Registered"):
         return []
     return [
         Finding(
@@ -156,12 +156,8 @@ def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> lis
 
 
 def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> list[Finding]:
-    by_repository = str(registry.get("roleAssignmentMode", "")).lower().startswith("abac")
-    role, name = (
-        (REPOSITORY_READER, "Container Registry Repository Reader")
-        if by_repository
-        else (ACR_PULL, "AcrPull")
-    )
+    honoured = honoured_roles(registry)
+    name = "AcrPull" if ACR_PULL in honoured else "Container Registry Repository Reader"
     try:
         assignments = az.json(
             *("role", "assignment", "list", "--scope", registry["id"], "--include-inherited"),
@@ -172,11 +168,8 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
             raise
         cause = f"it cannot be seen whether {identity['name']} may pull from {registry['name']}"
         return [Finding(cause, "give your login Reader on the registry", fatal=False)]
-    for each in assignments:
-        if each["principalId"] == identity["principalId"] and each["roleDefinitionId"].endswith(
-            role
-        ):
-            return []
+    if honoured & roles_of(identity, assignments):
+        return []
     return [
         Finding(
             f"the identity {identity['name']} may not pull from {registry['name']}: it has no role "

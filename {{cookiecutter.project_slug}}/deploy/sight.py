@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from deploy.az import Az, AzError
+from deploy.azure_ids import same
 from deploy.config import names
 from deploy.config.environment import CONNECTION, Environment
 from deploy.config.project import Project
@@ -103,5 +104,5 @@ def _text(value: object) -> str | None:
 def _parts(value: str | None) -> list[str]:
     """The value, and of a connection string the key in it, which could be shown alone."""
     pairs = (part.partition("=") for part in (value or "").split(";"))
-    keys = [content for key, _, content in pairs if key == "InstrumentationKey" and content]
+    keys = [content for key, _, content in pairs if same(key, "InstrumentationKey") and content]
     return [value, *keys] if value else []

@@ -200,8 +200,9 @@ def test_records_come_back_as_they_were_written(fake: FakeAz) -> None:
     output = template["outputs"]["record"]
     assert not output["value"].startswith("["), "ARM would take it for an expression"
 
-    deployment = {"properties": {"outputs": template["outputs"]}}
-    foreign = {"properties": {"outputs": {"other": {"value": "1"}}}}
+    name = url.partition("?")[0].rpartition("/")[2]
+    deployment = {"name": name, "properties": {"outputs": template["outputs"]}}
+    foreign = {"name": "other", "properties": {"outputs": {"other": {"value": "1"}}}}
     pages = [{"value": [foreign, deployment], "nextLink": "https://x"}, {"value": [{}]}]
     fake.prepare([{}, {}, *(prints(page) for page in pages)])
     assert journal.records() == [record(KEPT)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.alive import certainly_dead, this_process
-from deploy.commands.prune import needed, removable
+from deploy.commands.prune import needed
 from deploy.commands.rollback import PREVIOUS, choose
 from deploy.commands.status import age
 from deploy.errors import DeployError, for_stage
@@ -92,12 +92,6 @@ def test_images_of_a_rollout_under_way_are_needed() -> None:
     )
     found = needed(MemoryTarget(world), live(world), [next_one, *records])
     assert found == {"sha256:zero", "sha256:one", "sha256:two", "sha256:three"}
-
-
-def test_the_newest_images_are_kept_whether_needed_or_not() -> None:
-    manifests = [{"digest": name} for name in "abcde"]
-    assert [each["digest"] for each in removable(manifests, {"d"}, 2)] == ["c", "e"]
-    assert removable(manifests, set("abcde"), 0) == []
 
 
 def test_findings_are_all_told_at_once() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from ..habits import HABITS, dressed
 from ..requestlog import Entry
 from ..settings import LOGIN_HOST, MANAGEMENT_HOST
 from ..wire import DropConnection, Request, Response, json_response
@@ -51,7 +52,9 @@ class ArmApp:
         if drop:
             entry.status = 0
             raise DropConnection
-        return json_response(answer.status, answer.body, answer.headers)
+        habits = [HABITS[each] for each in self._azure.habits]
+        body = dressed(answer.body, habits) if answer.status < 300 else answer.body
+        return json_response(answer.status, body, answer.headers)
 
     async def _answer(self, request: Request, path: str, entry: Entry) -> Answer:
         if request.method == "GET" and path == "/metadata/endpoints":

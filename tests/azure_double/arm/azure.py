@@ -30,6 +30,7 @@ class Azure:
         access: who may do what.
         operations: long-running work.
         faults: planned failures; providers ask `faults.take(point, subject)`.
+        habits: how answers are spelled, see `azure_double.habits`.
         hosts: host names of container groups and apps.
         log: the request log.
         tokens: makes and checks access tokens.
@@ -45,6 +46,7 @@ class Azure:
         self.access = Access(self.store)
         self.operations = Operations()
         self.faults = Faults()
+        self.habits: list[str] = []
         self.hosts = Hosts()
         self.log = RequestLog()
         self.tokens = Tokens(self.principals, settings.tenant)

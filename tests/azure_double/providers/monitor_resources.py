@@ -103,6 +103,9 @@ def _shown_log_rule(body: dict[str, Any]) -> None:
         "isWorkspaceAlertsStorageConfigured": False,
         "targetResourceTypes": ["Microsoft.OperationalInsights/workspaces"],
     }
+    # Recorded answers of Azure: without an action group, the whole member is left out.
+    if not (body["properties"].get("actions") or {}).get("actionGroups"):
+        body["properties"].pop("actions", None)
     for condition in body["properties"]["criteria"]["allOf"]:
         condition["threshold"] = float(condition["threshold"])
         condition.setdefault("dimensions", [])

@@ -16,6 +16,8 @@ from ..settings import REGIONS
 READ = "Microsoft.Resources/subscriptions/providers/read"
 TYPE = "Microsoft.Resources/providers"
 VERSIONS = frozenset({"2016-02-01", "2021-04-01", "2022-09-01", "2024-11-01", "2025-04-01"})
+SPELLED = {"Microsoft.Insights": "microsoft.insights"}
+"""As published outputs of `az provider show` have it."""
 REGISTERING_SECONDS = 0.5
 """Minutes in Azure."""
 
@@ -89,7 +91,7 @@ def _shown(azure: Azure, provider: Provider) -> dict[str, Any]:
     policy = "RegistrationFree" if provider.registration_free else "RegistrationRequired"
     return {
         "id": f"{azure.settings.subscription_id}/providers/{provider.namespace}",
-        "namespace": provider.namespace,
+        "namespace": SPELLED.get(provider.namespace, provider.namespace),
         "registrationPolicy": policy,
         "registrationState": _state(azure, provider),
         "resourceTypes": types,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deploy.azure_ids import plain, same
 from deploy.bootstrap.step import Among, Argument, Found, Output, Rule, value_at
 
 Known = Mapping[str, Found]
@@ -23,7 +24,7 @@ def met(rule: Rule, found: Found, known: Known) -> bool:
     """Whether what was found obeys the rule."""
     actual = value_at(found, rule.path)
     wanted = resolved(rule.wanted, known) if isinstance(rule.wanted, Output) else rule.wanted
-    return _same(actual, wanted) != rule.refused
+    return _same(actual, wanted, exact=rule.exact) != rule.refused
 
 
 def chosen(among: Among, shown: Found, known: Known) -> Found | None:
@@ -32,23 +33,21 @@ def chosen(among: Among, shown: Found, known: Known) -> Found | None:
     if None in wanted.values():
         return None
     for each in value_at(shown, among.path) or ():
-        if all(_same(value_at(each, name), value) for name, value in wanted.items()):
+        if all(
+            _same(value_at(each, name), value, exact=among.exact) for name, value in wanted.items()
+        ):
             return each
     return None
 
 
-def _same(actual: Any, wanted: Any) -> bool:
+def _same(actual: Any, wanted: Any, *, exact: bool) -> bool:
     if isinstance(wanted, tuple):
-        return isinstance(actual, (list, tuple)) and _plain(actual) == _plain(wanted)
-    if _is_id(wanted) and isinstance(actual, str):
-        return bool(actual.rstrip("/").lower() == wanted.lower())
+        if not isinstance(actual, (list, tuple)):
+            return False
+        spelled = str if exact else plain
+        return sorted(map(spelled, actual)) == sorted(map(spelled, wanted))
+    if isinstance(wanted, bool):
+        return bool(actual) is wanted  # Azure may leave out what is false
+    if isinstance(wanted, str) and isinstance(actual, str) and not exact:
+        return same(actual, wanted)
     return bool(actual == wanted)
-
-
-def _plain(items: Any) -> list[str]:
-    """In no order; the ids of Azure without regard to case."""
-    return sorted(each.lower() if _is_id(each) else str(each) for each in items)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("/subscriptions/")

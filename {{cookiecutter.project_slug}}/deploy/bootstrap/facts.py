@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.az import Az
+from deploy.azure_ids import same
 from deploy.bootstrap.ground import Account, Repository, Reviewer
 from deploy.config.environment import Environment
 from deploy.config.project import Project
@@ -32,7 +33,7 @@ def read_account(az: Az) -> Account:
         DeployError: nobody, or the subscription is not active.
     """
     shown = az.json("account", "show")
-    if shown.get("state", "Enabled") != "Enabled":
+    if not same(shown.get("state", "Enabled"), "Enabled"):
         raise DeployError(
             f'subscription "{shown["name"]}" is {shown["state"]}, and takes nothing new',
             "choose another one: az account list --output table; az account set --subscription …",
@@ -162,7 +163,7 @@ def _repository(gh: Gh, name: str) -> Mapping[str, Any]:
 def _check_subscription(gh: Gh, name: str, account: Account) -> None:
     """A slip of `az account set` must not move a repository to another subscription."""
     shown = gh.find("api", f"repos/{name}/actions/variables/AZURE_SUBSCRIPTION_ID")
-    if shown is not None and shown["value"] != account.subscription:
+    if shown is not None and not same(shown["value"], account.subscription):
         raise DeployError(
             f"{name} deploys to subscription {shown['value']}, and az is logged in to "
             f'{account.subscription} ("{account.subscription_name}")',

@@ -143,7 +143,7 @@ def _branch(repository: str, stage: str) -> Step:
         purpose="names the branch that may deploy",
         look=gh("api", path),
         make=(gh("api", "--method", "POST", path, "-f", f"name={BRANCH}"),),
-        among=Among({"name": BRANCH}, path="branch_policies"),
+        among=Among({"name": BRANCH}, path="branch_policies", exact=True),
     )
 
 
@@ -168,6 +168,7 @@ def _variable(
                 wanted=value,
                 wrong="has another value",
                 repair=always(gh("api", "--method", "PATCH", one, "-f", given)),
+                exact=True,
             ),
         ),
     )

@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from deploy.azure_ids import one_of
 from deploy.bootstrap.expect import Known, chosen
 from deploy.bootstrap.step import Command, Found, Step, value_at
 from deploy.errors import DeployError
 from deploy.say import Say
 
 READY = frozenset({"Succeeded", "Registered"})
-FAILED = frozenset({"Failed", "Canceled", "NotRegistered", "Unregistered"})
+ABSENT = frozenset({"NotRegistered", "Unregistered", "Deleted"})
+FAILED = frozenset({"Failed", "Canceled", "Cancelled"})
+"""What was made did not succeed; making it again may."""
+HOPELESS = frozenset({"UpgradeFailed"})
+"""It is there, does not get better by itself, and is not for a bootstrap to replace."""
 SETTLE_SECONDS = 900.0
 PAUSE_SECONDS = 3.0
 
@@ -68,19 +73,30 @@ class Looks:
             return shown
         return chosen(step.among, shown, known)
 
-    def settled(self, step: Step, known: Known) -> Found | None:
+    def settled(self, step: Step, known: Known, *, made: bool = False) -> Found | None:
         """What is there of a step, waiting while Azure changes it; None: nothing that works.
 
+        A state that is not known here passes, until the time is over.
+
+        Args:
+            made: this run has made it, so a failure is the end.
+
         Raises:
-            DeployError: Azure does not come to an end.
+            DeployError: Azure does not come to an end, or came to a bad one.
         """
         give_up = self._clock.now() + SETTLE_SECONDS
         while True:
             found = self.now(step, known)
             state = value_at(found, step.state) if step.state and found is not None else None
-            if state is None or state in READY:
+            if state is None or one_of(state, READY):
                 return found
-            if state in FAILED:
+            if one_of(state, HOPELESS) or (made and one_of(state, FAILED)):
+                raise DeployError(
+                    f"{step.what} is in state {state}",
+                    "Azure's activity log of the resource says why: mend that in the portal, or "
+                    "delete it if nothing uses it, and run the same command again",
+                )
+            if one_of(state, FAILED | ABSENT):
                 return None
             if self._clock.now() > give_up:
                 raise DeployError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from deploy.azure_ids import one_of, same
 from deploy.bootstrap.ground import Ground
 from deploy.bootstrap.step import Command, Found, Rule, Step, always, az
 
@@ -13,6 +16,9 @@ PROVIDERS = (
     "Microsoft.Insights",
 )
 APPS_PROVIDER = "Microsoft.App"
+_ON_THE_WAY = ("Registering", "Unregistering")
+# No filter: JMESPath compares case, and Azure calls one of them microsoft.insights.
+_SHOWN = "[].{namespace: namespace, registrationState: registrationState}"
 
 
 def registrations(ground: Ground) -> Step:
@@ -23,15 +29,13 @@ def registrations(ground: Ground) -> Step:
     wanted = list(PROVIDERS)
     if any(each.target == "containerapps" for each in ground.environments.values()):
         wanted.append(APPS_PROVIDER)
-    chosen = " || ".join(f"namespace=='{each}'" for each in wanted)
-    shown = "{namespace: namespace, registrationState: registrationState}"
     return Step(
         key="providers",
         what="resource providers",
         purpose=f"tells the subscription which services it uses: {', '.join(wanted)}",
-        look=az("provider", "list", "--query", f"[?{chosen}].{shown}"),
+        look=az("provider", "list", "--query", _SHOWN),
         make=tuple(map(_register, wanted)),
-        state=_slowest,
+        state=lambda found: _slowest(found, wanted),
         rules=tuple(_registered(each) for each in wanted),
     )
 
@@ -42,7 +46,7 @@ def _register(namespace: str) -> Command:
 
 def _registered(namespace: str) -> Rule:
     return Rule(
-        path=lambda found: _registration(found, namespace) in ("Registered", "Registering"),
+        path=lambda found: one_of(_registration(found, namespace), ("Registered", "Registering")),
         wanted=True,
         wrong=f"{namespace} is not registered",
         repair=always(_register(namespace)),
@@ -51,12 +55,12 @@ def _registered(namespace: str) -> Rule:
 
 def _registration(found: Found, namespace: str) -> str | None:
     for each in found:
-        if each["namespace"].lower() == namespace.lower():
+        if same(each["namespace"], namespace):
             return str(each["registrationState"])
     return None
 
 
-def _slowest(found: Found) -> str:
-    """Being registered, as long as one of them is."""
-    states = {each["registrationState"] for each in found}
-    return "Registering" if "Registering" in states else "Registered"
+def _slowest(found: Found, wanted: Sequence[str]) -> str:
+    """On its way, as long as one of those that are wanted is."""
+    states = [_registration(found, each) for each in wanted]
+    return next((each for each in _ON_THE_WAY if one_of(each, states)), "Registered")

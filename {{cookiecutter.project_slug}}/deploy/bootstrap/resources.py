@@ -120,7 +120,8 @@ def _taken(name: str) -> Callable[[Found], tuple[str, str] | None]:
             f"the registry name {name} is not to be had: {value_at(found, 'message')}",
             "names of registries are unique in all of Azure: write another one to `registry` in "
             "deploy/project.yaml. If the registry is yours, set `shared_resource_group` to the "
-            f"group it is in: az acr list --query \"[?name=='{name}'].resourceGroup\"",
+            f"group it is in: az resource list --name {name} --resource-type "
+            'Microsoft.ContainerRegistry/registries --query "[].resourceGroup"',
         )
 
     return refuse

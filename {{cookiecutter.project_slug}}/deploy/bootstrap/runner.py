@@ -141,7 +141,7 @@ class Runner:
     def _confirm(self, step: Step, give_up: float) -> None:
         """Wait until what was made or repaired shows: the next steps build on it."""
         self._looks.forget()
-        while not self._right(step):
+        while not self._right(step, made=True):
             if self._clock.now() > give_up:
                 raise DeployError(
                     f"{step.what} was made, and does not show",
@@ -149,9 +149,9 @@ class Runner:
                 )
             self._looks.wait()
 
-    def _right(self, step: Step) -> bool:
+    def _right(self, step: Step, *, made: bool = False) -> bool:
         """Whether it is there, with nothing left to repair; then it is known."""
-        found = self._looks.settled(step, self._known)
+        found = self._looks.settled(step, self._known, made=made)
         if found is None:
             return False
         self._known[step.key] = found

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deploy.azure_ids import member
 from deploy.bootstrap.costs import FREE, Cost
 
 Found = Any
@@ -48,11 +49,12 @@ class Rule:
 
     Args:
         path: leads to the value, ``a.b``; or gives it.
-        wanted: the value; ids are compared without regard to case, lists without order.
+        wanted: the value; lists are compared without order.
         wrong: what is wrong otherwise, as the end of a sentence about the thing.
         repair: what puts it right, given what was found; None: only a person should.
         fix: what that person does.
         refused: the rule is turned round: any value but this one.
+        exact: the case of a text matters; names and ids of Azure's have no case.
     """
 
     path: str | Callable[[Found], Any]
@@ -61,17 +63,19 @@ class Rule:
     repair: Repair | None = None
     fix: str = ""
     refused: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Among:
     """Which element of a list is meant: the first one with these values.
 
-    ``path`` leads to the list; empty: the look shows a list itself.
+    ``path`` leads to the list; empty: the look shows a list itself. ``exact`` is that of ``Rule``.
     """
 
     where: Mapping[str, Argument]
     path: str = ""
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ def value_at(document: Found, path: str | Callable[[Found], Any]) -> Any:
         return path(document)
     for name in filter(None, path.split(".")):
         if isinstance(document, Mapping):
-            document = document.get(name)
+            document = member(document, name)
         elif isinstance(document, list) and name.isdigit() and int(name) < len(document):
             document = document[int(name)]
         else:

@@ -48,9 +48,10 @@ def _credential(ground: Ground, identity: str, subject: str) -> Step:
         purpose=f"lets GitHub act as it, with the subject {subject}",
         look=az(*command, "show", *place),
         make=(az(*command, "create", *place, *trusts),),
+        # Microsoft Entra compares these with regard to case.
         rules=(
-            Rule("issuer", ISSUER, "trusts another issuer", repair),
-            Rule("subject", subject, "trusts another subject", repair),
-            Rule("audiences", (AUDIENCE,), "is for another audience", repair),
+            Rule("issuer", ISSUER, "trusts another issuer", repair, exact=True),
+            Rule("subject", subject, "trusts another subject", repair, exact=True),
+            Rule("audiences", (AUDIENCE,), "is for another audience", repair, exact=True),
         ),
     )

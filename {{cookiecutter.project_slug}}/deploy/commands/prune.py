@@ -1,9 +1,9 @@
-"""`python -m deploy prune`: remove old images, never one that an environment may still need."""
+"""`python -m deploy prune`: remove old images with their signatures, never one that is needed."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,12 @@ from typing import Any
 from deploy.az import Az, AzError
 from deploy.commands.context import Context, open_contexts
 from deploy.commands.rollback import predecessor
+from deploy.commands.verify import images
 from deploy.config import names
 from deploy.config.read import environment_names, read_project
+from deploy.errors import DeployError
 from deploy.journal import KEPT, Record
+from deploy.manifests import Manifest, removable
 from deploy.preflight import at_once
 from deploy.say import Say
 from deploy.targets.base import Live, Target
@@ -21,7 +24,6 @@ from deploy.targets.base import Live, Target
 KEEP = 5
 _RELEASES = 2
 """Of each environment: the two that were kept last, whichever of them serves."""
-_Manifest = Mapping[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
-    """Remove, and print the digests that were removed; 0.
+    """Remove, and print the digests that were removed; 0. All is read before anything is removed.
 
     Raises:
         DeployError: an environment or the registry cannot be read, so nothing was removed.
@@ -50,19 +52,23 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.step(f"nothing to remove: {project.registry} has no images of {repository} yet")
         return 0
     for manifest in removable(found, in_need, options.keep):
-        image = f"{repository}@{manifest['digest']}"
-        say.step(f"removing {image} ({_told(manifest)})")
-        place = ("--name", project.registry, "--image", image)
-        az.change("acr", "repository", "delete", *place, "--yes")
-        print(manifest["digest"])
-    say.step(f"kept: the {options.keep} newest, and {len(in_need)} that environments need")
+        _remove(az, say, project.registry, f"{repository}@{manifest.digest}", manifest)
+    say.step(
+        f"kept: the {options.keep} newest images, and {len(in_need)} that environments need, each "
+        "with its signatures and attestations"
+    )
     return 0
 
 
-def removable(manifests: Sequence[_Manifest], needed: Iterable[str], keep: int) -> list[_Manifest]:
-    """Those, of the newest first, that are neither needed nor among the ``keep`` newest."""
-    keeping = set(needed)
-    return [each for each in manifests[max(keep, 0) :] if each["digest"] not in keeping]
+def _remove(az: Az, say: Say, registry: str, image: str, manifest: Manifest) -> None:
+    say.step(f"removing {image} ({_told(manifest)})")
+    try:
+        az.change("acr", "repository", "delete", "--name", registry, "--image", image, "--yes")
+    except AzError as error:
+        # A registry may remove by itself what is about an image.
+        if not error.not_in_registry:
+            raise
+    print(manifest.digest)
 
 
 def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[str]:
@@ -81,25 +87,46 @@ def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[
     if live is not None:
         wanted.append(live.document)
     digests = {target.tags(each).get(names.TAG_IMAGE) for each in wanted}
+    # Somebody may have removed the tag.
+    digests |= {image.partition("@")[2] for each in wanted for image in images(each)}
     return {digest for digest in digests if digest}
 
 
-def _manifests(az: Az, registry: str, repository: str) -> list[_Manifest] | None:
-    """All images, the newest first; None before the first push, which makes the repository."""
-    place = ("--registry", registry, "--name", repository)
+def _manifests(az: Az, registry: str, repository: str) -> list[Manifest] | None:
+    """All manifests, the newest first; None before the first push, which makes the repository."""
+    place = ("acr", "manifest", "list-metadata", "--registry", registry, "--name", repository)
     try:
-        return az.json("acr", "manifest", "list-metadata", *place, "--orderby", "time_desc") or []
+        listed = az.json(*place, "--orderby", "time_desc") or []
     except AzError as error:
         if error.not_in_registry:
             return None
         raise
+    contents = at_once(*(partial(_content, az, registry, repository, each) for each in listed))
+    return [Manifest(*each) for each in zip(listed, contents, strict=True)]
+
+
+def _content(az: Az, registry: str, repository: str, listed: Mapping[str, Any]) -> Any:
+    """What a manifest says itself: a list does not tell a signature from an image.
+
+    Raises:
+        DeployError: it cannot be read; without it nothing may be removed.
+    """
+    name = f"{repository}@{listed['digest']}"
+    content = az.json("acr", "manifest", "show", "--registry", registry, "--name", name)
+    if not isinstance(content, dict):
+        raise DeployError(
+            f"the manifest {name} cannot be read, so nothing was removed",
+            f"az acr manifest show --registry {registry} --name {name} shows it",
+        )
+    return content
 
 
 def _needed_by(context: Context) -> set[str]:
-    return needed(context.target, context.target.read(), context.journal.records())
+    return needed(context.target, context.target.read(), context.journal.all_records())
 
 
-def _told(manifest: _Manifest) -> str:
-    tags = ", ".join(str(tag)[:12] for tag in manifest.get("tags") or []) or "no tag"
-    megabytes = int(manifest.get("imageSize") or 0) / 1_000_000
-    return f"{tags}, {megabytes:.0f} MB, {str(manifest.get('createdTime'))[:10]}"
+def _told(manifest: Manifest) -> str:
+    listed = manifest.listed
+    tags = ", ".join(str(tag)[:12] for tag in listed.get("tags") or []) or "no tag"
+    megabytes = int(listed.get("imageSize") or 0) / 1_000_000
+    return f"{tags}, {megabytes:.0f} MB, {str(listed.get('createdTime'))[:10]}"

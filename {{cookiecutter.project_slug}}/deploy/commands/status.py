@@ -16,6 +16,7 @@ from deploy.config.read import environment_names
 from deploy.figures import words
 from deploy.figures.platform import usage
 from deploy.figures.service import Figures, ask
+from deploy.journal import NewerRecord
 from deploy.monitoring.place import Place
 from deploy.preflight import at_once
 from deploy.rollout import marks
@@ -70,12 +71,25 @@ def age(since: str | None, now: datetime) -> str:
 def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Two rows: what runs, and its figures, which are empty where nothing runs."""
     try:
-        live = context.target.read()
+        live, newer = at_once(context.target.read, partial(_newer_record, context))
     except AzError as error:
         if error.status != 403:
             raise
         return (stage, "-", "-", "this login may not look at it", "-", "-", "-", "-"), ()
+    if newer is not None:
+        context.say.warning(f"{stage}: {newer.cause}; {newer.fix}")
     return _row(stage, live), _figures(context, live)
+
+
+def _newer_record(context: Context) -> NewerRecord | None:
+    """Why every command that changes something refuses; None where nothing is known."""
+    try:
+        context.journal.records()
+    except NewerRecord as error:
+        return error
+    except AzError as error:
+        context.say.detail(f"the records of rollouts cannot be read: {error.cause}")
+    return None
 
 
 def _figures(context: Context, live: Live | None) -> tuple[str, ...]:

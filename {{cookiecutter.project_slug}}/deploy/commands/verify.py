@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import PackageError
+from deploy.azure_ids import same
 from deploy.commands.context import open_context
 from deploy.config import names
 from deploy.errors import DeployError
@@ -86,19 +87,19 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
         WrongRelease: it names another image than was asked for, or than its own tag.
     """
     tag = live.tags.get(names.TAG_IMAGE)
-    for image in _images(live.document):
-        if wanted is not None and image != wanted:
+    for image in images(live.document):
+        if wanted is not None and not same(image, wanted):
             raise WrongRelease(
                 f"{stage} runs {image}, not {wanted}", "deploy the one that is meant"
             )
-        if tag is not None and image.partition("@")[2] != tag:
+        if tag is not None and not same(image.partition("@")[2], tag):
             raise WrongRelease(
                 f"{stage} runs {image}, and its tag {names.TAG_IMAGE} says {tag}",
                 "something else than this repository changed it: deploy again",
             )
 
 
-def _images(document: Any) -> Iterator[str]:
+def images(document: Any) -> Iterator[str]:
     """The value of every key "image", wherever it stands."""
     if isinstance(document, dict):
         if isinstance(document.get("image"), str):
@@ -106,4 +107,4 @@ def _images(document: Any) -> Iterator[str]:
         document = list(document.values())
     if isinstance(document, list):
         for item in document:
-            yield from _images(item)
+            yield from images(item)

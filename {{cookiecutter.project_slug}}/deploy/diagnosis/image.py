@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import re
 
-from deploy.azure_ids import ACR_PULL, REPOSITORY_READER
+from deploy.azure_ids import PULLING_ROLES, REPOSITORY_READER
 from deploy.diagnosis.evidence import Evidence, Group
 from deploy.diagnosis.finding import Certainty, Diagnosis
 
 LARGEST_GB = 15
 ROLE_MISSING = "image-role"
 
-_OTHER_PULLING_ROLES = frozenset(
-    {
-        "8311e382-0749-4cb8-b61a-304f252e45ec",  # AcrPush
-        "b24988ac-6180-42a0-ab88-20f7382dd24c",  # Contributor
-        "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",  # Owner
-        "acdd72a7-3385-48ef-bd42-f606fba81ae7",  # Reader
-    }
-)
 _REFUSED = re.compile(
     r"InaccessibleImage|failed to pull|ErrImagePull|ImagePullBackOff|pull access denied"
     r"|unauthorized: |is not accessible\. Please check the image and registry credential",
@@ -80,10 +72,10 @@ def role_missing(evidence: Evidence) -> list[Diagnosis]:
     if registry is None or registry.roles is None:
         return []
     if registry.abac:
-        role, honoured = "Container Registry Repository Reader", {REPOSITORY_READER}
+        role, honoured = "Container Registry Repository Reader", frozenset({REPOSITORY_READER})
         why = f"the registry {registry.name} is under ABAC, where AcrPull counts for nothing"
     else:
-        role, honoured = "AcrPull", {ACR_PULL, *_OTHER_PULLING_ROLES}
+        role, honoured = "AcrPull", PULLING_ROLES
         why = f"the runtime identity has no role that lets it pull from {registry.name}"
     if registry.roles & honoured:
         return []

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from deploy.az import Az
 from deploy.az_error import AzError
-from deploy.azure_ids import PROVIDERS
+from deploy.azure_ids import PROVIDERS, one_of
 from deploy.config.environment import Environment
 from deploy.config.project import Project
 from deploy.diagnosis.apps_shape import read_app
@@ -111,7 +111,7 @@ class Looks:
         # A deploy identity has no role at the subscription, and cannot tell.
         shown, _ = self.try_to(None, lambda: self.az.find(*look))
         state = (shown or {}).get("registrationState", "Registered")
-        return () if state in ("Registered", "Registering") else (namespace,)
+        return () if one_of(state, ("Registered", "Registering")) else (namespace,)
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

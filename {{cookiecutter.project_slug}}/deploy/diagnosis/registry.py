@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.az_error import AzError
+from deploy.azure_ids import plain, roles_of
 from deploy.config import names
 from deploy.diagnosis.evidence import Registry
 from deploy.diagnosis.looks import Looks
@@ -25,7 +26,7 @@ def look_at_registry(looks: Looks, live: Live | None) -> Registry | None:
     has, size = _image(looks, live)
     return Registry(
         name=project.registry,
-        abac=str(registry.get("roleAssignmentMode", "")).lower().startswith("abac"),
+        abac=plain(registry.get("roleAssignmentMode")).startswith("abac"),
         roles=_roles(looks, str(registry["id"]), identity),
         has_image=has,
         image_bytes=size,
@@ -36,16 +37,12 @@ def _roles(looks: Looks, scope: str, identity: Any) -> frozenset[str] | None:
     if not identity:
         return None
     # Names of principals would be asked from Microsoft Graph, where a login may have no rights.
-    plain = ("--fill-principal-name", "false", "--fill-role-definition-name", "false")
-    look = ("role", "assignment", "list", "--scope", scope, "--include-inherited", *plain)
+    bare = ("--fill-principal-name", "false", "--fill-role-definition-name", "false")
+    look = ("role", "assignment", "list", "--scope", scope, "--include-inherited", *bare)
     found, known = looks.try_to("roles on the registry", lambda: looks.az.json(*look))
     if not known:
         return None
-    return frozenset(
-        str(each["roleDefinitionId"]).rpartition("/")[2].lower()
-        for each in found or []
-        if each["principalId"] == identity["principalId"]
-    )
+    return frozenset(roles_of(identity, found or []))
 
 
 def _image(looks: Looks, live: Live | None) -> tuple[bool | None, int | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.az import Az
+from deploy.azure_ids import same
 from deploy.errors import DeployError
 
 _MINUTES = 10
@@ -46,7 +47,7 @@ def usage(az: Az, target: str, resource: str) -> Usage:
 def _newest(shown: Any, name: str) -> float | None:
     """The last average that is there: the newest minutes have none yet."""
     for metric in (shown or {}).get("value") or []:
-        if str((metric.get("name") or {}).get("value")).lower() == name.lower():
+        if same((metric.get("name") or {}).get("value"), name):
             points = [p for series in metric.get("timeseries") or [] for p in series["data"]]
             values = [p["average"] for p in points if p.get("average") is not None]
             return float(values[-1]) if values else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deploy.azure_ids import member
 from deploy.monitoring.documents import Json, Resource
 from deploy.monitoring.place import Place
 
@@ -30,8 +31,8 @@ def budget(place: Place, month: str, found: Mapping[str, Any] | None = None) -> 
             },
         }
     }
-    if found and found.get("eTag"):
-        body["eTag"] = found["eTag"]
+    if found and (tag := member(found, "eTag")):
+        body["eTag"] = tag
     return Resource(
         place.budget,
         "2023-05-01",
@@ -58,4 +59,4 @@ def _notification(place: Place, kind: str, percent: int) -> Json:
 
 def _value_of(found: Mapping[str, Any] | None, name: str) -> Any:
     """A property of what was found; None where there is none."""
-    return ((found or {}).get("properties") or {}).get(name)
+    return member(member(found or {}, "properties") or {}, name)

@@ -10,12 +10,15 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from deploy.azure_ids import member, one_of, same
 from deploy.bootstrap.step import Command, Found, Rule, Step, always, az
 from deploy.monitoring import alerts, budget, documents, queries
 from deploy.monitoring.documents import Resource
 from deploy.monitoring.place import Place
 from deploy.monitoring.rules import log_rules, metric_rules
 
+_TEXTS = ("query", "description", "displayName", "serializedData", "hidden-title", "RequestUrl")
+"""Members in which the case of a letter is part of what they say."""
 _FETCH = {"workbooks": "&canFetchContent=true"}
 """Without it, Azure shows a workbook without its content."""
 
@@ -102,22 +105,37 @@ def put(resource: Resource) -> Command:
     return az("rest", "--method", "put", "--url", _url(resource), "--body", body)
 
 
-def says(found: Any, wanted: Any) -> bool:
-    """Whether what was found says all that is wanted: ids and durations without regard to case."""
+def says(found: Any, wanted: Any, name: str = "") -> bool:
+    """Whether what was found says all that is wanted, in whichever spelling Azure gives it back.
+
+    Azure leaves out what is empty or the default of its type, keeps no order, and spells names,
+    ids, durations and the keys of dictionaries as it likes. Texts for people are compared exactly.
+    """
+    if _empty(found) or _empty(wanted):
+        return _empty(found) and _empty(wanted)
     if isinstance(wanted, Mapping):
         if not isinstance(found, Mapping):
             return False
-        return all(says(found.get(key), each) for key, each in wanted.items())
+        return all(says(member(found, key), each, key) for key, each in wanted.items())
     if isinstance(wanted, list):
-        given = found or []  # Azure leaves an empty list out
-        if not isinstance(given, list) or len(given) != len(wanted):
+        if not isinstance(found, list) or len(found) != len(wanted):
             return False
-        return all(says(one, other) for one, other in zip(given, wanted, strict=True))
-    if isinstance(wanted, str) and isinstance(found, str):
-        if wanted.lower().startswith(("/subscriptions/", "pt")):
-            return found.lower() == wanted.lower()
-        return found == wanted
+        left = list(found)
+        for each in wanted:
+            at = next((n for n, one in enumerate(left) if says(one, each, name)), None)
+            if at is None:
+                return False
+            del left[at]
+        return True
+    if isinstance(wanted, str) and isinstance(found, str) and not one_of(name, _TEXTS):
+        return found == wanted or same(found, wanted)
     return bool(found == wanted)
+
+
+def _empty(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_empty, value.values()))
+    return not value
 
 
 def _url(resource: Resource) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.az import Az, AzError
+from deploy.azure_ids import one_of
 from deploy.monitoring import documents, queries
 from deploy.monitoring.budget import budget
 from deploy.monitoring.documents import Resource
@@ -19,8 +20,8 @@ def saved_queries(az: Az, place: Place) -> list[Resource]:
     """Those of this environment that are there; none where this login may not look."""
     saved = [documents.saved_query(place, name) for name in queries.saved()]
     listed = _find(az, f"{place.workspace}/savedSearches", saved[0].version)
-    names = {str(each.get("name", "")).lower() for each in (listed or {}).get("value") or []}
-    return [each for each in saved if each.id.rpartition("/")[2].lower() in names]
+    names = [each.get("name") for each in (listed or {}).get("value") or []]
+    return [each for each in saved if one_of(each.id.rpartition("/")[2], names)]
 
 
 def budget_of(az: Az, place: Place) -> Resource | None:

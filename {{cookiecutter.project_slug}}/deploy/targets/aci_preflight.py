@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from deploy.az import Az, AzError
+from deploy.azure_ids import same
 from deploy.config.environment import Environment
 from deploy.targets.aci_document import API_VERSION
 from deploy.targets.base import Finding, Places
@@ -26,7 +27,7 @@ def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
     """Another's label can only be seen by its address, and only where no hash is put into it."""
     label = environment.dns_label
     ours = (mine.get("ipAddress") or {}).get("dnsNameLabel")
-    if environment.dns.reuse != "Unsecure" or ours == label:
+    if environment.dns.reuse != "Unsecure" or same(ours, label):
         return []
     host = f"{label}.{environment.region}.azurecontainer.io"
     try:
@@ -54,7 +55,7 @@ def _quota(az: Az, environment: Environment, places: Places, mine: dict[str, Any
             # A deploy identity has no role at the subscription: it cannot tell.
             return []
         raise
-    cores = next((each for each in usages if each["name"]["value"] == "StandardCores"), None)
+    cores = next((each for each in usages if same(each["name"]["value"], "StandardCores")), None)
     if cores is None:
         return []
     left = cores["limit"] - cores["currentValue"] + _cores(mine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.az import AzError
+from deploy.azure_ids import one_of, plain, same
 from deploy.config.containerapps_rules import profile_of
 from deploy.config.environment import Environment
 from deploy.targets.base import Finding, Places
@@ -33,16 +34,16 @@ def _environment_findings(found: Json, environment: Environment) -> list[Finding
     properties, name = found["properties"], found["name"]
     listed = []
     state = properties.get("provisioningState")
-    if state != "Succeeded":
+    if not same(state, "Succeeded"):
         fix = "wait until it is made; if it failed, delete it and run `python -m deploy bootstrap`"
         listed.append(Finding(f"the Container Apps environment {name} is in state {state}", fix))
-    region = str(found["location"]).replace(" ", "").lower()
-    if region != environment.region:
+    region = plain(found["location"])
+    if not same(region, environment.region):
         cause = f"the Container Apps environment {name} is in {region}, not {environment.region}"
         listed.append(Finding(cause, "an app lives where its environment is: change region"))
     wanted = profile_of(environment)
-    profiles = {each["name"]: each for each in properties.get("workloadProfiles") or []}
-    if wanted.name not in profiles:
+    profiles = [each["name"] for each in properties.get("workloadProfiles") or []]
+    if not one_of(wanted.name, profiles):
         there = ", ".join(sorted(profiles)) or "none"
         cause = f"{name} has no workload profile {wanted.name} ({wanted.type}), only: {there}"
         listed.append(Finding(cause, _BOOTSTRAP))

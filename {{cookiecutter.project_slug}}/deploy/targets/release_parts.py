@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from deploy.azure_ids import same
 from deploy.config import names
 from deploy.errors import DeployError
 from deploy.targets.base import Release
@@ -32,7 +33,7 @@ def check_image(image: str, server: str) -> None:
             "name it REGISTRY/NAME@sha256:DIGEST, as `python -m deploy push` prints it: a tag can "
             "be moved, and then a rollback would bring back something else",
         )
-    if image.partition("/")[0] != server:
+    if not same(image.partition("/")[0], server):
         raise DeployError(
             f"the image {image!r} is not in the registry {server!r}",
             "push it there (`python -m deploy push`): the identity of the service may pull from "
