@@ -9,9 +9,9 @@ from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
-from deploy.rollout.applying import close, keep, prove
+from deploy.rollout.applying import KeptInVain, close, keep, prove
 from deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
-from deploy.rollout.ownership import busy, take_over
+from deploy.rollout.ownership import as_recorded, busy, take_over
 from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from deploy.rollout.waiting import POLL_SECONDS, wait_until_settled
 from deploy.targets.base import Live
@@ -24,7 +24,7 @@ def finish_interrupted(site: Site) -> Live | None:
         Busy: one of them is alive: another deploy is at work.
         DeployError: what it left could not be mended.
     """
-    live = site.target.read()
+    live = _look(site)
     mine = marks.rollout(live.tags) if live is not None else None
     half_done = mine if live is not None and marks.state(live.tags) != marks.KEPT else None
     records = site.journal.records()
@@ -33,7 +33,7 @@ def finish_interrupted(site: Site) -> Live | None:
     for record in sorted(unfinished, key=lambda each: each.id != mine):
         _finish(site, record if record.open else _reopened(site, record, records))
     if unfinished:
-        live = site.target.read()
+        live = _look(site)
     if live is not None and marks.state(live.tags) != marks.KEPT:
         raise DeployError(
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
@@ -42,6 +42,11 @@ def finish_interrupted(site: Site) -> Live | None:
             "removes it, and `up` deploys anew",
         )
     return live
+
+
+def _look(site: Site) -> Live | None:
+    live = site.target.read()
+    return None if live is None else as_recorded(site, live)
 
 
 def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
@@ -82,13 +87,15 @@ def _finish(site: Site, record: Record) -> None:
 def _finish_verifying(site: Site, record: Record) -> None:
     """Keep the release if it is good, else bring back the one before."""
     try:
-        proof = prove(site, record, record.next)
+        proof = prove(site, record, record.next, marks.VERIFYING)
         keep(site, record, proof)
     except Exception as error:
         if isinstance(error, TakenOver):
             raise
         try:
-            undo(site, record, as_deploy_error(error))
+            vain = isinstance(error, KeptInVain)
+            reason = error.reason if isinstance(error, KeptInVain) else as_deploy_error(error)
+            undo(site, record, reason, applied=True, kept=vain)
         except RolloutFailed as failed:
             if failed.mended:
                 site.say.step(f"that rollout is undone: {failed.cause}")

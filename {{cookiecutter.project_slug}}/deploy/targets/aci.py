@@ -108,6 +108,7 @@ class ContainerInstances:
                 *("--file", path, "--no-wait"),
                 stdin=stdin,
                 before_retry=check,
+                patience=0,
             )
 
     def candidate_address(self) -> str | None:
@@ -141,7 +142,8 @@ class ContainerInstances:
 
     def delete(self) -> None:
         """See ``Target``."""
-        self._az.change("container", "delete", *self._place, "--yes", limit=_DELETE_SECONDS)
+        command = ("container", "delete", *self._place, "--yes")
+        self._az.change(*command, limit=_DELETE_SECONDS, patience=0)
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """See ``Target``."""
