@@ -18,9 +18,9 @@ from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED
 from deploy.rollout import marks
 from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
-from deploy.rollout.site import Busy, RolloutFailed, Site, TakenOver
+from deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
 from deploy.targets import fingerprint
-from deploy.targets.base import Document
+from deploy.targets.base import Document, Live
 from tests.rollout_world import (
     BEFORE_IMAGE,
     CRASHES,
@@ -31,6 +31,7 @@ from tests.rollout_world import (
     Group,
     Killed,
     MemoryChecks,
+    MemoryTarget,
     World,
     plain,
     site_of,
@@ -370,6 +371,21 @@ def test_a_start_that_takes_longer_than_a_sign_of_life_survives_tags_that_restar
     assert roll_out(site, wanted(GOOD)).kind == UPDATED
     assert serves(world, wanted(GOOD))
     assert world.log.count("mark") <= 1
+
+
+def test_what_answers_runs_whatever_azure_calls_it() -> None:
+    world = deployed()
+
+    class Odd(MemoryTarget):
+        def read(self) -> Live | None:
+            live = super().read()
+            return replace(live, running=False) if live is not None else None
+
+    site = replace(site_of(world), target=Odd(world))
+    assert roll_out(site, wanted(BEFORE)).kind == UNCHANGED
+    world.sick.add(BEFORE)
+    with pytest.raises(NotUp, match="does not run"):
+        roll_out(site, wanted(BEFORE))
 
 
 def test_tags_that_cannot_be_written_are_no_failure_of_what_runs() -> None:
