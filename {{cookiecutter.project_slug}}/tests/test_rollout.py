@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -386,6 +387,27 @@ def test_what_answers_runs_whatever_azure_calls_it() -> None:
     world.sick.add(BEFORE)
     with pytest.raises(NotUp, match="does not run"):
         roll_out(site, wanted(BEFORE))
+
+
+def test_a_signal_ends_the_wait_for_a_busy_group() -> None:
+    world = deployed()
+    before = copy.deepcopy(world.group)
+    # Only asked again, never cut off: the signal comes while nothing is outstanding.
+    world.creating, world.put = 1500, world.seconds
+    world.hidden_state = True
+    site = patient(world)
+
+    def hook(step: str) -> None:
+        if step == "sleep":
+            world.hook = lambda _: None
+            signal.raise_signal(signal.SIGTERM)
+
+    world.hook = hook
+    began = world.seconds
+    with site.guard.watching(), pytest.raises(RolloutFailed, match="stopped by SIGTERM"):
+        roll_out(site, wanted(GOOD))
+    assert world.seconds - began < 60
+    assert is_left_alone(world, before)
 
 
 def test_tags_that_cannot_be_written_are_no_failure_of_what_runs() -> None:

@@ -19,6 +19,7 @@ from deploy.figures.service import Figures, ask
 from deploy.monitoring.place import Place
 from deploy.preflight import at_once
 from deploy.rollout import marks
+from deploy.rollout.ownership import as_recorded
 from deploy.say import Say
 from deploy.targets.base import Live
 
@@ -71,6 +72,8 @@ def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...
     """Two rows: what runs, and its figures, which are empty where nothing runs."""
     try:
         live = context.target.read()
+        if live is not None:
+            live = as_recorded(context.site(()), live)
     except AzError as error:
         if error.status != 403:
             raise

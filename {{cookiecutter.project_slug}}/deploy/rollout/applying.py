@@ -40,7 +40,7 @@ def put(site: Site, record: Record, live: Live | None) -> None:
     """
     target = site.target
     check = partial(require_still_free, site, record)
-    if make_way(site, live, record.next, check):
+    if make_way(site, live, record.next, check, stoppable=True):
         check()
     if live is not None and live.stopped and target.serves_on:
         target.start()
@@ -48,7 +48,8 @@ def put(site: Site, record: Record, live: Live | None) -> None:
     begun = marks.under_way(tags, record.id, marks.VERIFYING, site.now())
     document = target.with_tags(record.next, begun)
     site.say.step(f"applying to {target.what}")
-    patiently(site, partial(target.apply, document, site.values(document), check), check)
+    apply = partial(target.apply, document, site.values(document), check)
+    patiently(site, apply, check, stoppable=True)
 
 
 def make_way(
@@ -57,6 +58,8 @@ def make_way(
     wanted: Document,
     check: Check,
     applied: Document | None = None,
+    *,
+    stoppable: bool = False,
 ) -> bool:
     """Delete what is there if Azure cannot change it into what is wanted; whether it did.
 
@@ -75,7 +78,7 @@ def make_way(
         f"Azure cannot change {site.target.what} in place ({', '.join(dict.fromkeys(reasons))}): "
         "it is deleted and created again, and nothing answers meanwhile"
     )
-    remove(site, live, check)
+    remove(site, live, check, stoppable=stoppable)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from deploy.az import AzError
 from deploy.journal import Record
@@ -30,7 +31,7 @@ def wait_until_settled(site: Site) -> Live | None:
     What cannot come up is not waited for: Azure goes on trying for half an hour.
 
     Raises:
-        NotUp: it did not come to rest in time.
+        NotUp: Azure is not done in time.
     """
     give_up = site.clock.monotonic() + site.limits.start_seconds
     teller = Teller(site)
@@ -126,10 +127,13 @@ def wait_until_ready(
         pause = min(pause * 2, POLL_SECONDS)
 
 
-def patiently(site: Site, act: Callable[[], None], check: Callable[[], object]) -> None:
+def patiently(
+    site: Site, act: Callable[[], None], check: Callable[[], object], *, stoppable: bool = False
+) -> None:
     """Ask Azure for a change, again as long as it refuses because of an earlier one.
 
-    ``check`` is called before each further try and raises to give up.
+    ``check`` is called before each further try and raises to give up. ``stoppable``: a signal
+    ends the wait; never while an answer is outstanding.
 
     Raises:
         AzError: Azure refused for another reason, or for longer than a creation takes.
@@ -145,12 +149,15 @@ def patiently(site: Site, act: Callable[[], None], check: Callable[[], object]) 
         else:
             return
         teller.tell(f"Azure takes no change of {site.target.what} yet: the one before goes on")
-        site.clock.sleep(pause)
+        with site.guard.interruptible() if stoppable else nullcontext():
+            site.clock.sleep(pause)
         pause = min(pause * 2, LONGEST_POLL_SECONDS)
         check()
 
 
-def remove(site: Site, shown: Live | None, check: Callable[[], object]) -> None:
+def remove(
+    site: Site, shown: Live | None, check: Callable[[], object], *, stoppable: bool = False
+) -> None:
     """Delete what is there, and wait until Azure shows it no more; see ``patiently``.
 
     ``shown`` is what was read before.
@@ -163,7 +170,7 @@ def remove(site: Site, shown: Live | None, check: Callable[[], object]) -> None:
             if not error.missing:
                 raise
 
-    patiently(site, delete, check)
+    patiently(site, delete, check, stoppable=stoppable)
     give_up = site.clock.monotonic() + VISIBLE_SECONDS
     while (live := site.target.read()) is not None and site.clock.monotonic() < give_up:
         if shown is not None and live.tags != shown.tags:
