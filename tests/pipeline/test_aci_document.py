@@ -124,3 +124,62 @@ def test_the_judge_sees_a_misspelt_property_and_a_broken_rule(files: dict[str, s
     verdicts = judge({"misspelt": misspelt, "rule": too_low})
     assert "restartPolicies" in verdicts["misspelt"]["fault"]
     assert "22" in verdicts["rule"]["fault"]
+
+
+# In a rendered service: the paths of all that is read of a group, a "*" where any value is taken.
+READ = """
+import json, sys
+from deploy.targets.aci_members import PROPERTIES, VALUE
+
+def paths(members, path):
+    for each in members if isinstance(members, list) else ():
+        yield from paths(each, path)
+    for name, below in members.items() if isinstance(members, dict) else ():
+        here = f"{path}.{name}"
+        yield here
+        if below is not VALUE:
+            yield from paths(below, here)
+
+json.dump(sorted(paths(PROPERTIES, "properties")), sys.stdout)
+"""
+# Beside the real az: the paths of all that Azure's models let one set.
+SETTABLE = """
+import json, re, sys
+from azure.mgmt.containerinstance import models
+
+def paths(kind, path):
+    kind = re.sub(r"[\\[{](.+)[\\]}]", r"\\1", kind)
+    model = getattr(models, kind, None)
+    for name, each in getattr(model, "_attribute_map", {}).items():
+        if not model._validation.get(name, {}).get("readonly"):
+            here = f"{path}.{each['key']}".lstrip(".")
+            yield here
+            yield from paths(each["type"], here)
+
+json.dump(sorted(paths("ContainerGroup", "")), sys.stdout)
+"""
+NEWER = {
+    "properties.containerGroupProfile",
+    "properties.containerGroupProfile.id",
+    "properties.containerGroupProfile.revision",
+    "properties.standbyPoolProfile",
+    "properties.standbyPoolProfile.failContainerGroupCreateOnReuseFailure",
+    "properties.standbyPoolProfile.id",
+    "properties.containers.properties.configMap",
+    "properties.containers.properties.configMap.keyValuePairs",
+}
+"""Azure's models are of 2024-05-01-preview; these came with it (azure-rest-api-specs)."""
+CHOSEN_BY_AZURE = {"properties.ipAddress.ip"}
+
+
+def test_a_group_is_read_into_exactly_what_azures_models_let_one_set(
+    rendered: Rendered, service_python: Path
+) -> None:
+    read = set(run(service_python, rendered("onnx"), READ, {}))
+    settable = set(run(azure_bin() / "python", REPOSITORY, SETTABLE, {}))
+    settable = {path for path in settable if path.startswith("properties.")}
+    # In a container and in an extension, Azure has one more "properties".
+    read -= {f"properties.{kind}.properties" for kind in ("containers", "initContainers")}
+    read -= {"properties.extensions.properties"}
+    assert settable - read == NEWER | CHOSEN_BY_AZURE
+    assert read - settable == set()

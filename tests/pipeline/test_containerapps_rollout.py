@@ -177,12 +177,15 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
     assert world.get(f"{first.address}/readyz")["ready"] is True
     before = world.changes()
 
+    world.double.ask("app.habits", {"word": "Degraded"})
     again = succeeded(world.up("staging", "good"))
     assert again.address == first.address
     assert world.changes() == before, "the same release again changes nothing"
     served = world.serving("staging")
 
+    world.double.ask("app.habits", {"word": "Processing", "stale_seconds": 5})
     succeeded(world.up("staging", "other"))
+    world.double.ask("app.habits", {"word": "", "stale_seconds": 0})
     assert world.serving("staging") != served
     succeeded(world.deploy("staging", "rollback", "staging"))
     assert world.serving("staging") == served, "the revision that still ran takes over"

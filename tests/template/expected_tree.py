@@ -266,6 +266,7 @@ deploy/targets/aci.py
 deploy/targets/aci_compare.py
 deploy/targets/aci_document.py
 deploy/targets/aci_live.py
+deploy/targets/aci_members.py
 deploy/targets/aci_preflight.py
 deploy/targets/aci_shape.py
 deploy/targets/base.py

@@ -86,17 +86,19 @@ class Az:
         stdin: str | None = None,
         limit: float = CHANGE_SECONDS,
         before_retry: Callable[[], object] | None = None,
+        patience: float = TRANSITION_SECONDS,
     ) -> Any:
         """Run a command that changes something; like ``json`` otherwise.
 
         A dry run shows the command and gives None. ``before_retry`` is called before each further
         try and may raise to give up: what is in Azure may have changed in the meantime.
+        ``patience`` is how many seconds Azure may be busy with an earlier change.
         """
         command = [*arguments, "--output", "json"]
         if self.dry_run:
             self.say.planned(["az", *arguments], stdin=stdin is not None)
             return None
-        return _parsed(self._patiently(command, stdin, limit, before_retry))
+        return _parsed(self._patiently(command, stdin, limit, before_retry, patience))
 
     def lines(self, *arguments: str) -> Iterator[str]:
         """Run a command that goes on by itself; its lines as they come, without line ends."""
@@ -126,8 +128,9 @@ class Az:
         stdin: str | None,
         limit: float,
         before_retry: Callable[[], object] | None,
+        patience: float = TRANSITION_SECONDS,
     ) -> Finished:
-        give_up = time.monotonic() + TRANSITION_SECONDS
+        give_up = time.monotonic() + patience
         tries = 1
         while True:
             try:

@@ -54,6 +54,13 @@ _NOT_IN_REGISTRY = re.compile(
     r"not found|does not exist|(manifest|repository|tag).{0,80}unknown|name not known",
     re.IGNORECASE | re.DOTALL,
 )
+# Words of a 409 that ends by itself. Azure uses the status for refusals that do not, too.
+_TRANSITIONING = re.compile(
+    r"\btransition|\bbeing (creat|updat|delet|provision)ed"
+    r"|\bis (still |currently )?(creat|updat|delet|provision)ing"
+    r"|another operation|operation (is )?in progress|(retry|try again) later",
+    re.IGNORECASE,
+)
 _UNAUTHORIZED = re.compile(r"unauthori[sz]ed|denied|authentication required", re.IGNORECASE)
 _PHRASES = {status.phrase.lower(): status.value for status in HTTPStatus}
 
@@ -93,8 +100,19 @@ class AzError(DeployError):
 
     @property
     def transitioning(self) -> bool:
-        """Azure is still busy with an earlier change of the same resource."""
-        return self.code == TRANSITIONING or "is still transitioning" in self.message
+        """Azure is still busy with an earlier change of the same container group."""
+        if self.code.startswith("ContainerApp"):
+            return False  # waited for by deploy.targets.containerapps_client
+        conflict = self.status in (409, None) and not self.connection
+        return self.code == TRANSITIONING or (
+            conflict and _TRANSITIONING.search(self.message) is not None
+        )
+
+    @property
+    def refused(self) -> bool:
+        """Azure understood the request and does not do it, however often it is asked."""
+        final = self.status is not None and 400 <= self.status < 500
+        return final and self.status not in (401, 404, 408, 409, 429)
 
     @property
     def transient(self) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deploy.az_error import AzError, Problem
 from deploy.config import names
 from deploy.config.environment import Rollout as Limits
 from deploy.errors import DeployError
@@ -21,6 +22,7 @@ from deploy.rollout.guard import Guard
 from deploy.rollout.site import NotUp, Site
 from deploy.say import Say
 from deploy.targets.base import Check, Document, Finding, Live, Release
+from deploy.verification.failures import WrongRelease
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
 BEFORE_IMAGE = "before"
@@ -39,6 +41,7 @@ class Group:
     document: Document
     secrets: dict[str, str]
     stopped: bool = False
+    started: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -48,6 +51,12 @@ class World:
     ``sick`` images do not become ready any more; the first ``stale`` looks after a change show a
     container that crashed, which was there before it. While Azure is ``busy`` with what crashes,
     nothing settles.
+
+    What Azure does not document can be set. ``lag``: so many seconds a look shows what was there
+    before the last change. ``patch``: a change of tags "replaces" them, "merges" them, also
+    "restarts" the container, or is "refused". ``creating``: so many seconds after a change Azure
+    refuses others and nothing settles, which ``hidden_state`` does not show. ``former``: so long
+    the container of before answers.
     """
 
     group: Group | None = None
@@ -58,6 +67,15 @@ class World:
     sick: set[str] = field(default_factory=set)
     stale: int = 0
     busy: bool = False
+    lag: float = 0
+    patch: str = "replaces"
+    creating: float = 0
+    former: float = 0
+    hidden_state: bool = False
+    changed: float = -1e9
+    before: Group | None = None
+    put: float = -1e9
+    replaced: Group | None = None
     hook: Callable[[str], None] = lambda _: None
 
     def operation(self, name: str, act: Callable[[], Any]) -> Any:
@@ -68,6 +86,25 @@ class World:
         result = act()
         self.hook(f"after {name}")
         return result
+
+    def change(self, act: Callable[[], Any]) -> None:
+        """Change the group, and remember what was there before."""
+        before = copy.deepcopy(self.group)
+        act()
+        self.before, self.changed = before, self.seconds
+
+    def shown(self) -> Group | None:
+        """What a look at Azure shows."""
+        stale = self.seconds < self.changed + self.lag
+        return copy.deepcopy(self.before if stale else self.group)
+
+    def answering(self) -> Group | None:
+        """What answers to the clients."""
+        return self.replaced if self.replaced and self.within(self.former) else self.group
+
+    def within(self, seconds: float) -> bool:
+        """Whether the container was asked for so recently."""
+        return self.seconds < self.put + seconds
 
     def changes(self) -> list[str]:
         """The requests so far that changed something."""
@@ -137,7 +174,7 @@ class MemoryTarget:
         return []
 
     def read(self) -> Live | None:
-        group = self._world.operation("read", lambda: copy.deepcopy(self._world.group))
+        group = self._world.operation("read", self._world.shown)
         if group is None:
             return None
         crashed = group.document["image"] == CRASHES
@@ -149,10 +186,12 @@ class MemoryTarget:
             tags=group.document["tags"],
             address="http://demo",
             state="Stopped" if group.stopped else "Running",
-            settled=not (self._world.busy and crashed),
+            settled=not (self._world.busy and crashed)
+            and (self._world.hidden_state or not self._world.within(self._world.creating)),
             running=not group.stopped and not crashed,
             stopped=group.stopped,
             failure="exits with code 1 again and again" if crashed else None,
+            since=str(group.started),
         )
 
     def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
@@ -195,7 +234,15 @@ class MemoryTarget:
     def billing(self) -> str:
         return "nothing"
 
+    def _refuse_while_creating(self, what: str) -> None:
+        if self._world.within(self._world.creating):
+            message = (
+                f"The container group '{self.what}' is still transitioning, please retry later."
+            )
+            raise AzError(Problem("ContainerGroupTransitioning", 409, message), f"az {what}")
+
     def _put(self, document: Document, secrets: Mapping[str, str]) -> None:
+        self._refuse_while_creating("create")
         assert set(secrets) == set(document["secrets"]), "a secret has no value"
         live = self._world.group
         if live is not None:
@@ -204,19 +251,35 @@ class MemoryTarget:
             assert not blocked, f"Azure cannot change {blocked} in place"
         tags = document["tags"]
         self._world.applied.append((tags[names.TAG_ROLLOUT], document["image"]))
-        self._world.group = Group(copy.deepcopy(document), dict(secrets))
+        now = self._world.seconds
+        group = Group(copy.deepcopy(document), dict(secrets), started=now)
+
+        self._world.replaced, self._world.put = live, now
+        self._world.change(lambda: setattr(self._world, "group", group))
 
     def _tag(self, tags: Mapping[str, str]) -> None:
-        if self._world.group is None:
+        group = self._world.group
+        if group is None:
             raise DeployError("no such group", "none")
-        self._world.group.document["tags"] = dict(tags)
+        if self._world.patch == "refused":
+            raise AzError(Problem("BadRequest", 400, "The workspace key is missing."), "az rest")
+        merged = {**group.document["tags"], **tags} if self._world.patch == "merges" else dict(tags)
+
+        def act() -> None:
+            group.document["tags"] = merged
+            if self._world.patch == "restarts":
+                group.started = self._world.seconds
+
+        self._world.change(act)
 
     def _stop(self, *, stopped: bool) -> None:
         assert self._world.group is not None
         self._world.group.stopped = stopped
 
     def _delete(self) -> None:
-        self._world.group = None
+        self._refuse_while_creating("delete")
+        self._world.change(lambda: setattr(self._world, "group", None))
+        self._world.put = -1e9
 
 
 class MemoryChecks:
@@ -234,15 +297,21 @@ class MemoryChecks:
         return None
 
     def verify(self, address: str, release: Release | None) -> str:
-        if self._image() == WRONG_MODEL:
+        image = self._image()
+        if image == WRONG_MODEL:
             raise DeployError("it serves other models", "build it again")
+        if release is not None and image != release.revision:
+            error = WrongRelease(f"it runs revision {image}, not {release.revision}", "none")
+            error.found = (image, f"sha256:{image}")
+            raise error
         return "verified"
 
     def explain(self, error: DeployError) -> DeployError:
         return error
 
     def _image(self) -> str:
-        return str(self._world.group.document["image"]) if self._world.group else "nothing"
+        group = self._world.answering()
+        return str(group.document["image"]) if group else "nothing"
 
 
 _OWNERS = itertools.count()

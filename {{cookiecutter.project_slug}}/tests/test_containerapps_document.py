@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+from deploy.az import Az
 from deploy.config import containerapps_rules as rules
 from deploy.config import names
 from deploy.config.environment import Environment
 from deploy.errors import DeployError
+from deploy.say import Say
 from deploy.targets import containerapps_document as documents
 from deploy.targets import containerapps_request as requests
 from deploy.targets import containerapps_shape as shape
 from deploy.targets.base import Document, Places, Release
+from deploy.targets.containerapps import ContainerApps
+from deploy.targets.containerapps_client import AppClient
 
 FILE = "deploy/environments/staging.yaml"
 PULL = "/subscriptions/s/resourceGroups/g_1/providers/Microsoft.ManagedIdentity/x/iris-runtime"
@@ -311,3 +315,51 @@ def test_a_region_without_the_gpu_and_a_gpu_that_never_sleeps_are_warnings() -> 
     rich = environment(gpu="a100", region="westeurope", replicas={"min": 1})
     assert len(list(rules.warnings(rich))) == 2
     assert list(rules.warnings(environment())) == []
+
+
+class Late(AppClient):
+    """Azure, which goes on showing the app as it was before every change."""
+
+    def __init__(self, shown: dict[str, Any] | None) -> None:
+        self.now, self.patches = 0.0, list[dict[str, Any]]()
+        super().__init__(
+            Az(Say()), "s", "g", "iris-staging", sleep=self.passes, clock=lambda: self.now
+        )
+        self.shown = shown
+
+    def passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    def app(self) -> dict[str, Any] | None:
+        return self.shown
+
+    def revisions(self) -> list[dict[str, Any]]:
+        return []
+
+    def secrets(self) -> list[dict[str, str]]:
+        return []
+
+    def _send(self, method: str, path: str, body: Any, check: Any) -> None:
+        self.patches.append(body)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["first", "update"])
+def test_all_traffic_goes_to_the_applied_revision_even_where_azure_does_not_show_it_yet(
+    *, there: bool
+) -> None:
+    former = answer(requests.new_app(render(), "iris-staging--r0", SECRETS)) | {
+        "name": "iris-staging"
+    }
+    client = Late(former if there else None)
+    target = ContainerApps(Az(Say()), environment(), PLACES, client)
+    target.apply(render(), SECRETS, lambda: None)
+    client.shown = former
+    kept = {names.TAG_ROLLOUT: TAGS[names.TAG_ROLLOUT], names.TAG_STATE: "kept"}
+    target.keep(kept)
+    sent = client.patches[-1]
+    share = {"revisionName": REVISION, "weight": 100}
+    assert sent["properties"]["configuration"]["ingress"]["traffic"] == [share]
+    assert sent["tags"][shape.REVISION_TAG] == REVISION
+    target.mark(kept)
+    assert client.patches[-1]["tags"][shape.REVISION_TAG] == REVISION
+    assert 100 < client.now < 200, "the tags were waited for, and not for ever"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -78,10 +79,70 @@ def test_a_revision_that_runs_is_running_and_settled() -> None:
 
 @pytest.mark.parametrize(
     ("shown", "of_revision"),
-    [({"provisioningState": "InProgress"}, {}), ({}, {"provisioningState": "Provisioning"})],
+    [
+        *(({"provisioningState": word}, {}) for word in ("InProgress", "Waiting", "Tomorrow")),
+        *(({}, {"provisioningState": word}) for word in ("Provisioning", "Tomorrow")),
+        ({}, {"runningState": "Deprovisioning"}),
+    ],
 )
 def test_what_azure_works_on_is_not_settled(shown: Json, of_revision: Json) -> None:
     assert not live_of(app(**shown), revision(**of_revision), []).settled
+
+
+SERVING: list[tuple[Json, list[Json]]] = [
+    *(
+        ({"runningState": word, "healthState": "Healthy", "replicas": 2}, [replica(ready=True)])
+        for word in (
+            "Running",
+            "RunningAtMaxScale",
+            "Processing",
+            "Degraded",
+            "Activating",
+            "Unknown",
+        )
+    ),
+    ({"runningState": "Processing", "healthState": "None"}, [replica(ready=True)]),
+    (
+        {"runningState": "Degraded", "healthState": "Unhealthy"},
+        [replica(ready=True, restartCount=3), replica(ready=False, runningState="Waiting")],
+    ),
+]
+
+
+@pytest.mark.parametrize(("of_revision", "replicas"), SERVING)
+def test_a_revision_with_a_replica_that_is_ready_runs(
+    of_revision: Json, replicas: list[Json]
+) -> None:
+    """Microsoft's table of running states: "Processing" and "Degraded" have replicas that run."""
+    live = live_of(app(), revision(**of_revision), replicas)
+    assert (live.settled, live.running, live.failure) == (True, True, None)
+
+
+@pytest.mark.parametrize("word", ["Processing", "Degraded", "Activating", "Unknown", "Tomorrow"])
+def test_a_revision_without_such_a_replica_is_waited_for(word: str) -> None:
+    shown = revision(runningState=word, healthState="Unhealthy")
+    live = live_of(app(), shown, [replica(ready=False, restartCount=1)])
+    assert (live.running, live.failure) == (False, None)
+
+
+def test_the_reason_that_azure_names_is_shown() -> None:
+    """As in published answers of apps whose port was wrong."""
+    reason = (
+        "Deployment Progress Deadline Exceeded. 0/1 replicas ready. The TargetPort 80 does not "
+        "match the listening port 8080."
+    )
+    shown = {"runningState": "Degraded", "healthState": "Unhealthy", "runningStateDetails": reason}
+    live = live_of(app(), revision(**shown), [replica(ready=False)])
+    assert reason in str(live.failure)
+    assert reason in live.state
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-06-22 02:24:25.7316352 +0000 UTC", "2026-06-22T02:24:25.731635+00:00"]
+)
+def test_the_time_of_an_event_is_read_in_both_forms(text: str) -> None:
+    group = read_app(app(), revision(), [], [event("x", TimeStamp=text)])
+    assert group.containers[0].events[0].last == datetime(2026, 6, 22, 2, 24, 25, 731635, UTC)
 
 
 def test_an_app_that_sleeps_runs() -> None:

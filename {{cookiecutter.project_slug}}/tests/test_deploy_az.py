@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.az import Az
-from deploy.az_error import AzError, read_problem
+from deploy.az_error import AzError, Problem, read_problem
 from deploy.errors import DeployError
 from deploy.journal import KEPT, STARTED, ArmJournal, Record
 from deploy.rollout.guard import Guard, Stopped
@@ -251,3 +251,29 @@ def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_rem
         assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
         raise DeployError("refused", "none")
     assert list(tmp_path.iterdir()) == []
+
+
+BUSY = "The container group 'x' is still transitioning, please retry later."
+CONFLICTS = {
+    ("ContainerGroupTransitioning", 409, BUSY): True,
+    ("Conflict", 409, "Another operation is in progress on this resource."): True,
+    ("ConflictingOperation", None, "The resource is being deleted. Try again later."): True,
+    ("ServiceUnavailable", 409, "not available; Please retry with a different request"): False,
+    ("InvalidResourceLocation", 409, "already exists in location 'westeurope'"): False,
+    ("ContainerAppOperationInProgress", 409, "An operation is in progress."): False,
+    ("InvalidContainerGroupUpdate", 400, "is being updated"): False,
+}
+
+
+@pytest.mark.parametrize(("problem", "waits"), CONFLICTS.items())
+def test_a_conflict_that_ends_by_itself_is_told_from_a_refusal(
+    problem: tuple[str, int | None, str], *, waits: bool
+) -> None:
+    assert AzError(Problem(*problem), "az x").transitioning is waits
+
+
+def test_only_what_azure_will_never_do_is_a_refusal() -> None:
+    refused = {code for code in range(400, 600) if AzError(Problem("c", code, "m"), "a").refused}
+    assert {400, 403, 405, 422} <= refused
+    assert refused.isdisjoint({401, 404, 408, 409, 429, *range(500, 600)})
+    assert not AzError(Problem("c", None, "m"), "a").refused

@@ -169,8 +169,22 @@ def test_an_image_that_does_not_come_is_given_some_tries() -> None:
     assert pulls(3).failure == 'Failed to pull image "x"'
 
 
-def test_a_group_in_transition_is_not_settled() -> None:
-    assert not live_of(group(provisioning="Creating")).settled
+STATES = {
+    **dict.fromkeys(("Succeeded", "Failed", "Canceled", "Stopped", "succeeded"), True),
+    **dict.fromkeys(
+        ("Pending", "Creating", "Updating", "Deleting", "Repairing", "Unhealthy"), False
+    ),
+    **dict.fromkeys(("Accepted", "NotSpecified", "NotAccessible", "PreProvisioned"), False),
+    **dict.fromkeys(("Tomorrow", "", None), False),
+}
+
+
+@pytest.mark.parametrize(("shown", "settled"), STATES.items())
+def test_only_a_state_that_is_known_to_be_an_end_is_settled(
+    shown: str | None, *, settled: bool
+) -> None:
+    """The states are those of azure-rest-api-specs, Microsoft.ContainerInstance 2025-09-01."""
+    assert live_of(group(provisioning=shown)).settled is settled
 
 
 @pytest.mark.skipif(this_process() is None, reason="this system has no /proc")

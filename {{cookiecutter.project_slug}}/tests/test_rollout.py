@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,9 +19,9 @@ from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED
 from deploy.rollout import marks
 from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
-from deploy.rollout.site import Busy, RolloutFailed, TakenOver
+from deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
 from deploy.targets import fingerprint
-from deploy.targets.base import Document
+from deploy.targets.base import Document, Live
 from tests.rollout_world import (
     BEFORE_IMAGE,
     CRASHES,
@@ -30,6 +31,8 @@ from tests.rollout_world import (
     WRONG_MODEL,
     Group,
     Killed,
+    MemoryChecks,
+    MemoryTarget,
     World,
     plain,
     site_of,
@@ -241,6 +244,177 @@ def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:
     assert not failed.value.mended
     assert roll_out(site_of(world), wanted(BEFORE)).kind == UNCHANGED
     assert is_left_alone(world, before)
+
+
+# What Azure does not document: the promise is the same in each of these worlds.
+WORLDS: dict[str, dict[str, object]] = {
+    "late looks": {"lag": 10},
+    "very late looks": {"lag": 100},
+    "merged tags": {"patch": "merges"},
+    "restarting tags": {"patch": "restarts"},
+    "refused tags": {"patch": "refused"},
+    "refused tags, late looks": {"patch": "refused", "lag": 20},
+    "restarting tags, late looks": {"patch": "restarts", "lag": 20},
+    "busy for long": {"creating": 1500},
+    "busy for long, late looks": {"creating": 50, "lag": 40},
+    "the container before still answers": {"former": 8},
+    "the container before still answers, late looks": {"former": 20, "lag": 10},
+}
+worlds = pytest.mark.parametrize("knobs", WORLDS.values(), ids=WORLDS.keys())
+
+
+def patient(world: World) -> Site:
+    """A run that waits as long as Azure may take."""
+    site = site_of(world)
+    return replace(site, limits=site.limits.model_copy(update={"start_seconds": 1800}))
+
+
+def turned(world: World, knobs: dict[str, object]) -> World:
+    """The world with other habits from now on."""
+    for name, value in knobs.items():
+        setattr(world, name, value)
+    return world
+
+
+@worlds
+@cases
+def test_a_good_release_is_kept_in_every_world(
+    world_of: Callable[[], World], cpu: int, knobs: dict[str, object]
+) -> None:
+    world = turned(world_of(), knobs)
+    assert roll_out(patient(world), wanted(GOOD, cpu=cpu)).kind == UPDATED
+    assert world.group is not None
+    assert world.group.document["image"] == GOOD
+    assert ends_of(world)[-1] == KEPT
+    # At once again: what was kept is known as kept, whatever Azure shows of the tags.
+    assert roll_out(patient(world), wanted(GOOD, cpu=cpu)).kind == UNCHANGED
+    assert [image for _, image in world.applied] == [GOOD]
+
+
+@worlds
+@cases
+@pytest.mark.parametrize("image", BAD)
+def test_a_bad_release_is_undone_in_every_world(
+    world_of: Callable[[], World], cpu: int, image: str, knobs: dict[str, object]
+) -> None:
+    world = turned(world_of(), knobs)
+    before = copy.deepcopy(world.group)
+    with pytest.raises(RolloutFailed) as failed:
+        roll_out(patient(world), wanted(image, cpu=cpu))
+    assert failed.value.mended
+    assert ends_of(world)[-1] == (RESTORED if before else FAILED)
+    if before is None:
+        assert world.group is None
+        return
+    assert world.group is not None
+    assert plain(world.group.document) == plain(before.document)
+    # The next one begins where this one began.
+    assert roll_out(patient(world), wanted(GOOD)).kind == UPDATED
+    assert world.group.document["image"] == GOOD
+
+
+def test_a_container_that_was_broken_before_is_no_failure_of_the_next() -> None:
+    world = deployed()
+    assert world.group is not None
+    world.group.document["image"] = CRASHES
+    world.stale = 5
+    assert roll_out(site_of(world), wanted(GOOD)).kind == UPDATED
+
+
+def test_a_wrong_release_that_was_never_here_is_refused_at_once() -> None:
+    world = deployed()
+    began = world.seconds
+    other = {**wanted(GOOD), "image": "other"}
+    with pytest.raises(RolloutFailed, match="runs revision other, not good"):
+        roll_out(patient(world), other)
+    assert world.seconds - began < 60
+    assert serves(world, wanted(BEFORE))
+
+
+def test_a_third_rollout_is_taken_for_another_deploy() -> None:
+    world = deployed()
+
+    def hook(step: str) -> None:
+        if step == "after apply":
+            world.hook = lambda _: None
+            assert world.group is not None
+            world.group.document["tags"][names.TAG_ROLLOUT] = "another"
+
+    world.hook = hook
+    with pytest.raises(TakenOver):
+        roll_out(site_of(world), wanted(GOOD))
+
+
+def test_tags_that_restart_what_then_does_not_come_up_are_undone() -> None:
+    world = deployed()
+    world.patch = "restarts"
+
+    def hook(step: str) -> None:
+        if step == "after keep":
+            world.sick.add(GOOD)
+
+    world.hook = hook
+    with pytest.raises(RolloutFailed, match="serves again"):
+        roll_out(site_of(world), wanted(GOOD))
+    assert serves(world, wanted(BEFORE))
+
+
+def test_a_start_that_takes_longer_than_a_sign_of_life_survives_tags_that_restart() -> None:
+    world = deployed()
+    world.patch = "restarts"
+
+    class Slow(MemoryChecks):
+        def ready(self, address: str) -> str | None:
+            young = world.group is not None and world.seconds < world.group.started + 40
+            return "starting" if young else super().ready(address)
+
+    site = replace(patient(world), checks=Slow(world))
+    assert roll_out(site, wanted(GOOD)).kind == UPDATED
+    assert serves(world, wanted(GOOD))
+    assert world.log.count("mark") <= 1
+
+
+def test_what_answers_runs_whatever_azure_calls_it() -> None:
+    world = deployed()
+
+    class Odd(MemoryTarget):
+        def read(self) -> Live | None:
+            live = super().read()
+            return replace(live, running=False) if live is not None else None
+
+    site = replace(site_of(world), target=Odd(world))
+    assert roll_out(site, wanted(BEFORE)).kind == UNCHANGED
+    world.sick.add(BEFORE)
+    with pytest.raises(NotUp, match="does not run"):
+        roll_out(site, wanted(BEFORE))
+
+
+def test_a_signal_ends_the_wait_for_a_busy_group() -> None:
+    world = deployed()
+    before = copy.deepcopy(world.group)
+    # Only asked again, never cut off: the signal comes while nothing is outstanding.
+    world.creating, world.put = 1500, world.seconds
+    world.hidden_state = True
+    site = patient(world)
+
+    def hook(step: str) -> None:
+        if step == "sleep":
+            world.hook = lambda _: None
+            signal.raise_signal(signal.SIGTERM)
+
+    world.hook = hook
+    began = world.seconds
+    with site.guard.watching(), pytest.raises(RolloutFailed, match="stopped by SIGTERM"):
+        roll_out(site, wanted(GOOD))
+    assert world.seconds - began < 60
+    assert is_left_alone(world, before)
+
+
+def test_tags_that_cannot_be_written_are_no_failure_of_what_runs() -> None:
+    world = deployed()
+    world.patch = "refused"
+    document = wanted(BEFORE, tags={"cost-center": "7"})
+    assert roll_out(site_of(world), document).kind == UNCHANGED
 
 
 CHANGES = re.compile("apply|delete|restore|keep|write")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ class App(Provider):
         self._fleet = Fleet(azure)
         self._changes = Changes(azure, self._fleet)
         self._revisions = Revisions(azure, self._fleet, self._changes)
+        self._stale_seconds = 0.0
+        self._seen: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def types(self) -> Iterable[ResourceType]:
         """Environments, apps, revisions."""
@@ -56,8 +59,11 @@ class App(Provider):
         yield apps.post("getAuthToken", self.auth_token)
 
     def control(self) -> Mapping[str, ControlHandler]:
-        """``app.pace``: set waiting times."""
-        return {"app.pace": self._set_pace}
+        """``app.pace``: set waiting times. ``app.habits``: what Azure does not document; ``word``
+        is the ``runningState`` of a revision whose replicas are ready (docs: also Processing and
+        Degraded), ``stale_seconds`` how long a GET shows an app as before a change.
+        """
+        return {"app.pace": self._set_pace, "app.habits": self._set_habits}
 
     async def start(self) -> None:
         """The hosts of the log stream."""
@@ -71,6 +77,8 @@ class App(Provider):
         apps = self.azure.store.list(self.apps.name)
         await asyncio.gather(*(self._end(app) for app in apps))
         self._fleet.world.pace.change(vars(Pace()))
+        self._fleet.word, self._stale_seconds = "", 0.0
+        self._seen.clear()
 
     async def put(self, call: Call) -> Answer:
         """Create an app, or replace it."""
@@ -78,6 +86,7 @@ class App(Provider):
         app_schema.check(call.body, "ContainerApp")
         existing = self.azure.store.get(call.id)
         require_idle(existing)
+        self._remember(existing)
         return await self._changes.accept(call, existing, document_of(call.body), status=201)
 
     async def patch(self, call: Call) -> Answer:
@@ -85,12 +94,16 @@ class App(Provider):
         app_schema.check(call.body, "ContainerApp", partial=True)
         existing = call.resource()
         require_idle(existing)
+        self._remember(existing)
         document = app_document.merged(existing.hidden[SENT], document_of(call.body))
         return await self._changes.accept(call, existing, document, status=202)
 
     async def show(self, call: Call) -> Answer:
-        """The app."""
-        return Answer(200, self._fleet.shown_app(call.resource()))
+        """The app; for ``stale_seconds`` as it was before the last change."""
+        app = call.resource()
+        changed, before = self._seen.get(app.id, (float("-inf"), {}))
+        stale = time.monotonic() - changed < self._stale_seconds
+        return Answer(200, before if stale else self._fleet.shown_app(app))
 
     async def list(self, call: Call) -> Answer:
         """The apps of a group or subscription."""
@@ -151,6 +164,15 @@ class App(Provider):
 
     async def _end(self, app: Resource) -> None:
         await self._fleet.end_app(app)
+
+    def _remember(self, app: Resource | None) -> None:
+        if app is not None:
+            self._seen[app.id] = (time.monotonic(), self._fleet.shown_app(app))
+
+    async def _set_habits(self, values: dict[str, Any]) -> Any:
+        self._fleet.word = values.get("word", self._fleet.word)
+        self._stale_seconds = values.get("stale_seconds", self._stale_seconds)
+        return {"word": self._fleet.word, "stale_seconds": self._stale_seconds}
 
     async def _set_pace(self, values: dict[str, Any]) -> Any:
         return self._fleet.world.pace.change(values)

@@ -28,10 +28,12 @@ class Fleet:
 
     Attributes:
         world: Docker, faults, the pace of time.
+        word: the ``runningState`` of revisions whose replicas are ready; "": Running, or alike.
     """
 
     def __init__(self, azure: Azure) -> None:
         self._azure = azure
+        self.word = ""
         self._running: dict[str, RunningRevision] = {}
         self._ingresses: dict[str, Ingress] = {}
         self.world = World(DockerRun(azure.settings.run_id).engine, azure.faults, Pace())
@@ -129,6 +131,8 @@ class Fleet:
         properties["replicas"] = len(running.replicas) if running else 0
         properties["runningState"] = running.state if running and not stopped else STOPPED
         properties["healthState"] = running.healthy if running else "None"
+        if self.word and properties["healthState"] == "Healthy":
+            properties["runningState"] = self.word
         properties["trafficWeight"] = ingress.share(revision.name) if ingress else 0
         if ingress and app.properties["configuration"].get("ingress"):
             properties["fqdn"] = ingress.address(revision.name)

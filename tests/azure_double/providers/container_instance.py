@@ -7,6 +7,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..arm import ids
 from ..arm.azure import Azure, ControlHandler, Provider
 from ..arm.call import Answer, Call
 from ..arm.errors import ArmError, not_modelled
@@ -14,6 +15,7 @@ from ..arm.routes import ResourceType, Route
 from ..arm.store import Resource
 from . import aci_access, aci_document, aci_logs, aci_names, aci_region, aci_rules, aci_schema
 from .aci_fleet import SENT, Fleet
+from .aci_habits import Habits
 from .aci_pace import Pace
 
 NAMESPACE = "Microsoft.ContainerInstance"
@@ -29,6 +31,7 @@ class ContainerInstance(Provider):
         super().__init__(azure)
         self.groups = ResourceType(NAMESPACE, "containerGroups", VERSIONS, on_delete=self._end)
         self.cores = aci_region.DEFAULT_CORES
+        self.habits = Habits()
         self._fleet = Fleet(azure)
 
     def types(self) -> Iterable[ResourceType]:
@@ -53,8 +56,15 @@ class ContainerInstance(Provider):
         )
 
     def control(self) -> Mapping[str, ControlHandler]:
-        """``aci.pace``: set waiting times; ``aci.cores``: the quota; ``aci.group``: its insides."""
-        return {"aci.pace": self._set_pace, "aci.cores": self._set_cores, "aci.group": self._inside}
+        """``aci.pace``: set waiting times; ``aci.habits``: what Azure does not document;
+        ``aci.cores``: the quota; ``aci.group``: its insides.
+        """
+        return {
+            "aci.pace": self._set_pace,
+            "aci.habits": self._set_habits,
+            "aci.cores": self._set_cores,
+            "aci.group": self._inside,
+        }
 
     async def start(self) -> None:
         """Remove what doubles that were killed have left behind."""
@@ -72,6 +82,7 @@ class ContainerInstance(Provider):
         groups = self.azure.store.list(self.groups.name)
         await asyncio.gather(*(self._end(group) for group in groups))
         self._fleet.pace, self.cores = Pace(), aci_region.DEFAULT_CORES
+        self.habits = Habits()
 
     async def put(self, call: Call) -> Answer:
         """Create a group, or update it: which ends and starts its containers even if the document
@@ -79,6 +90,7 @@ class ContainerInstance(Provider):
         """
         name = call.values["name"]
         existing = self.azure.store.get(call.id)
+        call.body = self.habits.undressed(call.body)
         aci_schema.check(call.body)
         aci_access.check_identities(call)
         aci_rules.check(name, call.body)
@@ -93,18 +105,28 @@ class ContainerInstance(Provider):
         return self._deploy(call, existing, host)
 
     async def patch(self, call: Call) -> Answer:
-        """Change the tags: all that Azure lets be changed in part. Nothing restarts."""
+        """Change the tags: all that Azure lets be changed in part. See `Habits.patch`."""
         resource = call.resource()
         self._fleet.require_idle(resource)
+        self.habits.check_patch()
         if set(call.body) - {"tags"}:
             raise not_modelled("a PATCH of anything but the tags of a container group")
-        resource.body["tags"] = {**call.body.get("tags", {})}
+        self._changes(resource)
+        former = resource.body["tags"] if self.habits.patch == "merged" else {}
+        resource.body["tags"] = {**former, **call.body.get("tags", {})}
         resource.hidden[SENT]["tags"] = {**resource.body["tags"]}
-        return Answer(200, self._fleet.shown(resource))
+        if self.habits.patch == "restarts":
+            self._fleet.beside(self._fleet.starting(resource))
+        return Answer(200, self.habits.dressed(self._fleet.shown(resource)))
 
     async def show(self, call: Call) -> Answer:
-        """The group with its instance view."""
-        return Answer(200, self._fleet.shown(call.resource()))
+        """The group with its instance view; see `Habits` for what it may show instead."""
+        resource = self.azure.store.get(call.id)
+        now = self._fleet.shown(resource) if resource else None
+        shown = self.habits.seen(ids.key(call.id), now)
+        if shown is None:
+            raise ArmError(404, "ResourceNotFound", f"The Resource '{call.id}' was not found.")
+        return Answer(200, shown)
 
     async def list(self, call: Call) -> Answer:
         """The groups without their instance views, as in Azure."""
@@ -117,12 +139,13 @@ class ContainerInstance(Provider):
         if resource is None:
             return Answer(204)
         group = self._fleet.group(resource)
-        if group and group.busy == "starting":
+        if group and group.busy == "starting" and self.habits.delete_while_creating == "taken":
             group.busy = ""  # a group that does not come up can be deleted
         self._fleet.require_idle(resource)
         if group:
             group.busy = "deleting"
         shown = self._fleet.shown(resource)
+        self._changes(resource)
         await self.azure.remove(call.id)
         return Answer(200, shown)
 
@@ -168,6 +191,8 @@ class ContainerInstance(Provider):
         return Answer(200, {"value": listed})
 
     def _deploy(self, call: Call, existing: Resource | None, host: str | None) -> Answer:
+        before = self._fleet.shown(existing) if existing else None
+        self.habits.changed(ids.key(call.id), before, update=True)
         body = aci_document.shown(call.body, self.azure)
         if address := body["properties"].get("ipAddress"):
             old = (existing.properties.get("ipAddress") or {}).get("ip") if existing else None
@@ -189,6 +214,12 @@ class ContainerInstance(Provider):
 
     async def _set_pace(self, values: dict[str, Any]) -> Any:
         return self._fleet.pace.change(values)
+
+    async def _set_habits(self, values: dict[str, Any]) -> Any:
+        return self.habits.change(values)
+
+    def _changes(self, resource: Resource) -> None:
+        self.habits.changed(ids.key(resource.id), self._fleet.shown(resource))
 
     async def _set_cores(self, values: dict[str, Any]) -> Any:
         self.cores = float(values["limit"])

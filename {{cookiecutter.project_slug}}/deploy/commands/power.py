@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.up import announce
 from deploy.rollout import marks
-from deploy.rollout.ownership import require_there
+from deploy.rollout.ownership import as_recorded, require_there
 from deploy.rollout.site import Busy
 from deploy.rollout.waiting import wait_until_ready, wait_until_stopped
 from deploy.say import Say
@@ -52,12 +52,13 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.step(f"starting {context.target.what}")
         context.target.start()
     if not options.dry_run:
-        announce(context, wait_until_ready(context.site(()), None).address)
+        announce(context, wait_until_ready(context.site(())).address)
     return 0
 
 
 def _look(context: Context) -> Live:
-    live = require_there(context.site(()))
+    site = context.site(())
+    live = as_recorded(site, require_there(site))
     under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
     record = context.journal.read(under_way) if under_way else None
     if record is not None:

@@ -20,6 +20,7 @@ from deploy.journal import NewerRecord
 from deploy.monitoring.place import Place
 from deploy.preflight import at_once
 from deploy.rollout import marks
+from deploy.rollout.ownership import as_recorded
 from deploy.say import Say
 from deploy.targets.base import Live
 
@@ -72,6 +73,8 @@ def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...
     """Two rows: what runs, and its figures, which are empty where nothing runs."""
     try:
         live, newer = at_once(context.target.read, partial(_newer_record, context))
+        if live is not None and newer is None:
+            live = as_recorded(context.site(()), live)
     except AzError as error:
         if error.status != 403:
             raise

@@ -116,8 +116,10 @@ def _event(shown: Json) -> Event:
 
 
 def _time(text: Any) -> datetime | None:
+    # Azure's events have Go's form, "2026-06-22 02:24:25.7316352 +0000 UTC", its stream ISO 8601.
+    plain = re.sub(r"(\.\d{6})\d*", r"\1", str(text).removesuffix(" UTC"))
     try:
-        time = datetime.fromisoformat(str(text))
+        time = datetime.fromisoformat(re.sub(r" ([+-]\d{4})$", r"\1", plain))
     except ValueError:
         return None
     return time if time.tzinfo else None

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from functools import partial
 
+from deploy.az import AzError
 from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
-from deploy.rollout.applying import close, make_way, prove, require_still_free, restamped
-from deploy.rollout.ownership import require_live, require_ours, require_record
+from deploy.rollout.applying import (
+    close,
+    make_way,
+    prove,
+    require_still_free,
+    restamped,
+)
+from deploy.rollout.ownership import require_live, require_record
 from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
-from deploy.rollout.waiting import wait_until_settled
+from deploy.rollout.waiting import (
+    patiently,
+    remove,
+    wait_until_seen,
+    wait_until_settled,
+)
 from deploy.targets.base import Document, Live
 
 UNTOUCHED = "nothing was changed, the previous release serves"
@@ -18,8 +30,14 @@ DELETED = "there was no release before it, so it was deleted: nothing serves, no
 RESTORED_IT = "the previous release serves again"
 
 
-def undo(site: Site, record: Record, reason: DeployError) -> None:
+def undo(
+    site: Site, record: Record, reason: DeployError, *, applied: bool, kept: bool = False
+) -> None:
     """Bring back what was there before; returns only if the rollout turns out to be kept after all.
+
+    Args:
+        applied: Azure took the record's document, even if it does not show it yet.
+        kept: the release was kept and must not be: it did not come up again after that.
 
     Raises:
         RolloutFailed: always otherwise, with the reason and with what serves now.
@@ -29,11 +47,11 @@ def undo(site: Site, record: Record, reason: DeployError) -> None:
     try:
         require_record(site, record)
         live = site.target.read()
-        if live is not None and is_kept(live, record):
+        if live is not None and is_kept(live, record) and not kept:
             close(site, record, KEPT, "")
             return
         require_live(site, record, live)
-        phase, outcome = _put_back(site, record, live)
+        phase, outcome = _put_back(site, record, live, applied=applied)
     except TakenOver:
         raise
     except Exception as error:
@@ -53,21 +71,24 @@ def is_kept(live: Live, record: Record) -> bool:
     return marks.rollout(live.tags) == record.id and marks.state(live.tags) == marks.KEPT
 
 
-def _put_back(site: Site, record: Record, live: Live | None) -> tuple[str, str]:
+def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -> tuple[str, str]:
     """The phase and the words for what was done."""
     if record.previous is None:
-        if live is not None:
+        if live is not None or applied:
             site.say.step(f"deleting {site.target.what}: it was the first release")
-            site.target.delete()
+            remove(site, live, partial(require_record, site, record))
+            require_record(site, record)
         return FAILED, DELETED
-    if live is not None and marks.rollout(live.tags) != record.id:
+    if live is not None and marks.rollout(live.tags) != record.id and not applied:
         return FAILED, UNTOUCHED
-    restore(site, record, record.previous)
+    restore(site, record, record.previous, applied=applied)
     return RESTORED, RESTORED_IT if record.answered else f"{RESTORED_IT}, as badly as before"
 
 
-def restore(site: Site, record: Record, previous: Document) -> None:
+def restore(site: Site, record: Record, previous: Document, *, applied: bool = False) -> None:
     """Put the whole previous release back and prove that it answers, if it did before.
+
+    ``applied``: see ``undo``.
 
     Raises:
         DeployError: it could not be done.
@@ -81,20 +102,30 @@ def restore(site: Site, record: Record, previous: Document) -> None:
     site.say.step("restoring the previous release")
     check = partial(require_still_free, site, record)
     live = check()
-    if not target.serves_on and make_way(site, live, document):
+    last = record.next if applied else None
+    if not target.serves_on and make_way(site, live, document, check, last):
         check()
-    target.restore(document, site.values(document), check)
-    confirm(site, record, previous)
+    patiently(site, partial(target.restore, document, site.values(document), check), check)
+    confirm(site, record, previous, live)
 
 
-def confirm(site: Site, record: Record, previous: Document) -> None:
-    """Prove that the restored release answers, and make it the kept one again."""
+def confirm(site: Site, record: Record, previous: Document, before: Live | None = None) -> None:
+    """Prove that the restored release answers, and make it the kept one again.
+
+    ``before`` is what was live before it was put back, if that is known.
+    """
     if record.answered:
-        prove(site, record, previous)
+        prove(site, record, previous, marks.RESTORING, before)
     else:
+        wait_until_seen(site, record, marks.RESTORING)
         wait_until_settled(site)
-        require_ours(site, record.id)
+        wait_until_seen(site, record, marks.RESTORING)
     require_record(site, record)
-    site.target.mark(site.target.tags(previous))
+    try:
+        site.target.mark(site.target.tags(previous))
+    except AzError as error:
+        if not error.refused:
+            raise
+        site.say.warning(f"the tags cannot be changed, the record says so: {error.message}")
     if record.stopped:
         site.target.stop()

@@ -9,12 +9,16 @@ from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
-from deploy.rollout.applying import close, keep, prove
+from deploy.rollout.applying import KeptInVain, close, keep, prove
 from deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
-from deploy.rollout.ownership import busy, take_over
+from deploy.rollout.ownership import as_recorded, busy, take_over
 from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from deploy.rollout.waiting import POLL_SECONDS, wait_until_settled
 from deploy.targets.base import Live
+
+APPEAR_SECONDS = 15.0
+"""How long a request of a process that is gone may need until Azure shows it; longer than any
+stale answer that was reported. What appears later still is undone by the next run."""
 
 
 def unfinished(live: Live | None, records: list[Record]) -> list[Record]:
@@ -37,14 +41,14 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
         Busy: one of them is alive: another deploy is at work.
         DeployError: what it left could not be mended.
     """
-    live = site.target.read()
+    live = _look(site)
     records = site.journal.records()
     interrupted = unfinished(live, records)
     for record in interrupted:
         known = record if record.open else _reopened(site, record, records)
         _finish(site, known, undo_unverified=undo_unverified)
     if interrupted:
-        live = site.target.read()
+        live = _look(site)
     if live is not None and marks.state(live.tags) != marks.KEPT:
         raise DeployError(
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
@@ -53,6 +57,11 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
             "removes it, and `up` deploys anew",
         )
     return live
+
+
+def _look(site: Site) -> Live | None:
+    live = site.target.read()
+    return None if live is None else as_recorded(site, live)
 
 
 def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
@@ -73,7 +82,9 @@ def _finish(site: Site, record: Record, *, undo_unverified: bool) -> None:
     with site.guard.interruptible():
         _require_abandoned(site, record)
     record = take_over(site, record)
-    live = site.target.read() if undo_unverified else wait_until_settled(site)
+    live = _shown(site, record)
+    if not undo_unverified:
+        live = wait_until_settled(site)
     if live is not None and is_kept(live, record):
         close(site, record, KEPT, "closed by the next run")
     elif live is not None and marks.rollout(live.tags) == record.id:
@@ -92,21 +103,38 @@ def _finish(site: Site, record: Record, *, undo_unverified: bool) -> None:
         close(site, record, FAILED, "interrupted before anything was created")
 
 
+def _shown(site: Site, record: Record) -> Live | None:
+    """What is live, once Azure shows the rollout's change or has had the time to.
+
+    The process may have died right after its request, and an answer may not know of it yet.
+    """
+    give_up = site.clock.monotonic() + APPEAR_SECONDS
+    live = site.target.read()
+    while (live is None or marks.rollout(live.tags) != record.id) and (
+        site.clock.monotonic() < give_up
+    ):
+        site.clock.sleep(POLL_SECONDS)
+        live = site.target.read()
+    return live
+
+
 def _finish_verifying(site: Site, record: Record) -> None:
     """Keep the release if it is good, else bring back the one before."""
     try:
-        proof = prove(site, record, record.next)
+        proof = prove(site, record, record.next, marks.VERIFYING)
         keep(site, record, proof)
     except Exception as error:
         if isinstance(error, TakenOver):
             raise
-        _undo(site, record, as_deploy_error(error))
+        vain = isinstance(error, KeptInVain)
+        reason = error.reason if isinstance(error, KeptInVain) else as_deploy_error(error)
+        _undo(site, record, reason, kept=vain)
 
 
-def _undo(site: Site, record: Record, reason: DeployError) -> None:
+def _undo(site: Site, record: Record, reason: DeployError, *, kept: bool = False) -> None:
     """Restore the release before; that the interrupted one is not kept is no failure here."""
     try:
-        undo(site, record, reason)
+        undo(site, record, reason, applied=True, kept=kept)
     except RolloutFailed as failed:
         if not failed.mended:
             raise

@@ -8,8 +8,9 @@ already; this holds for people at their terminals too.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
-from deploy.journal import FAILED, Record
+from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
 from deploy.rollout.site import Busy, NotUp, Site, TakenOver
 from deploy.targets.base import Live
@@ -74,29 +75,47 @@ def require_live(site: Site, record: Record, live: Live | None) -> None:
     if live is None:
         return
     found = marks.rollout(live.tags)
-    before = record.previous
-    if found == record.id:
-        return
-    if before is not None and found == marks.rollout(site.target.tags(before)):
+    if found == record.id or _is_before(site, record, found):
         return
     raise _taken(record, f"the rollout {found}" if found else "someone who removed its tags")
 
 
-def require_ours(site: Site, rollout_id: str) -> Live:
-    """What is live, which must belong to this rollout and still be under way.
+def see(site: Site, record: Record, state: str | None) -> Live | None:
+    """What is live; None as long as Azure shows what was there before this run's last change.
+
+    Azure promises nowhere that an answer knows of a change that was accepted before.
+
+    Args:
+        state: with which the change was sent: VERIFYING or RESTORING; None: any.
 
     Raises:
-        TakenOver: it does not, or is not.
-        NotUp: there is nothing.
+        TakenOver: it belongs to a third rollout, or another run has brought this one to its end.
     """
-    live = require_there(site)
-    found = marks.rollout(live.tags)
-    if found != rollout_id or marks.state(live.tags) == marks.KEPT:
-        raise TakenOver(
-            f"{site.target.what} belongs to the rollout {found} now, not to {rollout_id}",
-            "look at what serves now: `python -m deploy status`",
-        )
-    return live
+    live = site.target.read()
+    found = marks.rollout(live.tags) if live is not None else None
+    if live is None or found is None:
+        return None
+    if found != record.id:
+        require_live(site, record, live)
+        return None
+    shown = marks.state(live.tags)
+    if state in (shown, None):
+        return live
+    if state == marks.VERIFYING:
+        raise _taken(record, f"another run, which left it {shown}")
+    return None
+
+
+def as_recorded(site: Site, live: Live) -> Live:
+    """What is live, kept if its record says so: the tags may lag behind, or not be writable."""
+    if marks.state(live.tags) == marks.KEPT:
+        return live
+    record = site.journal.read(marks.rollout(live.tags) or "")
+    ended = (record.phase, marks.state(live.tags)) if record is not None else None
+    if ended not in ((KEPT, marks.VERIFYING), (RESTORED, marks.RESTORING)):
+        return live
+    tags = marks.kept(live.tags)
+    return replace(live, tags=tags, document=site.target.with_tags(live.document, tags))
 
 
 def require_there(site: Site) -> Live:
@@ -116,6 +135,23 @@ def busy(record: Record) -> Busy:
     return Busy(
         f"another deploy is at work: {record.id}, by {record.by}, since {record.started}",
         "wait for its end and run this again; a workflow keeps its runs apart by `concurrency`",
+    )
+
+
+def _is_before(site: Site, record: Record, found: str | None) -> bool:
+    """Whether it was there before the record's rollout."""
+    if record.previous is None:
+        return False
+    before = marks.rollout(site.target.tags(record.previous))
+    if found == before:
+        return True
+    # The last rollout was undone, and when this one began Azure did not show that yet.
+    undone = site.journal.read(before) if before else None
+    return (
+        undone is not None
+        and undone.phase == RESTORED
+        and undone.previous is not None
+        and found == marks.rollout(site.target.tags(undone.previous))
     )
 
 

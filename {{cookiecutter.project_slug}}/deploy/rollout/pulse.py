@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from deploy.az import AzError
 from deploy.config import names
-from deploy.rollout.ownership import require_ours
+from deploy.journal import Record
+from deploy.rollout.ownership import see
 from deploy.rollout.site import NotUp, Site
 from deploy.targets.base import Live
 
@@ -19,12 +20,22 @@ T = TypeVar("T")
 
 
 class Pulse:
-    """Writes the time into a tag, so that other deploys see that this one is alive."""
+    """Writes the time into a tag, so that other deploys see that this one is alive.
 
-    def __init__(self, site: Site, rollout_id: str) -> None:
+    It stops where the container has restarted after that: Azure documents that a PATCH of a
+    container group changes tags, and not that nothing restarts.
+
+    Args:
+        state: see ``see``; None: the rollout is over, and nothing is written.
+    """
+
+    def __init__(self, site: Site, record: Record, state: str | None) -> None:
         self._site = site
-        self._rollout = rollout_id
+        self._record = record
+        self._state = state
+        self._silent = state is None
         self._last = site.clock.monotonic()
+        self._before: Live | None = None
 
     def beat(self) -> None:
         """Look whose it is, and write the time.
@@ -33,19 +44,33 @@ class Pulse:
             TakenOver: it is another's.
         """
         try:
-            live = require_ours(self._site, self._rollout)
+            live = see(self._site, self._record, self._state)
         except AzError as error:
             self._missed(error)
         else:
-            self._write(live)
+            if live is not None:
+                self._write(live)
 
     def beat_if_due(self, live: Live) -> None:
         """Write the time if the last sign is old, given what was just read."""
         if self._site.clock.monotonic() >= self._last + BEAT_SECONDS:
             self._write(live)
 
+    def restarts(self, live: Live) -> bool:
+        """Whether the container has restarted since the last sign of life; then it was the last."""
+        if self._before is None or self._site.target.serves_on or not restarted(self._before, live):
+            return False
+        self._before, self._silent = None, True
+        self._site.say.warning(
+            f"{self._site.target.what} restarted after a change of its tags: this rollout gives no "
+            "signs of life any more"
+        )
+        return True
+
     def _write(self, live: Live) -> None:
-        self._last = self._site.clock.monotonic()
+        if self.restarts(live) or self._silent:
+            return
+        self._last, self._before = self._site.clock.monotonic(), live
         try:
             self._site.target.mark({**live.tags, names.TAG_HEARTBEAT: self._site.now()})
         except AzError as error:
@@ -57,7 +82,12 @@ class Pulse:
         self._site.say.detail(f"no sign of life could be written: {error.code}")
 
 
-def attended(site: Site, work: Callable[[], T], rollout_id: str, seconds: float) -> T:
+def restarted(before: Live, after: Live) -> bool:
+    """Whether the container was started between two looks."""
+    return (before.since, before.restarts) != (after.since, after.restarts)
+
+
+def attended(site: Site, work: Callable[[], T], pulse: Pulse, seconds: float) -> T:
     """Do the work in a thread of its own, and give signs of life meanwhile.
 
     The signs come from the caller's thread and end with the work: none can overtake what the
@@ -79,7 +109,6 @@ def attended(site: Site, work: Callable[[], T], rollout_id: str, seconds: float)
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     give_up = time.monotonic() + seconds
-    pulse = Pulse(site, rollout_id)
     while thread.is_alive():
         thread.join(min(BEAT_SECONDS, max(0.0, give_up - time.monotonic())))
         if thread.is_alive():

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deploy.az import AzError
 from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import FAILED, STARTED, Record
 from deploy.rollout import marks
-from deploy.rollout.applying import Proof, close, keep, prove, put, stamped
+from deploy.rollout.applying import KeptInVain, Proof, close, keep, prove, put, stamped
 from deploy.rollout.ending import undo
 from deploy.rollout.guard import Stopped
 from deploy.rollout.interrupted import finish_interrupted
@@ -80,20 +81,25 @@ def _claim(site: Site, record: Record) -> None:
 
 def _replace(site: Site, record: Record, live: Live | None) -> Proof | None:
     """What verifying found; None if the release turned out to be kept after a failure."""
+    applied = False
     try:
         with site.guard.interruptible():
             site.say.step(f"rollout {record.id} begins")
         # A request that is cut off may still arrive: signals wait until Azure has answered.
         put(site, record, live)
+        applied = True
         with site.guard.interruptible():
-            proof = prove(site, record, record.next)
+            proof = prove(site, record, record.next, marks.VERIFYING, live)
         keep(site, record, proof)
     except TakenOver:
         raise
     except Stopped as error:
-        undo(site, record, DeployError(f"stopped by {error}", "run the same command again"))
+        reason = DeployError(f"stopped by {error}", "run the same command again")
+        undo(site, record, reason, applied=applied)
+    except KeptInVain as error:
+        undo(site, record, _explained(site, error.reason), applied=True, kept=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, the release before must come back
-        undo(site, record, _explained(site, as_deploy_error(error)))
+        undo(site, record, _explained(site, as_deploy_error(error)), applied=applied)
     else:
         return proof
     return None
@@ -119,19 +125,30 @@ def _without_restart(site: Site, live: Live, wanted: Document) -> Outcome | None
     kind = UNCHANGED
     if differing:
         of_rollout = {n: v for n, v in live.tags.items() if n in names.ROLLOUT_TAGS}
-        site.target.mark(marks.kept({**of_rollout, **site.target.tags(wanted)}))
-        kind = TAGGED
+        kind = _tagged(site, marks.kept({**of_rollout, **site.target.tags(wanted)}))
     if live.stopped:
         site.say.step(f"{site.target.what} is stopped; starting it")
         site.target.start()
-        return Outcome(STARTED_AGAIN, wait_until_ready(site, None).address)
-    if live.failure or not live.running:
+        return Outcome(STARTED_AGAIN, wait_until_ready(site).address)
+    if live.failure or not (live.running or _answers(site, live)):
         raise NotUp(
             f"{site.target.what} is what was asked for, and does not run: "
             f"{live.failure or live.state}",
             "find out why: `python -m deploy doctor ENV`; or deploy another release",
         )
     return Outcome(kind, live.address)
+
+
+def _tagged(site: Site, tags: dict[str, str]) -> str:
+    """Write the tags; a service that runs is no failure because they cannot be written."""
+    try:
+        site.target.mark(tags)
+    except AzError as error:
+        if not error.refused:
+            raise
+        site.say.warning(f"the tags of {site.target.what} cannot be changed: {error.message}")
+        return UNCHANGED
+    return TAGGED
 
 
 def _record(site: Site, live: Live | None, wanted: Document) -> Record:
@@ -152,7 +169,7 @@ def _record(site: Site, live: Live | None, wanted: Document) -> Record:
 
 def _answers(site: Site, live: Live) -> bool:
     """Whether the release that is about to be replaced is ready; else restoring cannot ask it."""
-    if live.stopped or not live.running or live.address is None:
+    if live.stopped or live.failure or live.address is None:
         return False
     try:
         return site.checks.ready(live.address) is None

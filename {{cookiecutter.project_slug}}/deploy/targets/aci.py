@@ -100,13 +100,15 @@ class ContainerInstances:
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``."""
-        whole = aci_document.file_for_az(aci_document.with_secrets(document, secrets))
-        with _file_for(whole) as (path, stdin):
+        # A record of an earlier version of this program may hold what Azure refuses.
+        whole = aci_document.with_secrets(restorable(document), secrets)
+        with _file_for(aci_document.file_for_az(whole)) as (path, stdin):
             self._az.change(
                 *("container", "create", *self._place, "--location", self._environment.region),
                 *("--file", path, "--no-wait"),
                 stdin=stdin,
                 before_retry=check,
+                patience=0,
             )
 
     def candidate_address(self) -> str | None:
@@ -140,7 +142,8 @@ class ContainerInstances:
 
     def delete(self) -> None:
         """See ``Target``."""
-        self._az.change("container", "delete", *self._place, "--yes", limit=_DELETE_SECONDS)
+        command = ("container", "delete", *self._place, "--yes")
+        self._az.change(*command, limit=_DELETE_SECONDS, patience=0)
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """See ``Target``."""

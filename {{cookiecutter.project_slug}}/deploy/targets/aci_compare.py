@@ -13,7 +13,7 @@ from deploy.targets.compare import canonical_digest, differing_paths
 # for the size of the group follows from it. Azure docs: updating container groups.
 _FIXED = re.compile(
     r"location|zones.*|properties\.(osType|restartPolicy|sku|priority|subnetIds.*|networkProfile.*"
-    r"|ipAddress\.type|containers\[[^]]*\](\.properties\.resources.*)?)"
+    r"|ipAddress\.type|diagnostics.*|containers\[[^]]*\](\.properties\.resources.*)?)"
 )
 
 

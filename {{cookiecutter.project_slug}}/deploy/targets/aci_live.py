@@ -7,7 +7,8 @@ from typing import Any
 from deploy.targets.aci_shape import restorable
 from deploy.targets.base import Live
 
-_TRANSITIONS = frozenset({"Pending", "Creating", "Updating", "Repairing", "Deleting", "Unhealthy"})
+_FINAL = frozenset({"succeeded", "failed", "canceled", "stopped"})
+"""Azure lists more states than it explains; what is not known to be the end is waited for."""
 _CRASHES = 2
 """Restarts after which nobody has to wait for the next one."""
 _PULLS = 3
@@ -30,7 +31,7 @@ def live_of(group: _Json) -> Live:
         tags=document["tags"],
         address=_address(properties),
         state=_state(provisioning, group_state, view),
-        settled=provisioning not in _TRANSITIONS,
+        settled=provisioning.lower() in _FINAL,
         running=not stopped and current.get("state") == "Running",
         stopped=stopped,
         failure=None if stopped else _failure(view),

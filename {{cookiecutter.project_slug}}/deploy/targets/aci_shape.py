@@ -1,7 +1,8 @@
 """Azure's answer about a container group, brought to the shape of the document that made it.
 
 The answer differs from what was sent: defaults are filled in, state is reported, secrets are left
-out, ids change their case, 1 comes back as 1.0, lists that say nothing appear.
+out, ids change their case, 1 comes back as 1.0, lists that say nothing appear, and so do members
+that nobody set. Only what can be set is read (``deploy.targets.aci_members``).
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ import re
 from typing import Any
 
 from deploy.targets.aci_document import API_VERSION
+from deploy.targets.aci_members import PROPERTIES, only
 from deploy.targets.base import Document
 from deploy.targets.compare import whole_numbers, without_empty
 
 _Json = dict[str, Any]
 _CREDENTIALS = "imageRegistryCredentials"
 
-_READ_ONLY = {
-    "provisioningState",
-    "instanceView",
-    "isCustomProvisioningTimeout",
-    "provisioningTimeoutInSeconds",
-    "isCreatedFromStandbyPool",
-}
 # A volume of this kind has no settings: it says what it is by being there. A secret has no value.
 _SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue", "workspaceKey"})
+# Azure takes these words in any case, and gives back which one it likes.
+_WORDS = {
+    word.lower(): word
+    for word in (
+        *("Linux", "Windows", "Always", "OnFailure", "Never", "Public", "Private"),
+        *("Standard", "Dedicated", "Confidential", "Regular", "Spot"),
+        *("Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"),
+        *("ContainerInsights", "ContainerInstanceLogs"),
+    )
+}
 _GROUP_DEFAULTS = {"sku": "Standard", "priority": "Regular", "restartPolicy": "Always"}
 _PROBE_DEFAULTS = {
     "initialDelaySeconds": 0,
@@ -46,7 +51,7 @@ def restorable(document: Document) -> Document:
         "name": document["name"],
         "location": re.sub(r"\s", "", document["location"]).lower(),
         "zones": document.get("zones"),
-        "properties": _properties(document["properties"]),
+        "properties": _properties(only(PROPERTIES, document["properties"])),
     }
     whole: Document = whole_numbers(without_empty(shaped, _SAYS_BY_PRESENCE))
     whole["tags"] = dict(sorted((document.get("tags") or {}).items()))
@@ -57,7 +62,8 @@ def unrestorable(live: Document, workspace: str | None) -> tuple[str, ...]:
     """Properties of a group that ``restorable`` cannot bring back; none in a group made here.
 
     They hold secrets that Azure does not return, or az drops them from the file that it is given.
-    Of one workspace the key is known: of the one that is given.
+    Of one workspace the key is known: of the one that is given. References to secrets in a vault
+    belong to newer versions of the API than the one used here.
     """
     properties = live["properties"]
     found = ["zones"] if live.get("zones") else []
@@ -65,9 +71,19 @@ def unrestorable(live: Document, workspace: str | None) -> tuple[str, ...]:
         if not item.get("identity"):
             found.append(f"properties.imageRegistryCredentials[{item.get('server')}].password")
     for item in properties.get("volumes") or []:
-        for kind in ("azureFile", "secret"):
+        for kind in ("azureFile", "secret", "secretReference"):
             if item.get(kind) is not None:
                 found.append(f"properties.volumes[{item.get('name')}].{kind}")
+    for item in properties.get("extensions") or []:
+        found.append(f"properties.extensions[{item.get('name')}].properties.protectedSettings")
+    for kind in ("containers", "initContainers"):
+        for container in properties.get(kind) or []:
+            for item in container["properties"].get("environmentVariables") or []:
+                if item.get("secureValueReference"):
+                    found.append(
+                        f"properties.{kind}[{container['name']}].properties.environmentVariables"
+                        f"[{item['name']}].secureValueReference"
+                    )
     logs = (properties.get("diagnostics") or {}).get("logAnalytics") or {}
     if logs.get("workspaceId") and logs["workspaceId"].lower() != (workspace or "").lower():
         found.append("properties.diagnostics.logAnalytics.workspaceKey")
@@ -85,9 +101,8 @@ def _identity(identity: _Json) -> _Json:
     }
 
 
-def _properties(properties: _Json) -> _Json:
-    given = {k: v for k, v in properties.items() if k not in _READ_ONLY and v is not None}
-    shaped = _GROUP_DEFAULTS | given
+def _properties(given: _Json) -> _Json:
+    shaped: _Json = _GROUP_DEFAULTS | _words(given, "osType", "restartPolicy", "sku", "priority")
     for kind in ("containers", "initContainers"):
         if given.get(kind):
             shaped[kind] = [_container(item) for item in _by_name(given[kind])]
@@ -106,7 +121,7 @@ def _properties(properties: _Json) -> _Json:
 
 
 def _diagnostics(diagnostics: _Json) -> _Json:
-    given = diagnostics.get("logAnalytics") or {}
+    given = _words(diagnostics.get("logAnalytics") or {}, "logType")
     if not given.get("workspaceId"):
         return {}
     # Azure gives back the id only. This kind of log is the default, and may be named or not.
@@ -116,7 +131,7 @@ def _diagnostics(diagnostics: _Json) -> _Json:
 
 
 def _container(container: _Json) -> _Json:
-    properties = {k: v for k, v in container["properties"].items() if k != "instanceView"}
+    properties = dict(container["properties"])
     variables = properties.get("environmentVariables") or []
     properties["environmentVariables"] = [_variable(item) for item in _by_name(variables)]
     properties["ports"] = _ports(properties.get("ports"))
@@ -124,12 +139,15 @@ def _container(container: _Json) -> _Json:
     for kind in ("livenessProbe", "readinessProbe"):
         if properties.get(kind):
             properties[kind] = _probe(properties[kind])
+    mounts = _by_name(properties.get("volumeMounts") or [])
+    properties["volumeMounts"] = [_without_false(item, "readOnly") for item in mounts]
+    properties["securityContext"] = _without_false(
+        properties.get("securityContext") or {}, "privileged"
+    )
     return {"name": container["name"], "properties": properties}
 
 
 def _variable(variable: _Json) -> _Json:
-    if variable.get("secureValueReference"):
-        return variable
     if variable.get("value"):
         return {"name": variable["name"], "value": variable["value"]}
     # Azure gives back the name of a secret and nothing else. A plain variable is never empty here:
@@ -138,10 +156,17 @@ def _variable(variable: _Json) -> _Json:
 
 
 def _resources(resources: _Json) -> _Json:
-    requests = without_empty(resources.get("requests") or {})
+    requests = _size(resources.get("requests") or {})
     # A limit that is not given equals the request.
-    limits = requests | without_empty(resources.get("limits") or {})
+    limits = requests | _size(resources.get("limits") or {})
     return {"requests": requests, "limits": limits} if requests else {}
+
+
+def _size(size: _Json) -> _Json:
+    shaped: _Json = without_empty(size)
+    if (gpu := shaped.get("gpu")) and gpu.get("sku"):
+        shaped["gpu"] = gpu | {"sku": gpu["sku"].upper()}
+    return shaped
 
 
 def _probe(probe: _Json) -> _Json:
@@ -153,7 +178,7 @@ def _probe(probe: _Json) -> _Json:
 
 
 def _ip_address(address: _Json) -> _Json:
-    shaped = {k: v for k, v in address.items() if k not in ("ip", "fqdn")}
+    shaped = _words(address, "type", "autoGeneratedDomainNameLabelScope")
     shaped["ports"] = _ports(address.get("ports"))
     if shaped.get("dnsNameLabel"):
         scope = shaped.get("autoGeneratedDomainNameLabelScope") or "Unsecure"
@@ -176,3 +201,14 @@ def _by_name(items: list[_Json]) -> list[_Json]:
 def _lower(item: _Json, *keys: str) -> _Json:
     # Azure compares ids and host names without regard to case, and does not keep it either.
     return {**item} | {key: item[key].lower() for key in keys if item.get(key)}
+
+
+def _words(item: _Json, *keys: str) -> _Json:
+    return {**item} | {
+        key: _WORDS.get(str(item[key]).lower(), item[key]) for key in keys if item.get(key)
+    }
+
+
+def _without_false(item: _Json, key: str) -> _Json:
+    # What is not said is false.
+    return {name: value for name, value in item.items() if name != key or value}

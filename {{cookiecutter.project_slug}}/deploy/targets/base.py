@@ -117,7 +117,8 @@ class Target(Protocol):
         """Ask for the document; returns as soon as Azure has accepted it.
 
         Raises:
-            DeployError: Azure refused.
+            AzError: Azure refused; ``transitioning`` while it works on an earlier change.
+            DeployError: a secret has no value.
         """
 
     def candidate_address(self) -> str | None:
@@ -142,7 +143,11 @@ class Target(Protocol):
         """Stop it: nothing answers, nothing bills."""
 
     def delete(self) -> None:
-        """Remove it and return when it is gone; nothing of it bills afterwards."""
+        """Remove it and return when it is gone; nothing of it bills afterwards.
+
+        Raises:
+            AzError: Azure refused; ``transitioning`` while it works on an earlier change.
+        """
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """Lines of the service's log, oldest first."""

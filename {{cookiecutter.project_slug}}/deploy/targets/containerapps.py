@@ -42,6 +42,8 @@ class ContainerApps:
         self._client = client or AppClient(
             az, places.subscription, environment.resource_group, environment.name
         )
+        # Azure may go on showing the app as it was before this run's last change.
+        self._last: str | None = None
         self._logs = AppLogs(az, environment.resource_group, environment.name)
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
@@ -90,13 +92,16 @@ class ContainerApps:
         if app is None:
             name = requests.revision_for(self._name, document["tags"])
             self._client.put(requests.new_app(document, name, secrets), check)
+            self._last = name
             return
         revisions = Revisions(self._client, app)
         equal = revisions.equal(revisions.active(), document)
         if equal and revisions.has_secrets(equal, document, secrets):
             revisions.point_to(equal, document, check)
+            self._last = equal["name"]
         else:
-            revisions.start(document, secrets, check, serves=not revisions.serving)
+            serves = not revisions.serving
+            self._last = revisions.start(document, secrets, check, serves=serves)
 
     def candidate_address(self) -> str | None:
         """See ``Target``: every active revision has an address of its own."""
@@ -107,10 +112,12 @@ class ContainerApps:
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
         app = self._required()
-        traffic = requests.everything(applied_revision(app))
-        properties = {"configuration": {"ingress": {"traffic": traffic}}}
-        self._client.patch({"tags": requests.all_tags(app, tags), "properties": properties})
-        self._client.wait_until_idle()
+        name = self._last or applied_revision(app)
+        properties = {"configuration": {"ingress": {"traffic": requests.everything(name)}}}
+        body = {"tags": requests.all_tags(app, tags, name), "properties": properties}
+        self._client.patch(body)
+        # Shown, too: the next rollout pins the traffic that it sees, and ends other revisions.
+        self._client.wait_until_idle(tags)
 
     def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``: the previous revision was not touched and takes the traffic again."""
@@ -126,12 +133,13 @@ class ContainerApps:
         equal = revisions.equal(revisions.everything(), previous)
         if equal:
             revisions.return_to(equal, previous, check)
+            self._last = equal["name"]
         else:
-            revisions.start(previous, secrets, check, serves=True)
+            self._last = revisions.start(previous, secrets, check, serves=True)
 
     def mark(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
-        self._client.patch({"tags": requests.all_tags(self._required(), tags)})
+        self._client.patch({"tags": requests.all_tags(self._required(), tags, self._last)})
 
     def start(self) -> None:
         """See ``Target``."""
@@ -194,7 +202,7 @@ class ContainerApps:
         return bool(shape.blockers(live, previous))
 
     def _applied(self) -> str:
-        return applied_revision(self._required())
+        return self._last or applied_revision(self._required())
 
     def _required(self) -> Json:
         app = self._client.app()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from deploy.az import Az, AzError
@@ -21,6 +21,8 @@ Json = dict[str, Any]
 BUSY = "ContainerAppOperationInProgress"
 POLL_SECONDS = 2.0
 IDLE_SECONDS = 900.0
+VISIBLE_SECONDS = 120.0
+"""How long Azure may show what was there before a change; see ``deploy.rollout.waiting``."""
 
 
 class AppClient:
@@ -113,22 +115,26 @@ class AppClient:
                 "delete it in the portal, for it may bill, and run this again",
             )
 
-    def wait_until_idle(self) -> None:
-        """Wait while Azure works on an earlier change.
+    def wait_until_idle(self, tags: Mapping[str, str] | None = None) -> None:
+        """Wait while Azure works on an earlier change, or does not show these tags yet.
 
         Raises:
             DeployError: it did not end in time.
         """
-        if not self._poll(self._idle):
+        visible = self._clock() + VISIBLE_SECONDS
+        if not self._poll(lambda: self._idle(tags if self._clock() < visible else None)):
             raise DeployError(
                 f"Azure has been changing the container app {self._name} for more than "
                 f"{IDLE_SECONDS:.0f} s",
-                "look at it in the portal; once it has come to rest, run this again",
+                "look at it in the portal; once the change has ended, run this again",
             )
 
-    def _idle(self) -> bool:
+    def _idle(self, tags: Mapping[str, str] | None) -> bool:
         app = self.app()
-        return app is None or app["properties"].get("provisioningState") not in UNSETTLED
+        if app is None:
+            return True
+        shown = tags is None or tags.items() <= (app.get("tags") or {}).items()
+        return shown and settled(app)
 
     def _send(self, method: str, path: str, body: Json | None, check: Check | None) -> None:
         command = ["rest", "--method", method, "--url", _url(self._id + path)]
@@ -172,8 +178,12 @@ class AppClient:
         return found
 
 
-UNSETTLED = frozenset({"InProgress", "Deleting"})
-"""Provisioning states of an app in which Azure takes no further change."""
+_FINAL = frozenset({"Succeeded", "Failed", "Canceled", None})
+
+
+def settled(app: Json) -> bool:
+    """Whether Azure takes a further change of the app: a state that is not known means to wait."""
+    return app["properties"].get("provisioningState") in _FINAL
 
 
 def _url(path: str) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.targets.base import Live
-from deploy.targets.containerapps_client import UNSETTLED, Json
+from deploy.targets.containerapps_client import Json, settled
 from deploy.targets.containerapps_request import applied_revision
 from deploy.targets.containerapps_shape import document_of
 
-# Microsoft documents the first; the second and third are what Azure answers in their place.
+# Azure docs, revisions: "Processing" is scaling while replicas run, "Degraded" is one replica of
+# several that failed. "RunningAtMaxScale" and "ScaledToZero" are answered in place of "Running".
 _RUNNING = frozenset({"Running", "RunningAtMaxScale", "ScaledToZero"})
-_REVISION_UNSETTLED = frozenset({"Provisioning", "Deprovisioning"})
+_ENDED = frozenset({"Failed", "ActivationFailed", "Stopped", "Deprovisioning"})
+_REVISION_FINAL = frozenset({"Provisioned", "Failed", "Deprovisioned", None})
+# Azure has given up then, and leaves the revision in a state that could pass.
+_GAVE_UP = "Deadline Exceeded"
 _CRASHES = 3
 """Restarts of one container after which nobody has to wait for the next one."""
 
@@ -26,30 +30,47 @@ def live_of(app: Json, revision: Json | None, replicas: list[Json]) -> Live:
     restarts = max((int(each.get("restartCount") or 0) for each in containers), default=0)
     stopped = properties.get("runningStatus") == "Stopped"
     fqdn = (properties["configuration"].get("ingress") or {}).get("fqdn")
+    running = not stopped and _runs(there, containers)
     return Live(
         document=document,
         tags=document["tags"],
         address=f"https://{fqdn}" if fqdn else None,
-        state=_state(properties, name, there),
-        settled=properties.get("provisioningState") not in UNSETTLED
-        and there.get("provisioningState") not in _REVISION_UNSETTLED,
-        running=not stopped and there.get("runningState") in _RUNNING,
+        state=_state(app, name, there),
+        settled=settled(app)
+        and there.get("provisioningState") in _REVISION_FINAL
+        and there.get("runningState") != "Deprovisioning",
+        running=running,
         stopped=stopped,
-        failure=None if stopped else _failure(properties, name, there, containers, restarts),
+        failure=None
+        if stopped or running
+        else _failure(properties, name, there, containers, restarts),
         restarts=restarts,
         since=max((str(one["properties"].get("createdTime")) for one in replicas), default=None),
     )
 
 
+def _runs(revision: Json, containers: list[dict[str, Any]]) -> bool:
+    """Whether a replica of the revision may answer: its word, its health or a replica says so."""
+    state = revision.get("runningState")
+    broken = revision.get("provisioningError") or revision.get("provisioningState") == "Failed"
+    if not revision.get("active") or broken or state in _ENDED:
+        return False
+    ready = any(each.get("ready") for each in containers)
+    return state in _RUNNING or revision.get("healthState") == "Healthy" or ready
+
+
 def _state(app: Json, name: str, revision: Json) -> str:
-    if app.get("runningStatus") == "Stopped":
+    properties = app["properties"]
+    if properties.get("runningStatus") == "Stopped":
         return "stopped"
-    provisioning = app.get("provisioningState")
-    if provisioning in UNSETTLED:
-        return f"Azure is working on it ({provisioning})"
+    if not settled(app):
+        return f"Azure is working on it ({properties.get('provisioningState')})"
     running = revision.get("runningState") or "not there"
     copies, weight = revision.get("replicas") or 0, revision.get("trafficWeight") or 0
-    return f"revision {name}: {running}, {copies} replica(s), {weight} % of the traffic"
+    details = revision.get("runningStateDetails")
+    return f"revision {name}: {running}, {copies} replica(s), {weight} % of the traffic" + (
+        f" ({details})" if details else ""
+    )
 
 
 def _failure(
@@ -63,9 +84,12 @@ def _failure(
         return f"revision {name} could not be made"
     if revision and not revision.get("active"):
         return f"revision {name} was deactivated"
-    if restarts >= _CRASHES and revision.get("runningState") not in _RUNNING:
+    why = str(revision.get("runningStateDetails") or "")
+    if _GAVE_UP in why:
+        return f"revision {name} does not come up: {why}"
+    if restarts >= _CRASHES:
         details = next(filter(None, (each.get("runningStateDetails") for each in containers)), "")
         return f"its container keeps crashing, {restarts} times so far: {details or 'it ends'}"
     if revision.get("runningState") in ("Failed", "ActivationFailed"):
-        return f"revision {name} does not come up: {revision['runningState']}"
+        return f"revision {name} does not come up: {why or revision['runningState']}"
     return None

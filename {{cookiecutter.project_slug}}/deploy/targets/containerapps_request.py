@@ -134,15 +134,17 @@ def used_secrets(
     return [dict(each) for each in secrets if each["name"] in used]
 
 
-def all_tags(app: _Json, tags: Mapping[str, str]) -> dict[str, str]:
+def all_tags(app: _Json, tags: Mapping[str, str], revision: str | None = None) -> dict[str, str]:
     """What a PATCH has to say so that an app has these tags and, for rollouts, no others.
+
+    ``revision`` is the one that was applied last, where ``app`` may not show it yet.
 
     A PATCH merges. Microsoft does not say whether null removes a tag; empty text is a legal one,
     and an empty tag counts as none here.
     """
     there: Mapping[str, str] = app.get("tags") or {}
     cleared = dict.fromkeys(sorted(set(there) - set(tags) - {REVISION_TAG}), "")
-    return {**cleared, REVISION_TAG: applied_revision(app), **tags}
+    return {**cleared, REVISION_TAG: revision or applied_revision(app), **tags}
 
 
 def applied_revision(app: _Json) -> str:

@@ -54,8 +54,8 @@ class Revisions:
 
     def start(
         self, document: Document, values: Mapping[str, str], check: Check, *, serves: bool
-    ) -> None:
-        """Start a revision, with all of the traffic or without any.
+    ) -> str:
+        """Start a revision, with all of the traffic or without any; its name.
 
         Of the others only those with traffic go on: so a rollout needs room, and quota for GPUs,
         for two revisions and never for three.
@@ -70,6 +70,7 @@ class Revisions:
         kept = self._secrets_of(going_on)
         body = requests.new_revision(document, name, values, kept=kept, traffic=traffic)
         self.patch(body, check)
+        return name
 
     def point_to(self, revision: Json, document: Document, check: Check) -> None:
         """Make an equal, running revision the one that was applied last; traffic stays."""

@@ -33,7 +33,12 @@ class NotReady(VerifyError):
 
 
 class WrongRelease(VerifyError):
-    """Another revision, other models, or another service altogether."""
+    """Another revision, other models, or another service altogether.
+
+    ``found`` is the revision and the models' digest that were reported, if any were.
+    """
+
+    found: tuple[str, str] | None = None
 
 
 class WrongAnswers(VerifyError):

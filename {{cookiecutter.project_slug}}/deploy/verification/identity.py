@@ -46,17 +46,21 @@ def check_release(service: Service, expected: Expected | None) -> str:
             "this is not the service of this repository: check the address",
         )
     if expected is not None and expected.revision not in (None, revision):
-        raise WrongRelease(
+        error = WrongRelease(
             f"{service.url} runs revision {_short(revision)}, not {_short(expected.revision)}",
             f"files of this checkout differ from {_short(revision)}: commit and deploy them"
             if f"{revision}-dirty" == expected.revision
             else f"deploy the revision that is meant, or check out {_short(revision)}",
         )
+        error.found = (revision, digest)
+        raise error
     if expected is not None and expected.model_digest != digest:
-        raise WrongRelease(
+        error = WrongRelease(
             f"{service.url} serves models {_short(digest)}, not {_short(expected.model_digest)}",
             "the image was built from other models: build, push and deploy again",
         )
+        error.found = (revision, digest)
+        raise error
     return f"revision {_short(revision)}, models {_short(digest)}"
 
 
