@@ -303,6 +303,10 @@ def test_a_head_may_have_so_many_bytes_and_none_more(world: World, name: str, si
         answers, closed = given_to(world, pieces_of(before + good + GET, size))
         assert [status for status, _ in answers] == [200] * (len(before + GET) // len(GET) + 1)
         assert not closed
+    # Where a head begins inside of a packet, blanks and line ends are not counted.
+    answers, closed = given_to(world, pieces_of(GET + filled(FULL[name], 9 * 8192) + GET, size))
+    assert [status for status, _ in answers] == [200, 431]
+    assert closed
     answers, closed = given_to(world, pieces_of(bad + GET, size))
     assert [status for status, _ in answers] == [431]
     assert closed
