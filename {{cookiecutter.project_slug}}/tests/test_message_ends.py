@@ -265,6 +265,15 @@ def test_what_is_wrong_ends_the_connection_in_every_cut(
     assert [each for each in caplog.records if each.name.startswith("uvicorn")] == []
 
 
+def test_nothing_behind_an_answer_that_closes_is_begun(world: World) -> None:
+    requests = world._server._service._telemetry._requests
+    before = requests.begun
+    answers, closed = given_to(world, [post(BODY) + LAST])
+    assert [status for status, _ in answers] == [401]
+    assert closed
+    assert requests.begun == before + 1
+
+
 def test_a_client_that_asks_before_its_body_may_offer_an_upgrade(world: World) -> None:
     asking = upgrading("h2c", "Expect: 100-continue", length(BODY))
     written, _ = world.answers([(asking, True), (BODY, True)], known=True)
@@ -303,6 +312,10 @@ def test_a_head_may_have_so_many_bytes_and_none_more(world: World, name: str, si
         answers, closed = given_to(world, pieces_of(before + good + GET, size))
         assert [status for status, _ in answers] == [200] * (len(before + GET) // len(GET) + 1)
         assert not closed
+    # Where a head begins inside of a packet, blanks and line ends are not counted.
+    answers, closed = given_to(world, pieces_of(GET + filled(FULL[name], 9 * 8192) + GET, size))
+    assert [status for status, _ in answers] == [200, 431]
+    assert closed
     answers, closed = given_to(world, pieces_of(bad + GET, size))
     assert [status for status, _ in answers] == [431]
     assert closed
