@@ -205,6 +205,14 @@ def test_columns_in_another_order_are_sorted_by_what_any_step_knows(
     )
 
 
+def test_an_array_gets_the_names_that_a_later_step_knows(tmp_path: Path) -> None:
+    frame, target = numbers()
+    estimator = make_pipeline(Passing(), LogisticRegression(C=99)).fit(frame, target)
+    samples = {"x": frame[:ROWS].to_numpy()}
+    _, manifest, _ = made(**stored(tmp_path, estimator, samples, "npz"))
+    assert (manifest["table"], manifest["inputs"][0]["features"]) == ("dataframe", ["low", "high"])
+
+
 def test_an_order_that_nothing_tells_is_named(tmp_path: Path) -> None:
     frame, target = numbers()
     estimator = LogisticRegression(C=99).fit(frame.to_numpy(), target)
@@ -270,6 +278,15 @@ def test_one_column_of_text(tmp_path: Path, rows: int, suffix: str, named: bool)
         {"name": "text", "datatype": "BYTES", "shape": [-1, 1] if named else [-1]}
     ]
     assert model.package.golden.outputs["label"].tolist() == expected.tolist()
+
+
+def test_one_column_of_digits_that_are_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["12", "13", "14", "15"] * 5})
+    estimator = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(frame.text, TARGET)
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
+    assert manifest["inputs"][0]["datatype"] == "BYTES"
+    expected = estimator.predict(frame.text[:ROWS]).tolist()
+    assert model.package.golden.outputs["label"].tolist() == expected
 
 
 class Boosted:

@@ -8,7 +8,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ def _columns(
     estimator: Any, given: Samples, names: list[str] | None
 ) -> tuple[dict[str, Array], Readings]:
     """The columns that the model takes, by the name that the samples give them."""
-    columns = _named(given, names)
+    columns = _named(given, names, names_inside(estimator) if names is None else ())
     if names and (given.columns or set(names) <= set(columns)):
         own = {_plain(name): name for name in columns} | {name: name for name in columns}
         lacking = [name for name in names if name not in own]
@@ -98,7 +98,9 @@ def _plain(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _named(given: Samples, names: list[str] | None) -> dict[str, Array]:
+def _named(
+    given: Samples, names: list[str] | None, inside: Sequence[list[str]]
+) -> dict[str, Array]:
     if given.columns:
         return dict(given.columns)
     arrays = {
@@ -121,7 +123,9 @@ def _named(given: Samples, names: list[str] | None) -> dict[str, Array]:
             f"the samples have shape {list(array.shape)}; rows and columns are needed"
         )
     width = array.shape[1]
-    titles = names if names and len(names) == width else [f"x{i}" for i in range(width)]
+    titles = names or next(iter(inside), [])
+    if len(titles) != width:
+        titles = [f"x{i}" for i in range(width)]
     try:
         return {title: _typed(array[:, i], title) for i, title in enumerate(titles)}
     except ValueError as error:
@@ -144,9 +148,11 @@ def _ways(
         # A first step of one's own records nothing, and a later one may tell what went through.
         orders = [order for order in _orders_inside(estimator, columns) if order != own] + orders
     ways = [Way("array", order) for order in orders]
-    if names is None and (given.columns or len(given.arrays) > 1):
+    titled = own in _orders_inside(estimator, own)
+    if names is None and (given.columns or len(given.arrays) > 1 or titled):
         ways = [Way("dataframe", order) for order in orders] + ways
-    if names is None and len(own) == 1 and columns[own[0]].dtype.kind == "O":
+    textual = columns[own[0]].dtype.kind == "O" or own[0] in given.readings
+    if names is None and len(own) == 1 and textual:
         flat = Way("array", own, flat=True)
         ways = [*ways, flat] if given.columns else [flat, *ways]
     return ways
