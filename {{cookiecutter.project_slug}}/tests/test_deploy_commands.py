@@ -169,7 +169,7 @@ def test_an_image_that_does_not_come_is_given_some_tries() -> None:
     assert pulls(3).failure == 'Failed to pull image "x"'
 
 
-STATES = {
+STATES: dict[str | None, bool] = {
     **dict.fromkeys(("Succeeded", "Failed", "Canceled", "Stopped", "succeeded"), True),
     **dict.fromkeys(
         ("Pending", "Creating", "Updating", "Deleting", "Repairing", "Unhealthy"), False

@@ -33,7 +33,7 @@ from app.transports import oip, tutorial
 from app.transports.bounds import LARGEST_EMPTY_SIZE, MOST_KEYS, PARSED_BYTES
 from app.transports.json_body import EXPLAINED_BYTES
 from tests.server import running
-from tests.test_known_heads import Memory
+from tests.wire import Memory
 
 MAX_ROWS = 500
 PROBE_SECONDS = 1.0
