@@ -14,6 +14,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -60,7 +61,7 @@ def _churn(folder: Path) -> Path:
 
 def _scores(folder: Path) -> Path:
     samples = np.random.default_rng(2).normal(size=(6, 5)).astype(np.float32)
-    np.savez(folder / "scores.npz", **{"input/pixels": samples})
+    _samples(folder / "scores.npz", pixels=samples)
     weights = np.random.default_rng(3).normal(size=(5, 3)).astype(np.float32)
     nodes = [
         helper.make_node("MatMul", ["pixels", "weights"], ["sums"]),
@@ -73,8 +74,7 @@ def _scores(folder: Path) -> Path:
 
 
 def _pair(folder: Path) -> Path:
-    samples = {"input/words": np.array(["one"]), "input/times": np.array([3])}
-    np.savez(folder / "pair.npz", **samples)
+    _samples(folder / "pair.npz", words=np.array(["one"]), times=np.array([3]))
     nodes = [
         helper.make_node("Identity", ["words"], ["same"]),
         helper.make_node("Neg", ["times"], ["less"]),
@@ -88,6 +88,11 @@ def _pair(folder: Path) -> Path:
         helper.make_tensor_value_info("less", TensorProto.INT64, ["rows"]),
     ]
     return _saved(folder, helper.make_graph(nodes, "pair", inputs, outputs))
+
+
+def _samples(path: Path, **inputs: Any) -> None:
+    arrays: dict[str, Any] = {f"input/{name}": value for name, value in inputs.items()}
+    np.savez(path, **arrays)
 
 
 def _saved(folder: Path, graph: onnx.GraphProto) -> Path:

@@ -45,7 +45,7 @@ def test_the_tests_of_the_models_hold_for_other_models(
     """Text labels, no labels, an added output, several inputs: the sample is replaced by them."""
     service = tmp_path / "service"
     shutil.copytree(rendered_service, service, ignore=shutil.ignore_patterns("__pycache__"))
-    make = [service_python, str(Path(__file__).with_name("other_models.py")), str(tmp_path)]
+    make = [str(service_python), str(Path(__file__).with_name("other_models.py")), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(service)}
     done = subprocess.run(
         make, cwd=service, env=environment, capture_output=True, text=True, timeout=600, check=False
