@@ -31,7 +31,7 @@ class WarmAz:
         home.mkdir()
         kept = {name: os.environ[name] for name in ("LANG", "TMPDIR", "PATH") if name in os.environ}
         settings = {**kept, "HOME": str(home), "AZURE_CONFIG_DIR": str(home / "azure")}
-        # Whoever connects before the server has imported anything waits in this queue.
+        # Connections made before the imports are done wait in this queue.
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with listener, folder.with_name("az-server.log").open("wb") as log:
             listener.bind(f"{program}.socket")

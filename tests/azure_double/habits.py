@@ -2,7 +2,7 @@
 
 Where Azure's way is published, the providers have it; these are for where it is not, or not the
 same in all regions and versions. They change what successful answers show, and nothing that is
-kept: whoever relies on one spelling fails under another.
+kept: code that relies on one spelling fails under another.
 """
 
 from __future__ import annotations

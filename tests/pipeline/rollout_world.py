@@ -211,7 +211,7 @@ class RolloutWorld:
     def step(self, stage: str, script: str, settings: Mapping[str, str]) -> subprocess.Popen[str]:
         """Start the script of a workflow's step as GitHub's runner does, in a session of its own.
 
-        Where it names an environment of the workflow, the stage stands in.
+        The name of the workflow's environment is replaced by the stage.
         """
         # A file: of a script given by -c, bash itself would become the last command.
         file = self.service.parent / "step.sh"

@@ -43,7 +43,7 @@ Habit = Callable[[str, Any], Any]
 
 
 def dressed(value: Any, habit: Habit, name: str = "") -> Any:
-    """What Azure shows of a value under a habit, which is told the member's name."""
+    """What Azure shows of a value under a habit; the habit gets the member's name."""
     if isinstance(value, dict):
         shown = {key: dressed(each, habit, key) for key, each in value.items()}
         return habit(name, shown)

@@ -104,7 +104,7 @@ class RequestTelemetry:
         try:
             self._tell(record)
         except Exception:
-            # It was answered: whoever answered it must not try again.
+            # It was answered: the caller must not answer a second time.
             log.exception("request %s was not observed", record.request_id)
 
     def _tell(self, record: Record) -> None:

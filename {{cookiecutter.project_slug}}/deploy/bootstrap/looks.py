@@ -93,7 +93,7 @@ class Looks:
             if one_of(state, HOPELESS) or (made and one_of(state, FAILED)):
                 raise DeployError(
                     f"{step.what} is in state {state}",
-                    "Azure's activity log of the resource says why: mend that in the portal, or "
+                    "Azure's activity log of the resource says why: correct that in the portal, or "
                     "delete it if nothing uses it, and run the same command again",
                 )
             if one_of(state, FAILED | ABSENT):

@@ -82,7 +82,7 @@ def wait_until_ready(
     """Wait until Azure is done, the service runs and says that it is ready.
 
     Args:
-        record: whose it must be; None: whoever's, nothing is under way.
+        record: of the rollout it must belong to; None: no rollout is under way.
         state: see ``see``.
         pulse: gives signs of life meanwhile.
         before: what was there before the change: its failure is not that of the new release.

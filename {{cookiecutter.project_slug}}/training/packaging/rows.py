@@ -247,7 +247,7 @@ def _own(value: Array, _count: int, _random: np.random.Generator) -> Array:
 
 
 def _mixed(value: Array, count: int, random: np.random.Generator) -> Array:
-    """Rows whose every element stands at the same place in one of the samples."""
+    """Rows made of elements that one of the samples has at the same place."""
     picked = random.integers(0, len(value), (count, *value.shape[1:]))
     return np.take_along_axis(value, picked, axis=0)
 
