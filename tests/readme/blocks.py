@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 BLOCK = re.compile(
     r"(?:<!-- test: (?P<mark>background|not run: [^>]+) -->\n)?"
@@ -61,6 +62,7 @@ class Reader:
         folder: where the shell stands.
         port: replaces 8000, so that the test needs no port of its own machine.
         replacements: texts that cannot be reached from here, and what stands in for them.
+        variables: for every `make`, beside PORT.
     """
 
     def __init__(
@@ -69,10 +71,14 @@ class Reader:
         port: int,
         environment: Mapping[str, str],
         replacements: Mapping[str, str],
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._folder = folder
         self._port = port
-        self._environment = {**os.environ, **environment, "PORT": str(port), "MAKEFLAGS": ""}
+        # As if each `make` had the variable on its command line: the environment alone sets none.
+        variables = {"PORT": str(port), **variables}
+        flags = " ".join(f"{name}={value}" for name, value in variables.items())
+        self._environment = {**os.environ, **environment, "PORT": str(port), "MAKEFLAGS": flags}
         self._replacements = {**replacements, ":8000": f":{port}"}
         self._serving: subprocess.Popen[bytes] | None = None
 

@@ -95,11 +95,11 @@ def test_the_readme_of_the_service(
     service = tmp_path / "iris-service"
     shutil.copytree(rendered(model_format), service)
     tag = f"aci-ml-template-test:readme-{model_format}"
-    environment = {"DOCKER": docker_client(), "TAG": tag}
+    environment = {"DOCKER": docker_client()}
     if model_format != "onnx":
         # The formats differ in nothing else, says tests/service/test_own_suite.py.
         environment["PYTEST_ADDOPTS"] = " ".join(with_the_model(service))
-    reader = Reader(service, free_port(), environment, {})
+    reader = Reader(service, free_port(), environment, {}, {"TAG": tag})
     printed = []
     try:
         for block in read_blocks(service / "README.md"):
