@@ -198,4 +198,4 @@ def test_a_production_that_fails_is_put_back(world: World, production: dict[str,
     assert "production" in run.failed, run.log[-6000:]
     assert run.passed == only("production")
     assert "stopped at production" in run.page()
-    assert "the release before" in run.page()
+    assert "Production does not serve the new release, but what was there before it." in run.page()

@@ -108,12 +108,12 @@ def serves(stage: str, outputs: Mapping[str, Any]) -> str:
     if known == NEW:
         return f"{title} serves the new release."
     if known == AS_BEFORE:
-        return f"{title} serves what it served before this run."
+        return f"{title} does not serve the new release, but what was there before it."
     if not known and outputs.get("up") in (SKIPPED, "failure"):
         return f"{title} was not changed."
     return (
         f"What {stage} serves is not known: `python -m deploy recover {stage}` finishes or undoes "
-        "an interrupted rollout and says what serves."
+        "an interrupted rollout and says what serves. If the job never began, nothing was changed."
     )
 
 

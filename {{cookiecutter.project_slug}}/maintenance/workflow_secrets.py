@@ -48,7 +48,7 @@ def gaps(root: Path = ROOT) -> list[Gap]:
     }
     every = sorted({name for names in wanted.values() for name in names})
     return [
-        Gap(path, job, step["name"], step["run"], secret)
+        Gap(path, job, step.get("name", step["run"]), step["run"], secret)
         for path in sorted((root / ".github" / "workflows").glob("*.yml"))
         for job, stage, step in _deploying_steps(path)
         for secret in wanted.get(stage, every)
@@ -72,7 +72,8 @@ def add(root: Path = ROOT) -> list[Gap]:
 def _deploying_steps(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The job, the environment and the content of each step that deploys."""
     for job, content in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items():
-        stage = content.get("environment", {}).get("name", "")
+        place = content.get("environment") or ""
+        stage = place if isinstance(place, str) else place.get("name", "")
         for step in content.get("steps", []):
             if DEPLOYS.search(str(step.get("run"))):
                 yield job, stage, step

@@ -23,6 +23,7 @@ from deploy.rollout.run import roll_out
 from deploy.say import redact
 from deploy.targets.aci_live import live_of
 from deploy.targets.base import Finding, Live
+from tests.conftest import ROOT
 from tests.rollout_world import MemoryTarget, World, site_of, wanted
 
 
@@ -198,3 +199,24 @@ def test_only_what_certainly_died_here_counts_as_dead() -> None:
     assert certainly_dead(theirs)
     assert not certainly_dead("another-machine/1/2")
     assert not certainly_dead(None)
+
+
+ONLY_WHAT_DEPLOYS = """
+import re, sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+locked = set(re.findall(r"^([a-z0-9-]+)==", Path("requirements/deploy.txt").read_text(), re.M))
+for module, packages in packages_distributions().items():
+    if not any(re.sub("[_.]", "-", each).lower() in locked for each in packages):
+        sys.modules[module] = None
+import deploy.__main__
+"""
+
+
+def test_the_commands_need_no_package_that_is_not_locked_for_the_deploy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_WHAT_DEPLOYS],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

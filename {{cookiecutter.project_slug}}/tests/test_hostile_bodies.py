@@ -503,6 +503,27 @@ def test_a_large_body_waits_for_its_turn_no_longer_than_it_may(
     assert decoded == []
 
 
+def test_bodies_of_clients_that_left_are_not_kept(
+    loaded: tuple[Server, asyncio.Runner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while another body is decoded: the thread's own queue would keep them."""
+    server, runner = loaded
+    inference, go_on = server._service._inference, threading.Event()
+    monkeypatch.setattr(routes.Contract, "decode", lambda _, body: go_on.wait(10))
+    body = b'{"data": [[1, 2, 3]]}' + b" " * LARGE_BODY
+
+    async def leave() -> int:
+        for _ in range(5):
+            await answered(server, "/predict", body, leaves=True)
+        return inference._decoder._work_queue.qsize()
+
+    try:
+        assert runner.run(leave()) == 0
+    finally:
+        go_on.set()
+        inference._decoder.submit(int).result()
+
+
 @pytest.fixture(scope="module")
 def plain(toy_dir: Path) -> Iterator[httpx.Client]:
     with (

@@ -179,8 +179,14 @@ def test_the_outcome_names_the_gate_that_stopped_it(gate: str) -> None:
 NOT_KNOWN = "is not known: `python -m deploy recover"
 SERVES = [
     ({"up": "success", "serves": "new"}, "serves the new release."),
-    ({"up": "failure", "serves": "as-before"}, "serves what it served before this run."),
-    ({"up": "cancelled", "serves": "as-before"}, "serves what it served before this run."),
+    (
+        {"up": "failure", "serves": "as-before"},
+        "does not serve the new release, but what was there before it.",
+    ),
+    (
+        {"up": "cancelled", "serves": "as-before"},
+        "does not serve the new release, but what was there before it.",
+    ),
     ({"up": "skipped", "serves": ""}, "was not changed."),
     ({"up": "failure"}, "was not changed."),
     ({"up": "failure", "serves": "unknown"}, NOT_KNOWN),

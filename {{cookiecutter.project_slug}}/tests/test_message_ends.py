@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import h11
 import pytest
 
 from app.errors import RequestError
-from app.http.connection import MAX_HEAD_BYTES, MAX_HEADERS
+from app.http.connection import MAX_HEAD_BYTES, MAX_HEADERS, Connection
 from tests.wire import World, opened, post
 
 KEY = "a-key-of-this-test"
@@ -414,3 +414,24 @@ def test_what_raises_while_answering_closes_with_one_answer_at_most(
         written, closed = world.answers(pieces, known=known)
         assert [status for status, _ in answers_of(written)] == [200 if where == "end" else 500]
         assert closed
+
+
+def test_pipelined_requests_are_read_as_they_are_answered(toy_dir: Path) -> None:
+    """As requests, bytes take a hundred times the memory: most of them wait as bytes."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
+    count = 128 * 1024 // len(request)
+    with opened(toy_dir) as world:
+        most = 0
+        start = Connection._start_asgi_task
+
+        def counted(self: Connection, cycle: Any, app: Any) -> None:
+            nonlocal most
+            most = max(most, len(self.pipeline))
+            start(self, cycle, app)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Connection, "_start_asgi_task", counted)
+            written, closed = world.answers([(request * count, True)], known=False)
+    assert written.count(b"HTTP/1.1 200 OK\r\n") == count
+    assert not closed
+    assert most < count / 5

@@ -5,21 +5,26 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from deploy.alive import this_process
+from deploy.commands.recover import serving
+from deploy.config import names
 from deploy.journal import KEPT
 from deploy.rollout.interrupted import finish_interrupted
 from deploy.rollout.run import roll_out
 from deploy.rollout.site import RolloutFailed
 from deploy.targets import fingerprint
+from deploy.targets.base import Live
 from tests.rollout_world import (
     BEFORE_IMAGE,
     CRASHES,
     GOOD,
     SLOW,
     Killed,
+    MemoryTarget,
     World,
     plain,
     site_of,
@@ -134,3 +139,44 @@ def test_nothing_is_changed_where_nothing_was_interrupted() -> None:
     world = deployed()
     finish_interrupted(site_of(world), undo_unverified=True)
     assert world.changes() == []
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"), [("sha256:new", "new"), ("sha256:old", "as-before"), (None, "as-before")]
+)
+def test_what_serves_is_told_by_the_image_that_is_live(image: str | None, shown: str) -> None:
+    """A restored group may carry the id of the rollout that was undone."""
+    tags = {names.TAG_ROLLOUT: "undone"} | ({names.TAG_IMAGE: image} if image else {})
+    live = Live({}, tags, "http://demo", "Running", settled=True, running=True)
+    assert serving(live, "registry/service@SHA256:NEW") == shown
+    assert serving(None, "registry/service@sha256:new") == "as-before"
+
+
+@pytest.mark.parametrize("undo", [True, False])
+def test_a_deletion_that_goes_on_after_the_end_is_waited_for(undo: bool) -> None:
+    """Azure deletes for a while, and shows the group as it was; the job is killed meanwhile."""
+    world = deployed()
+    gone_at = 0.0
+
+    class Slow(MemoryTarget):
+        def read(self) -> Live | None:
+            nonlocal gone_at
+            if gone_at and world.seconds >= gone_at:
+                world.group, gone_at = None, 0.0
+            return super().read()
+
+        def delete(self) -> None:
+            nonlocal gone_at
+            gone_at = world.seconds + 40
+            raise Killed
+
+    first = replace(site_of(world, process=ended_process()), target=Slow(world))
+    with pytest.raises(Killed):
+        roll_out(first, wanted(GOOD, cpu=2))
+    second = replace(site_of(world), target=Slow(world))
+    finish_interrupted(second, undo_unverified=undo)
+    world.seconds += 100
+    live = second.target.read()
+    assert live is not None
+    assert live.document["image"] == BEFORE_IMAGE
+    assert not any(each.open for each in world.records.values())

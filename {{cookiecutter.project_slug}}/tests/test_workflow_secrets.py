@@ -45,6 +45,16 @@ def test_a_secret_passed_under_another_name_is_a_gap(checkout: Path) -> None:
     assert "API_KEYS" in {each.secret for each in gaps(checkout)}
 
 
+def test_an_environment_may_be_named_by_a_word_alone(checkout: Path) -> None:
+    workflow = checkout / ".github" / "workflows" / "own.yml"
+    workflow.write_text(
+        "jobs:\n  own:\n    environment: production\n    steps:\n"
+        "      - run: python -m deploy up production --allow-dirty\n        env:\n          A: b\n"
+    )
+    found = {each.secret for each in gaps(checkout) if each.workflow == workflow}
+    assert found == {"SECOND_DEMO"}
+
+
 def test_adding_closes_every_gap_and_changes_nothing_else(checkout: Path) -> None:
     workflows = checkout / ".github" / "workflows"
     before = {path: path.read_text(encoding="utf-8") for path in workflows.glob("*.yml")}

@@ -109,9 +109,13 @@ class World:
         return answered
 
     def _busy(self, connection: Connection) -> bool:
-        cycle = connection.cycle
-        return cycle is not None and not (
-            cycle.response_complete or cycle.disconnected or getattr(cycle, "more_body", False)
+        """Whether a request that was read waits: for its model, or for the application."""
+        return connection._awaited is not None or any(
+            cycle is not None
+            and not (
+                cycle.response_complete or cycle.disconnected or getattr(cycle, "more_body", False)
+            )
+            for cycle in (connection._serving, connection.cycle)
         )
 
 

@@ -40,6 +40,8 @@ MAX_HEADERS: Final = 1000
 CHUNK_BYTES: Final = 16
 # Pieces that are parsed before they are counted; those of a body are at least so long.
 PIECE_BYTES: Final = 16 * 1024
+# Pieces of chunked bodies after which other connections have their turn.
+BUSY_PARTS: Final = 1000
 LEAST_PIECE_BYTES: Final = 4096
 # Headers that say something about the message itself.
 FRAMING: Final = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
@@ -134,6 +136,11 @@ class Connection(HttpToolsProtocol):
         self._fault: RequestError | None = None
         # The error that ends the connection after the answers that are still to be written.
         self._refusal = b""
+        # Received and not parsed while requests wait: as requests, bytes take a hundred times the
+        # memory.
+        self._unread = b""
+        # The request that a task answers; ``cycle`` is the last one that was read.
+        self._serving: Any = None
         self._quiet_since = self.loop.time()
         self._blocked_since = 0.0
         # Between an answer and the next request.
@@ -159,9 +166,15 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         super().connection_lost(exc)
-        task = self.cycle.scope.get(TASK) if self.cycle is not None else None
-        if isinstance(task, asyncio.Task):
-            task.cancel()
+        self.pipeline.clear()
+        self._unread = b""
+        for cycle in (self._serving, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+            task = cycle.scope.get(TASK) if cycle is not None else None
+            if isinstance(task, asyncio.Task):
+                task.cancel()
         if self._awaited is not None:
             self._awaited.cancel()
             self._awaited = None
@@ -169,6 +182,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read requests; one whose body is not complete leaves the shortcut."""
         if self._stage is Stage.ENDED:
+            return
+        if self._unread:
+            self._unread += data
+            self.flow.pause_reading()
             return
         if self._stage is Stage.BETWEEN:
             known = self._shortcut.known(data)
@@ -201,7 +218,11 @@ class Connection(HttpToolsProtocol):
             RequestError: it sends more, or asks for a tunnel.
             HttpParserError: it is not HTTP, or a callback raised.
         """
+        parts = 0
         while data:
+            if self.pipeline:
+                self._unread = bytes(data)
+                break
             room = MAX_HEAD_BYTES - self._overhead
             if self._stage is Stage.BODY:
                 room = max(room, LEAST_PIECE_BYTES)
@@ -219,6 +240,26 @@ class Connection(HttpToolsProtocol):
                 self._ignore_upgrade()
             data = data[self._piece :]
             self._count()
+            parts += self._body_parts
+        if parts > BUSY_PARTS:
+            # The event loop may read one connection many times before it looks at others.
+            self._plain.pause_reading()
+            self.loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        """Read again after other connections had their turn."""
+        if not self.flow.read_paused and not self._plain.is_closing():
+            self._plain.resume_reading()
+
+    def _read_on(self) -> None:
+        """Parse what was kept while requests waited."""
+        data, self._unread = self._unread, b""
+        if not self._plain.is_closing():
+            self.data_received(data)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _count(self) -> None:
         """Count what the piece has beside a body, when its message is not complete."""
@@ -319,11 +360,13 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            if self._unread and not self.pipeline:
+                self.loop.call_soon(self._read_on)
         elif self._refusal:
             self.transport.write(self._refusal)
             self.transport.close()
         else:
-            self._idle = True
+            self._idle = self._stage is Stage.BETWEEN
             self._quiet_since = self.loop.time()
 
     def on_message_begin(self) -> None:
@@ -459,8 +502,6 @@ class Connection(HttpToolsProtocol):
         shortened = self._shortened
         if shortened.disconnected or shortened.response_complete:
             return
-        if shortened.response_complete:
-            raise RuntimeError("a request was answered before")
         _, headers, chunks = answer
         close = not shortened.keep_alive or (len(headers) > 1 and CLOSE in headers)
         small = len(chunks) == 1 and len(chunks[0]) <= SMALL
@@ -480,7 +521,7 @@ class Connection(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self._idle = True
+            self._idle = self._stage is Stage.BETWEEN
             self._quiet_since = self.loop.time()
 
     def on_body(self, body: bytes) -> None:

@@ -124,6 +124,8 @@ class Inference:
         # One thread: decoding holds Python's lock, so more would not decode more, and the memory
         # of parsing is that of one body.
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        # Bodies wait here and not in the executor, which would keep those of clients that left.
+        self._decoding = asyncio.Lock()
 
     def close(self) -> None:
         """Release the decoding thread."""
@@ -166,12 +168,17 @@ class Inference:
         _check_content(headers)
         served = self._served(route, headers, body, record)
         loop = asyncio.get_running_loop()
-        decoding = loop.run_in_executor(
-            self._decoder, self._decode, served, route, headers, body, record
-        )
         try:
             async with asyncio.timeout(self._timeout):
-                return await decoding
+                await self._decoding.acquire()
+                try:
+                    work = self._decoder.submit(self._decode, served, route, headers, body, record)
+                except RuntimeError:
+                    self._decoding.release()
+                    raise
+                # Also when the client has left: what runs cannot be stopped.
+                work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._decoding.release))
+                return await asyncio.wrap_future(work)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the body was not decoded within {self._timeout:g} s; try again later",
@@ -334,6 +341,7 @@ class InferenceEndpoints:
             asked = await self._inference.begin_large(route, headers, body, record)
         else:
             asked = self._inference.begin(route, headers, body, record)
+        del body  # else it stays while the request waits
         answer = asked.served.submit(asked.inputs, record, asked.cut)
         return cast(Answer, await answer if isinstance(answer, asyncio.Future) else answer)
 

@@ -121,6 +121,9 @@ def size_of(inputs: Inputs, spec: TensorSpec) -> int:
     size = 0
     for value in inputs.values():
         size += value.nbytes
+        if value.dtype.kind == "O":
+            # Texts; an array of them holds references.
+            size += sum(len(each) for each in value.flat if isinstance(each, str | bytes))
     return size
 
 

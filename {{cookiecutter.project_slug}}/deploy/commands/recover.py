@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from deploy.azure_ids import same
 from deploy.commands.context import Context, add_stage, open_context
 from deploy.commands.up import announce
 from deploy.config import names
@@ -12,8 +13,8 @@ from deploy.errors import DeployError
 from deploy.journal import Record
 from deploy.outcome import AS_BEFORE, NEW, UNKNOWN, write_output
 from deploy.preflight import require
-from deploy.rollout import marks
 from deploy.rollout.interrupted import finish_interrupted, unfinished
+from deploy.rollout.ownership import as_recorded
 from deploy.say import Say
 from deploy.targets.base import Live
 
@@ -22,11 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_stage(parser)
     parser.add_argument(
+        "--image",
+        metavar="REF",
+        help="the image of this run of the workflow: its outputs say whether it serves",
+    )
+    parser.add_argument(
         "--undo",
         action="store_true",
         help="restore the previous release without waiting for the new one; "
         "a release that was already kept stays",
     )
+
+
+def serving(live: Live | None, image: str) -> str:
+    """The value of the step output ``serves``, from the image that is live.
+
+    Args:
+        image: REGISTRY/NAME@sha256:DIGEST of the release that this run of the workflow deploys.
+    """
+    shown = None if live is None else live.tags.get(names.TAG_IMAGE)
+    return NEW if same(shown, image.partition("@")[2]) else AS_BEFORE
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
@@ -38,6 +54,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     stage = options.environment
     context = open_context(stage, root, say)
     live = context.target.read()
+    if live is not None:
+        live = as_recorded(context.site(()), live)
     interrupted = unfinished(live, context.journal.records())
     if not interrupted:
         print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
@@ -45,15 +63,16 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     needed = _secret_names(context, interrupted, live)
     require(context.secret_findings(needed, needed, context.secrets(needed)), say.warning)
     write_output("serves", UNKNOWN)
-    site = context.site(needed)
+    # What was kept since may have to come back: its secrets are those of the environment.
+    site = context.site(needed | set(context.environment.secrets))
     try:
         with site.guard.watching():
             live = finish_interrupted(site, undo_unverified=options.undo)
     except DeployError as error:
         say.summary(f"### {stage}: not recovered\n\n{error.cause}\n\n**Fix**: {error.fix}")
         raise
-    kept = {marks.rollout(live.tags)} if live is not None else set()
-    write_output("serves", NEW if kept & {each.id for each in interrupted} else AS_BEFORE)
+    if options.image:
+        write_output("serves", serving(live, options.image))
     done = f"{stage}: the interrupted rollout is closed; {_serving(context, live)}"
     say.summary(f"### {done}")
     print(done)

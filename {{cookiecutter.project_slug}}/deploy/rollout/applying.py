@@ -6,7 +6,7 @@ The steps of a rollout in order. Each may fail; what happens then is decided in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from deploy.az import AzError
@@ -197,6 +197,10 @@ def _may_be_former(site: Site, record: Record, state: str | None, error: DeployE
     return error.found == (release.revision, release.model_digest)
 
 
+RESTARTED = "it restarted after it was kept"
+"""The reason of a record that is open again because of that."""
+
+
 class KeptInVain(Exception):
     """The release was kept, restarted because of that, and is not what was verified any more."""
 
@@ -224,7 +228,7 @@ def keep(site: Site, record: Record, proof: Proof) -> None:
     if not _restarted_by_tags(site, record, proof.live):
         return
     site.say.warning(f"{site.target.what} restarted after a change of its tags; verifying it again")
-    site.journal.write(record)
+    site.journal.write(replace(record, reason=RESTARTED))
     try:
         prove(site, record, record.next, None)
     except DeployError as error:

@@ -9,11 +9,11 @@ from deploy.config import names
 from deploy.errors import DeployError
 from deploy.journal import FAILED, KEPT, RESTORED, Record
 from deploy.rollout import marks
-from deploy.rollout.applying import KeptInVain, close, keep, prove
+from deploy.rollout.applying import RESTARTED, KeptInVain, close, keep, prove
 from deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
-from deploy.rollout.ownership import as_recorded, busy, take_over
+from deploy.rollout.ownership import as_recorded, busy, require_record, take_over
 from deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
-from deploy.rollout.waiting import POLL_SECONDS, wait_until_settled
+from deploy.rollout.waiting import POLL_SECONDS, VISIBLE_SECONDS, wait_until_settled
 from deploy.targets.base import Live
 
 APPEAR_SECONDS = 15.0
@@ -82,10 +82,23 @@ def _finish(site: Site, record: Record, *, undo_unverified: bool) -> None:
     with site.guard.interruptible():
         _require_abandoned(site, record)
     record = take_over(site, record)
+    try:
+        _end(site, record, undo_unverified=undo_unverified)
+    except TakenOver:
+        # Raises where another run has it. Otherwise Azure showed late what the run that is gone
+        # did last.
+        require_record(site, record)
+        _end(site, record, undo_unverified=undo_unverified)
+
+
+def _end(site: Site, record: Record, *, undo_unverified: bool) -> None:
     live = _shown(site, record)
-    if not undo_unverified:
+    if live is not None and marks.rollout(live.tags) != record.id and not live.settled:
+        # It may be on its way out: a rollout that deletes first asks for that before its request.
         live = wait_until_settled(site)
-    if live is not None and is_kept(live, record):
+    if live is not None and is_kept(live, record) and record.reason == RESTARTED:
+        _undo(site, record, DeployError(RESTARTED, "deploy it again"), kept=True)
+    elif live is not None and is_kept(live, record):
         close(site, record, KEPT, "closed by the next run")
     elif live is not None and marks.rollout(live.tags) == record.id:
         if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
@@ -108,14 +121,22 @@ def _shown(site: Site, record: Record) -> Live | None:
 
     The process may have died right after its request, and an answer may not know of it yet.
     """
-    give_up = site.clock.monotonic() + APPEAR_SECONDS
+    began = site.clock.monotonic()
     live = site.target.read()
     while (live is None or marks.rollout(live.tags) != record.id) and (
-        site.clock.monotonic() < give_up
+        site.clock.monotonic() < began + _patience(site, record, live)
     ):
         site.clock.sleep(POLL_SECONDS)
         live = site.target.read()
     return live
+
+
+def _patience(site: Site, record: Record, live: Live | None) -> float:
+    """Seconds to wait for the change; more where a deletion that goes on by itself came first."""
+    if live is None or site.target.serves_on:
+        return APPEAR_SECONDS
+    deleted = live.stopped or site.target.blockers(live.document, record.next)
+    return VISIBLE_SECONDS if deleted or not live.settled else APPEAR_SECONDS
 
 
 def _finish_verifying(site: Site, record: Record) -> None:
