@@ -329,3 +329,95 @@ class Spelling(Passing):
     def transform(self, x: Any) -> Any:
         """A number that depends on how the column is written."""
         return x.assign(low=[len(each) * 9.0 + (each in "12") for each in x["low"].astype(str)])
+
+
+def served(model: Any, manifest: dict[str, Any], frame: pd.DataFrame) -> list[Any]:
+    """What the model answers to the rows of a frame, sent as a client sends them."""
+    dtypes = {"BYTES": np.object_, "FP64": np.float64, "INT64": np.int64}
+    given = {}
+    for each in manifest["inputs"]:
+        column = frame[each["name"]].astype(object)
+        filled = column.where(column.notna(), each.get("missing", np.nan))
+        given[each["name"]] = filled.to_numpy(dtypes[each["datatype"]]).reshape(-1, 1)
+    return list(model.run(given)["label"].tolist())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+@pytest.mark.parametrize("values", [["a", None, "b", None], [1, None, 2, None]])
+@pytest.mark.parametrize("imputed", [False, True])
+def test_gaps_of_a_model_that_was_fitted_on_none_are_refused(
+    tmp_path: Path, imputed: bool, values: list[Any], suffix: str
+) -> None:
+    """To encoders None and NaN are two values, and the service fills gaps with NaN."""
+    frame = pd.DataFrame({"c": pd.Series(values * 5, dtype=object), "kind": KINDS})
+    fill = SimpleImputer(missing_values=None, strategy="constant", fill_value=values[0])
+    steps = (fill,) if imputed else ()
+    case = stored(tmp_path, encoding(frame, *steps), frame[:ROWS], suffix)
+    words = refused(**case)
+    assert "column 'c' holds missing values, and the model was fitted on None there" in words
+    assert "frame.fillna(np.nan).infer_objects()" in words
+    if not imputed:
+        filled = frame.fillna(np.nan).infer_objects()
+        estimator = encoding(filled)
+        model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS], suffix))
+        assert served(model, manifest, frame) == estimator.predict(filled).tolist()
+
+
+def test_an_imputer_does_not_hide_the_categories_of_the_encoder(tmp_path: Path) -> None:
+    """NA is a country, though the imputer before the encoder records another one."""
+    frame = pd.DataFrame({"country": ["BE", "BE", "NA", "FR", "DE"] * 4, "kind": KINDS})
+    target = frame["country"].to_numpy()
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    impute = SimpleImputer(strategy="most_frequent")
+    estimator = make_pipeline(impute, encoder, LogisticRegression(C=99)).fit(frame, target)
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
+    assert "missing" not in manifest["inputs"][0]
+    assert model.package.golden.outputs["label"].tolist() == target[:ROWS].tolist()
+    assert served(model, manifest, frame) == estimator.predict(frame).tolist() == target.tolist()
+
+
+@pytest.mark.parametrize("word", ["NA", "None", "null", ""])
+def test_a_category_that_looks_missing_stays_and_a_gap_beside_it_is_one(
+    tmp_path: Path, word: str
+) -> None:
+    frame = pd.DataFrame({"c": [word, np.nan, "b", "d"] * 5, "kind": KINDS})
+    target = [word or "empty", "gap", "b", "d"] * 5
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    estimator = make_pipeline(encoder, LogisticRegression(C=99)).fit(frame, target)
+    assert estimator.predict(frame).tolist() == target
+    case = stored(tmp_path, estimator, frame[:ROWS])
+    frame[:ROWS].to_csv(case["samples"], index=False, na_rep="N/A")
+    model, manifest, _ = made(**case)
+    assert model.package.golden.outputs["label"].tolist() == target[:ROWS]
+    assert manifest["inputs"][0]["missing"] != word
+    assert served(model, manifest, frame) == target
+
+
+def test_the_mark_of_a_gap_is_no_category_that_the_samples_lack(tmp_path: Path) -> None:
+    """Each text that a client sends is itself, and only null is a gap."""
+    values = ["", "NULL", "\\N", np.nan, "b"]
+    frame = pd.DataFrame({"c": values * 4, "kind": KINDS})
+    target = ["empty", "null", "n", "gap", "b"] * 4
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    estimator = make_pipeline(encoder, LogisticRegression(C=99)).fit(frame, target)
+    samples = frame[3:5].astype(object).where(frame[3:5].notna(), None)
+    model, manifest, _ = made(**stored(tmp_path, estimator, samples, "json"))
+    assert served(model, manifest, frame) == target
+
+
+class Trimming(Passing):
+    """Needs one column as text, and computes with the others."""
+
+    def transform(self, x: Any) -> Any:
+        """Numbers of all columns."""
+        zips = x["zip"].str.startswith("1").astype(float)
+        return np.column_stack([zips * 9, np.asarray(x[["age", "size"]], dtype=float)])
+
+
+def test_one_column_that_must_be_text_makes_no_text_of_the_others(tmp_path: Path) -> None:
+    codes = ["11067", "12826", "80331", "20115"]
+    frame = pd.DataFrame({"age": [31, 40] * 10, "zip": codes * 5, "size": [1.5, 2.5] * 10})
+    estimator = make_pipeline(Trimming(), LogisticRegression(C=99)).fit(frame, TARGET)
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
+    assert [each["datatype"] for each in manifest["inputs"]] == ["INT64", "BYTES", "FP64"]
+    assert served(model, manifest, frame) == estimator.predict(frame).tolist()

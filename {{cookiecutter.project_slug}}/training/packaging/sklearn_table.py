@@ -8,9 +8,12 @@ refused.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from app.errors import PackageError
 from app.tensors.datatypes import Array
@@ -61,7 +64,8 @@ def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, l
         ] or ways
     types = _Types(estimator, columns, readings, known)
     way, chosen, answers = types.settled(ways)
-    table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
+    taken = {name: each.categories for name, each in known.known.items()}
+    table = fitting(estimator, replace(way, taken=taken), chosen, answers, to_onnx=to_onnx)
     remarks = []
     if given.columns and len(way.names) > 1 and not _is_recorded(estimator, names, way):
         remarks.append(
@@ -181,10 +185,11 @@ class _Types:
     def settled(self, ways: list[Way]) -> tuple[Way, dict[str, Array], Answers]:
         """A way that the estimator answers, the columns in types without doubt, the answers."""
         columns, kinds = self._likely()
+        _refuse_gaps_that_are_none(self.known.none, columns)
         found, fault = _first(self.estimator, ways, columns)
         if found is None:
-            # Text that looks like numbers, in all open columns or in one of them.
-            for names in (list(kinds), *([name] for name in kinds)):
+            # Text that looks like numbers, in as few of the open columns as will do.
+            for names in _few_first(list(kinds)):
                 other = {name: self.readings[name]["string"] for name in names}
                 found, _ = _first(self.estimator, ways, columns | other)
                 if found is not None:
@@ -214,6 +219,11 @@ class _Types:
             elif kind == "string":
                 _refuse_gaps_between_booleans(name, found)
             columns[name] = found[kind]
+            if known is not None and kind == "literal":
+                # What the encoder does not know as text is a missing value, as pandas reads it.
+                gaps = MISSING - known.categories
+                cells = [None if cell in gaps else cell for cell in found[kind]]
+                columns[name] = np.array(cells, np.object_)
             if known is None and len(_alternatives(found, kind)) > 0:
                 kinds[name] = kind
         return columns, kinds
@@ -242,6 +252,12 @@ class _Types:
         return f"; types that CSV leaves open were tried ({open_types}): say them with --types"
 
 
+def _few_first(names: list[str]) -> Iterator[Sequence[str]]:
+    """Each name alone, then pairs, then all of them."""
+    for size in sorted({1, 2, len(names)}):
+        yield from itertools.combinations(names, size)
+
+
 def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
     """Other readings that are as good; an empty cell is a missing value to everybody."""
     others: list[Kind] = [each for each in found if each not in (kind, "literal")]
@@ -263,6 +279,17 @@ def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
         f"model does not record which; say --types {name}={kind} or --types {name}={other}, or "
         "give samples as JSON, whose values have types"
     )
+
+
+def _refuse_gaps_that_are_none(known: Mapping[str, str], columns: Mapping[str, Array]) -> None:
+    """The service fills gaps with NaN, which is another value than None to encoders."""
+    for name in known:
+        if any(each is None or each != each for each in columns[name]):
+            raise PackageError(
+                f"column {name!r} holds missing values, and the model was fitted on None there "
+                f"({known[name]}), while the service fills gaps with NaN; replace None before "
+                "fitting (frame.fillna(np.nan).infer_objects()), or fill in the gaps"
+            )
 
 
 def _refuse_gaps_between_booleans(name: str, found: Mapping[Kind, Array]) -> None:
