@@ -12,8 +12,10 @@ from typing import Any
 
 import joblib
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import helper
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -251,6 +253,101 @@ def test_given_labels_of_text_and_columns_of_arrays_are_compared(tmp_path: Path)
     case = stored(tmp_path, estimator, columns | {"output/label": answers}, "npz")
     words = refused(**{**case, "folder": tmp_path / "w"})
     assert "output/label at [2] is east, and scikit-learn" in words
+
+
+def placed(folder: Path, frame: pd.DataFrame, answers: list[Any], where: str) -> dict[str, Any]:
+    """Samples with answers, as each kind of file can hold them."""
+    rows = json.loads(frame.to_json(orient="split", index=False))
+    columns: dict[str, Any] = {name: frame[name].tolist() for name in frame}
+    together = frame.assign(**{"output/label": answers})
+    content: Any = {
+        "json records": together.to_dict("records"),
+        "json columns": {**rows, "output/label": answers},
+        "json split": {"dataframe_split": rows, "outputs": {"label": answers}},
+        "json data": {"data": columns, "output/label": answers},
+        "json inputs": {"inputs": columns, "outputs": {"label": answers}},
+        "json instances": {"instances": frame.to_dict("records"), "outputs": {"label": answers}},
+        "json arrays": {**columns, "output/label": answers},
+        "csv": None,
+    }[where]
+    path = folder / f"s.{where.split()[0]}"
+    if where == "csv":
+        together.to_csv(path, index=False)
+    else:
+        path.write_text(json.dumps(content))
+    return {"samples": path}
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["csv", "json records", "json columns", "json split", "json data", "json inputs",
+     "json instances", "json arrays"],
+)  # fmt: skip
+def test_answers_are_compared_wherever_a_file_holds_them(tmp_path: Path, where: str) -> None:
+    frame = pd.DataFrame({"zip": ["01067", "02826", "80331", "10115"] * 25, "kind": KINDS * 5})
+    labels = ["007", "007", "8", "9"] * 25  # as text in a CSV file too
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    estimator = make_pipeline(encoder, LogisticRegression(C=99)).fit(frame, labels)
+    answers = estimator.predict(frame).tolist()
+    case = stored(tmp_path, estimator, frame)
+    made(**{**case, **placed(tmp_path, frame, answers, where)})
+    answers[2] = "9"
+    wrong = {**placed(tmp_path, frame, answers, where), "folder": tmp_path / "w"}
+    words = refused(**{**case, **wrong})
+    assert "output/label at [2] is 9, and scikit-learn" in words
+    assert "gives 8 (1 of" in words
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "npz"])
+def test_answers_to_no_inputs_are_refused(tmp_path: Path, suffix: str) -> None:
+    frame, target = numbers()
+    estimator = LogisticRegression(C=99).fit(frame, target)
+    answers = pd.DataFrame({"output/label": target[:ROWS]})
+    samples = {"output/label": np.array(target[:ROWS])} if suffix == "npz" else answers
+    words = refused(**stored(tmp_path, estimator, samples, suffix))
+    assert "holds output/label and no inputs; give the inputs" in words
+
+
+def test_answers_in_a_table_are_those_of_an_onnx_model(tmp_path: Path) -> None:
+    x, columns = (helper.make_tensor_value_info("x", 1, ["rows", 3]), ("rows", 1))
+    y = helper.make_tensor_value_info("y", 1, columns)
+    node = helper.make_node("ReduceMax", ["x"], ["y"], axes=[1])
+    graph = helper.make_graph([node], "graph", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    for last, words in ((7.0, ""), (6.0, "output 'y' at [2, 0] is 7.0")):
+        text = f"a,b,c,output/y\n1,2,3,3\n4,5,6,6\n7,0,0,{last}\n"
+        (tmp_path / "s.csv").write_text(text)
+        case = {"samples": tmp_path / "s.csv", "folder": tmp_path / f"models{last}"}
+        if words:
+            assert words in refused(tmp_path / "m.onnx", **case)
+        else:
+            _, manifest, _ = made(tmp_path / "m.onnx", **case)
+            assert manifest["inputs"][0]["features"] == ["a", "b", "c"]
+            assert manifest["training"]["golden"] == "given with the samples"
+
+
+@pytest.mark.parametrize(
+    ("late", "known"), [("01067", True), ("01067", False), ("12b", False), ("NA", True)]
+)
+def test_a_cell_of_a_later_row_counts_for_the_type(tmp_path: Path, late: str, known: bool) -> None:
+    """Row 69 is the first that tells what the column is."""
+    zips = ["11067", "12826", "80331", "10115"] * 25
+    zips[68] = late
+    frame = pd.DataFrame({"n": np.tile([1.0, 2.0], 50), "zip": zips})
+    step = OneHotEncoder(handle_unknown="ignore") if known else Coding()
+    target = [each if each == late else each[0] for each in zips]
+    estimator = make_pipeline(step, LogisticRegression(C=99)).fit(frame, target)
+    case = stored(tmp_path, estimator, frame)
+    if late == "01067" and not known:
+        assert "column 'zip' holds '01067', which can be a number" in refused(**case)
+        case |= {"types": {"zip": "string"}}
+    model, manifest, _ = made(**case)
+    assert manifest["inputs"][1]["datatype"] == "BYTES"
+    kept = model.package.golden.inputs["zip"].reshape(-1).tolist()
+    assert kept[:63] == zips[:63]
+    assert len(kept) == 64
+    assert served(model, manifest, frame) == estimator.predict(frame).tolist()
 
 
 def test_given_answers_of_another_type_are_refused_for_onnx(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         claim = Claim(OWN_CODE, options.batching)
         verdict = judge(chain.run, inputs, tensors, answers, claim)
     remarks: list[str] = []
-    golden = fitted_outputs(answers, given.outputs) or served
+    golden = fitted_outputs(answers, given) or served
     by = "given with the samples"
     if not given.outputs:
         remarks.append(OWN_REMARK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -107,18 +106,23 @@ def _guessed(shape: list[int], guess: int) -> tuple[int, ...]:
     return tuple([first, *(guess if size == -1 else size for size in shape[1:])][: len(shape)])
 
 
-def fitted_outputs(outputs: list[Tensor], given: Mapping[str, Array]) -> dict[str, Array]:
+def fitted_outputs(outputs: list[Tensor], given: Samples) -> dict[str, Array]:
     """Expected outputs in the datatypes of the model; empty where none were given.
 
     Raises:
         PackageError: some are given and others are not, or one is of another type.
     """
-    if not given:
+    if not given.outputs:
         return {}
     wanted = [each["name"] for each in outputs]
-    if set(given) != set(wanted):
-        raise PackageError(f"the samples hold outputs {sorted(given)} and the model gives {wanted}")
-    return {each["name"]: _answer(given[each["name"]], each) for each in outputs}
+    if set(given.outputs) != set(wanted):
+        raise PackageError(
+            f"the samples hold outputs {sorted(given.outputs)} and the model gives {wanted}"
+        )
+    return {
+        each["name"]: _answer(given.answer(each["name"], NUMPY[each["datatype"]]), each)
+        for each in outputs
+    }
 
 
 def _answer(array: Array, tensor: Tensor) -> Array:
@@ -131,4 +135,5 @@ def _answer(array: Array, tensor: Tensor) -> Array:
             f"the samples' output/{tensor['name']} holds {array.flat[0]!r}, and the model's output "
             f"of that name is {tensor['datatype']}; give answers of that type"
         )
-    return cast
+    # A column of answers is [rows] in a table and [rows, 1] to many models.
+    return cast.reshape(-1, 1) if cast.ndim == 1 and tensor["shape"][1:] == [1] else cast

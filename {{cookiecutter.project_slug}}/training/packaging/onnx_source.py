@@ -56,7 +56,7 @@ def onnx_source(
     if given is None:
         given = read_samples(options.samples, options.types) if options.samples else Samples()
     inputs = sample_inputs(loaded, given, path)
-    expected = fitted_outputs(loaded.outputs, given.outputs)
+    expected = fitted_outputs(loaded.outputs, given)
     if environment is None:
         environment = (
             read_environment(options.environment) if options.environment else Environment()
