@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -318,6 +319,17 @@ def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     )
     assert model.signature.batched is batched
     assert words in manifest["training"]["batching"]
+
+
+def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
+    x = np.abs(np.random.default_rng(0).normal(size=(30, 3)))
+    estimator = make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(x, x[:, 0])
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    np.save(tmp_path / "s.npy", x[:6])
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        made(tmp_path / "m.joblib", tmp_path / "m", samples=tmp_path / "s.npy")
+    assert not [each for each in noted if issubclass(each.category, RuntimeWarning)]
 
 
 def test_code_around_a_model_is_batched_only_when_declared(tmp_path: Path) -> None:

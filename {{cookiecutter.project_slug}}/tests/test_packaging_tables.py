@@ -25,7 +25,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from tests.test_packaging import double, made, refused
+from app.package.golden import write_golden
+from tests.test_packaging import double, made, refused, save
 
 ROWS = 8
 TARGET = ["east", "east", "other", "other"] * 5
@@ -327,6 +328,21 @@ def test_answers_in_a_table_are_those_of_an_onnx_model(tmp_path: Path) -> None:
             assert manifest["training"]["golden"] == "given with the samples"
 
 
+def test_answers_of_some_outputs_are_enough_for_onnx(tmp_path: Path) -> None:
+    """The others are the runtime's own, and the record says which."""
+    tensor = (onnx.TensorProto.FLOAT, ["rows", 3])
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
+    source = save(tmp_path / "m.onnx", nodes, {"x": tensor}, {"y": tensor, "z": tensor})
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_golden(tmp_path / "s.npz", {"x": x}, {"z": -x})
+    model, manifest, _ = made(source, tmp_path / "models", samples=tmp_path / "s.npz")
+    assert manifest["training"]["golden"].startswith("given with the samples; y: ONNX Runtime")
+    assert list(model.package.golden.outputs) == ["y", "z"]
+    write_golden(tmp_path / "s.npz", {"x": x}, {"z": x})
+    words = refused(source, tmp_path / "w", samples=tmp_path / "s.npz")
+    assert "golden check failed: output 'z' at [0, 1]" in words
+
+
 @pytest.mark.parametrize(
     ("late", "known"), [("01067", True), ("01067", False), ("12b", False), ("NA", True)]
 )
@@ -518,3 +534,32 @@ def test_one_column_that_must_be_text_makes_no_text_of_the_others(tmp_path: Path
     model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
     assert [each["datatype"] for each in manifest["inputs"]] == ["INT64", "BYTES", "FP64"]
     assert served(model, manifest, frame) == estimator.predict(frame).tolist()
+
+
+class Rounding(Passing):
+    """Rounds numbers, and lets text pass."""
+
+    def transform(self, x: Any) -> Any:
+        """The columns, rounded where they are numbers."""
+        return x.fillna(0).round(0)
+
+
+class Widths(Passing):
+    """Takes values by their length as text."""
+
+    def transform(self, x: Any) -> Any:
+        """A number for each cell."""
+        return x.astype(str).apply(lambda column: column.str.len())
+
+
+def test_fractions_are_numbers_and_all_columns_that_are_open_are_named(tmp_path: Path) -> None:
+    frame, target = numbers()
+    estimator = make_pipeline(Rounding(), LogisticRegression(C=99)).fit(frame, target)
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
+    assert manifest["inputs"][0]["datatype"] == "FP64"
+    expected = estimator.predict_proba(frame[:ROWS])
+    assert np.allclose(model.package.golden.outputs["probabilities"], expected)
+    frame = pd.DataFrame({name: ["1.10", "1.1", "2.0", "2"] * 5 for name in ("a", "b", "c")})
+    estimator = make_pipeline(Widths(), LogisticRegression(C=99)).fit(frame, TARGET)
+    words = refused(**stored(tmp_path, estimator, frame[:ROWS]) | {"folder": tmp_path / "w"})
+    assert "--types a=number,b=number,c=number" in words

@@ -202,8 +202,16 @@ class _Types:
                 + self._as_read(kinds)
             )
         way, answers = found
-        for name, kind in kinds.items():
-            self._check(name, kind, way, columns, answers)
+        faults = {
+            name: fault
+            for name, kind in kinds.items()
+            if (fault := self._open(name, kind, way, columns, answers))
+        }
+        if faults:
+            first, *more = faults
+            told = ",".join(f"{name}={kinds[name]}" for name in faults)
+            also = f"; {more} are open in the same way: --types {told}, or other types"
+            raise PackageError(faults[first] + (also if more else ""))
         return way, columns, answers
 
     def _likely(self) -> tuple[dict[str, Array], dict[str, Kind]]:
@@ -228,11 +236,14 @@ class _Types:
                 kinds[name] = kind
         return columns, kinds
 
-    def _check(
+    def _open(
         self, name: str, kind: Kind, way: Way, columns: Mapping[str, Array], answers: Answers
-    ) -> None:
+    ) -> str:
+        """Why a column may be of another type than the one chosen; empty where it may not."""
         found = self.readings[name]
         for other in _alternatives(found, kind):
+            if (kind, other) == ("number", "string") and _are_fractions(found["string"]):
+                continue
             try:
                 again = ask(self.estimator, way.original({**columns, name: found[other]}))
             except Exception:  # noqa: BLE001, S112 - estimators raise anything: it is not that
@@ -243,7 +254,8 @@ class _Types:
                 continue
             odd = next((cell for cell in cells if cell in MISSING), cells[0])
             example = code or (odd if "literal" in (kind, other) else cells[0])
-            raise PackageError(_open(name, example, kind, other))
+            return _open(name, example, kind, other)
+        return ""
 
     def _as_read(self, kinds: Mapping[str, Kind]) -> str:
         open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
@@ -256,6 +268,14 @@ def _few_first(names: list[str]) -> Iterator[Sequence[str]]:
     """Each name alone, then pairs, then all of them."""
     for size in sorted({1, 2, len(names)}):
         yield from itertools.combinations(names, size)
+
+
+def _are_fractions(cells: Array) -> bool:
+    """Whether a column holds fractions, all as a program writes them: no codes, no versions."""
+    present = [str(cell) for cell in cells if cell is not None]
+    numbers = [repr(float(cell)).removesuffix(".0") for cell in present]
+    written = numbers == [cell.removesuffix(".0") for cell in present]
+    return written and any("." in cell for cell in present)
 
 
 def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
