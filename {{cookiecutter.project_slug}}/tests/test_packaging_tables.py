@@ -309,6 +309,24 @@ def test_answers_to_no_inputs_are_refused(tmp_path: Path, suffix: str) -> None:
     assert "holds output/label and no inputs; give the inputs" in words
 
 
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"output/label": 1}, "output/label has shape []"),
+        ({"output/label": [1]}, "output/label has shape [1]"),
+        ({"outputs": [1, 1]}, '"outputs" holds no names'),
+    ],
+)
+def test_answers_of_another_form_are_refused(
+    tmp_path: Path, answers: dict[str, Any], words: str
+) -> None:
+    frame, target = numbers()
+    case = stored(tmp_path, LogisticRegression(C=99).fit(frame, target), frame[:2], "json")
+    split = {"columns": list(frame), "data": frame[:2].to_numpy().tolist()}
+    case["samples"].write_text(json.dumps(split | answers))
+    assert words in refused(**case)
+
+
 def test_answers_in_a_table_are_those_of_an_onnx_model(tmp_path: Path) -> None:
     x, columns = (helper.make_tensor_value_info("x", 1, ["rows", 3]), ("rows", 1))
     y = helper.make_tensor_value_info("y", 1, columns)

@@ -141,7 +141,7 @@ def _json(path: Path) -> Samples:
     rows = content.get("data", ()) if isinstance(content, dict) else content
     for name, each in answers.items():
         # Only the first rows of a table are kept, and so are their answers.
-        cut = given.columns and len(each) == len(rows)
+        cut = given.columns and isinstance(each, list) and len(each) == len(rows)
         answers[name] = _array(each[:MOST_ROWS] if cut else each, name)
     return replace(given, outputs={**given.outputs, **answers})
 
@@ -151,7 +151,7 @@ def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(content, dict) or not {*WRAPPERS, "columns"} & content.keys():
         return content, {}
     answers = {n.removeprefix(OUTPUT): each for n, each in content.items() if n.startswith(OUTPUT)}
-    beside = content.get("outputs", {})
+    beside = content.get("outputs") or {}
     if not isinstance(beside, dict):
         raise ValueError('"outputs" holds no names; write {"outputs": {"NAME": [...]}}')
     answers |= {name.removeprefix(OUTPUT): each for name, each in beside.items()}
