@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -207,6 +208,50 @@ def test_rows_that_the_graph_ties_to_the_input_s_are_batched(kind: str, tmp_path
     assert not any("runs alone" in remark for remark in remarks)
 
 
+@pytest.mark.parametrize("top", [100, 1920, 1e5])
+@pytest.mark.parametrize("shape", [[4], [3, 4]])
+@pytest.mark.parametrize("axis", [0, -1])
+def test_pixels_do_not_hide_a_score_beside_them(
+    axis: int, shape: list[int], top: float, tmp_path: Path
+) -> None:
+    """A score out of all rows is seen beside large values, and widens no tolerance."""
+    nodes = [node("Softmax", "logits", "score", axis=axis), node("Concat", "pixels score", axis=-1)]
+    inputs = {name: (F32, ["rows", *shape]) for name in ("pixels", "logits")}
+    outputs = {"y": (F32, ["rows", *shape[:-1], 8])}
+    source = save(tmp_path / "m.onnx", nodes, inputs, outputs)
+    random = np.random.default_rng(0)
+    pixels = random.uniform(0, top, (8, *shape)).astype("f4")
+    logits = random.normal(size=(8, *shape)).astype("f4")
+    np.savez(tmp_path / "s.npz", pixels=pixels, logits=logits)
+    model, manifest, _ = made(source, tmp_path / "models", samples=tmp_path / "s.npz")
+    assert model.signature.batched is (axis == -1)
+    assert manifest["outputs"][0]["tolerance"]["absolute"] == 1e-5
+    assert manifest["outputs"][0]["tolerance"]["relative"] == 1e-5
+
+
+@pytest.mark.parametrize("top", [1e-6, 1.0, 1e6])
+def test_rounding_of_a_batch_is_not_taken_for_other_rows(top: float, tmp_path: Path) -> None:
+    """Sums of large, small and cancelling products, as of networks for prices and for shares."""
+    random = np.random.default_rng(1)
+    layers = [random.normal(size=shape).astype("f4") for shape in ((16, 300), (300, 300), (300, 2))]
+    layers[2] *= np.float32(top)
+    weights = [constant(f"w{i}", layer, np.float32) for i, layer in enumerate(layers)]
+    nodes = [
+        node("MatMul", "x w0", "a"), node("Tanh", "a", "b"), node("MatMul", "b w1", "c"),
+        node("Tanh", "c", "d"), node("MatMul", "d w2"),
+    ]  # fmt: skip
+    source = save(
+        tmp_path / "m.onnx", nodes, {"x": (F32, ["rows", 16])}, {"y": (F32, ["rows", 2])},
+        weights=weights,
+    )  # fmt: skip
+    np.save(tmp_path / "s.npy", random.normal(size=(8, 16)).astype("f4"))
+    model, manifest, _ = made(source, tmp_path / "models", samples=tmp_path / "s.npy")
+    assert model.signature.batched
+    tolerance = manifest["outputs"][0]["tolerance"]
+    assert tolerance["absolute"] <= 1e-3 * max(top, 1)
+    assert tolerance["relative"] <= 1e-3
+
+
 def test_never_overrides_when_packaging_and_in_the_manifest(tmp_path: Path) -> None:
     source = save(tmp_path / "m.onnx", [node("Neg")], {"x": MATRIX}, {"y": MATRIX})
     model, manifest, _ = made(source, tmp_path / "never", batching="never")
@@ -274,6 +319,17 @@ def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     )
     assert model.signature.batched is batched
     assert words in manifest["training"]["batching"]
+
+
+def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
+    x = np.abs(np.random.default_rng(0).normal(size=(30, 3)))
+    estimator = make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(x, x[:, 0])
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    np.save(tmp_path / "s.npy", x[:6])
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        made(tmp_path / "m.joblib", tmp_path / "m", samples=tmp_path / "s.npy")
+    assert not [each for each in noted if issubclass(each.category, RuntimeWarning)]
 
 
 def test_code_around_a_model_is_batched_only_when_declared(tmp_path: Path) -> None:

@@ -16,8 +16,7 @@ from app.package.reader import read_package
 from app.runtimes.hooks import Hook, hooks_of
 from app.settings import Settings
 from app.tensors.datatypes import Array, canonical, datatype_of
-from training.packaging.onnx_samples import fitted_outputs
-from training.packaging.onnx_source import OWN_ANSWERS, OWN_REMARK
+from training.packaging.onnx_samples import OWN_REMARK, fitted_outputs, golden_by
 from training.packaging.options import CODE_FILE, Options
 from training.packaging.rows import Claim, judge
 from training.packaging.samples import read_samples, settled, text
@@ -66,11 +65,11 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         claim = Claim(OWN_CODE, options.batching)
         verdict = judge(chain.run, inputs, tensors, answers, claim)
     remarks: list[str] = []
-    golden = fitted_outputs(answers, given.outputs) or served
-    by = "given with the samples"
-    if not given.outputs:
+    expected = fitted_outputs(answers, given)
+    golden = {**served, **expected}
+    by = golden_by(expected, served, "given with the samples")
+    if not expected:
         remarks.append(OWN_REMARK)
-        by = OWN_ANSWERS
     made = replace(
         source,
         inputs=tensors,

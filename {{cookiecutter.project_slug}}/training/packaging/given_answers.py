@@ -9,16 +9,15 @@ import numpy as np
 from app.errors import PackageError
 from app.tensors.datatypes import Array
 from training.packaging.options import Options
+from training.packaging.samples import Samples
 from training.packaging.tolerance import BY_DTYPE
 
 
-def check_given(
-    given: Mapping[str, Array], computed: Mapping[str, Array], by: str, options: Options
-) -> None:
+def check_given(given: Samples, computed: Mapping[str, Array], by: str, options: Options) -> None:
     """Compare every given answer; those of some outputs are enough.
 
     Args:
-        given: ``output/<name>`` of the samples, by name.
+        given: samples, and ``output/<name>`` among them.
         computed: what the framework answers to the samples here.
         by: the framework, for the message.
         options: may hold a tolerance.
@@ -26,13 +25,14 @@ def check_given(
     Raises:
         PackageError: an output that the model does not have, or the first value that differs.
     """
-    for name, wanted in given.items():
+    for name in given.outputs:
         if name not in computed:
             raise PackageError(
                 f"the samples hold output/{name}, and the model gives {sorted(computed)}; name the "
                 "answers as these outputs"
             )
         got = computed[name]
+        wanted = given.answer(name, got.dtype)
         if wanted.size == got.size and wanted.shape != got.shape:
             # A column of labels is [rows] to one tool and [rows, 1] to another.
             squeezed = np.squeeze(wanted).shape == np.squeeze(got).shape

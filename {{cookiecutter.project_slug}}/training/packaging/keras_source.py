@@ -55,7 +55,7 @@ def keras_source(
             loaded = with_output_names(loaded, names, exported)
         inputs = sample_inputs(loaded, given, exported)
         expected = _answers(model, loaded, inputs, path)
-        check_given(given.outputs, expected, f"Keras {keras.__version__}", options)
+        check_given(given, expected, f"Keras {keras.__version__}", options)
         section = {"golden": f"Keras {keras.__version__}", "estimator": type(model).__name__}
         packages = here("keras", "tf2onnx") | environment.telling()
         provenance = Provenance(section, packages, environment.python)

@@ -13,6 +13,12 @@ from training.packaging.onnx_load import Loaded, Tensor
 from training.packaging.samples import Samples, made_up, text
 
 ROWS = 4
+OWN_ANSWERS = "ONNX Runtime itself, for want of other answers"
+OWN_REMARK = (
+    "no answers of a training framework were given, so the golden record holds ONNX Runtime's own: "
+    "it notices a changed file or runtime, not a wrong export; give --samples with output/<name> "
+    "arrays"
+)
 # Sizes tried for a dimension that varies and of which nothing is known.
 GUESSES = (1, 3, 16, 32, 64, 224)
 
@@ -107,18 +113,30 @@ def _guessed(shape: list[int], guess: int) -> tuple[int, ...]:
     return tuple([first, *(guess if size == -1 else size for size in shape[1:])][: len(shape)])
 
 
-def fitted_outputs(outputs: list[Tensor], given: Mapping[str, Array]) -> dict[str, Array]:
-    """Expected outputs in the datatypes of the model; empty where none were given.
+def fitted_outputs(outputs: list[Tensor], given: Samples) -> dict[str, Array]:
+    """The answers that were given, in the datatypes of the model; those of some outputs are enough.
 
     Raises:
-        PackageError: some are given and others are not, or one is of another type.
+        PackageError: one is of an output that the model does not have, or of another type.
     """
-    if not given:
-        return {}
     wanted = [each["name"] for each in outputs]
-    if set(given) != set(wanted):
-        raise PackageError(f"the samples hold outputs {sorted(given)} and the model gives {wanted}")
-    return {each["name"]: _answer(given[each["name"]], each) for each in outputs}
+    if not set(given.outputs) <= set(wanted):
+        raise PackageError(
+            f"the samples hold outputs {sorted(given.outputs)} and the model gives {wanted}"
+        )
+    return {
+        each["name"]: _answer(given.answer(each["name"], NUMPY[each["datatype"]]), each)
+        for each in outputs
+        if each["name"] in given.outputs
+    }
+
+
+def golden_by(given: Mapping[str, Array], served: Mapping[str, Array], by: str) -> str:
+    """Whose answers the golden record holds."""
+    own = [name for name in served if name not in given]
+    if not given:
+        return OWN_ANSWERS
+    return f"{by}; {', '.join(own)}: {OWN_ANSWERS}" if own else by
 
 
 def _answer(array: Array, tensor: Tensor) -> Array:
@@ -131,4 +149,5 @@ def _answer(array: Array, tensor: Tensor) -> Array:
             f"the samples' output/{tensor['name']} holds {array.flat[0]!r}, and the model's output "
             f"of that name is {tensor['datatype']}; give answers of that type"
         )
-    return cast
+    # A column of answers is [rows] in a table and [rows, 1] to many models.
+    return cast.reshape(-1, 1) if cast.ndim == 1 and tensor["shape"][1:] == [1] else cast

@@ -13,7 +13,7 @@ from app.tensors.datatypes import NUMPY, Array
 from training.packaging.graph import unproven
 from training.packaging.onnx_file import read_onnx
 from training.packaging.onnx_load import Loaded, Tensor, load
-from training.packaging.onnx_samples import fitted_outputs, sample_inputs
+from training.packaging.onnx_samples import OWN_REMARK, fitted_outputs, golden_by, sample_inputs
 from training.packaging.options import Options, package_name
 from training.packaging.provenance import (
     Environment,
@@ -26,13 +26,6 @@ from training.packaging.rows import Claim, judge
 from training.packaging.samples import Samples, read_samples
 from training.packaging.tolerance import tolerance_of
 from training.packaging.write import Source
-
-OWN_ANSWERS = "ONNX Runtime itself, for want of other answers"
-OWN_REMARK = (
-    "no answers of a training framework were given, so the golden record holds ONNX Runtime's own: "
-    "it notices a changed file or runtime, not a wrong export; give --samples with output/<name> "
-    "arrays"
-)
 
 
 def onnx_source(
@@ -56,7 +49,7 @@ def onnx_source(
     if given is None:
         given = read_samples(options.samples, options.types) if options.samples else Samples()
     inputs = sample_inputs(loaded, given, path)
-    expected = fitted_outputs(loaded.outputs, given.outputs)
+    expected = fitted_outputs(loaded.outputs, given)
     if environment is None:
         environment = (
             read_environment(options.environment) if options.environment else Environment()
@@ -78,7 +71,7 @@ def build(
     options: Options,
     promised: str = "",
 ) -> tuple[Source, list[str]]:
-    """Put the source together; ``expected`` may be empty, and then the file's own answers serve.
+    """Put the source together; the file's own answers serve where ``expected`` has none.
 
     Args:
         path: of the source, for messages.
@@ -94,7 +87,8 @@ def build(
     served = _run(loaded, inputs, path)
     if not expected:
         remarks.append(OWN_REMARK)
-        expected, section["golden"] = served, OWN_ANSWERS
+    section["golden"] = golden_by(expected, served, section["golden"])
+    expected = {**served, **expected}
     _note_missing_values(loaded.inputs, inputs)
     _fill_shapes(loaded.outputs, expected)
     claim = Claim(_unproven(loaded, inputs), options.batching, promised)

@@ -9,6 +9,7 @@ nothing: a detector that finds nothing in noise looks as if its rows were indepe
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ SLOW_SECONDS = 0.1
 ROUNDING = {2: 1e-2, 4: 1e-3, 8: 1e-6}
 # Rows must differ by more than rounding does, or a mix-up would not be seen.
 CLEARLY = 10.0
+# A tolerance is this much wider than what was measured.
+MARGIN = 2.0
 SEED = 20
 WORDS = ("", " a", " b c", " d e f")
 
@@ -37,6 +40,8 @@ DEPENDENT = "rows depend on each other, so requests never share a run"
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether requests share runs, and why; a batch's rounding in each output where they do.
+
+    ``noise`` is the tolerance that it needs, absolute and relative alike.
 
     ``batching`` is what the manifest says: by the graph, by declaration, or never.
     """
@@ -105,7 +110,8 @@ def judge(
                 reason = f"the width of output {each['name']!r} may depend on other rows"
                 return Verdict(False, reason)
     trial = Trial(run, samples)
-    fault = trial.fault()
+    with warnings.catch_warnings(action="ignore"):  # made-up values overflow, as they should
+        fault = trial.fault()
     if fault:
         return Verdict(False, fault)
     by = f"declared by {claim.declared}" if claim.unproven else "shown by the graph's shapes"
@@ -129,6 +135,7 @@ class Trial:
         self.noise: dict[str, float] = {}
         self._run = run
         self._inputs = inputs
+        self._moved: dict[str, float] = {}
         self._spread: dict[str, float] = {}
         self._empty: set[str] = set()
         self._sizes = SIZES
@@ -170,7 +177,7 @@ class Trial:
         if not self._spread:
             return "no two different rows can be made of the samples; give others with --samples"
         for name, spread in self._spread.items():
-            if spread <= CLEARLY * self.noise[name]:
+            if spread <= CLEARLY * self._moved[name]:
                 how = "empty" if name in self._empty else "the same"
                 return (
                     f"output {name!r} is {how} for all rows that were tried, which shows nothing; "
@@ -188,22 +195,28 @@ class Trial:
             values = [each[name] for each in alone]
             if any(value.ndim == 0 or len(value) != 1 for value in values):
                 return f"{DEPENDENT}: output {name!r} has {values[0].shape} for one row"
-        noise = dict.fromkeys(alone[0], 0.0)
+        scales = {name: _scales([each[name] for each in alone], gentle) for name in alone[0]}
+        moved, noise = dict.fromkeys(alone[0], 0.0), dict.fromkeys(alone[0], 0.0)
         for size in self._sizes:
             order = np.resize(random.permutation(count), size)
             together = self._run(_rows_of(rows, list(order)))
             for name, value in together.items():
                 if value.shape[:1] != (size,):
                     return f"{DEPENDENT}: output {name!r} has {value.shape} for {size} rows"
-                typical = _typical([each[name] for each in alone])
                 for place, row in enumerate(order):
                     own, other = alone[row][name], value[place : place + 1]
-                    if not _alike(own, other, typical):
+                    needed = _needed(own, other)
+                    if not _alike(own, other, scales[name]) or (
+                        gentle and needed * MARGIN > _most_needed(own, scales[name])
+                    ):
                         return f"{DEPENDENT}: output {name!r} is another one in a batch of {size}"
-                    noise[name] = max(noise[name], largest_difference(own, other))
-        for name, seen in noise.items():
-            if gentle or name not in self.noise:
-                self.noise[name] = max(self.noise.get(name, 0.0), seen)
+                    moved[name] = max(moved[name], largest_difference(own, other))
+                    noise[name] = max(noise[name], needed)
+        for name, seen in moved.items():
+            if gentle:
+                self.noise[name] = max(self.noise.get(name, 0.0), noise[name])
+            if gentle or name not in self._moved:
+                self._moved[name] = max(self._moved.get(name, 0.0), seen)
             values = [each[name] for each in alone]
             spread = _spread(values)
             if gentle or spread > CLEARLY * seen:
@@ -304,9 +317,16 @@ def _integers(
     return random.integers(low, high, shape, value.dtype, endpoint=True)
 
 
-def _typical(values: Sequence[Array]) -> float:
-    """The middle of the largest values of each row."""
-    return float(np.median([_largest(value) for value in values]))
+def _scales(values: Sequence[Array], gentle: bool) -> Array:
+    """How large the values of an output are, at each place: pixels must not hide a score.
+
+    Rows far outside of the samples differ too much for that, and the middle of the largest values
+    of each row serves for all places; so it does where rows differ in shape.
+    """
+    if gentle and values[0].dtype.kind == "f" and len({value.shape for value in values}) == 1:
+        sizes = np.abs(np.stack(values).astype(np.float64))
+        return np.asarray(np.max(sizes, axis=0, where=np.isfinite(sizes), initial=0.0))
+    return np.asarray(np.median([_largest(value) for value in values]))
 
 
 def _largest(value: Array) -> float:
@@ -324,14 +344,32 @@ def _spread(values: Sequence[Array]) -> float:
     return float(any(not np.array_equal(first, value) for value in values))
 
 
-def _alike(one: Array, other: Array, typical: float) -> bool:
+def _alike(one: Array, other: Array, scales: Array) -> bool:
     if one.shape != other.shape:
         return False
     if one.dtype.kind != "f":
         return bool(np.array_equal(one, other))
     limit = ROUNDING[one.dtype.itemsize]
-    slack = limit * max(typical, _largest(one))
-    return bool(np.allclose(one, other, rtol=limit, atol=slack, equal_nan=True))
+    slack = limit * (scales if scales.ndim else max(float(scales), _largest(one)))
+    return bool(np.isclose(other, one, rtol=limit, atol=slack, equal_nan=True).all())
+
+
+def _needed(one: Array, other: Array) -> float:
+    """The tolerance, absolute and relative alike, under which two arrays of one shape are equal."""
+    if one.shape != other.shape or one.dtype.kind != "f":
+        return 0.0
+    with np.errstate(all="ignore"):
+        own = one.astype(np.float64)
+        share = np.abs(own - other.astype(np.float64)) / (1 + np.abs(own))
+    return float(np.max(share, where=np.isfinite(share), initial=0.0))
+
+
+def _most_needed(value: Array, scales: Array) -> float:
+    """The widest tolerance that is still rounding at the place with the smallest values."""
+    if value.dtype.kind != "f":
+        return 0.0
+    scale = float(np.min(scales, where=scales > 0, initial=np.inf))
+    return ROUNDING[value.dtype.itemsize] * (max(scale, 1.0) if np.isfinite(scale) else 1.0)
 
 
 def largest_difference(one: Array, other: Array) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -18,6 +19,9 @@ from app.tensors.datatypes import NUMPY, Array, canonical
 
 SEED = 20
 MOST_ROWS = 64
+OUTPUT = "output/"
+# Under these keys JSON holds a table or arrays, the first of them that is there.
+WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
 KINDS = ".npz, .npy, .csv and .json"
 
 # "literal" is text in which nothing is missing, not even what pandas takes for a missing value.
@@ -43,19 +47,25 @@ class Samples:
     """Samples as they were given.
 
     A file of named arrays fills ``arrays``, and ``outputs`` where it holds the training
-    framework's answers as ``output/<name>``. One array without a name is ``arrays[""]``. A table
-    with named columns fills ``columns``; a missing text is None. CSV has no types: ``readings``
-    holds, for a column that may be of several, the others by their name, the likeliest first.
+    framework's answers as ``output/<name>``; so does a table with such columns. One array without a
+    name is ``arrays[""]``. A table with named columns fills ``columns``; a missing text is None.
+    CSV has no types: ``readings`` holds, for a column that may be of several, the others by their
+    name, the likeliest first, and ``texts`` what an answer is as text.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     outputs: Mapping[str, Array] = field(default_factory=dict)
     columns: Mapping[str, Array] = field(default_factory=dict)
     readings: Mapping[str, Mapping[Kind, Array]] = field(default_factory=dict)
+    texts: Mapping[str, Array] = field(default_factory=dict)
+
+    def answer(self, name: str, dtype: np.dtype[Any]) -> Array:
+        """A given answer; the cells of a CSV file are text where the model answers with text."""
+        return self.texts[name] if dtype.kind == "O" and name in self.texts else self.outputs[name]
 
 
 def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
-    """Read samples; at most 64 rows of a table are kept.
+    """Read samples; about 64 rows of a table are kept.
 
     Args:
         path: the file.
@@ -69,7 +79,7 @@ def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
     if reader is None:
         raise PackageError(f"{path}: samples are read from {KINDS} files")
     try:
-        return _with_types(reader(path), types or {}, path)
+        return _with_answers(_with_types(reader(path), types or {}, path), path)
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, zipfile.BadZipFile, csv.Error) as error:
@@ -83,8 +93,8 @@ def _npz(path: Path) -> Samples:
 
 def _named(arrays: Mapping[str, Any]) -> Samples:
     typed = {name: _array(value, name) for name, value in arrays.items()}
-    outputs = {n.removeprefix("output/"): a for n, a in typed.items() if n.startswith("output/")}
-    inputs = {n.removeprefix("input/"): a for n, a in typed.items() if not n.startswith("output/")}
+    outputs = {n.removeprefix(OUTPUT): a for n, a in typed.items() if n.startswith(OUTPUT)}
+    inputs = {n.removeprefix("input/"): a for n, a in typed.items() if not n.startswith(OUTPUT)}
     return Samples(arrays=inputs, outputs=outputs)
 
 
@@ -95,26 +105,62 @@ def _npy(path: Path) -> Samples:
 def _csv(path: Path) -> Samples:
     with path.open(newline="", encoding="utf-8-sig") as file:
         header, *rows = list(csv.reader(file))
-    rows = rows[:MOST_ROWS]
+    rows = [row for row in rows if row]  # pandas skips empty lines
     if not rows or any(len(row) != len(header) for row in rows):
         raise ValueError("it needs a header line and rows of the same length")
     twice = [name for i, name in enumerate(header) if name in header[:i]]
     if twice:
         raise ValueError(f"two columns are called {twice[0]!r}; names must differ")
-    found = {name: readings([row[i] for row in rows]) for i, name in enumerate(header)}
+    # All cells say what a column may be, and those kept hold one of each kind that is doubtful.
+    kept = _telling(rows)
+    found = {
+        name: {kind: each[kept] for kind, each in readings([row[i] for row in rows]).items()}
+        for i, name in enumerate(header)
+    }
     return Samples(
         columns={name: next(iter(each.values())) for name, each in found.items()}, readings=found
     )
 
 
+def _telling(rows: list[list[str]]) -> list[int]:
+    """The first rows, and for each column the first with each kind of gap and with a code."""
+    doubtful: dict[tuple[int, str], int] = {}
+    for place, row in enumerate(rows):
+        for i, cell in enumerate(row):
+            if cell in MISSING or CODE_LIKE.fullmatch(cell):
+                doubtful.setdefault((i, cell if cell in MISSING else "code"), place)
+    needed = set(doubtful.values())
+    others = (place for place in range(len(rows)) if place not in needed)
+    return sorted(needed.union(itertools.islice(others, max(MOST_ROWS - len(needed), 0))))
+
+
 def _json(path: Path) -> Samples:
     """MLflow's ways to write an input example: a split table, records, or plain nested lists."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(content, dict):
-        for key in ("dataframe_split", "inputs", "instances", "data"):
-            if key in content and "columns" not in content:
-                content = content[key]
-                break
+    content, answers = _parted(json.loads(path.read_text(encoding="utf-8")))
+    given = _inputs(content)
+    rows = content.get("data", ()) if isinstance(content, dict) else content
+    for name, each in answers.items():
+        # Only the first rows of a table are kept, and so are their answers.
+        cut = given.columns and isinstance(each, list) and len(each) == len(rows)
+        answers[name] = _array(each[:MOST_ROWS] if cut else each, name)
+    return replace(given, outputs={**given.outputs, **answers})
+
+
+def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
+    """What holds the inputs, and answers beside it, by the names of outputs."""
+    if not isinstance(content, dict) or not {*WRAPPERS, "columns"} & content.keys():
+        return content, {}
+    answers = {n.removeprefix(OUTPUT): each for n, each in content.items() if n.startswith(OUTPUT)}
+    beside = content.get("outputs") or {}
+    if not isinstance(beside, dict):
+        raise ValueError('"outputs" holds no names; write {"outputs": {"NAME": [...]}}')
+    answers |= {name.removeprefix(OUTPUT): each for name, each in beside.items()}
+    if "columns" not in content:
+        content = next(content[key] for key in WRAPPERS if key in content)
+    return content, answers
+
+
+def _inputs(content: Any) -> Samples:
     if isinstance(content, dict) and "columns" in content:
         rows = content["data"][:MOST_ROWS]
         names = [str(name) for name in content["columns"]]
@@ -242,6 +288,29 @@ def _with_types(given: Samples, types: Mapping[str, str], path: Path) -> Samples
             raise PackageError(f"--types {name}={kind}: {path} holds {_example(found)} there")
         columns[name] = found[kind] if kind in found else found["string"]  # type: ignore[index]
     return Samples(given.arrays, given.outputs, columns, kept)
+
+
+def _with_answers(given: Samples, path: Path) -> Samples:
+    """The samples with columns of answers among the outputs.
+
+    Raises:
+        PackageError: answers to no inputs.
+    """
+    columns, kept = dict(given.columns), dict(given.readings)
+    outputs, texts = dict(given.outputs), dict[str, Array]()
+    for name in given.columns:
+        if name.startswith(OUTPUT):
+            answer = name.removeprefix(OUTPUT)
+            outputs[answer] = columns.pop(name)
+            found = kept.pop(name, {})
+            if found:
+                texts[answer] = found["literal"] if "literal" in found else found["string"]
+    if outputs and not given.arrays and not columns:
+        raise PackageError(
+            f"{path}: holds {OUTPUT}{next(iter(outputs))} and no inputs; give the inputs that are "
+            "answered so, as arrays or columns"
+        )
+    return Samples(given.arrays, outputs, columns, kept, texts)
 
 
 def _example(found: Mapping[Kind, Array]) -> str:

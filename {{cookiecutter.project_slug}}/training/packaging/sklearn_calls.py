@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from training.packaging.samples import text
 
 INPUT = "features"
 TEXTS = "texts"
-# Marks of a missing text, of which one that is no text of the samples is taken.
+# Marks of a missing text, of which one that is no text of the samples or the model is taken.
 MARKS = ("", "NULL", "\\N")
 # A single row would hide that an estimator goes through the names of the columns, not the rows.
 FEWEST_ROWS = 2
@@ -102,13 +103,15 @@ def ask(estimator: Any, table: Any) -> Answers:
 class Way:
     """A form of the table, its columns in their order, and which are of pandas' type category.
 
-    ``flat`` is one text for each row, as vectorizers take them.
+    ``flat`` is one text for each row, as vectorizers take them. ``taken`` are values of a column
+    that the model knows, so that none of them can be the mark of a gap.
     """
 
     form: TableForm
     names: tuple[str, ...]
     categorical: frozenset[str] = frozenset()
     flat: bool = False
+    taken: Mapping[str, frozenset[Any]] = field(default_factory=dict)
 
     def original(self, columns: Mapping[str, Array]) -> Any:
         """The table as Python holds it before anything of the service has touched it."""
@@ -134,22 +137,31 @@ class Way:
         values = {name: columns[name] for name in self.names}
         kinds = {value.dtype.kind for value in values.values()}
         if self.flat:
-            (array,) = values.values()
-            tensor = _tensor(next(iter(values)), array)
-            yield Table(self.form, [tensor | {"shape": [-1]}], {tensor["name"]: _marked(array)})
+            ((name, array),) = values.items()
+            mark = self._mark(name, array)
+            tensor = _tensor(name, array, mark) | {"shape": [-1]}
+            yield Table(self.form, [tensor], {name: text(array, mark)})
             return
         # The converter to ONNX joins no inputs of several types.
         if not self.categorical and (kinds <= set("iuf") or (to_onnx and kinds <= set("iufb"))):
             array = np.column_stack([value.astype(number) for value in values.values()])
-            tensor = _tensor(INPUT, array) | {"shape": [-1, array.shape[1]]}
+            tensor = _tensor(INPUT, array, "") | {"shape": [-1, array.shape[1]]}
             yield Table(self.form, [tensor | {"features": list(values)}], {INPUT: array})
         tensors, arrays = [], {}
         for name, value in values.items():
             typed = value.astype(number) if value.dtype.kind == "f" else value
-            tensor = _tensor(name, typed) | {"shape": [-1, 1]}
+            mark = self._mark(name, typed)
+            tensor = _tensor(name, typed, mark) | {"shape": [-1, 1]}
             tensors.append(tensor | ({"categorical": True} if name in self.categorical else {}))
-            arrays[name] = _marked(typed).reshape(-1, 1)
+            arrays[name] = text(typed, mark).reshape(-1, 1)
         yield Table(self.form, tensors, arrays)
+
+    def _mark(self, name: str, array: Array) -> str:
+        if array.dtype.kind != "O":
+            return ""
+        known = set(array) | self.taken.get(name, frozenset())
+        longer = (MARKS[-1] * times for times in itertools.count(2))
+        return next(mark for mark in itertools.chain(MARKS, longer) if mark not in known)
 
 
 def _rows(array: Array) -> Array:
@@ -160,21 +172,13 @@ def _objects(array: Array) -> list[Any]:
     return [np.nan if each is None else each for each in array.tolist()]
 
 
-def _tensor(name: str, array: Array) -> dict[str, Any]:
+def _tensor(name: str, array: Array, mark: str) -> dict[str, Any]:
     tensor: dict[str, Any] = {"name": name, "datatype": datatype_of(array)}
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         tensor["allow_nan"] = True
     if array.dtype.kind == "O" and any(each is None for each in array):
-        tensor["missing"] = _mark(array)
+        tensor["missing"] = mark
     return tensor
-
-
-def _mark(array: Array) -> str:
-    return next(mark for mark in MARKS if mark not in set(array))
-
-
-def _marked(array: Array) -> Array:
-    return text(array, _mark(array)) if array.dtype.kind == "O" else array
 
 
 def fitting(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,19 +43,26 @@ class Known:
 
 @dataclass(slots=True)
 class Columns:
-    """Records of all columns, by name; ``categorical`` are those of pandas' type category."""
+    """Records of all columns, by name; ``categorical`` are those of pandas' type category.
+
+    ``none`` are those of which a part knows Python's None, which is another value than NaN.
+    """
 
     known: dict[str, Known] = field(default_factory=dict)
     categorical: set[str] = field(default_factory=set)
+    none: dict[str, str] = field(default_factory=dict)
     fault: str = ""
 
     def note(self, name: str | None, known: Known | None) -> None:
-        """Keep a record; what is certain replaces what is not."""
+        """Keep a record; what is certain replaces what is not, and adds to what is."""
         if name is None or known is None:
             return
         before = self.known.get(name)
         if before is None or (known.certain and not before.certain):
             self.known[name] = known
+        elif known.certain and known.kind == before.kind:
+            # An imputer knows one of the values that the encoder after it knows.
+            self.known[name] = replace(known, categories=before.categories | known.categories)
 
 
 def names_of(estimator: Any) -> list[str] | None:
@@ -209,6 +216,10 @@ def _chosen(part: Any, chosen: Any, names: list[str | None]) -> list[str | None]
 def _leaf(part: Any, names: list[str | None], columns: Columns) -> None:
     """Encoders record the values that they know, imputers one of them; others take numbers."""
     values: Sequence[Any] | None = getattr(part, "categories_", None)
+    imputes_none = getattr(part, "missing_values", 0) is None
+    for name, each in zip(names, values or [()] * len(names), strict=False):
+        if name is not None and (imputes_none or any(value is None for value in each)):
+            columns.none.setdefault(name, type(part).__name__)
     if values is None and getattr(part, "statistics_", None) is not None:
         # A constant that fills gaps says nothing of the values around them.
         constant = getattr(part, "strategy", "") == "constant"

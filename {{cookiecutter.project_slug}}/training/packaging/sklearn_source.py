@@ -76,7 +76,7 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
     table, more = table_of(estimator, given, to_onnx=options.to == "onnx")
     remarks += more
     outputs, golden = answers(estimator, table, options)
-    check_given(given.outputs, golden, _library(estimator), options)
+    check_given(given, golden, _library(estimator), options)
     provenance = Provenance(
         _section(estimator, origin, options),
         _versions(estimator, origin, table),

@@ -8,9 +8,12 @@ refused.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from app.errors import PackageError
 from app.tensors.datatypes import Array
@@ -61,7 +64,8 @@ def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, l
         ] or ways
     types = _Types(estimator, columns, readings, known)
     way, chosen, answers = types.settled(ways)
-    table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
+    taken = {name: each.categories for name, each in known.known.items()}
+    table = fitting(estimator, replace(way, taken=taken), chosen, answers, to_onnx=to_onnx)
     remarks = []
     if given.columns and len(way.names) > 1 and not _is_recorded(estimator, names, way):
         remarks.append(
@@ -181,10 +185,11 @@ class _Types:
     def settled(self, ways: list[Way]) -> tuple[Way, dict[str, Array], Answers]:
         """A way that the estimator answers, the columns in types without doubt, the answers."""
         columns, kinds = self._likely()
+        _refuse_gaps_that_are_none(self.known.none, columns)
         found, fault = _first(self.estimator, ways, columns)
         if found is None:
-            # Text that looks like numbers, in all open columns or in one of them.
-            for names in (list(kinds), *([name] for name in kinds)):
+            # Text that looks like numbers, in as few of the open columns as will do.
+            for names in _few_first(list(kinds)):
                 other = {name: self.readings[name]["string"] for name in names}
                 found, _ = _first(self.estimator, ways, columns | other)
                 if found is not None:
@@ -197,8 +202,16 @@ class _Types:
                 + self._as_read(kinds)
             )
         way, answers = found
-        for name, kind in kinds.items():
-            self._check(name, kind, way, columns, answers)
+        faults = {
+            name: fault
+            for name, kind in kinds.items()
+            if (fault := self._open(name, kind, way, columns, answers))
+        }
+        if faults:
+            first, *more = faults
+            told = ",".join(f"{name}={kinds[name]}" for name in faults)
+            also = f"; {more} are open in the same way: --types {told}, or other types"
+            raise PackageError(faults[first] + (also if more else ""))
         return way, columns, answers
 
     def _likely(self) -> tuple[dict[str, Array], dict[str, Kind]]:
@@ -214,15 +227,23 @@ class _Types:
             elif kind == "string":
                 _refuse_gaps_between_booleans(name, found)
             columns[name] = found[kind]
+            if known is not None and kind == "literal":
+                # What the encoder does not know as text is a missing value, as pandas reads it.
+                gaps = MISSING - known.categories
+                cells = [None if cell in gaps else cell for cell in found[kind]]
+                columns[name] = np.array(cells, np.object_)
             if known is None and len(_alternatives(found, kind)) > 0:
                 kinds[name] = kind
         return columns, kinds
 
-    def _check(
+    def _open(
         self, name: str, kind: Kind, way: Way, columns: Mapping[str, Array], answers: Answers
-    ) -> None:
+    ) -> str:
+        """Why a column may be of another type than the one chosen; empty where it may not."""
         found = self.readings[name]
         for other in _alternatives(found, kind):
+            if (kind, other) == ("number", "string") and _are_fractions(found["string"]):
+                continue
             try:
                 again = ask(self.estimator, way.original({**columns, name: found[other]}))
             except Exception:  # noqa: BLE001, S112 - estimators raise anything: it is not that
@@ -233,13 +254,28 @@ class _Types:
                 continue
             odd = next((cell for cell in cells if cell in MISSING), cells[0])
             example = code or (odd if "literal" in (kind, other) else cells[0])
-            raise PackageError(_open(name, example, kind, other))
+            return _open(name, example, kind, other)
+        return ""
 
     def _as_read(self, kinds: Mapping[str, Kind]) -> str:
         open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
         if not open_types:
             return ""
         return f"; types that CSV leaves open were tried ({open_types}): say them with --types"
+
+
+def _few_first(names: list[str]) -> Iterator[Sequence[str]]:
+    """Each name alone, then pairs, then all of them."""
+    for size in sorted({1, 2, len(names)}):
+        yield from itertools.combinations(names, size)
+
+
+def _are_fractions(cells: Array) -> bool:
+    """Whether a column holds fractions, all as a program writes them: no codes, no versions."""
+    present = [str(cell) for cell in cells if cell is not None]
+    numbers = [repr(float(cell)).removesuffix(".0") for cell in present]
+    written = numbers == [cell.removesuffix(".0") for cell in present]
+    return written and any("." in cell for cell in present)
 
 
 def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
@@ -263,6 +299,17 @@ def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
         f"model does not record which; say --types {name}={kind} or --types {name}={other}, or "
         "give samples as JSON, whose values have types"
     )
+
+
+def _refuse_gaps_that_are_none(known: Mapping[str, str], columns: Mapping[str, Array]) -> None:
+    """The service fills gaps with NaN, which is another value than None to encoders."""
+    for name in known:
+        if any(each is None or each != each for each in columns[name]):
+            raise PackageError(
+                f"column {name!r} holds missing values, and the model was fitted on None there "
+                f"({known[name]}), while the service fills gaps with NaN; replace None before "
+                "fitting (frame.fillna(np.nan).infer_objects()), or fill in the gaps"
+            )
 
 
 def _refuse_gaps_between_booleans(name: str, found: Mapping[Kind, Array]) -> None:

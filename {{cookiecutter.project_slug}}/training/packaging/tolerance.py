@@ -9,7 +9,7 @@ import numpy as np
 
 from app.tensors.datatypes import Array
 from training.packaging.options import Options
-from training.packaging.rows import largest_difference
+from training.packaging.rows import MARGIN, ROUNDING, largest_difference
 
 # float32 has seven digits, sums lose some; float16 has three; float64 differs by the order of sums.
 BY_DTYPE = {
@@ -17,7 +17,6 @@ BY_DTYPE = {
     np.dtype(np.float32): (1e-5, "float32 kernels add up in another order"),
     np.dtype(np.float64): (1e-7, "float64 kernels add up in another order"),
 }
-MARGIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +39,21 @@ def tolerance_of(expected: Array, served: Array, options: Options, noise: float 
         expected: by the training framework.
         served: by the runtime.
         options: may hold a tolerance given by hand.
-        noise: how far the runtime differs from itself when rows run alone; no tolerance can be
-            smaller than that.
+        noise: the tolerance that the runtime needs against itself when rows run alone; none can
+            be smaller, and what is more than rounding was refused before.
     """
     usual, reason = BY_DTYPE[expected.dtype]
-    limit = usual
+    limit = relative = usual
     if options.tolerance is not None:
-        limit, reason = options.tolerance, options.tolerance_reason or "given by hand"
+        limit = relative = options.tolerance
+        reason = options.tolerance_reason or "given by hand"
     elif noise * MARGIN > usual:
         limit = 10.0 ** math.ceil(math.log10(noise * MARGIN))
+        # Large values beside small ones need an absolute tolerance that would be a wide share.
+        relative = min(limit, ROUNDING[expected.dtype.itemsize])
         reason = f"rows alone and together differ by {noise:.1e} in the runtime itself"
-    relative = limit if options.relative is None else options.relative
+    if options.relative is not None:
+        relative = options.relative
     return Tolerance(limit, relative, f"{reason}; {_measured(expected, served)} when packaged")
 
 
