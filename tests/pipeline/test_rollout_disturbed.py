@@ -118,7 +118,10 @@ def test_a_cancelled_job_brings_back_the_release_before(
     assert outputs["serves"] == "as-before"
     jobs = {job: {"result": "cancelled", "outputs": {**outputs, "up": "cancelled"}}}
     page = world.step("cancelled", "python3 -m deploy.outcome", {"JOBS": json.dumps(jobs)})
-    assert f"{job.capitalize()} does not serve the new release, but what was there before it." in ended(page).out
+    assert (
+        f"{job.capitalize()} does not serve the new release, but what was there before it."
+        in ended(page).out
+    )
     again = succeeded(ended(world.step("cancelled", scripts["recover"], {})))
     assert "no rollout was interrupted" in again.out
 

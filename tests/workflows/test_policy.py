@@ -83,7 +83,11 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
         "run: .venv/bin/python -m deploy up",
     ),
     (policy.cancellation, "(cancelled() || failure()) &&", "failure() &&"),
-    (policy.cancellation, "deploy recover production --image "$IMAGE" --undo", "deploy status production"),
+    (
+        policy.cancellation,
+        'deploy recover production --image "$IMAGE" --undo',
+        "deploy status production",
+    ),
     (policy.promotion, 'up production --image "$IMAGE"', 'up production --image "$TAG"'),
     (policy.promotion, "needs: [publish, staging, load]", "needs: [publish, staging]"),
     (
