@@ -395,6 +395,7 @@ tests/test_models.py
 tests/test_monitoring.py
 tests/test_packages.py
 tests/test_packaging.py
+tests/test_packaging_tables.py
 tests/test_predict.py
 tests/test_prometheus.py
 tests/test_protocol.py
@@ -432,6 +433,7 @@ training/packaging/adapt.py
 training/packaging/bfloat16.py
 training/packaging/code.py
 training/packaging/contract.py
+training/packaging/given_answers.py
 training/packaging/graph.py
 training/packaging/keras_source.py
 training/packaging/mlflow_source.py
@@ -444,6 +446,8 @@ training/packaging/pickles.py
 training/packaging/provenance.py
 training/packaging/rows.py
 training/packaging/samples.py
+training/packaging/sklearn_calls.py
+training/packaging/sklearn_columns.py
 training/packaging/sklearn_onnx.py
 training/packaging/sklearn_outputs.py
 training/packaging/sklearn_source.py
