@@ -362,12 +362,12 @@ JSON_VALUE = st.recursive(
     max_leaves=12,
 )  # fmt: skip
 SHAPE = st.sampled_from([shape for shape, _ in SHAPES[1:]] + ["[1, 3]", "[2, 2, 2]", "[1]", "[0]"])
-MODELS = [X, WIDE, DEEP, TEXT, WHOLE, ONE]
+STUBS = [X, WIDE, DEEP, TEXT, WHOLE, ONE]
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    model=st.sampled_from(MODELS),
+    model=st.sampled_from(STUBS),
     value=JSON_VALUE,
     shape=SHAPE,
     cut=st.none() | st.tuples(st.integers(0, 200), st.binary(max_size=4)),
