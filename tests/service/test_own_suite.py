@@ -76,7 +76,7 @@ def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendere
         {
             path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*")
-            if path.is_file() and path.relative_to(folder).parts[0] != ".git"
+            if path.is_file() and not {".git", "__pycache__"} & set(path.relative_to(folder).parts)
         }
         for folder in (rendered("onnx"), rendered("joblib"))
     )
