@@ -5,6 +5,7 @@ looked at.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ import h11
 import pytest
 
 from app.errors import RequestError
-from app.http.connection import MAX_HEAD_BYTES, MAX_HEADERS, Connection
-from tests.wire import World, opened, post
+from app.http.asgi import TASK
+from app.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from tests.wire import Memory, World, opened, post
 
 KEY = "a-key-of-this-test"
 BODY = b'{"data":[[1,2,3]]}'
@@ -371,6 +373,24 @@ def test_a_body_of_small_chunks_is_no_head(world: World) -> None:
         assert not closed
 
 
+def test_many_small_chunks_leave_other_connections_their_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop would read the connection again and again before it looks at others."""
+    events: list[str] = []
+    for name in ("pause_reading", "resume_reading"):
+        monkeypatch.setattr(Memory, name, lambda _, name=name: events.append(name))
+    body = b'{"data":[[1,2,3]' + b" " * BUSY_PARTS + b"]}"
+    start = head(KEYED, JSON, CHUNKED)
+    for pieces, expected in (
+        ([body], []),
+        ([body[at : at + 1] for at in range(len(body))], ["pause_reading", "resume_reading"]),
+    ):
+        answers, _ = given_to(world, [start + chunks(*pieces)])
+        assert [status for status, _ in answers] == [200]
+        assert events == expected
+
+
 class Forbidden(RequestError):
     """A status that no metric knows."""
 
@@ -435,3 +455,26 @@ def test_pipelined_requests_are_read_as_they_are_answered(toy_dir: Path) -> None
     assert written.count(b"HTTP/1.1 200 OK\r\n") == count
     assert not closed
     assert most < count / 5
+
+
+def test_a_client_that_leaves_gives_up_all_that_it_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request that is answered, and not only the last one that was read."""
+    telemetry = world._server._service._telemetry
+    statuses: list[int] = []
+    monkeypatch.setattr(telemetry, "end", lambda _, status: statuses.append(status))
+
+    async def leave() -> int:
+        connection = world.connect()
+        connection.data_received(head(KEYED, JSON, CHUNKED))
+        connection.data_received(chunks(BODY) + LAST + LAST)
+        while TASK not in connection._serving.scope:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        answering = connection._serving.scope[TASK]
+        connection.connection_lost(None)
+        await asyncio.wait([answering], timeout=10)
+        return len(connection.pipeline)
+
+    assert world.run(leave()) == 0
+    assert statuses == [499]

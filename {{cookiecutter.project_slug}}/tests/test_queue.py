@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import Overloaded
 from app.http.inference import Inference, route_of
-from app.inference.job import Job
+from app.inference.job import Job, size_of
 from app.inference.profile import Profile
 from app.inference.queue import JobQueue, Limits
 from app.inference.timeline import Timeline
@@ -132,6 +132,15 @@ def test_a_machine_that_others_keep_busy_is_no_reason_to_refuse(line: Make) -> N
         disturbed.now += 1.0
         disturbed.put()
     assert disturbed.queue.wait_seconds() > 0.02
+
+
+def test_the_bytes_of_a_request_are_those_of_its_texts() -> None:
+    """An array of texts holds references, of eight bytes each."""
+    spec = TensorSpec("text", "BYTES", (-1,))
+    texts = np.array(["a" * 1000, b"b" * 500, ""], object)
+    assert size_of({"text": texts}, spec) >= 1500
+    assert size_of({"x": np.ones((3, 4), np.float32)}, spec) == 48
+    assert size_of([[1.0, 2.0]], TensorSpec("x", "FP64", (-1, 2))) == 16
 
 
 def test_rows_are_guessed_before_a_request_is_read(line: Make) -> None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -18,6 +18,8 @@ from app.http.connection import Connection
 from app.http.heads import KnownHeads
 from app.server import Server
 from app.settings import Settings
+
+T = TypeVar("T")
 
 
 def post(body: bytes, *extra: str, path: str = "/predict", version: str = "1.1") -> bytes:
@@ -85,6 +87,17 @@ class World:
         """All that is written, without names made for requests; and whether it was closed."""
         self._server._service.shortcut._known = self.known if known else Parsed()
         return self._runner.run(self._feed(pieces))
+
+    def run(self, asked: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine returns on the event loop of the service."""
+        return self._runner.run(asked)
+
+    def connect(self) -> Connection:
+        """A new connection, and what it wrote is forgotten."""
+        connection = self._server._protocol()
+        assert isinstance(connection, Connection)
+        connection.connection_made(Memory())
+        return connection
 
     async def _feed(self, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bool]:
         connection, memory = self._server._protocol(), Memory()
