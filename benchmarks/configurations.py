@@ -33,7 +33,7 @@ def ours(name: str, *, quick: bool = False, needs: str = "", **settings: str) ->
     """The rendered service; settings are its environment variables."""
     return Configuration(
         name,
-        ("{bin}/python", "-m", "app"),
+        ("{bin}/python", "-m", "engine.serving"),
         {
             "HOST": "127.0.0.1",
             "PORT": "{port}",

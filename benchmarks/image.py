@@ -21,7 +21,16 @@ def image_megabytes(python: Path, service: Path) -> tuple[float, float]:
         CannotInstallError: there is no Docker here, or the build failed.
     """
     docker = os.environ.get("DOCKER", "docker")
-    build = [str(python), "-m", "deploy.image", "build", "--accelerator", "cpu", "--tag", TAG]
+    build = [
+        str(python),
+        "-m",
+        "engine.deploy.image",
+        "build",
+        "--accelerator",
+        "cpu",
+        "--tag",
+        TAG,
+    ]
     for command, folder in (([docker, "info"], None), (build, service)):
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

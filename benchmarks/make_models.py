@@ -131,7 +131,7 @@ def package(
     """
     # Found in the folder that this runs in: the rendered service.
     sys.path.insert(0, ".")
-    from training.package import Source, write_package
+    from engine.packaging.package import Source, write_package
 
     datatype = {"float16": "FP16", "float32": "FP32"}[str(inputs.dtype)]
     (answer,) = ReferenceEvaluator(model).run([ANSWER], {"features": inputs})

@@ -150,7 +150,7 @@ def _make_models(site: Site, train: Path) -> None:
 def settings_of(python: Path, service: Path) -> set[str]:
     """The names of the service's settings, from the table that it prints of them."""
     table = subprocess.run(
-        [python, "-m", "app.settings"],
+        [python, "-m", "engine.serving.settings"],
         cwd=service,
         capture_output=True,
         text=True,

@@ -43,7 +43,9 @@ def main() -> int:
     port = _port(options.port)
     url = f"http://127.0.0.1:{port}"
     environment |= {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
-    process = subprocess.Popen([".venv/bin/python", "-m", "app"], cwd=service, env=environment)
+    process = subprocess.Popen(
+        [".venv/bin/python", "-m", "engine.serving"], cwd=service, env=environment
+    )
     try:
         _wait_until_ready(url, process)
         _ask(url)

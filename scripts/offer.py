@@ -1,6 +1,6 @@
 """`python3 scripts/offer.py PATCH`: offer a refreshed template as a pull request.
 
-The ways to git and GitHub are those of the generated repositories (`maintenance/`), so that they
+The ways to git and GitHub are those of the generated repositories (`engine/upkeep/`), so that they
 are written and tested once.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "{{cookiecutter.project_slug}}"))
 
-from maintenance import github  # noqa: E402
-from maintenance.offer import START_CHECKS  # noqa: E402
+from engine.upkeep import github  # noqa: E402
+from engine.upkeep.offer import START_CHECKS  # noqa: E402
 
 BRANCH = "refresh"
 TITLE = "Renew locks and pins of actions"

@@ -27,7 +27,7 @@ from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME  # noqa: E402
 from tests.pipeline.rollout_world import DERIVED, derived  # noqa: E402
 from tests.service.containers import docker, docker_client  # noqa: E402
 
-DEPLOY = (".venv/bin/python", "-m", "deploy")
+DEPLOY = (".venv/bin/python", "-m", "engine.deploy")
 BLUE, BOLD, PLAIN = "\033[34m", "\033[1m", "\033[0m"
 
 
@@ -73,7 +73,7 @@ class Story:
         return done.stdout.strip()
 
     def deploy(self, *arguments: str, code: int = 0) -> None:
-        """Run `python -m deploy`."""
+        """Run `python -m engine.deploy`."""
         self.run(*DEPLOY, *arguments, code=code)
 
     def _paint(self, escape: str) -> str:

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from app.errors import PackageError
-from app.inference.model import Model, load_model
-from app.package.reader import read_package
-from app.settings import Settings
+from engine.serving.errors import PackageError
+from engine.serving.inference.model import Model, load_model
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
 
 from benchmarks import processes
 from benchmarks.gpu.names import BREAKING, FREE, HALF, INPUT, OUTPUT, POISON
@@ -221,7 +221,7 @@ def serving(models: Path, **settings: str) -> Iterator[tuple[int, subprocess.Pop
     }
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        command = [sys.executable, "-m", "app"]
+        command = [sys.executable, "-m", "engine.serving"]
         with processes.running(command, Path.cwd(), variables, log) as process:
             deadline = time.monotonic() + START_SECONDS
             while ask_http(port, "GET", "/readyz")[0] != 200:

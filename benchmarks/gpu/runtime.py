@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from app.inference.model import Model, load_model, repeat_rows
-from app.package.reader import read_package
-from app.settings import Settings
+from engine.serving.inference.model import Model, load_model, repeat_rows
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
 
 from benchmarks.gpu.names import HALF
 

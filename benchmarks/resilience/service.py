@@ -79,7 +79,7 @@ def serving(site: Site, models: Path, **settings: str) -> Iterator[Service]:
         "LOG_LEVEL": "warning",
         **settings,
     }
-    command = [str(site.python), "-m", "app"]
+    command = [str(site.python), "-m", "engine.serving"]
     with processes.running(command, site.folder, variables, log) as process:
         wait_until_ready(port, process, log)
         yield Service(port, process)

@@ -19,11 +19,11 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     # Before onnxruntime is imported, as in app.__main__.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    from app.metrics.models import ModelMetrics
-    from app.metrics.pulse import Pulse
-    from app.metrics.slab import Distribution
-    from app.telemetry.record import Record
-    from app.telemetry.requests import RequestTelemetry
+    from engine.serving.metrics.models import ModelMetrics
+    from engine.serving.metrics.pulse import Pulse
+    from engine.serving.metrics.slab import Distribution
+    from engine.serving.telemetry.record import Record
+    from engine.serving.telemetry.requests import RequestTelemetry
 
     numbers = itertools.count(1)
 
@@ -48,7 +48,7 @@ def main() -> None:
     Distribution.__init__ = distribution
     ModelMetrics.computed = nothing
     Pulse.start = nothing
-    runpy.run_module("app", run_name="__main__")
+    runpy.run_module("engine.serving", run_name="__main__")
 
 
 if __name__ == "__main__":

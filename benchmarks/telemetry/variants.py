@@ -19,7 +19,7 @@ class Variant:
     """One way to run the service. `needs` names a setting that must exist for it."""
 
     name: str
-    arguments: tuple[str, ...] = ("-m", "app")
+    arguments: tuple[str, ...] = ("-m", "engine.serving")
     settings: Mapping[str, str] = field(default_factory=dict)
     needs: str = ""
 

@@ -11,7 +11,7 @@ from benchmarks.telemetry.__main__ import table
 from benchmarks.telemetry.measure import Sample, compare
 from benchmarks.telemetry.variants import BASE, DEFAULT, SILENT, TRACING, VARIANTS, apart
 
-APP = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "app"
+APP = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "engine" / "serving"
 
 
 def test_each_sample_is_compared_with_the_base_of_its_own_repetition() -> None:

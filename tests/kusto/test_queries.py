@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 # In a rendered service: all queries, and what each rule measures in its query.
 ASK = """
 import json, sys
-from deploy.config.environment import Environment
-from deploy.monitoring import queries
-from deploy.monitoring.rules import log_rules
+from engine.deploy.config.environment import Environment
+from engine.deploy.monitoring import queries
+from engine.deploy.monitoring.rules import log_rules
 
 fields = {"stage": "s", "region": "westeurope", "resource_group": "g", "name": "iris-staging"}
 environments = [

@@ -64,11 +64,11 @@ def program(models_python: Path, rendered_service: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def packaged(models_python: Path, rendered_service: Path) -> Packaged:
-    """A function that runs `python -m training.package` in the service."""
+    """A function that runs `python -m engine.packaging` in the service."""
 
     def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [models_python, "-W", "ignore", "-m", "training.package", *arguments],
+            [models_python, "-W", "ignore", "-m", "engine.packaging", *arguments],
             cwd=rendered_service,
             env=environment(rendered_service, **variables),
             capture_output=True,

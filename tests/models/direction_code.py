@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from app.errors import InvalidInput
+from engine.serving.errors import InvalidInput
 
 Array = npt.NDArray[Any]
 HEIGHT, WIDTH = 48, 192

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from app.errors import StartupError
+from engine.packaging.onnx_file import graph_inputs
+from engine.packaging.options import Options
+from engine.packaging.package import package
+from engine.serving.errors import StartupError
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
-from training.package import package
-from training.packaging.onnx_file import graph_inputs
-from training.packaging.options import Options
 
 KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 PER_FOLDER = 450

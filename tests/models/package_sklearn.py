@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from app.errors import StartupError
-from training.package import package
-from training.packaging.options import Options
+from engine.packaging.options import Options
+from engine.packaging.package import package
+from engine.serving.errors import StartupError
 
 
 def main() -> None:

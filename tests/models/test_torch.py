@@ -47,7 +47,7 @@ def test_the_recipe_gives_a_package_that_answers_as_pytorch(
         tmp_path / "models",
     ]
     done = subprocess.run(
-        [python, "-m", "training.package", tmp_path / "network.onnx", *arguments],
+        [python, "-m", "engine.packaging", tmp_path / "network.onnx", *arguments],
         cwd=rendered_service,
         env=variables,
         capture_output=True,

@@ -39,7 +39,7 @@ def test_the_blocks_of_the_runbook_that_ask_the_service_run(
     blocks = read_blocks(checkout / "docs" / "runbook.md")
     assert len([block for block in blocks if not block.left_out]) > 10
     for block in blocks:
-        assert block.left_out or "-m deploy" not in block.text
+        assert block.left_out or "-m engine.deploy" not in block.text
     with running(service_python, checkout) as url:
         # grep fails where a metric has another name than the runbook says.
         reader = Reader(checkout, int(url.rpartition(":")[2]), {"URL": url}, {})

@@ -65,7 +65,10 @@ class World:
         # What fails on purpose would fill the output of the tests with traces.
         with (self.folder / f"{job}.log").open("a") as log:
             self.processes[job] = subprocess.Popen(
-                [str(self.python), "-m", "app"], cwd=self.service, env=environment, stderr=log
+                [str(self.python), "-m", "engine.serving"],
+                cwd=self.service,
+                env=environment,
+                stderr=log,
             )
 
     def stop(self, job: str) -> None:
@@ -94,7 +97,7 @@ class World:
 
     def load(self, seconds: int) -> None:
         """The service's own load test, with Locust; it must find every answer right."""
-        command = [str(self.python), "-m", "load", "--url", self.url(HEALTHY)]
+        command = [str(self.python), "-m", "engine.load", "--url", self.url(HEALTHY)]
         done = subprocess.run(
             [*command, "--users", "6", "--seconds", str(seconds)],
             cwd=self.service,

@@ -1,4 +1,4 @@
-"""A generated repository, its owner's login, and `python -m deploy bootstrap` run in it."""
+"""A generated repository, its owner's login, and `python -m engine.deploy bootstrap` run in it."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Bootstrap:
         return self.deploy(env or self.env(self.double.owner), "bootstrap", *options)
 
     def deploy(self, env: dict[str, str], *arguments: str) -> Ran:
-        """Run any command of `python -m deploy` to its end."""
+        """Run any command of `python -m engine.deploy` to its end."""
         done = subprocess.run(
-            [str(self.python), "-m", "deploy", *arguments],
+            [str(self.python), "-m", "engine.deploy", *arguments],
             cwd=self.service,
             env={**env, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"},
             capture_output=True,
@@ -73,7 +73,7 @@ class Bootstrap:
         """
         before = len(self.double.requests(method, path))
         process = subprocess.Popen(
-            [str(self.python), "-m", "deploy", "bootstrap"],
+            [str(self.python), "-m", "engine.deploy", "bootstrap"],
             cwd=self.service,
             env=self.env(self.double.owner),
             stdout=subprocess.DEVNULL,

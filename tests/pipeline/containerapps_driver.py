@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from deploy.az import Az
-from deploy.bootstrap.roles import APPS_ACTIONS
-from deploy.config.environment import Environment
-from deploy.errors import DeployError
-from deploy.say import Say
-from deploy.targets.base import Places, Release
-from deploy.targets.containerapps import ContainerApps
+from engine.deploy.az import Az
+from engine.deploy.bootstrap.roles import APPS_ACTIONS
+from engine.deploy.config.environment import Environment
+from engine.deploy.errors import DeployError
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Places, Release
+from engine.deploy.targets.containerapps import ContainerApps
 
 Json = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""`python -m deploy up`, from where it begins to change something: for tests that deploy often.
+"""`python -m engine.deploy up`, from where it begins to change something: for tests that deploy often.
 
 Run in a rendered service, by an interpreter with its requirements: STAGE, IMAGE, and PLACES in the
 environment, which is what preflight would have found.
@@ -11,16 +11,16 @@ import os
 import sys
 from pathlib import Path
 
-from deploy.az import Az
-from deploy.commands.context import Context
-from deploy.commands.wanted import Wanted
-from deploy.config.read import read_environment
-from deploy.errors import DeployError
-from deploy.image import current_release
-from deploy.rollout.run import roll_out
-from deploy.say import Say
-from deploy.sight import Sight
-from deploy.targets.base import Places, Release
+from engine.deploy.az import Az
+from engine.deploy.commands.context import Context
+from engine.deploy.commands.wanted import Wanted
+from engine.deploy.config.read import read_environment
+from engine.deploy.errors import DeployError
+from engine.deploy.image import current_release
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.say import Say
+from engine.deploy.sight import Sight
+from engine.deploy.targets.base import Places, Release
 
 
 def main(stage: str, image: str) -> int:

@@ -172,7 +172,7 @@ class RolloutWorld:
         settings: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> Deployed:
-        """Run `python -m deploy` to its end."""
+        """Run `python -m engine.deploy` to its end."""
         return ended(self.start(stage, *arguments, settings=settings, folder=folder))
 
     def start(
@@ -182,8 +182,8 @@ class RolloutWorld:
         settings: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start `python -m deploy`, in the checkout or in another folder."""
-        return self._start(stage, ("-m", "deploy", *arguments), settings or {}, folder)
+        """Start `python -m engine.deploy`, in the checkout or in another folder."""
+        return self._start(stage, ("-m", "engine.deploy", *arguments), settings or {}, folder)
 
     def roll_out(self, stage: str, image: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """Start `up` where it begins to change something: half of its time goes before that."""

@@ -61,7 +61,7 @@ def test_the_guide_leads_from_nothing_to_a_service_and_back(
         return found
 
     assert f"az group create --name {SLUG}-shared" in after("bootstrap --dry-run")
-    assert "about $5 a month" in after("-m deploy bootstrap\n")
+    assert "about $5 a month" in after("-m engine.deploy bootstrap\n")
     assert f"{SLUG}-production" in after("az group list")
     assert re.search(
         rf"^repo:octo-org@\d+/{SLUG}@\d+:environment:staging$",

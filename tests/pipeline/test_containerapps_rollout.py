@@ -1,4 +1,4 @@
-"""`python -m deploy` with the target Container Apps, and the service's own image."""
+"""`python -m engine.deploy` with the target Container Apps, and the service's own image."""
 
 from __future__ import annotations
 

@@ -33,11 +33,11 @@ EMAIL = ["oncall@example.org"]
 # In a rendered service: environments in, everything that watches them out.
 RENDER = """
 import json, sys
-from deploy.config.environment import Environment
-from deploy.config.project import Project
-from deploy.monitoring.budget import budget
-from deploy.monitoring.place import Place
-from deploy.monitoring.plan import resources
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.place import Place
+from engine.deploy.monitoring.plan import resources
 
 project = Project(
     name="iris-service", title="Iris Service", owner="octo-org", accelerator="cpu",
@@ -108,7 +108,7 @@ json.dump(verdicts, sys.stdout)
 # In the rendered service again: is what Azure shows what was sent?
 COMPARE = """
 import json, sys
-from deploy.monitoring.plan import says
+from engine.deploy.monitoring.plan import says
 pairs = json.load(sys.stdin)
 differing = [name for name, each in pairs.items() if not says(each["shown"], each["sent"])]
 json.dump(differing, sys.stdout)

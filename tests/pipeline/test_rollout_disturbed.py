@@ -117,7 +117,7 @@ def test_a_cancelled_job_brings_back_the_release_before(
     outputs = dict(line.split("=", 1) for line in (tmp_path / "outputs").read_text().splitlines())
     assert outputs["serves"] == "as-before"
     jobs = {job: {"result": "cancelled", "outputs": {**outputs, "up": "cancelled"}}}
-    page = world.step("cancelled", "python3 -m deploy.outcome", {"JOBS": json.dumps(jobs)})
+    page = world.step("cancelled", "python3 -m engine.deploy.outcome", {"JOBS": json.dumps(jobs)})
     assert (
         f"{job.capitalize()} does not serve the new release, but what was there before it."
         in ended(page).out

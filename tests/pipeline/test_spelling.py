@@ -21,14 +21,14 @@ pytestmark = pytest.mark.slow
 
 STEPS = """
 import json, pathlib, sys
-from deploy.az import Az
-from deploy.bootstrap.ground import Account, Ground
-from deploy.bootstrap.plan import plan
-from deploy.bootstrap.runner import Runner
-from deploy.config.read import read_environment
-from deploy.monitoring.place import Place
-from deploy.monitoring import plan as monitoring
-from deploy.say import Say
+from engine.deploy.az import Az
+from engine.deploy.bootstrap.ground import Account, Ground
+from engine.deploy.bootstrap.plan import plan
+from engine.deploy.bootstrap.runner import Runner
+from engine.deploy.config.read import read_environment
+from engine.deploy.monitoring.place import Place
+from engine.deploy.monitoring import plan as monitoring
+from engine.deploy.say import Say
 given = json.load(sys.stdin)
 project, environment = read_environment("staging", pathlib.Path.cwd())
 assert not environment.alerts.email

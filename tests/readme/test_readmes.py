@@ -69,7 +69,7 @@ def test_the_readme_of_the_template(clone: Path, tmp_path: Path) -> None:
     finally:
         reader.stop()
         inside.stop()
-    assert (desk / "iris-service" / "app").is_dir()
+    assert (desk / "iris-service" / "engine").is_dir()
 
 
 def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:

@@ -71,9 +71,18 @@ def unused_image_name() -> Iterator[str]:
 def build_image(
     service: Path, tag: str, accelerator: str, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
-    """Build through the service's own `deploy.image`, as `make image` does."""
+    """Build through the service's own `engine.deploy.image`, as `make image` does."""
     return subprocess.run(
-        [sys.executable, "-m", "deploy.image", "build", "--accelerator", accelerator, "--tag", tag],
+        [
+            sys.executable,
+            "-m",
+            "engine.deploy.image",
+            "build",
+            "--accelerator",
+            accelerator,
+            "--tag",
+            tag,
+        ],
         cwd=service,
         env={**os.environ, "DOCKER": docker_client()},
         stdout=subprocess.PIPE,

@@ -20,14 +20,14 @@ import joblib
 import numpy as np
 import onnx
 import pandas as pd
+from engine.packaging.options import Options
+from engine.packaging.package import package
 from onnx import TensorProto, helper
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
-from training.package import package
-from training.packaging.options import Options
 
 CODE = """
 def postprocess(outputs):

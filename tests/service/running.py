@@ -41,7 +41,7 @@ def started(
     port = free_port()
     environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
     process = subprocess.Popen(
-        [str(python), "-m", "app"], cwd=service, env={**environment, **settings}
+        [str(python), "-m", "engine.serving"], cwd=service, env={**environment, **settings}
     )
     try:
         yield f"http://127.0.0.1:{port}", process

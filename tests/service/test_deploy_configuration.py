@@ -15,8 +15,8 @@ from tests.conftest import REPOSITORY
 READ = """
 import json
 from pathlib import Path
-from deploy.config.read import environment_names, read_environment
-from deploy.errors import ConfigError
+from engine.deploy.config.read import environment_names, read_environment
+from engine.deploy.errors import ConfigError
 
 found = {}
 for stage in environment_names(Path()):

@@ -47,7 +47,9 @@ def test_it_holds_exactly_one_onnxruntime_and_no_installer(cpu_image: str) -> No
 
 def test_it_holds_the_service_and_nothing_else_of_the_repository(cpu_image: str) -> None:
     files = in_image(cpu_image, "ls", "-A", "/service").split()
-    assert files == ["app", "models", "pyproject.toml"]
+    assert files == ["engine", "models", "pyproject.toml"]
+    files = in_image(cpu_image, "ls", "-A", "/service/engine").split()
+    assert files == ["__init__.py", "__pycache__", "serving"]
 
 
 def test_it_runs_as_a_user_that_is_not_root(cpu_image: str) -> None:
@@ -56,7 +58,7 @@ def test_it_runs_as_a_user_that_is_not_root(cpu_image: str) -> None:
 
 def test_its_labels_name_the_release(cpu_image: str, rendered_service: Path) -> None:
     labels = image_config(cpu_image)["Labels"]
-    printed = _output(rendered_service, sys.executable, "-m", "app.release")
+    printed = _output(rendered_service, sys.executable, "-m", "engine.serving.release")
     release = json.loads(printed)
     for name in ("title", "description", "version"):
         assert labels[f"org.opencontainers.image.{name}"] == release[name]

@@ -39,7 +39,10 @@ def test_another_model_or_library_leaves_the_cuda_layer_as_it_is(
     gpu_image: str, rendered_service: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(rendered_service, tmp_path / "service"))
-    for file in (copy / "app" / "__init__.py", copy / "requirements" / "serve-gpu.txt"):
+    for file in (
+        copy / "engine" / "serving" / "__init__.py",
+        copy / "requirements" / "serve-gpu.txt",
+    ):
         file.write_text(file.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
     with built_image(copy, "gpu") as changed:
         before, after = _layers(gpu_image), _layers(changed)

@@ -39,7 +39,7 @@ def calls(
     settings = {"HOST": "127.0.0.1", "PORT": str(port), "WORKERS": request.param}
     settings |= {"TRACE_SAMPLE_RATIO": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     traced = subprocess.Popen(
-        [strace, "-f", "-qq", "-e", CALLS, "-o", report, service_python, "-m", "app"],
+        [strace, "-f", "-qq", "-e", CALLS, "-o", report, service_python, "-m", "engine.serving"],
         cwd=rendered_service,
         env={"PATH": os.environ["PATH"], **settings},
     )

@@ -147,7 +147,7 @@ def concurrency(workflow: Workflow) -> list[str]:
     return found
 
 
-CHANGES_AZURE = re.compile(r'-m deploy (up|rollback|recover|stop|start|"\$ACTION") ')
+CHANGES_AZURE = re.compile(r'-m engine.deploy (up|rollback|recover|stop|start|"\$ACTION") ')
 RECOVERS = "(cancelled() || failure()) && steps.{}.outcome != 'skipped'"
 
 
@@ -164,7 +164,7 @@ def cancellation(workflow: Workflow) -> list[str]:
         found += [
             f"job {name}: no signal reaches: {each['run']}"
             for each in steps
-            if not each["run"].startswith("exec .venv/bin/python -m deploy ")
+            if not each["run"].startswith("exec .venv/bin/python -m engine.deploy ")
         ]
         rollouts = [each for each in steps if re.search(" (up|rollback) ", each["run"])]
         if not rollouts:
@@ -200,7 +200,9 @@ GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
 def promotion(workflow: Workflow) -> list[str]:
     """deploy.yml: one build; staging and production get its digest, in this order, after gates."""
     found = []
-    builds = [job for job, step in workflow.steps() if "deploy.image build" in str(step.get("run"))]
+    builds = [
+        job for job, step in workflow.steps() if "engine.deploy.image build" in str(step.get("run"))
+    ]
     if builds != ["build"]:
         found.append(f"built in {builds}")
     for name in ("staging", "production"):
@@ -208,7 +210,7 @@ def promotion(workflow: Workflow) -> list[str]:
         if job.get("env", {}).get("IMAGE") != "${{ needs.publish.outputs.image }}":
             found.append(f"{name} does not deploy what was published")
         ups = [step["run"] for step in job["steps"] if " deploy up " in str(step.get("run"))]
-        if ups != [f'exec .venv/bin/python -m deploy up {name} --image "$IMAGE"']:
+        if ups != [f'exec .venv/bin/python -m engine.deploy up {name} --image "$IMAGE"']:
             found.append(f"{name} deploys by {ups}")
         if job.get("environment", {}).get("name") != name:
             found.append(f"{name} is not in its environment")
@@ -246,7 +248,7 @@ def _order(workflow: Workflow) -> list[str]:
     return found
 
 
-PUSH = '.venv/bin/python -m deploy push --built service:candidate --expect-id "$IMAGE_ID"'
+PUSH = '.venv/bin/python -m engine.deploy push --built service:candidate --expect-id "$IMAGE_ID"'
 GATES: Mapping[str, tuple[Job, ...]] = {
     "test": ({"run": "make lint"}, {"run": "make test"}),
     "scan": (
@@ -261,7 +263,7 @@ GATES: Mapping[str, tuple[Job, ...]] = {
     "publish": ({"run": PUSH},),
     "load": (
         {
-            "run": '.venv/bin/python -m load --url "$URL" --out load-report',
+            "run": '.venv/bin/python -m engine.load --url "$URL" --out load-report',
             "URL": "${{ needs.staging.outputs.url }}",
         },
     ),

@@ -79,7 +79,7 @@ def lint(actionlint: Path, cwd: Path) -> tuple[int, str]:
 
 
 def shell(tools: Path, service: Path, *files: Path) -> tuple[int, str]:
-    return check(service, tools / "python", "-m", "maintenance.shell", *files)
+    return check(service, tools / "python", "-m", "engine.upkeep.shell", *files)
 
 
 def test_zizmor_finds_nothing(ci_tools: Path, repository: Path) -> None:

@@ -79,8 +79,8 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
     (policy.concurrency, "group: deploy-staging", "group: anything"),
     (
         policy.cancellation,
-        "run: exec .venv/bin/python -m deploy up",
-        "run: .venv/bin/python -m deploy up",
+        "run: exec .venv/bin/python -m engine.deploy up",
+        "run: .venv/bin/python -m engine.deploy up",
     ),
     (policy.cancellation, "(cancelled() || failure()) &&", "failure() &&"),
     (

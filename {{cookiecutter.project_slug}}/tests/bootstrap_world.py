@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from deploy.bootstrap.expect import resolved
-from deploy.bootstrap.ground import Account, Ground, Repository, Reviewer
-from deploy.bootstrap.step import Command, Output, Step
-from deploy.config.environment import Environment
-from deploy.config.project import Project
+from engine.deploy.bootstrap.expect import resolved
+from engine.deploy.bootstrap.ground import Account, Ground, Repository, Reviewer
+from engine.deploy.bootstrap.step import Command, Output, Step
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
 
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
 PREFIX = "repo:octo-org@1/iris-service@2"

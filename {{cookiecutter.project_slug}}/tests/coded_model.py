@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.packaging.options import Options
+from engine.packaging.package import package
 from tests import toy_models
-from training.package import package
-from training.packaging.options import Options
 
 CODE = """
 import time
 
 import numpy as np
 
-from app.runtimes.base import DeviceLost
+from engine.serving.runtimes.base import DeviceLost
 
 
 def preprocess(inputs):

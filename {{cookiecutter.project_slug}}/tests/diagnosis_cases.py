@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.azure_ids import REPOSITORY_READER
-from deploy.diagnosis.evidence import Evidence, Readiness, Unfinished
+from engine.deploy.azure_ids import REPOSITORY_READER
+from engine.deploy.diagnosis.evidence import Evidence, Readiness, Unfinished
 from tests.evidence import BACKING_OFF, IMAGE, READY, REGISTRY, arm_group, ended, event, seen
 
 NOT_YET = Readiness("not ready", "starting", "models are being loaded and checked")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.azure_ids import ACR_PULL
-from deploy.diagnosis.azure_shape import read_group
-from deploy.diagnosis.evidence import Evidence, Problem, Readiness, Registry
+from engine.deploy.azure_ids import ACR_PULL
+from engine.deploy.diagnosis.azure_shape import read_group
+from engine.deploy.diagnosis.evidence import Evidence, Problem, Readiness, Registry
 
 IDENTITY = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/iris-shared/providers/"

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deploy.az_error import AzError, Problem
-from deploy.config import names
-from deploy.config.environment import Rollout as Limits
-from deploy.errors import DeployError
-from deploy.journal import Record
-from deploy.rollout.guard import Guard
-from deploy.rollout.site import NotUp, Site
-from deploy.say import Say
-from deploy.targets.base import Check, Document, Finding, Live, Release
-from deploy.verification.failures import WrongRelease
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.config import names
+from engine.deploy.config.environment import Rollout as Limits
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import Record
+from engine.deploy.rollout.guard import Guard
+from engine.deploy.rollout.site import NotUp, Site
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Check, Document, Finding, Live, Release
+from engine.deploy.verification.failures import WrongRelease
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
 BEFORE_IMAGE = "before"

@@ -69,7 +69,7 @@ def started(models_dir: Path, **settings: str) -> Iterator[Server]:
     """The service as a process, whatever becomes of it; killed in the end if it still runs."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "app"],
+        [sys.executable, "-m", "engine.serving"],
         cwd=ROOT,
         env=environment(models_dir, port, settings),
         stderr=subprocess.PIPE,

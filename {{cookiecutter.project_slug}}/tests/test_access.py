@@ -17,7 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.http.page import add_page
+from engine.serving.http.page import add_page
 from tests.server import ROOT, running, started
 
 OLD, NEW = "old-key-0123456789ab", "new-key-0123456789ab"
@@ -123,8 +123,8 @@ def test_names_in_the_page_are_text() -> None:
 
 
 def test_without_the_page_nothing_of_it_is_loaded(tmp_path: Path) -> None:
-    code = "import sys; from app.service import Service; from app.settings import Settings; "
-    code += "Service(Settings()); print('app.http.page' in sys.modules)"
+    code = "import sys; from engine.serving.service import Service; from engine.serving.settings import Settings; "
+    code += "Service(Settings()); print('engine.serving.http.page' in sys.modules)"
     seen = [
         subprocess.run(
             [sys.executable, "-c", code],

@@ -12,20 +12,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.config import names
-from deploy.config.environment import Environment
-from deploy.errors import DeployError
-from deploy.targets import aci_document
-from deploy.targets.aci_compare import blockers, comparable, config_digest, differences
-from deploy.targets.aci_document import (
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+from engine.deploy.errors import DeployError
+from engine.deploy.targets import aci_document
+from engine.deploy.targets.aci_compare import blockers, comparable, config_digest, differences
+from engine.deploy.targets.aci_document import (
     file_for_az,
     render,
     secret_names,
     with_secrets,
 )
-from deploy.targets.aci_shape import restorable, unrestorable
-from deploy.targets.base import LOGS_KEY, Document, Places, Release
-from deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.deploy.targets.aci_shape import restorable, unrestorable
+from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
+from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
 
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")

@@ -13,26 +13,34 @@ from typing import Any, cast
 
 import pytest
 
-from deploy.az import Az
-from deploy.azure_ids import ACR_PULL, PULLING_ROLES, REPOSITORY_READER, member, one_of, plain, same
-from deploy.bootstrap.github import variables
-from deploy.bootstrap.looks import Clock
-from deploy.bootstrap.plan import plan as bootstrap_plan
-from deploy.bootstrap.roles import ACR_DELETE
-from deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
-from deploy.bootstrap.step import Command, Step
-from deploy.commands.verify import require_image
-from deploy.diagnosis import image
-from deploy.diagnosis.evidence import Evidence
-from deploy.diagnosis.looks import Looks
-from deploy.diagnosis.registry import _roles
-from deploy.errors import DeployError
-from deploy.monitoring.plan import plan as monitoring_plan
-from deploy.preflight import _pull_right, _unregistered
-from deploy.say import Say
-from deploy.targets.base import Live
-from deploy.targets.containerapps_preflight import _environment_findings
-from deploy.targets.release_parts import check_image
+from engine.deploy.az import Az
+from engine.deploy.azure_ids import (
+    ACR_PULL,
+    PULLING_ROLES,
+    REPOSITORY_READER,
+    member,
+    one_of,
+    plain,
+    same,
+)
+from engine.deploy.bootstrap.github import variables
+from engine.deploy.bootstrap.looks import Clock
+from engine.deploy.bootstrap.plan import plan as bootstrap_plan
+from engine.deploy.bootstrap.roles import ACR_DELETE
+from engine.deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
+from engine.deploy.bootstrap.step import Command, Step
+from engine.deploy.commands.verify import require_image
+from engine.deploy.diagnosis import image
+from engine.deploy.diagnosis.evidence import Evidence
+from engine.deploy.diagnosis.looks import Looks
+from engine.deploy.diagnosis.registry import _roles
+from engine.deploy.errors import DeployError
+from engine.deploy.monitoring.plan import plan as monitoring_plan
+from engine.deploy.preflight import _pull_right, _unregistered
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Live
+from engine.deploy.targets.containerapps_preflight import _environment_findings
+from engine.deploy.targets.release_parts import check_image
 
 from .bootstrap_world import PretendedAzure, ground
 from .test_monitoring import ADDRESS, MONTH, OBJECTIVE, place

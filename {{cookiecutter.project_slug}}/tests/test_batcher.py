@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import (
+from engine.serving.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InferenceFailed,
@@ -23,18 +23,18 @@ from app.errors import (
     Overloaded,
     PackageError,
 )
-from app.inference.batcher import (
+from engine.serving.inference.batcher import (
     INLINE_SECONDS,
     LONGEST_INLINE_SECONDS,
     Batcher,
     costs_by_rows,
 )
-from app.inference.job import Cut
-from app.inference.profile import Profile, measure
-from app.inference.queue import Limits
-from app.inference.timeline import Timeline
-from app.tensors.datatypes import Array, Datatype
-from app.tensors.signature import Signature, TensorSpec
+from engine.serving.inference.job import Cut
+from engine.serving.inference.profile import Profile, measure
+from engine.serving.inference.queue import Limits
+from engine.serving.inference.timeline import Timeline
+from engine.serving.tensors.datatypes import Array, Datatype
+from engine.serving.tensors.signature import Signature, TensorSpec
 
 INLINE = Profile(0.0, 0.0, 1000, 1000)
 TENTH = Profile(0.1, 0.0, 1000, 1000)
@@ -666,7 +666,7 @@ def test_batches_grow_while_rows_get_cheaper(
 ) -> None:
     """With a clock that goes by the cost of the run alone."""
     clock = [0.0]
-    monkeypatch.setattr("app.inference.profile.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("engine.serving.inference.profile.time.perf_counter", lambda: clock[0])
 
     def run(rows: int) -> None:
         clock[0] += (fixed + per_row * rows) / 1e6
@@ -709,7 +709,7 @@ def test_a_busy_moment_of_the_machine_changes_nothing(
 ) -> None:
     """It lasts for a whole turn of one size."""
     clock = [0.0]
-    monkeypatch.setattr("app.inference.profile.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("engine.serving.inference.profile.time.perf_counter", lambda: clock[0])
     turns: list[int] = []
 
     def run(rows: int) -> None:
@@ -747,7 +747,7 @@ def test_batches_that_do_not_fit_any_more_are_given_up(caplog: pytest.LogCapture
 
 def test_a_slow_model_is_not_measured_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("app.inference.profile.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("engine.serving.inference.profile.time.perf_counter", lambda: clock[0])
 
     def run(rows: int) -> None:
         clock[0] += 0.1 * rows

@@ -19,18 +19,18 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
-from app.errors import InferenceFailed
-from app.inference.batcher import Batcher
-from app.inference.model import Model, load_model
-from app.inference.profile import Profile
-from app.inference.queue import Limits
-from app.inference.timeline import Timeline
-from app.package.reader import read_package
-from app.settings import Settings
-from app.tensors.datatypes import Array
+from engine.packaging.write import file_entry
+from engine.serving.errors import InferenceFailed
+from engine.serving.inference.batcher import Batcher
+from engine.serving.inference.model import Model, load_model
+from engine.serving.inference.profile import Profile
+from engine.serving.inference.queue import Limits
+from engine.serving.inference.timeline import Timeline
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
+from engine.serving.tensors.datatypes import Array
 from tests import toy_models
 from tests.test_packaging import made, save
-from training.packaging.write import file_entry
 
 CPU = Settings(execution_providers=("cpu",))
 F32, I64, TEXT = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from deploy.bootstrap import costs
-from deploy.bootstrap.facts import repository_name, subject_prefix
-from deploy.bootstrap.ground import Ground, Reviewer
-from deploy.bootstrap.plan import plan
-from deploy.bootstrap.step import Command, Output, Step
-from deploy.errors import DeployError
+from engine.deploy.bootstrap import costs
+from engine.deploy.bootstrap.facts import repository_name, subject_prefix
+from engine.deploy.bootstrap.ground import Ground, Reviewer
+from engine.deploy.bootstrap.plan import plan
+from engine.deploy.bootstrap.step import Command, Output, Step
+from engine.deploy.errors import DeployError
 
 from .bootstrap_world import PREFIX, SUBSCRIPTION, ground
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from deploy.az_error import AzError, Problem
-from deploy.bootstrap.ground import Ground
-from deploy.bootstrap.looks import Clock
-from deploy.bootstrap.plan import plan
-from deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
-from deploy.bootstrap.step import Step
-from deploy.errors import DeployError
-from deploy.say import Say
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.looks import Clock
+from engine.deploy.bootstrap.plan import plan
+from engine.deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
+from engine.deploy.bootstrap.step import Step
+from engine.deploy.errors import DeployError
+from engine.deploy.say import Say
 
 from .bootstrap_world import Killed, PretendedAzure, ground
 

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.listening import listen
-from app.settings import Settings
+from engine.serving.listening import listen
+from engine.serving.settings import Settings
 from tests import toy_models
 from tests.exposition import value
 from tests.server import Server, running
@@ -140,7 +140,7 @@ def test_a_kernel_that_knows_no_such_bound_serves_all_the_same(
             raise OSError("Protocol not available")
 
     made: Any = Listener()
-    monkeypatch.setattr("app.listening.socket.create_server", lambda *_, **__: made)
+    monkeypatch.setattr("engine.serving.listening.socket.create_server", lambda *_, **__: made)
     assert listen(Settings()) is made
 
 

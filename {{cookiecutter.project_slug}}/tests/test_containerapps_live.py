@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from deploy.diagnosis.apps_shape import read_app
-from deploy.targets.containerapps_live import live_of
-from deploy.targets.containerapps_logs import readable
-from deploy.targets.containerapps_shape import REVISION_TAG
+from engine.deploy.diagnosis.apps_shape import read_app
+from engine.deploy.targets.containerapps_live import live_of
+from engine.deploy.targets.containerapps_logs import readable
+from engine.deploy.targets.containerapps_shape import REVISION_TAG
 
 Json = dict[str, Any]
 NAME = "iris-staging--r1"

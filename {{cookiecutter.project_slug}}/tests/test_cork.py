@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.http.cork import CorkedTransport
+from engine.serving.http.cork import CorkedTransport
 
 
 class Sink:

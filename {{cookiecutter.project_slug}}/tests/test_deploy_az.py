@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.az import Az
-from deploy.az_error import AzError, Problem, read_problem
-from deploy.errors import DeployError
-from deploy.journal import KEPT, STARTED, ArmJournal, Record
-from deploy.rollout.guard import Guard, Stopped
-from deploy.say import Say
-from deploy.targets.aci import _file_for
+from engine.deploy.az import Az
+from engine.deploy.az_error import AzError, Problem, read_problem
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import KEPT, STARTED, ArmJournal, Record
+from engine.deploy.rollout.guard import Guard, Stopped
+from engine.deploy.say import Say
+from engine.deploy.targets.aci import _file_for
 from tests.fake_az import FakeAz, fails, prints
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stand-ins and signals are POSIX's")
@@ -33,7 +33,7 @@ LOST = "ERROR: ('Connection aborted.', RemoteDisconnected('Remote end closed con
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAz:
     made = FakeAz(tmp_path)
     monkeypatch.setenv("AZ", made.program)
-    monkeypatch.setattr("deploy.az.time.sleep", lambda _: None)
+    monkeypatch.setattr("engine.deploy.az.time.sleep", lambda _: None)
     return made
 
 
@@ -107,7 +107,7 @@ def test_what_azure_goes_on_changing_is_waited_for_and_given_up_in_the_end(
 ) -> None:
     fake.prepare([*[fails(REST)] * 8, prints({"id": 1})])
     assert Az(Say()).change("container", "create") == {"id": 1}
-    monkeypatch.setattr("deploy.az.TRANSITION_SECONDS", 0)
+    monkeypatch.setattr("engine.deploy.az.TRANSITION_SECONDS", 0)
     fake.prepare([fails(REST)])
     with pytest.raises(AzError, match="still busy with an earlier change"):
         Az(Say()).change("container", "create")
@@ -243,7 +243,7 @@ def test_the_second_signal_ends_at_once() -> None:
 def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("deploy.targets.aci._STDIN", "/no/such/path")
+    monkeypatch.setattr("engine.deploy.targets.aci._STDIN", "/no/such/path")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(DeployError), _file_for("planted") as (name, stdin):
         path = Path(name)

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from deploy.alive import certainly_dead, this_process
-from deploy.commands.prune import needed
-from deploy.commands.rollback import PREVIOUS, choose
-from deploy.commands.status import age
-from deploy.errors import DeployError, for_stage
-from deploy.journal import STARTED, Record
-from deploy.preflight import NotReadyToDeploy, require
-from deploy.preflight_release import secret_findings
-from deploy.rollout.run import roll_out
-from deploy.say import redact
-from deploy.targets.aci_live import live_of
-from deploy.targets.base import Finding, Live
+from engine.deploy.alive import certainly_dead, this_process
+from engine.deploy.commands.prune import needed
+from engine.deploy.commands.rollback import PREVIOUS, choose
+from engine.deploy.commands.status import age
+from engine.deploy.errors import DeployError, for_stage
+from engine.deploy.journal import STARTED, Record
+from engine.deploy.preflight import NotReadyToDeploy, require
+from engine.deploy.preflight_release import secret_findings
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.say import redact
+from engine.deploy.targets.aci_live import live_of
+from engine.deploy.targets.base import Finding, Live
 from tests.conftest import ROOT
 from tests.rollout_world import MemoryTarget, World, site_of, wanted
 
@@ -79,9 +79,9 @@ def test_the_image_that_a_rollback_goes_to_is_needed_however_often_the_last_was_
 
 
 def test_a_command_is_named_with_the_environment_that_was_meant() -> None:
-    text = "run `python -m deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
+    text = "run `python -m engine.deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
     assert for_stage(text, "staging") == (
-        "run `python -m deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
+        "run `python -m engine.deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
     )
     assert for_stage(text, None) == text
 
@@ -210,7 +210,7 @@ locked = set(re.findall(r"^([a-z0-9-]+)==", Path("requirements/deploy.txt").read
 for module, packages in packages_distributions().items():
     if not any(re.sub("[_.]", "-", each).lower() in locked for each in packages):
         sys.modules[module] = None
-import deploy.__main__
+import engine.deploy.__main__
 """
 
 

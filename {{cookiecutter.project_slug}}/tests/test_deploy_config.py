@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.config import names
-from deploy.config.advice import warnings
-from deploy.config.environment import Environment
-from deploy.config.project import Project
-from deploy.config.read import environment_names, read_environment, read_project
-from deploy.config.rules.settings import setting_faults
-from deploy.errors import ConfigError, DeployError, Fault
+from engine.deploy.config import names
+from engine.deploy.config.advice import warnings
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.config.read import environment_names, read_environment, read_project
+from engine.deploy.config.rules.settings import setting_faults
+from engine.deploy.errors import ConfigError, DeployError, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""`deploy.diagnose`: each cause is found where it is, and not where something only looks alike."""
+"""`engine.deploy.diagnose`: each cause is found where it is, and not where something only looks alike."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deploy.az_error import AzError, Problem
-from deploy.diagnose import diagnose, explained
-from deploy.diagnosis import login, platform
-from deploy.diagnosis.azure_shape import read_group
-from deploy.diagnosis.evidence import Evidence, Registry
-from deploy.diagnosis.finding import Certainty
-from deploy.errors import DeployError
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.diagnose import diagnose, explained
+from engine.deploy.diagnosis import login, platform
+from engine.deploy.diagnosis.azure_shape import read_group
+from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.finding import Certainty
+from engine.deploy.errors import DeployError
 from tests.diagnosis_cases import (
     CASES,
     CRASHING,

@@ -11,19 +11,19 @@ from typing import Any, cast
 
 import pytest
 
-from deploy.az import Az
-from deploy.az_error import AzError, Problem
-from deploy.azure_ids import ACR_PULL
-from deploy.commands.doctor import report
-from deploy.config import names
-from deploy.config.environment import Environment
-from deploy.config.project import Project
-from deploy.diagnose import diagnose, explain
-from deploy.diagnosis import looks
-from deploy.diagnosis.gather import gather
-from deploy.errors import DeployError
-from deploy.targets.base import Live, Target
-from deploy.verification.failures import NotReady, WrongRelease
+from engine.deploy.az import Az
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.azure_ids import ACR_PULL
+from engine.deploy.commands.doctor import report
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.diagnose import diagnose, explain
+from engine.deploy.diagnosis import looks
+from engine.deploy.diagnosis.gather import gather
+from engine.deploy.errors import DeployError
+from engine.deploy.targets.base import Live, Target
+from engine.deploy.verification.failures import NotReady, WrongRelease
 from tests.conftest import ROOT
 from tests.evidence import IMAGE, arm_group, as_az_shows, ended
 from tests.server import free_port
@@ -203,7 +203,7 @@ def test_findings_are_told_with_fix_and_evidence() -> None:
 
 
 def doctor(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "deploy", "doctor", *arguments]
+    command = [sys.executable, "-m", "engine.deploy", "doctor", *arguments]
     return subprocess.run(
         command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
     )
@@ -215,7 +215,7 @@ def test_a_saved_log_is_read_without_asking_anybody() -> None:
     done = doctor("--log", "-", stdin=log)
     assert done.returncode == 1, done.stderr
     assert subject in done.stdout
-    assert "fix: `python -m deploy bootstrap`" in done.stdout
+    assert "fix: `python -m engine.deploy bootstrap`" in done.stdout
     quiet = doctor("--log", "-", stdin=json.dumps({"level": "info", "message": "ready"}))
     assert (quiet.returncode, quiet.stdout) == (0, "the log shows nothing that is known here\n")
 

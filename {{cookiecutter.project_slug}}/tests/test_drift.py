@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from app.environment import Environment, this_environment
-from app.package.manifest import Manifest, read_manifest
+from engine.packaging.drift import __main__ as report
+from engine.packaging.drift.compare import Places, of_model, of_places
+from engine.packaging.drift.sources import Lock, read_lock
+from engine.serving.environment import Environment, this_environment
+from engine.serving.package.manifest import Manifest, read_manifest
 from tests.conftest import ROOT
-from training.drift import __main__ as report
-from training.drift.compare import Places, of_model, of_places
-from training.drift.sources import Lock, read_lock
 
 NOW = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "onnxruntime": "1.31.1", "pydantic": "2.14.3"}
 TRAINED = {"scikit-learn": "1.9.1", "numpy": "2.4.6"}

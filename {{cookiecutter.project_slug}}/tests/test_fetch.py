@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from app.errors import PackageError
-from app.package import download, fetch
-from app.package.digest import digest_of, file_sha256
+from engine.packaging.archive import archive
+from engine.serving.errors import PackageError
+from engine.serving.package import download, fetch
+from engine.serving.package.digest import digest_of, file_sha256
 from tests.server import running
-from training.archive import archive
 
 TOKEN = "a-token-of-the-identity"  # noqa: S105 - of a double
 

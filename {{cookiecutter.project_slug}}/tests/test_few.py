@@ -11,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import RequestError
-from app.inference.job import Job, arrays_of, joined
-from app.inference.model import Model, load_model
-from app.inference.timeline import Timeline
-from app.package.manifest import OutputTensor
-from app.package.reader import read_package
-from app.settings import Settings
-from app.tensors.datatypes import Array
-from app.tensors.signature import Signature, TensorSpec
-from app.transports import tutorial
-from app.transports.few import LARGEST, FewRows, json_rows
-from app.transports.json_body import LARGE_BYTES, opening_brackets
+from engine.serving.errors import RequestError
+from engine.serving.inference.job import Job, arrays_of, joined
+from engine.serving.inference.model import Model, load_model
+from engine.serving.inference.timeline import Timeline
+from engine.serving.package.manifest import OutputTensor
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
+from engine.serving.tensors.datatypes import Array
+from engine.serving.tensors.signature import Signature, TensorSpec
+from engine.serving.transports import tutorial
+from engine.serving.transports.few import LARGEST, FewRows, json_rows
+from engine.serving.transports.json_body import LARGE_BYTES, opening_brackets
 
 X = TensorSpec("x", "FP32", (-1, 3))
 SIGNATURE = Signature((X,), (TensorSpec("y", "FP32", (-1, 3)),))

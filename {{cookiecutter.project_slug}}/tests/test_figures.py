@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.az import AzError
-from deploy.az_error import Problem
-from deploy.figures import words
-from deploy.figures.exposition import quantile, read, total
-from deploy.figures.platform import Usage, usage
-from deploy.figures.service import Figures, ask, figures
+from engine.deploy.az import AzError
+from engine.deploy.az_error import Problem
+from engine.deploy.figures import words
+from engine.deploy.figures.exposition import quantile, read, total
+from engine.deploy.figures.platform import Usage, usage
+from engine.deploy.figures.service import Figures, ask, figures
 
 EARLIER = """\
 # HELP inference_requests_total Inference requests answered.

@@ -14,20 +14,20 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from app.errors import NotReady
-from app.inference.host import ModelHost
-from app.inference.model import load_model
-from app.inference.timeline import Timeline
-from app.lifecycle import Lifecycle
-from app.metrics.service import Metrics
-from app.package.reader import read_package
-from app.runtimes import onnx_runtime
-from app.runtimes.base import DeviceLost
-from app.runtimes.graphs import Buffers, Device, GraphRunner, bucket_of, can_bind
-from app.runtimes.providers import CPU, CUDA, device_of, with_options
-from app.service import make_slab
-from app.settings import Settings
-from app.tensors.datatypes import Array
+from engine.serving.errors import NotReady
+from engine.serving.inference.host import ModelHost
+from engine.serving.inference.model import load_model
+from engine.serving.inference.timeline import Timeline
+from engine.serving.lifecycle import Lifecycle
+from engine.serving.metrics.service import Metrics
+from engine.serving.package.reader import read_package
+from engine.serving.runtimes import onnx_runtime
+from engine.serving.runtimes.base import DeviceLost
+from engine.serving.runtimes.graphs import Buffers, Device, GraphRunner, bucket_of, can_bind
+from engine.serving.runtimes.providers import CPU, CUDA, device_of, with_options
+from engine.serving.service import make_slab
+from engine.serving.settings import Settings
+from engine.serving.tensors.datatypes import Array
 
 
 @pytest.fixture

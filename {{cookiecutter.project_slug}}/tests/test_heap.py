@@ -13,7 +13,7 @@ import pytest
 PROGRAM = """
 import os
 
-from app import heap
+from engine.serving import heap
 
 def resident():
     with open("/proc/self/statm") as file:

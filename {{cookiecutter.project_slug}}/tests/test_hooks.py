@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import yaml
 
-from app.errors import InvalidInput, PackageError
-from app.inference.model import Model, load_model
-from app.package.reader import read_package
-from app.settings import Settings
+from engine.packaging.options import Options
+from engine.packaging.package import package
+from engine.packaging.write import file_entry
+from engine.serving.errors import InvalidInput, PackageError
+from engine.serving.inference.model import Model, load_model
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
 from tests import toy_models
 from tests.server import started
-from training.package import package
-from training.packaging.options import Options
-from training.packaging.write import file_entry
 
 CPU = Settings(execution_providers=("cpu",))
 CODE = """
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.errors import InvalidInput
+from engine.serving.errors import InvalidInput
 
 
 @dataclass

@@ -22,16 +22,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import MESSAGE_CHARACTERS, RequestError
-from app.http import inference as routes
-from app.http.inference import LARGE_BODY, route_of
-from app.server import Server
-from app.settings import Settings
-from app.tensors.datatypes import NUMPY, Array, Datatype
-from app.tensors.signature import Signature, TensorSpec
-from app.transports import oip, tutorial
-from app.transports.bounds import LARGEST_EMPTY_SIZE, MOST_KEYS, PARSED_BYTES
-from app.transports.json_body import EXPLAINED_BYTES
+from engine.serving.errors import MESSAGE_CHARACTERS, RequestError
+from engine.serving.http import inference as routes
+from engine.serving.http.inference import LARGE_BODY, route_of
+from engine.serving.server import Server
+from engine.serving.settings import Settings
+from engine.serving.tensors.datatypes import NUMPY, Array, Datatype
+from engine.serving.tensors.signature import Signature, TensorSpec
+from engine.serving.transports import oip, tutorial
+from engine.serving.transports.bounds import LARGEST_EMPTY_SIZE, MOST_KEYS, PARSED_BYTES
+from engine.serving.transports.json_body import EXPLAINED_BYTES
 from tests.server import running
 from tests.wire import Memory
 

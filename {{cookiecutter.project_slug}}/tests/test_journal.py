@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from deploy.az import Az
-from deploy.az_error import AzError, Problem
-from deploy.commands import prune, status
-from deploy.commands.context import Context
-from deploy.errors import DeployError
-from deploy.journal import KEPT, SCHEMA, ArmJournal, NewerRecord, Record
-from deploy.say import Say
+from engine.deploy.az import Az
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.commands import prune, status
+from engine.deploy.commands.context import Context
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import KEPT, SCHEMA, ArmJournal, NewerRecord, Record
+from engine.deploy.say import Say
 
 GROUP = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Resources/deployments"
 ONE = Record(

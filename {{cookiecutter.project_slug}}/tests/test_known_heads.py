@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.http.heads import LARGEST_HEAD, MOST_HEADS, KnownHeads
-from app.http.inference import Route
+from engine.serving.http.heads import LARGEST_HEAD, MOST_HEADS, KnownHeads
+from engine.serving.http.inference import Route
 from tests.wire import World, opened, post
 
 BODY = b'{"data":[[1,2,3]]}'

@@ -20,15 +20,15 @@ import httpx
 import numpy as np
 import pytest
 
-from app.errors import DeadlineExceeded
-from app.inference.host import ModelHost
-from app.inference.timeline import Timeline
-from app.lifecycle import Lifecycle, State
-from app.listening import accept_all, turn_away
-from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Slab
-from app.service import make_slab
-from app.settings import Settings
+from engine.serving.errors import DeadlineExceeded
+from engine.serving.inference.host import ModelHost
+from engine.serving.inference.timeline import Timeline
+from engine.serving.lifecycle import Lifecycle, State
+from engine.serving.listening import accept_all, turn_away
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import Slab
+from engine.serving.service import make_slab
+from engine.serving.settings import Settings
 from tests.coded_model import write_coded
 from tests.logged import logged
 from tests.server import ROOT, Server, environment, free_port, running, started
@@ -95,7 +95,7 @@ def test_a_model_that_does_not_answer_makes_the_process_not_live() -> None:
 def test_a_run_that_does_not_end_makes_the_process_not_live_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.inference.host.STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("engine.serving.inference.host.STUCK_SECONDS", 0.2)
     models = write_coded(tmp_path, "time.sleep(3 if x.max() > 1000 else 0)")
     settings = Settings(models_dir=str(models), request_timeout_seconds=0.1)
     lifecycle, metrics = Lifecycle(), Metrics(make_slab(settings))

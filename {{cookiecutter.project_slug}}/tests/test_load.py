@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 import pytest
 
-from app.errors import PackageError
-from deploy.errors import ConfigError, DeployError
-from deploy.verification import wire
-from deploy.verification.parity import read_records
-from load.measured import Recording, Request, measure, quantile
-from load.proxy import proxy_arguments
-from load.report import Run, markdown, result, text
-from load.samples import ON_PURPOSE, prepare
-from load.slo import Slo, read_slo
-from load.verdict import judge
+from engine.deploy.errors import ConfigError, DeployError
+from engine.deploy.verification import wire
+from engine.deploy.verification.parity import read_records
+from engine.load.measured import Recording, Request, measure, quantile
+from engine.load.proxy import proxy_arguments
+from engine.load.report import Run, markdown, result, text
+from engine.load.samples import ON_PURPOSE, prepare
+from engine.load.slo import Slo, read_slo
+from engine.load.verdict import judge
+from engine.serving.errors import PackageError
 from tests.conftest import ROOT
 from tests.front import Answer, Asked, Change, front_of
 
@@ -215,7 +215,7 @@ def test_proxies_of_the_environment_are_found(monkeypatch: pytest.MonkeyPatch) -
 
 @dataclass(frozen=True)
 class Case:
-    """One real run of `python -m load`: what is in the way, and which objectives it must miss.
+    """One real run of `python -m engine.load`: what is in the way, and which objectives it must miss.
 
     ``proxied``: the address is known to nobody but the proxy that the environment names.
     """
@@ -259,7 +259,7 @@ def run_case(name: str, case: Case, url: str, models: Path, folder: Path) -> dic
     if case.proxied:
         environment |= {"http_proxy": url, "HTTP_PROXY": url, "no_proxy": "", "NO_PROXY": ""}
     address = "http://reached-through-a-proxy-only.invalid:8000" if case.proxied else url
-    command = [sys.executable, "-m", "load", "--url", address, "--out", str(out)]
+    command = [sys.executable, "-m", "engine.load", "--url", address, "--out", str(out)]
     command += ["--slo", str(folder / f"{name}.yaml")]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -305,7 +305,7 @@ def test_real_runs_are_judged_rightly(
     "arguments", [["--url", "ftp://x"], ["--users", "0"], ["--slo", "absent.yaml"], ["--what"]]
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "load", *arguments]
+    command = [sys.executable, "-m", "engine.load", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from app.budget import Budget
-from app.errors import Overloaded
-from app.inference.timeline import Run
-from app.logs.fault import WITHHELD, fault_of
-from app.logs.formats import JsonFormatter, TextFormatter, wants_colour
-from app.logs.requests import RequestLines, line_of
-from app.logs.setup import changed
-from app.logs.writer import Writer
-from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Slab
-from app.settings import Settings
-from app.telemetry.record import Record
-from app.telemetry.requests import RequestTelemetry
+from engine.serving.budget import Budget
+from engine.serving.errors import Overloaded
+from engine.serving.inference.timeline import Run
+from engine.serving.logs.fault import WITHHELD, fault_of
+from engine.serving.logs.formats import JsonFormatter, TextFormatter, wants_colour
+from engine.serving.logs.requests import RequestLines, line_of
+from engine.serving.logs.setup import changed
+from engine.serving.logs.writer import Writer
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import Slab
+from engine.serving.settings import Settings
+from engine.serving.telemetry.record import Record
+from engine.serving.telemetry.requests import RequestTelemetry
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"

@@ -39,7 +39,7 @@ def test_each_inference_request_has_a_line(toy_dir: Path) -> None:
     assert times <= set(right)
     assert {name: value for name, value in right.items() if name not in times} == {
         "level": "info",
-        "logger": "app.logs.requests",
+        "logger": "engine.serving.logs.requests",
         "message": "request",
         "request_id": "mine",
         "trace_id": TRACE,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import outcome
-from maintenance import github, locks, offer
+from engine.deploy import outcome
+from engine.upkeep import github, locks, offer
 
 LOCK = """# made by uv
 numpy==2.4.0 \\
@@ -176,7 +176,7 @@ def test_the_outcome_names_the_gate_that_stopped_it(gate: str) -> None:
     assert production_is_mentioned
 
 
-NOT_KNOWN = "is not known: `python -m deploy recover"
+NOT_KNOWN = "is not known: `python -m engine.deploy recover"
 SERVES = [
     ({"up": "success", "serves": "new"}, "serves the new release."),
     (

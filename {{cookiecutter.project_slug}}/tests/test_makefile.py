@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maintenance.words import main
+from engine.upkeep.words import main
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS_ARGUMENTS = """\
@@ -41,24 +41,24 @@ ALL_AT_ONCE = (
 )
 OPTIONS = [
     ("train", "FORMAT", ["-m", "training.train", "--format={}"]),
-    ("model", "NAME", ["-m", "training.package", "--name={}"]),
-    ("model", "TO", ["-m", "training.package", "--to={}"]),
-    ("model", "SAMPLES", ["-m", "training.package", "--samples={}"]),
-    ("doctor", "IMAGE", ["-m", "training.drift", "--image={}"]),
-    ("profile", "MODEL", ["-m", "training.rightsizing", "--model={}"]),
-    ("profile", "WRITE", ["-m", "training.rightsizing", "--write={}"]),
-    ("run-image", "TAG", ["-m", "deploy.image", "run", "--tag={}"]),
-    ("run-image", "PORT", ["-m", "deploy.image", "run", "--port={}"]),
-    ("load", "URL", ["-m", "load", "--url={}", "--seconds", "20"]),
-    ("load", "USERS", ["-m", "load", "--users={}", "--seconds", "20"]),
-    ("load", "SECONDS", ["-m", "load", "--seconds", "20", "--seconds={}"]),
+    ("model", "NAME", ["-m", "engine.packaging", "--name={}"]),
+    ("model", "TO", ["-m", "engine.packaging", "--to={}"]),
+    ("model", "SAMPLES", ["-m", "engine.packaging", "--samples={}"]),
+    ("doctor", "IMAGE", ["-m", "engine.packaging.drift", "--image={}"]),
+    ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),
+    ("profile", "WRITE", ["-m", "engine.packaging.rightsizing", "--write={}"]),
+    ("run-image", "TAG", ["-m", "engine.deploy.image", "run", "--tag={}"]),
+    ("run-image", "PORT", ["-m", "engine.deploy.image", "run", "--port={}"]),
+    ("load", "URL", ["-m", "engine.load", "--url={}", "--seconds", "20"]),
+    ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
+    ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
     ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),
-    ("plan", "ENV", ["-m", "deploy", "plan", "--", "{}"]),
-    ("up", "ENV", ["-m", "deploy", "up", "--", "{}"]),
-    ("up", "IMAGE", ["-m", "deploy", "up", "--image={}"]),
-    ("status", "ENV", ["-m", "deploy", "status", "--", "{}"]),
-    ("rollback", "TO", ["-m", "deploy", "rollback", "--to={}"]),
-    ("template-update", "PATCH", ["-m", "maintenance.template", "--patch={}"]),
+    ("plan", "ENV", ["-m", "engine.deploy", "plan", "--", "{}"]),
+    ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),
+    ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}"]),
+    ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
+    ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}"]),
+    ("template-update", "PATCH", ["-m", "engine.upkeep.template", "--patch={}"]),
 ]
 
 
@@ -113,7 +113,7 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.mark.parametrize("typed", TYPED)
 def test_a_value_is_data(checkout: Checkout, typed: str) -> None:
     called = checkout.make("model", f"FROM={typed}", f"SAMPLES={typed}")
-    assert called == ["-m", "training.package", f"--samples={typed}", "--", typed]
+    assert called == ["-m", "engine.packaging", f"--samples={typed}", "--", typed]
 
 
 @pytest.mark.parametrize(("target", "name", "expected"), OPTIONS)
@@ -129,12 +129,12 @@ def test_every_value_is_data(
 @pytest.mark.parametrize("name", ["ACCELERATOR", "TAG"])
 def test_the_values_of_an_image_are_data(checkout: Checkout, name: str) -> None:
     called = checkout.make("image", f"{name}={ALL_AT_ONCE}")
-    assert called[-3:] == ["deploy.image", "build", f"--{name.lower()}={ALL_AT_ONCE}"]
+    assert called[-3:] == ["engine.deploy.image", "build", f"--{name.lower()}={ALL_AT_ONCE}"]
 
 
 def test_a_value_that_is_empty_is_not_given(checkout: Checkout) -> None:
     assert checkout.make("model", "FROM=a.onnx", "NAME=", "TO=onnx") == [
-        *("-m", "training.package", "--to=onnx", "--", "a.onnx")
+        *("-m", "engine.packaging", "--to=onnx", "--", "a.onnx")
     ]
 
 
@@ -157,7 +157,7 @@ def test_settings_on_the_command_line_are_data_too(checkout: Checkout) -> None:
 )
 def test_options_are_handed_over_unsplit(checkout: Checkout, typed: str) -> None:
     called = checkout.make("model", "FROM=a", f"OPTIONS={typed}")
-    assert called == ["-m", "maintenance.words", "OPTIONS", "training.package", "--", "a"]
+    assert called == ["-m", "engine.upkeep.words", "OPTIONS", "engine.packaging", "--", "a"]
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,15 @@ def test_options_are_split_as_a_shell_does_and_not_run(
     monkeypatch.setenv("OPTIONS", options)
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setattr(runpy, "run_module", lambda module, **_: sys.argv.append(module))
-    main(["OPTIONS", "training.package", "--", "a b"])
+    main(["OPTIONS", "engine.packaging", "--", "a b"])
     expected = options.split() if words is None else words
-    assert sys.argv == ["training.package", *expected, "--", "a b", "training.package"]
+    assert sys.argv == ["engine.packaging", *expected, "--", "a b", "engine.packaging"]
     assert not list(tmp_path.iterdir())
 
 
 def test_the_module_gets_the_words_as_its_arguments() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "maintenance.words", "OPTIONS", "json.tool", "--", "no such file"],
+        [sys.executable, "-m", "engine.upkeep.words", "OPTIONS", "json.tool", "--", "no such file"],
         cwd=ROOT,
         env={**os.environ, "OPTIONS": "--indent 'o n'"},
         capture_output=True,
@@ -200,7 +200,7 @@ def test_the_module_gets_the_words_as_its_arguments() -> None:
 def test_options_that_end_in_a_quotation_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTIONS", "--data it's")
     with pytest.raises(SystemExit, match=r"error: OPTIONS is .*: no closing quotation; quote it"):
-        main(["OPTIONS", "training.package"])
+        main(["OPTIONS", "engine.packaging"])
 
 
 @pytest.mark.parametrize("how", ["command line", "environment"])

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import h11
 import pytest
 
-from app.errors import RequestError
-from app.http.asgi import TASK
-from app.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from engine.serving.errors import RequestError
+from engine.serving.http.asgi import TASK
+from engine.serving.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
 from tests.wire import Memory, World, opened, post
 
 KEY = "a-key-of-this-test"

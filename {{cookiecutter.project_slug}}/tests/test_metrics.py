@@ -16,16 +16,16 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
 
-from app.errors import DeadlineExceeded, NotReady, Overloaded
-from app.lifecycle import State, overall
-from app.metrics import memory, models, pulse
-from app.metrics.device import DeviceMetrics
-from app.metrics.families import SECONDS, size_of
-from app.metrics.models import ModelMetrics
-from app.metrics.process import figures_of
-from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import BEAT, Distribution, Slab
-from app.telemetry.requests import RequestTelemetry
+from engine.serving.errors import DeadlineExceeded, NotReady, Overloaded
+from engine.serving.lifecycle import State, overall
+from engine.serving.metrics import memory, models, pulse
+from engine.serving.metrics.device import DeviceMetrics
+from engine.serving.metrics.families import SECONDS, size_of
+from engine.serving.metrics.models import ModelMetrics
+from engine.serving.metrics.process import figures_of
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import BEAT, Distribution, Slab
+from engine.serving.telemetry.requests import RequestTelemetry
 from tests.exposition import families, value
 
 MODEL = ("model",)

@@ -9,13 +9,13 @@ import numpy as np
 import orjson
 import pytest
 
-from app import check
-from app.errors import PackageError
-from app.inference.model import load_model
-from app.package.golden import compare
-from app.package.reader import Package, read_package
-from app.settings import Settings
-from app.tensors.datatypes import NUMPY, Array
+from engine.serving import check
+from engine.serving.errors import PackageError
+from engine.serving.inference.model import load_model
+from engine.serving.package.golden import compare
+from engine.serving.package.reader import Package, read_package
+from engine.serving.settings import Settings
+from engine.serving.tensors.datatypes import NUMPY, Array
 from tests.conftest import MODELS
 
 DIRECTORIES = sorted(path.parent for path in MODELS.glob("*/model.yaml"))

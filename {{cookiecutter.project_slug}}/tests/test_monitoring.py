@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from deploy.config.environment import Environment
-from deploy.config.project import Project
-from deploy.monitoring import documents, queries
-from deploy.monitoring.budget import budget
-from deploy.monitoring.place import Place
-from deploy.monitoring.plan import plan, says
-from deploy.monitoring.rules import log_rules, metric_rules
-from deploy.monitoring.workbook import CHARTS, TABLES
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.monitoring import documents, queries
+from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.place import Place
+from engine.deploy.monitoring.plan import plan, says
+from engine.deploy.monitoring.rules import log_rules, metric_rules
+from engine.deploy.monitoring.workbook import CHARTS, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 ADDRESS, MONTH, OBJECTIVE = "http://iris.example.org:8000", "2026-11-01", 300.0
@@ -201,7 +201,9 @@ def test_every_file_of_a_query_is_used() -> None:
 
 
 def written_by_the_service() -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "engine" / "serving").rglob("*.py")
+    )
 
 
 @pytest.mark.parametrize("path", sorted(queries.FOLDER.rglob("*.kql")), ids=lambda path: path.stem)

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import yaml
 
-from app import check
-from app.errors import PackageError, ProviderError, SettingsError
-from app.inference.model import load_model, load_models
-from app.package.digest import models_digest
-from app.package.drift import check_drift
-from app.package.golden import read_golden, write_golden
-from app.package.reader import read_package
-from app.settings import Settings
+from engine.packaging.write import file_entry
+from engine.serving import check
+from engine.serving.errors import PackageError, ProviderError, SettingsError
+from engine.serving.inference.model import load_model, load_models
+from engine.serving.package.digest import models_digest
+from engine.serving.package.drift import check_drift
+from engine.serving.package.golden import read_golden, write_golden
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
 from tests import toy_models
 from training import package as packaging
-from training.packaging.write import file_entry
 
 CPU = Settings(execution_providers=("cpu",))
 Change = Callable[[Path], object]

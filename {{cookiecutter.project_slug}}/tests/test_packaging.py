@@ -1,4 +1,4 @@
-"""`python -m training.package`: what you have becomes a package, or is refused in one line."""
+"""`python -m engine.packaging`: what you have becomes a package, or is refused in one line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.linear_model import LogisticRegression
 
-from app.errors import PackageError
-from app.inference.model import Model, load_model
-from app.package.golden import write_golden
-from app.package.reader import read_package
-from app.settings import Settings
-from training.package import main, package
-from training.packaging.options import Options
-from training.packaging.write import LARGE_BYTES
+from engine.packaging.options import Options
+from engine.packaging.package import main, package
+from engine.packaging.write import LARGE_BYTES
+from engine.serving.errors import PackageError
+from engine.serving.inference.model import Model, load_model
+from engine.serving.package.golden import write_golden
+from engine.serving.package.reader import read_package
+from engine.serving.settings import Settings
 
 CPU = Settings(execution_providers=("cpu",))
 F32 = TensorProto.FLOAT
@@ -187,7 +187,7 @@ class TestOnnx:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert LARGE_BYTES > 0
-        monkeypatch.setattr("training.packaging.write.LARGE_BYTES", 10)
+        monkeypatch.setattr("engine.packaging.write.LARGE_BYTES", 10)
         made(double(tmp_path / "m.onnx"), tmp_path / "models")
         attributes = (tmp_path / "models" / "made" / ".gitattributes").read_text()
         assert "model.onnx filter=lfs" in attributes

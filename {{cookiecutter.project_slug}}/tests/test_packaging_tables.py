@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from app.package.golden import write_golden
+from engine.serving.package.golden import write_golden
 from tests.test_packaging import double, made, refused, save
 
 ROWS = 8

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from load.slo import read_slo
+from engine.load.slo import read_slo
 from tests.conftest import ROOT
 
 MONITORING = ROOT / "monitoring"

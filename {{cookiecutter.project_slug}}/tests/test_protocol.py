@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from app.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
-from app.transports import oip_binary
+from engine.serving.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
+from engine.serving.transports import oip_binary
 from tests.toy_models import sample
 
 INFER = "/v2/models/echo/infer"

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from deploy.az import Az, AzError
-from deploy.az_error import Problem
-from deploy.commands import prune
-from deploy.commands.prune import needed
-from deploy.config import names
-from deploy.errors import DeployError
-from deploy.manifests import Manifest, removable
-from deploy.say import Say
+from engine.deploy.az import Az, AzError
+from engine.deploy.az_error import Problem
+from engine.deploy.commands import prune
+from engine.deploy.commands.prune import needed
+from engine.deploy.config import names
+from engine.deploy.errors import DeployError
+from engine.deploy.manifests import Manifest, removable
+from engine.deploy.say import Say
 
 from .rollout_world import MemoryTarget, wanted
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from app.release import Release
-from deploy import image
-from deploy.az_error import AzError, Problem
-from deploy.errors import DeployError
-from deploy.push import Wish, hand_over, published, push
-from deploy.say import Say
+from engine.deploy import image
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.errors import DeployError
+from engine.deploy.push import Wish, hand_over, published, push
+from engine.deploy.say import Say
+from engine.serving.release import Release
 
 from .bootstrap_world import ground
 

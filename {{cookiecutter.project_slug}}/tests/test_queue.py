@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.errors import Overloaded
-from app.http.inference import Inference, route_of
-from app.inference.job import Job, size_of
-from app.inference.profile import Profile
-from app.inference.queue import JobQueue, Limits
-from app.inference.timeline import Timeline
-from app.settings import Settings
-from app.telemetry.record import Record
-from app.tensors.signature import Signature, TensorSpec
+from engine.serving.errors import Overloaded
+from engine.serving.http.inference import Inference, route_of
+from engine.serving.inference.job import Job, size_of
+from engine.serving.inference.profile import Profile
+from engine.serving.inference.queue import JobQueue, Limits
+from engine.serving.inference.timeline import Timeline
+from engine.serving.settings import Settings
+from engine.serving.telemetry.record import Record
+from engine.serving.tensors.signature import Signature, TensorSpec
 
 TENTH = Profile(0.1, 0.0, 1000, 1000)
 THOUSANDTH = Profile(0.001, 0.0, 1000, 1000)
@@ -60,7 +60,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Make:
 
     def make(profile: Profile, batch_rows: int, lanes: int) -> Line:
         made = Line(profile, batch_rows, lanes)
-        monkeypatch.setattr("app.inference.queue.time.perf_counter", lambda: made.now)
+        monkeypatch.setattr("engine.serving.inference.queue.time.perf_counter", lambda: made.now)
         return made
 
     return make

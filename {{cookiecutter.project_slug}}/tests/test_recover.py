@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.alive import this_process
-from deploy.commands.recover import serving
-from deploy.config import names
-from deploy.journal import KEPT
-from deploy.rollout.interrupted import finish_interrupted
-from deploy.rollout.run import roll_out
-from deploy.rollout.site import RolloutFailed
-from deploy.targets import fingerprint
-from deploy.targets.base import Live
+from engine.deploy.alive import this_process
+from engine.deploy.commands.recover import serving
+from engine.deploy.config import names
+from engine.deploy.journal import KEPT
+from engine.deploy.rollout.interrupted import finish_interrupted
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.site import RolloutFailed
+from engine.deploy.targets import fingerprint
+from engine.deploy.targets.base import Live
 from tests.rollout_world import (
     BEFORE_IMAGE,
     CRASHES,

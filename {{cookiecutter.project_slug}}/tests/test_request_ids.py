@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.telemetry.record import RequestIds
+from engine.serving.telemetry.record import RequestIds
 from tests.server import Server, running
 
 

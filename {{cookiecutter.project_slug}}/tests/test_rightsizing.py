@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from training.rightsizing import __main__ as command
-from training.rightsizing.chart import svg
-from training.rightsizing.measure import Batch, Measurement, measure
-from training.rightsizing.recommend import Advice, Model, advise, batch_limit
-from training.rightsizing.write import write
+from engine.packaging.rightsizing import __main__ as command
+from engine.packaging.rightsizing.chart import svg
+from engine.packaging.rightsizing.measure import Batch, Measurement, measure
+from engine.packaging.rightsizing.recommend import Advice, Model, advise, batch_limit
+from engine.packaging.rightsizing.write import write
 
 NETWORK = Model("onnx", frozenset(("",)), 40.0)
 ENVIRONMENT = """\

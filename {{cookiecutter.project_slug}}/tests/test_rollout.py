@@ -14,14 +14,14 @@ from dataclasses import replace
 
 import pytest
 
-from deploy.config import names
-from deploy.errors import DeployError
-from deploy.journal import FAILED, KEPT, RESTORED
-from deploy.rollout import marks
-from deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
-from deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
-from deploy.targets import fingerprint
-from deploy.targets.base import Document, Live
+from engine.deploy.config import names
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import FAILED, KEPT, RESTORED
+from engine.deploy.rollout import marks
+from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
+from engine.deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
+from engine.deploy.targets import fingerprint
+from engine.deploy.targets.base import Document, Live
 from tests.rollout_world import (
     BEFORE_IMAGE,
     CRASHES,

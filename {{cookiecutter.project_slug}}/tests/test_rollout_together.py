@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from deploy.config import names
-from deploy.rollout import marks
-from deploy.rollout.run import roll_out
-from deploy.rollout.site import Busy, RolloutFailed, TakenOver
-from deploy.targets import fingerprint
+from engine.deploy.config import names
+from engine.deploy.rollout import marks
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.site import Busy, RolloutFailed, TakenOver
+from engine.deploy.targets import fingerprint
 from tests.rollout_world import BEFORE_IMAGE, CRASHES, World, plain, site_of, wanted
 
 SEEDS = range(150)

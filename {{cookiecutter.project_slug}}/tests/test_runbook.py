@@ -10,8 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from app.settings import Settings
-from deploy.__main__ import COMMANDS, _parser
+from engine.deploy.__main__ import COMMANDS, _parser
+from engine.serving.settings import Settings
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n?)*)", re.M)
 PARTS = ("**Means**", "**See**", "**Mend**", "**Go back**")
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
-DEPLOY = re.compile(r"python -m deploy ([^|#;&]+)")
+DEPLOY = re.compile(r"python -m engine.deploy ([^|#;&]+)")
 MAKE = re.compile(r"(?:^|\s)make ([^|#;&]+)")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # Not settings: what the reader puts in.

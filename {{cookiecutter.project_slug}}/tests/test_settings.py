@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SettingsError
-from app.settings import Settings, load_settings, markdown_table
+from engine.serving.errors import SettingsError
+from engine.serving.settings import Settings, load_settings, markdown_table
 from tests.server import ROOT
 
 KEY = "a-planted-key-0123456789"
@@ -59,7 +59,7 @@ def test_execution_providers(
 def test_wrong_settings_stop_the_process_before_it_listens() -> None:
     environment = {"PATH": os.environ["PATH"], "PORT": "99999", "LOG_LEVEL": "loud"}
     done = subprocess.run(
-        [sys.executable, "-m", "app"],
+        [sys.executable, "-m", "engine.serving"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from app.errors import InvalidInput, RequestError
-from app.http.asgi import JSON
-from app.http.heads import CLOSE, Heads
-from app.http.inference import Answer, failure, route_of
-from app.http.shortcut import Pending, Shortcut, Turns
-from app.lifecycle import Lifecycle
-from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Slab
-from app.telemetry.record import Record
-from app.telemetry.requests import RequestTelemetry
+from engine.serving.errors import InvalidInput, RequestError
+from engine.serving.http.asgi import JSON
+from engine.serving.http.heads import CLOSE, Heads
+from engine.serving.http.inference import Answer, failure, route_of
+from engine.serving.http.shortcut import Pending, Shortcut, Turns
+from engine.serving.lifecycle import Lifecycle
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import Slab
+from engine.serving.telemetry.record import Record
+from engine.serving.telemetry.requests import RequestTelemetry
 from tests.server import Server, running
 
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()

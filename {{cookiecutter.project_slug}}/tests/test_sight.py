@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from deploy.az import AzError
-from deploy.az_error import Problem
-from deploy.config.environment import CONNECTION, Environment
-from deploy.config.project import Project
-from deploy.say import Say
-from deploy.sight import Sight, absent, looked_up, workspace_id
-from deploy.targets.base import LOGS_KEY
+from engine.deploy.az import AzError
+from engine.deploy.az_error import Problem
+from engine.deploy.config.environment import CONNECTION, Environment
+from engine.deploy.config.project import Project
+from engine.deploy.say import Say
+from engine.deploy.sight import Sight, absent, looked_up, workspace_id
+from engine.deploy.targets.base import LOGS_KEY
 
 PROJECT = Project(
     name="iris-service",

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.errors import SettingsError
-from app.settings import Settings, load_settings
-from app.telemetry.otel.destinations import TIMEOUT_SECONDS
+from engine.serving.errors import SettingsError
+from engine.serving.settings import Settings, load_settings
+from engine.serving.telemetry.otel.destinations import TIMEOUT_SECONDS
 from tests.collectors import INSTRUMENTATION_KEY, Collector, collecting
 from tests.server import ROOT, free_port, running, started
 from tests.test_lifecycle import ask_until_closed
@@ -179,7 +179,7 @@ def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, worke
 )
 def test_a_malformed_connection_string_stops_the_start(text: str, rule: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app"],
+        [sys.executable, "-m", "engine.serving"],
         cwd=ROOT,
         env={CONNECTION: text},
         capture_output=True,

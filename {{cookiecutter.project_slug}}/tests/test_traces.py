@@ -16,21 +16,21 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from app.errors import DeadlineExceeded, InferenceFailed, RequestError, Unauthorized
-from app.inference.timeline import Run
-from app.metrics.service import Metrics, columns_for
-from app.metrics.slab import Slab
-from app.release import Release
-from app.telemetry.otel import courier as couriers
-from app.telemetry.otel.courier import Courier
-from app.telemetry.otel.exports import Follower, make_resource
-from app.telemetry.otel.families import Reader, name_and_unit
-from app.telemetry.otel.spans import SpanMaker
-from app.telemetry.otel.words import LastWords
-from app.telemetry.record import Record
-from app.telemetry.requests import RequestTelemetry
-from app.telemetry.sampling import Sampler
-from app.telemetry.traceparent import parse
+from engine.serving.errors import DeadlineExceeded, InferenceFailed, RequestError, Unauthorized
+from engine.serving.inference.timeline import Run
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import Slab
+from engine.serving.release import Release
+from engine.serving.telemetry.otel import courier as couriers
+from engine.serving.telemetry.otel.courier import Courier
+from engine.serving.telemetry.otel.exports import Follower, make_resource
+from engine.serving.telemetry.otel.families import Reader, name_and_unit
+from engine.serving.telemetry.otel.spans import SpanMaker
+from engine.serving.telemetry.otel.words import LastWords
+from engine.serving.telemetry.record import Record
+from engine.serving.telemetry.requests import RequestTelemetry
+from engine.serving.telemetry.sampling import Sampler
+from engine.serving.telemetry.traceparent import parse
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 RESOURCE = Resource({"service.name": "tests"})
@@ -202,7 +202,7 @@ def test_a_run_has_one_span_with_all_its_sampled_requests() -> None:
 
 
 def test_runs_are_sent_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.telemetry.otel.exports.BATCH_SETTLES_SECONDS", 0.01)
+    monkeypatch.setattr("engine.serving.telemetry.otel.exports.BATCH_SETTLES_SECONDS", 0.01)
 
     async def answers(followed: Followed) -> None:
         followed.answer(runs=[new_run()])

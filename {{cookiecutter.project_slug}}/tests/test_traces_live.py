@@ -12,13 +12,13 @@ import httpx
 import numpy as np
 import pytest
 
-from app.release import read_release
-from app.telemetry.traceparent import parse
+from engine.packaging.options import Options
+from engine.packaging.package import package
+from engine.serving.release import read_release
+from engine.serving.telemetry.traceparent import parse
 from tests import toy_models
 from tests.collectors import Collector, MetricSeen, SpanSeen, collecting
 from tests.server import Server, running
-from training.package import package
-from training.packaging.options import Options
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"

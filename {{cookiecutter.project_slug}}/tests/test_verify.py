@@ -1,4 +1,4 @@
-"""`deploy.verify`: a right service passes, and each kind of wrong one fails by its own name."""
+"""`engine.deploy.verify`: a right service passes, and each kind of wrong one fails by its own name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from app.package.digest import models_digest
-from deploy import __main__ as command_line
-from deploy import verify as verifying
-from deploy.commands.verify import require_image
-from deploy.config.names import TAG_IMAGE
-from deploy.targets.base import Live
-from deploy.verification.failures import (
+from engine.deploy import __main__ as command_line
+from engine.deploy import verify as verifying
+from engine.deploy.commands.verify import require_image
+from engine.deploy.config.names import TAG_IMAGE
+from engine.deploy.targets.base import Live
+from engine.deploy.verification.failures import (
     KeyRefused,
     NotReady,
     TooSlow,
@@ -31,9 +30,10 @@ from deploy.verification.failures import (
     WrongAnswers,
     WrongRelease,
 )
-from deploy.verification.identity import ModelsOnly
-from deploy.verification.limits import Limits
-from deploy.verification.report import Report
+from engine.deploy.verification.identity import ModelsOnly
+from engine.deploy.verification.limits import Limits
+from engine.deploy.verification.report import Report
+from engine.serving.package.digest import models_digest
 from tests.conftest import ROOT
 from tests.front import Answer, Asked, Change, front_of
 from tests.server import free_port, running, started
@@ -55,7 +55,7 @@ Verify = Callable[..., Report]
 
 @pytest.fixture
 def verify(sample_dir: Path) -> Verify:
-    """`deploy.verify.verify` with the golden records of the tests' own classifier."""
+    """`engine.deploy.verify.verify` with the golden records of the tests' own classifier."""
     return partial(verifying.verify, models=sample_dir)
 
 
@@ -319,7 +319,7 @@ def test_the_first_key_of_the_environment_is_taken() -> None:
 
 @pytest.fixture
 def root(sample_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout whose only model is the tests' own; `python -m deploy` works on it."""
+    """A checkout whose only model is the tests' own; `python -m engine.deploy` works on it."""
     (tmp_path / "models").symlink_to(sample_dir)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     monkeypatch.setattr(command_line, "ROOT", tmp_path)
@@ -351,7 +351,7 @@ def test_the_command_line_fails_with_cause_and_fix(
     [[], ["staging", "--url", "http://x"], ["--url", "x:8000"], ["--url", "http://x/y"]],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
-    whole = [sys.executable, "-m", "deploy", "verify", *arguments]
+    whole = [sys.executable, "-m", "engine.deploy", "verify", *arguments]
     done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "usage:" in done.stderr

@@ -18,11 +18,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.lifecycle import State
-from app.metrics.pulse import PERIOD_SECONDS
-from app.metrics.slab import Count, Distribution, Slab
-from app.settings import Settings
-from app.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker
+from engine.serving.lifecycle import State
+from engine.serving.metrics.pulse import PERIOD_SECONDS
+from engine.serving.metrics.slab import Count, Distribution, Slab
+from engine.serving.settings import Settings
+from engine.serving.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker
 from tests.coded_model import write_failing
 from tests.server import Server, running, started
 from tests.test_lifecycle import CLIENTS, ask_until_closed
@@ -262,7 +262,7 @@ def test_without_descriptors_the_dispatcher_waits(
             dispatcher.stop()
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("app.workers.accept_all", accept_none)
+    monkeypatch.setattr("engine.serving.workers.accept_all", accept_none)
     desk.workers.clear()
     (client,) = connect(desk, 1)
     begun = time.monotonic()
@@ -273,7 +273,7 @@ def test_without_descriptors_the_dispatcher_waits(
 
 def test_a_worker_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("app.metrics.slab.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("engine.serving.metrics.slab.time.monotonic", lambda: now[0])
     slab = Slab(workers=3, columns=0)
     for worker, state in enumerate((State.READY, State.READY, State.STARTING)):
         slab.become(worker)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from maintenance.workflow_secrets import FIX, add, gaps
+from engine.upkeep.workflow_secrets import FIX, add, gaps
 from tests.conftest import ROOT
 
 
@@ -49,7 +49,7 @@ def test_an_environment_may_be_named_by_a_word_alone(checkout: Path) -> None:
     workflow = checkout / ".github" / "workflows" / "own.yml"
     workflow.write_text(
         "jobs:\n  own:\n    environment: production\n    steps:\n"
-        "      - run: python -m deploy up production --allow-dirty\n        env:\n          A: b\n"
+        "      - run: python -m engine.deploy up production --allow-dirty\n        env:\n          A: b\n"
     )
     found = {each.secret for each in gaps(checkout) if each.workflow == workflow}
     assert found == {"SECOND_DEMO"}

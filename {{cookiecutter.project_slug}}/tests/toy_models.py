@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from app.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
-from training.package import Source, write_package
+from engine.packaging.package import Source, write_package
+from engine.serving.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
 
 OPSET = 21
 IR_VERSION = 10

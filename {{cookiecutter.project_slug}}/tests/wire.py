@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from app.http.connection import Connection
-from app.http.heads import KnownHeads
-from app.server import Server
-from app.settings import Settings
+from engine.serving.http.connection import Connection
+from engine.serving.http.heads import KnownHeads
+from engine.serving.server import Server
+from engine.serving.settings import Settings
 
 T = TypeVar("T")
 

@@ -20,10 +20,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.errors import StartupError
-from app.package.digest import MANIFEST
-from app.package.manifest import read_manifest
-from training.package import Format, Source, write_package
+from engine.packaging.package import Format, Source, write_package
+from engine.serving.errors import StartupError
+from engine.serving.package.digest import MANIFEST
+from engine.serving.package.manifest import read_manifest
 
 NAME = "iris"
 VERSION = "1.0.0"

@@ -1,4 +1,0 @@
-"""Spans and metrics for collectors; the only package that imports OpenTelemetry.
-
-Nothing but ``app.telemetry.export`` imports it, and that only when a setting names a collector.
-"""

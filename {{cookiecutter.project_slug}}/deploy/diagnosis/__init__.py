@@ -1,1 +1,0 @@
-"""The parts of ``deploy.diagnose``: what Azure shows of a failure, to its cause and its fix."""

@@ -1,1 +1,0 @@
-"""The parts of ``deploy.verify``: is a running service ready, the right release, and right?"""

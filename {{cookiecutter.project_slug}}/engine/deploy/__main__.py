@@ -1,0 +1,104 @@
+"""`python -m engine.deploy`: put the service on Azure, look at it, take it back.
+
+Progress goes to stderr and results to stdout. Exit code 0: done; 1: not done, with the cause and
+the fix; 2: the command line or the configuration is wrong; 130: interrupted by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.deploy.commands import (
+    bootstrap,
+    doctor,
+    down,
+    logs,
+    monitoring,
+    plan,
+    power,
+    prune,
+    push,
+    recover,
+    rollback,
+    status,
+    up,
+    verify,
+)
+from engine.deploy.errors import ConfigError, DeployError, for_stage
+from engine.deploy.rollout.guard import Stopped
+from engine.deploy.say import Say, default_say
+
+ROOT = Path(__file__).resolve().parents[2]
+STOPPED = 130
+
+
+class Command(NamedTuple):
+    """One command of the command line."""
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Path, Say], int]
+
+
+COMMANDS = {
+    "bootstrap": Command(
+        "once: registry, identities, roles, GitHub; again: repairs them",
+        bootstrap.add_arguments,
+        bootstrap.run,
+    ),
+    "push": Command("this commit's image into the registry", push.add_arguments, push.run),
+    "plan": Command("what up would do", plan.add_arguments, plan.run),
+    "up": Command("deploy: verified and kept, or undone", up.add_arguments, up.run),
+    "verify": Command(
+        "is what runs this release, right and fast", verify.add_arguments, verify.run
+    ),
+    "doctor": Command("what is wrong, and what to do", doctor.add_arguments, doctor.run),
+    "status": Command("what runs where", status.add_arguments, status.run),
+    "monitoring": Command(
+        "alerts, workbook, budget: what watches it", monitoring.add_arguments, monitoring.run
+    ),
+    "logs": Command("the service's log", logs.add_arguments, logs.run),
+    "recover": Command(
+        "finish or undo a rollout that was interrupted", recover.add_arguments, recover.run
+    ),
+    "rollback": Command("an earlier release again", rollback.add_arguments, rollback.run),
+    "stop": Command("stop the service, and its bill", power.add_arguments, power.stop),
+    "start": Command("start what was stopped", power.add_arguments, power.start),
+    "prune": Command("remove old images", prune.add_arguments, prune.run),
+    "down": Command("remove an environment, or everything", down.add_arguments, down.run),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; its exit code."""
+    options = _parser().parse_args(argv)
+    say = default_say(verbose=options.verbose)
+    try:
+        return COMMANDS[options.command].run(options, ROOT, say)
+    except DeployError as error:
+        text = for_stage(f"error: {error}", getattr(options, "environment", None))
+        print(say.redact(text), file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except (KeyboardInterrupt, Stopped):
+        print("Interrupted. Run the same command again; it resumes.", file=sys.stderr)
+        return STOPPED
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--verbose", "-v", action="store_true", help="show every command that is run"
+    )
+    parser = argparse.ArgumentParser(prog="python -m engine.deploy", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.add_arguments(commands.add_parser(name, help=command.help, parents=[shared]))
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,79 @@
+"""Container Apps need an environment before an app: the network, the logs, the kinds of machine."""
+
+from __future__ import annotations
+
+from engine.deploy.bootstrap.costs import Cost
+from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
+from engine.deploy.config import names
+from engine.deploy.config.containerapps_rules import profile_of
+from engine.deploy.config.environment import Environment
+
+CONSUMPTION = "Consumption"
+_NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
+
+
+def environments(ground: Ground) -> tuple[Step, ...]:
+    """The Container Apps environment of each environment that runs there, and its machines."""
+    steps: list[Step] = []
+    for stage, environment in ground.environments.items():
+        if environment.target == "containerapps":
+            steps.append(_environment(ground, stage, environment))
+            if profile_of(environment).type != CONSUMPTION:
+                steps.append(_profile(ground, stage, environment))
+    return tuple(steps)
+
+
+def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
+    name = names.apps_environment(ground.project, stage)
+    place = ("--name", name, "--resource-group", environment.resource_group)
+    return Step(
+        key=f"apps {stage}",
+        what=f"Container Apps environment {name}",
+        purpose=f"is where the app of {stage} runs, with HTTPS in front of it",
+        look=az("containerapp", "env", "show", *place),
+        make=(
+            az(
+                *("containerapp", "env", "create", *place, "--location", environment.region),
+                # az reads the workspace's key itself, so that it stands in no command line.
+                *("--logs-destination", "log-analytics", "--logs-workspace-id"),
+                *(Output("workspace", "customerId"), "--tags", f"project={ground.project.name}"),
+            ),
+        ),
+        state="properties.provisioningState",
+        rules=(
+            Rule(
+                path="properties.appLogsConfiguration.logAnalyticsConfiguration.customerId",
+                wanted=Output("workspace", "customerId"),
+                wrong="sends its logs somewhere else than to the workspace of this project",
+                fix=f"az containerapp env update --name {name} --resource-group "
+                f"{environment.resource_group} --logs-destination log-analytics "
+                "--logs-workspace-id …, if that is not on purpose",
+            ),
+        ),
+        cost=_NOTHING_WHILE_EMPTY,
+    )
+
+
+def _profile(ground: Ground, stage: str, environment: Environment) -> Step:
+    name = names.apps_environment(ground.project, stage)
+    profile = profile_of(environment)
+    group = ("--resource-group", environment.resource_group)
+    return Step(
+        key=f"apps {stage} profile",
+        what=f"workload profile {profile.name} of {name}",
+        purpose=f"gives the app of {stage} a machine with a GPU while it runs",
+        look=az("containerapp", "env", "show", "--name", name, *group),
+        make=(
+            az(
+                *("containerapp", "env", "workload-profile", "add", "--name", name, *group),
+                *("--workload-profile-name", profile.name),
+                *("--workload-profile-type", profile.type),
+            ),
+        ),
+        among=Among(
+            {"name": profile.name, "workloadProfileType": profile.type},
+            path="properties.workloadProfiles",
+        ),
+        cost=_NOTHING_WHILE_EMPTY,
+    )

@@ -1,0 +1,174 @@
+"""GitHub's side: which repository this is, its environments, and the names that workflows read.
+
+Nothing here is secret: ids are no passwords, so they are variables, not secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.deploy.bootstrap.ground import Ground, Repository, Reviewer
+from engine.deploy.bootstrap.step import (
+    Among,
+    Argument,
+    Command,
+    Found,
+    Output,
+    Rule,
+    Step,
+    always,
+    gh,
+    value_at,
+)
+from engine.deploy.bootstrap.trust import BRANCH
+from engine.deploy.config import names
+
+GATED = "production"
+"""The environment that waits for a person's consent."""
+
+
+def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
+    """GitHub's environments, each open to one branch only."""
+    steps: list[Step] = []
+    for stage in ground.environments:
+        reviewer = repository.reviewer if stage == GATED else None
+        steps += [
+            _environment(repository.name, stage, reviewer),
+            _branch(repository.name, stage),
+        ]
+    return tuple(steps)
+
+
+def variables(ground: Ground, repository: Repository) -> tuple[Step, ...]:
+    """What workflows read: who to log in as, and where."""
+    own = f"repos/{repository.name}/actions/variables"
+    account = ground.account
+    build = names.build_identity(ground.project)
+    steps = [
+        _variable(own, "AZURE_TENANT_ID", account.tenant, "the directory to log in to"),
+        _variable(own, "AZURE_SUBSCRIPTION_ID", account.subscription, "where resources are"),
+        _variable(
+            *(own, "AZURE_BUILD_CLIENT_ID", Output("identity build", "clientId")),
+            f"the identity {build}, for the job that pushes the image",
+        ),
+        _variable(
+            *(own, "AZURE_PRUNE_CLIENT_ID", Output("identity prune", "clientId")),
+            f"the identity {names.prune_identity(ground.project)}, for the weekly clean-up",
+        ),
+    ]
+    for stage in ground.environments:
+        path = f"repos/{repository.name}/environments/{stage}/variables"
+        identity = names.deploy_identity(ground.project, stage)
+        client = Output(f"identity deploy {stage}", "clientId")
+        steps.append(_variable(path, "AZURE_CLIENT_ID", client, f"the identity {identity}", stage))
+    return tuple(steps)
+
+
+def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step:
+    path = f"repos/{repository}/environments/{stage}"
+
+    def put(found: Found) -> tuple[Command, ...]:
+        return (gh("api", "--method", "PUT", path, *_settings(found, reviewer)),)
+
+    rules = [
+        Rule(
+            path="deployment_branch_policy.custom_branch_policies",
+            wanted=True,
+            wrong="lets other branches deploy",
+            repair=put,
+        )
+    ]
+    if reviewer is not None:
+        rules.append(
+            Rule(
+                path=lambda found: _reviewed(found, reviewer),
+                wanted=True,
+                wrong=f"does not wait for the consent of {reviewer.login}",
+                repair=put,
+            )
+        )
+    waits = f", after the consent of {reviewer.login}" if reviewer else ""
+    return Step(
+        key=f"environment {stage}",
+        what=f"GitHub environment {stage}",
+        purpose=f"lets only the branch {BRANCH} deploy to {stage}{waits}",
+        look=gh("api", path),
+        make=put(None),
+        rules=tuple(rules),
+    )
+
+
+def _settings(found: Found, reviewer: Reviewer | None) -> tuple[str, ...]:
+    """The fields of an environment; what a person set beyond ours stays as it is."""
+    fields = [
+        "deployment_branch_policy[protected_branches]=false",
+        "deployment_branch_policy[custom_branch_policies]=true",
+    ]
+    fields += [f"wait_timer={rule['wait_timer']}" for rule in _protection(found, "wait_timer")]
+    if any(rule.get("prevent_self_review") for rule in _protection(found, "required_reviewers")):
+        fields.append("prevent_self_review=true")
+    reviewers = list(reviewers_of(found))
+    if reviewer is not None and not _reviewed(found, reviewer):
+        reviewers.append(("User", reviewer.id))
+    for kind, number in reviewers:
+        fields += [f"reviewers[][type]={kind}", f"reviewers[][id]={number}"]
+    return tuple(item for each in fields for item in ("-F", each))
+
+
+def _reviewed(environment: Found, reviewer: Reviewer) -> bool:
+    """Anyone will do, unless a certain person was asked for."""
+    reviewers = reviewers_of(environment)
+    return ("User", reviewer.id) in reviewers if reviewer.asked else bool(reviewers)
+
+
+def reviewers_of(environment: Found) -> tuple[tuple[str, int], ...]:
+    """Kind and id of those who must consent to a job of an environment."""
+    return tuple(
+        (str(each["type"]), int(each["reviewer"]["id"]))
+        for rule in _protection(environment, "required_reviewers")
+        for each in rule.get("reviewers", ())
+    )
+
+
+def _protection(environment: Found, kind: str) -> list[Mapping[str, Found]]:
+    rules = value_at(environment, "protection_rules") or ()
+    return [rule for rule in rules if rule.get("type") == kind]
+
+
+def _branch(repository: str, stage: str) -> Step:
+    path = f"repos/{repository}/environments/{stage}/deployment-branch-policies"
+    return Step(
+        key=f"environment {stage} branch",
+        what=f"branch {BRANCH} in GitHub environment {stage}",
+        purpose="names the branch that may deploy",
+        look=gh("api", path),
+        make=(gh("api", "--method", "POST", path, "-f", f"name={BRANCH}"),),
+        among=Among({"name": BRANCH}, path="branch_policies", exact=True),
+    )
+
+
+def _variable(
+    path: str, name: str, value: Argument, meaning: str, stage: str | None = None
+) -> Step:
+    if isinstance(value, Output):
+        given: Argument = Output(value.step, value.path, prefix="value=")
+    else:
+        given = f"value={value}"
+    one = f"{path}/{name}"
+    where = f" of {stage}" if stage else ""
+    return Step(
+        key=f"variable {name}{where}",
+        what=f"GitHub variable {name}{where}",
+        purpose=f"tells workflows {meaning}",
+        look=gh("api", one),
+        make=(gh("api", "--method", "POST", path, "-f", f"name={name}", "-f", given),),
+        rules=(
+            Rule(
+                path="value",
+                wanted=value,
+                wrong="has another value",
+                repair=always(gh("api", "--method", "PATCH", one, "-f", given)),
+                exact=True,
+            ),
+        ),
+    )

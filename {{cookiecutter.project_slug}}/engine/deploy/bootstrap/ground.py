@@ -1,0 +1,103 @@
+"""What all steps stand on: configuration, account, repository; and the ids that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who is logged in to Azure, and which subscription is the current one."""
+
+    subscription: str
+    subscription_name: str
+    tenant: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """Who must say yes before a job may use the environment production.
+
+    ``asked``: named on the command line, and not only the one who is at hand.
+    """
+
+    login: str
+    id: int
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The repository on GitHub. ``subject`` is how its tokens begin: what Azure must trust."""
+
+    name: str
+    subject: str
+    default_branch: str
+    reviewer: Reviewer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Everything that the plan follows from.
+
+    Args:
+        environments: by stage, in the order of promotion.
+        subject: beginning of the subject of GitHub's tokens; None: not known.
+        repository: None: nothing is done on GitHub.
+    """
+
+    project: Project
+    environments: Mapping[str, Environment]
+    account: Account
+    subject: str | None
+    repository: Repository | None
+
+    @property
+    def shared(self) -> str:
+        """The resource group of what the environments share."""
+        return self.project.shared_resource_group
+
+    def group_id(self, group: str) -> str:
+        """Azure's id of a resource group."""
+        return f"/subscriptions/{self.account.subscription}/resourceGroups/{group}"
+
+    def registry_id(self) -> str:
+        """Azure's id of the registry."""
+        return (
+            f"{self.group_id(self.shared)}/providers/Microsoft.ContainerRegistry/registries/"
+            f"{self.project.registry}"
+        )
+
+    def identity_id(self, name: str) -> str:
+        """Azure's id of a managed identity."""
+        return (
+            f"{self.group_id(self.shared)}/providers/Microsoft.ManagedIdentity/"
+            f"userAssignedIdentities/{name}"
+        )
+
+    def workspace_id(self) -> str:
+        """Azure's id of the Log Analytics workspace."""
+        return (
+            f"{self.group_id(self.shared)}/providers/Microsoft.OperationalInsights/workspaces/"
+            f"{names.workspace(self.project)}"
+        )
+
+    def insights_id(self) -> str:
+        """Azure's id of the Application Insights component."""
+        return (
+            f"{self.group_id(self.shared)}/providers/Microsoft.Insights/components/"
+            f"{names.insights(self.project)}"
+        )
+
+    def role_id(self, role: str) -> str:
+        """Azure's id of a role in this subscription, from the role's own id."""
+        return (
+            f"/subscriptions/{self.account.subscription}/providers/Microsoft.Authorization/"
+            f"roleDefinitions/{role}"
+        )

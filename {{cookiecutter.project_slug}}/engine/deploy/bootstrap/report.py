@@ -1,0 +1,101 @@
+"""What a bootstrap says at its end: what exists, what it costs, what is left for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from engine.deploy.bootstrap import costs
+from engine.deploy.bootstrap.ground import Ground, Repository
+from engine.deploy.bootstrap.runner import Result
+from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
+
+PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
+_KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
+
+
+def existing(ground: Ground, results: Sequence[Result]) -> list[str]:
+    """Lines: what exists and what it costs by being there."""
+    listed = [each.step for each in results if each.step.key.startswith(_KINDS_WITH_A_LINE)]
+    # The roles of an identity begin with its name, too; they are counted.
+    listed = [step for step in listed if ": " not in step.key]
+    width = max(len(step.what) for step in listed)
+    lines = [f"In subscription {ground.account.subscription_name}:"]
+    lines += [f"  {step.what:{width}}  {step.cost.text}" for step in listed]
+    lines.append(f"  {len(results) - len(listed)} roles, federated credentials and settings: free")
+    portal = PORTAL.format(tenant=ground.account.tenant, group=ground.group_id(ground.shared))
+    month = sum(each.step.cost.month for each in results)
+    lines += [
+        f"That is about ${month:.0f} a month before anything runs. While it runs:",
+        *(f"  {stage}: {costs.running(each)}" for stage, each in ground.environments.items()),
+        costs.remark(),
+        f"Look: {portal}",
+    ]
+    return lines
+
+
+def remaining(ground: Ground, secrets: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines: what is left for a person. ``secrets`` are the names that GitHub lacks, by stage."""
+    lines = []
+    if ground.repository is not None:
+        lines += [
+            f"gh secret set {name} --repo {ground.repository.name} --env {stage}"
+            for stage, absent in secrets.items()
+            for name in absent
+        ]
+        if ground.repository.reviewer is None:
+            lines.append("nobody consents to production: whoever may push to main deploys there")
+        if ground.repository.default_branch != BRANCH:
+            lines.append(
+                f"the workflows deploy from the branch {BRANCH}, and the default branch is "
+                f"{ground.repository.default_branch}"
+            )
+    return ["Left to do:", *(f"  {line}" for line in lines)] if lines else []
+
+
+def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
+    """Lines: what to set on GitHub, where nothing may be done there.
+
+    Args:
+        clients: the client ids of the identities, by the keys of their steps.
+    """
+    account = ground.account
+    lines = [
+        "To set on GitHub, in the settings of the repository:",
+        "  Secrets and variables, Actions, Variables:",
+        f"    AZURE_TENANT_ID={account.tenant}",
+        f"    AZURE_SUBSCRIPTION_ID={account.subscription}",
+        f"    AZURE_BUILD_CLIENT_ID={clients['identity build']}",
+        f"    AZURE_PRUNE_CLIENT_ID={clients['identity prune']}",
+    ]
+    for stage in ground.environments:
+        client = clients[f"identity deploy {stage}"]
+        reviewers = "; Required reviewers: whoever consents" if stage == "production" else ""
+        lines += [
+            f"  Environments, {stage}: Deployment branches: selected, {BRANCH}{reviewers}",
+            f"    its variable AZURE_CLIENT_ID={client}",
+        ]
+    return [*lines, *_trust_by_hand(ground)]
+
+
+def _trust_by_hand(ground: Ground) -> list[str]:
+    if ground.subject is not None:
+        return []
+    lines = [
+        "To set on Azure, for without it no workflow can log in. PREFIX is what this prints:",
+        "  gh api repos/OWNER/REPOSITORY/actions/oidc/customization/sub --jq .sub_claim_prefix",
+        "  (or give it to this command: --subject-prefix PREFIX)",
+    ]
+    for identity, subject in subjects(ground, "PREFIX").items():
+        lines.append(
+            f"  az identity federated-credential create --resource-group {ground.shared} "
+            f"--identity-name {identity} --name github --issuer {ISSUER} "
+            f"--subject {subject} --audiences {AUDIENCE}"
+        )
+    return lines
+
+
+def next_step(repository: Repository | None) -> str:
+    """The command to type now."""
+    if repository is None:
+        return "Next: make up ENV=staging"
+    return f"Next: make up ENV=staging, or push to {BRANCH} and let the workflow do it"

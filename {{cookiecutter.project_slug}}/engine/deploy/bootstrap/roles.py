@@ -1,0 +1,234 @@
+"""Who may do what: built-in roles by their ids, which never change as their names may.
+
+The rule is the least that works. What builds may not deploy, what deploys may not push, and only
+one identity may delete images, which can do nothing else. None has a role at the subscription.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.step import (
+    Among,
+    Argument,
+    Command,
+    Found,
+    Output,
+    Rule,
+    Step,
+    az,
+    value_at,
+)
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role of Azure. ``id`` is its own, the same in every subscription."""
+
+    name: str
+    id: str
+
+
+ACR_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d")
+ACR_DELETE = Role("AcrDelete", "c2f4ef07-c644-48eb-af81-4b1b4947fb11")
+ACR_PUSH = Role("AcrPush", "8311e382-0749-4cb8-b61a-304f252e45ec")
+READER = Role("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7")
+IDENTITY_OPERATOR = Role("Managed Identity Operator", "f1a07417-d97a-45cb-824c-7a7467783830")
+CONTAINER_GROUPS = Role(
+    "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
+)
+
+RECORDS_ACTIONS = (
+    "Microsoft.Resources/deployments/read",
+    "Microsoft.Resources/deployments/write",
+    "Microsoft.Resources/deployments/delete",
+    "Microsoft.Resources/deployments/operations/read",
+    "Microsoft.Resources/deployments/operationStatuses/read",
+    "Microsoft.Resources/subscriptions/resourceGroups/read",
+)
+"""A record of a rollout is a deployment of Resource Manager with an empty template. Writing one
+gives no right to anything that a template could name: that needs the roles for it."""
+
+APPS_ACTIONS = (
+    "Microsoft.App/containerApps/*",
+    "Microsoft.App/managedEnvironments/read",
+    "Microsoft.App/managedEnvironments/*/read",
+    "Microsoft.App/managedEnvironments/join/action",
+)
+"""The built-in Container Apps Contributor names `containerApps/*/write`, which is not the app."""
+
+LOGS_ACTIONS = (
+    "Microsoft.OperationalInsights/workspaces/read",
+    "Microsoft.OperationalInsights/workspaces/sharedKeys/action",
+)
+"""The key lets its holder write into the workspace, and read nothing. Of the built-in roles only
+Log Analytics Contributor has it, which may also delete the workspace."""
+
+RECORDS = "role records"
+APPS = "role apps"
+LOGS = "role logs"
+
+
+def custom_roles(ground: Ground) -> tuple[Step, ...]:
+    """The roles that Azure does not have ready."""
+    records = _custom(
+        *(ground, RECORDS, names.records_role(ground.project), RECORDS_ACTIONS),
+        "lets a workflow record what it deployed, so that it can go back",
+    )
+    apps = _custom(
+        *(ground, APPS, names.apps_role(ground.project), APPS_ACTIONS),
+        "lets a workflow run Container Apps in environments that exist",
+    )
+    logs = _custom(
+        *(ground, LOGS, names.logs_role(ground.project), LOGS_ACTIONS),
+        "lets a workflow send the log of a container group to the workspace",
+    )
+    used = ground.environments.values()
+    return (
+        records,
+        *((apps,) if any(each.target == "containerapps" for each in used) else ()),
+        *((logs,) if any(map(_sends_logs, used)) else ()),
+    )
+
+
+def _sends_logs(environment: Environment) -> bool:
+    return environment.target == "aci" and environment.container_logs
+
+
+def _custom(ground: Ground, key: str, name: str, actions: tuple[str, ...], purpose: str) -> Step:
+    """A role of this project. It may be given anywhere in the subscription, so that it can still
+    be found and deleted when the groups are gone; it is given on the groups only.
+    """
+    scopes = (f"/subscriptions/{ground.account.subscription}",)
+    definition = {
+        "Name": name,
+        "Description": f"{ground.project.name}: {purpose}",
+        "Actions": actions,
+        "AssignableScopes": scopes,
+    }
+
+    def update(found: Found) -> tuple[Command, ...]:
+        # The update wants the id, and calls the name by another name than the creation does.
+        known = {**definition, "id": value_at(found, "id"), "roleName": name}
+        return (az("role", "definition", "update", "--role-definition", json.dumps(known)),)
+
+    return Step(
+        key=key,
+        what=f'role "{name}"',
+        purpose=purpose,
+        look=az("role", "definition", "list", "--name", name, "--custom-role-only", "true"),
+        make=(az("role", "definition", "create", "--role-definition", json.dumps(definition)),),
+        among=Among({"roleName": name}),
+        rules=(
+            Rule("permissions.0.actions", actions, "allows something else", update),
+            Rule("assignableScopes", scopes, "is not for this subscription", update),
+        ),
+    )
+
+
+def assignments(ground: Ground) -> tuple[Step, ...]:
+    """All roles of all identities."""
+    registry = _registry(ground)
+    runtime, build, prune = "identity runtime", "identity build", "identity prune"
+    steps = [
+        _assignment(ground, runtime, ACR_PULL, registry, "lets Azure pull the image"),
+        _assignment(ground, build, ACR_PUSH, registry, "lets the build push images"),
+        _assignment(ground, build, READER, registry, "lets the build read its address"),
+        _assignment(ground, prune, ACR_DELETE, registry, "lets the clean-up delete images"),
+        _assignment(ground, prune, ACR_PULL, registry, "lets the clean-up list images"),
+        _assignment(ground, prune, READER, registry, "lets the clean-up read its address"),
+    ]
+    for stage, environment in ground.environments.items():
+        group = _group(ground, environment)
+        steps += _deploy_assignments(ground, stage, environment)
+        steps.append(
+            _assignment(ground, prune, READER, group, f"lets the clean-up see what {stage} runs")
+        )
+    return tuple(steps)
+
+
+def _deploy_assignments(ground: Ground, stage: str, environment: Environment) -> list[Step]:
+    who = f"identity deploy {stage}"
+    registry, group = _registry(ground), _group(ground, environment)
+    runtime_name = names.runtime_identity(ground.project)
+    runtime = _Place(f"identity {runtime_name}", ground.identity_id(runtime_name))
+    runs = f"lets the deploy run containers in {stage}"
+    if environment.target == "containerapps":
+        apps = names.apps_role(ground.project)
+        running = _assigned(who, apps, Output(APPS, "id"), group, runs)
+    else:
+        running = _assignment(ground, who, CONTAINER_GROUPS, group, runs)
+    records = names.records_role(ground.project)
+    return [
+        running,
+        _assigned(who, records, Output(RECORDS, "id"), group, "lets the deploy keep its records"),
+        _assignment(
+            *(ground, who, IDENTITY_OPERATOR, runtime),
+            "lets the deploy hand the runtime identity to a container",
+        ),
+        _assignment(ground, who, READER, registry, "lets the deploy read its address"),
+        _assignment(ground, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
+        *_sight_assignments(ground, who, environment),
+    ]
+
+
+def _sight_assignments(ground: Ground, who: str, environment: Environment) -> list[Step]:
+    """What the deploy reads so that the service can be seen; see ``engine.deploy.sight``."""
+    steps = []
+    if environment.telemetry:
+        insights = _Place(names.insights(ground.project), ground.insights_id())
+        purpose = "lets the deploy read where telemetry goes"
+        steps.append(_assignment(ground, who, READER, insights, purpose))
+    if _sends_logs(environment):
+        workspace = _Place(names.workspace(ground.project), ground.workspace_id())
+        logs, role = names.logs_role(ground.project), Output(LOGS, "id")
+        purpose = "lets the deploy send the container's log there"
+        steps.append(_assigned(who, logs, role, workspace, purpose))
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a role holds: for people, and Azure's id."""
+
+    name: str
+    scope: str
+
+
+def _registry(ground: Ground) -> _Place:
+    return _Place(f"registry {ground.project.registry}", ground.registry_id())
+
+
+def _group(ground: Ground, environment: Environment) -> _Place:
+    group = environment.resource_group
+    return _Place(f"group {group}", ground.group_id(group))
+
+
+def _assignment(ground: Ground, who: str, role: Role, place: _Place, purpose: str) -> Step:
+    return _assigned(who, role.name, ground.role_id(role.id), place, purpose)
+
+
+def _assigned(who: str, role_name: str, role_id: Argument, place: _Place, purpose: str) -> Step:
+    principal = Output(who, "principalId")
+    return Step(
+        key=f"{who}: {role_name} on {place.name}",
+        what=f"role {role_name} of {who} on {place.name}",
+        purpose=purpose,
+        # Names of principals would be asked from Microsoft Graph, where a login may have no rights.
+        look=az(
+            *("role", "assignment", "list", "--scope", place.scope),
+            *("--fill-principal-name", "false", "--fill-role-definition-name", "false"),
+        ),
+        make=(
+            az(
+                *("role", "assignment", "create", "--assignee-object-id", principal),
+                *("--assignee-principal-type", "ServicePrincipal"),
+                *("--role", role_id, "--scope", place.scope),
+            ),
+        ),
+        among=Among({"principalId": principal, "roleDefinitionId": role_id}),
+    )

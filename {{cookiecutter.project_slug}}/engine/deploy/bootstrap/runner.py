@@ -1,0 +1,161 @@
+"""Take the steps one after the other: look, make what is missing, repair what is wrong, look again.
+
+Every step looks before it acts, so a run that was killed anywhere is taken up by the next one, and
+a run where all is there changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.deploy.az_error import AzError
+from engine.deploy.bootstrap.expect import met, resolved
+from engine.deploy.bootstrap.looks import Clock, Looks, Tool
+from engine.deploy.bootstrap.refusals import explained
+from engine.deploy.bootstrap.shell import typed
+from engine.deploy.bootstrap.step import Command, Found, Output, Rule, Step
+from engine.deploy.errors import DeployError
+from engine.deploy.gh import GhError
+from engine.deploy.say import Say
+
+PATIENCE_SECONDS = 240.0
+THERE, CHECK, MADE, REPAIRED = "there", "to check", "made", "repaired"
+
+# What was made a moment ago is not known everywhere in Azure at once; these answers pass.
+NOT_YET = frozenset(
+    {"PrincipalNotFound", "RoleDefinitionDoesNotExist", "MissingSubscriptionRegistration"}
+    | {"ResourceGroupNotFound", "ParentResourceNotFound"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a step, or would in a dry run; ``wrong`` is what only a person can mend."""
+
+    step: Step
+    outcome: str
+    wrong: tuple[Rule, ...] = ()
+
+
+class Runner:
+    """Takes steps. A dry run prints the commands that would change something, and runs none."""
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        say: Say,
+        *,
+        dry_run: bool = False,
+        clock: Clock | None = None,
+        explain: Callable[[Step, AzError | GhError], DeployError] = explained,
+    ) -> None:
+        self._tools = tools
+        self._say = say
+        self._dry_run = dry_run
+        self._explain = explain
+        self._clock = clock or Clock()
+        self._looks = Looks(tools, say, self._clock)
+        self._known: dict[str, Found] = {}
+        self._steps: dict[str, Step] = {}
+        self._number = ""
+
+    def run(self, steps: Sequence[Step]) -> tuple[Result, ...]:
+        """Take all steps.
+
+        Raises:
+            DeployError: one cannot be done; what was done until then stays, and is found again.
+        """
+        self._steps = {step.key: step for step in steps}
+        results = []
+        for number, step in enumerate(steps, 1):
+            self._number = f"{number:2d}/{len(steps)}"
+            try:
+                results.append(self._take(step))
+            except (AzError, GhError) as error:
+                raise self._explain(step, error) from error
+        return tuple(results)
+
+    def known(self, step: str, path: str) -> str | None:
+        """A value that a step's look showed."""
+        return resolved(Output(step, path), self._known)
+
+    def _take(self, step: Step) -> Result:
+        found = self._looks.settled(step, self._known)
+        if found is None:
+            return self._make(step)
+        self._known[step.key] = found
+        wrong = self._wrong(step, found)
+        repairs = [(rule, rule.repair) for rule in wrong if rule.repair is not None]
+        hopeless = tuple(rule for rule in wrong if rule.repair is None)
+        if not repairs:
+            outcome = CHECK if hopeless else THERE
+            self._say.step(f"{self._number}  {outcome}: {step.what}")
+            return Result(step, outcome, hopeless)
+        reasons = "; ".join(rule.wrong for rule, _ in repairs)
+        # Two rules may ask for the same repair; a dictionary keeps the first and the order.
+        commands = dict.fromkeys(each for _, repair in repairs for each in repair(found))
+        self._change(step, tuple(commands), f"to repair: {reasons}")
+        return Result(step, REPAIRED, hopeless)
+
+    def _make(self, step: Step) -> Result:
+        if step.guard is not None:
+            refusal = step.guard.refuse(self._looks.ask(step.guard.look))
+            if refusal is not None:
+                raise DeployError(*refusal)
+        self._change(step, step.make, step.purpose)
+        return Result(step, MADE)
+
+    def _change(self, step: Step, commands: Sequence[Command], why: str) -> None:
+        if self._dry_run:
+            print(f"\n# {step.what}: {why}")
+            for command in commands:
+                print(typed(command, self._known, self._steps), flush=True)
+            return
+        self._say.step(f"{self._number}  {step.what}")
+        self._say.detail(why)
+        give_up = self._clock.now() + PATIENCE_SECONDS
+        try:
+            for command in commands:
+                self._patiently(command, give_up)
+        except (AzError, GhError):
+            # Another run may have been quicker, or an answer was lost on its way.
+            self._looks.forget()
+            if not self._right(step):
+                raise
+        self._confirm(step, give_up)
+
+    def _patiently(self, command: Command, give_up: float) -> None:
+        arguments = [str(resolved(each, self._known)) for each in command.arguments]
+        while True:
+            self._looks.forget()
+            try:
+                self._tools[command.program].change(*arguments)
+                return
+            except AzError as error:
+                if error.code not in NOT_YET or self._clock.now() > give_up:
+                    raise
+                self._say.detail(f"{error.code}: not known everywhere yet; trying again")
+            self._looks.wait()
+
+    def _confirm(self, step: Step, give_up: float) -> None:
+        """Wait until what was made or repaired shows: the next steps build on it."""
+        self._looks.forget()
+        while not self._right(step, made=True):
+            if self._clock.now() > give_up:
+                raise DeployError(
+                    f"{step.what} was made, and does not show",
+                    "run the same command again in some minutes: nothing is done twice",
+                )
+            self._looks.wait()
+
+    def _right(self, step: Step, *, made: bool = False) -> bool:
+        """Whether it is there, with nothing left to repair; then it is known."""
+        found = self._looks.settled(step, self._known, made=made)
+        if found is None:
+            return False
+        self._known[step.key] = found
+        return all(rule.repair is None for rule in self._wrong(step, found))
+
+    def _wrong(self, step: Step, found: Found) -> list[Rule]:
+        return [rule for rule in step.rules if not met(rule, found, self._known)]

@@ -1,0 +1,161 @@
+"""What most commands begin with: the configuration, the login, the target and its journal."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine.deploy.alive import this_process
+from engine.deploy.az import Az
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.config.read import read_environment
+from engine.deploy.diagnose import explain
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import ArmJournal
+from engine.deploy.preflight import Ground, inspect, subscription
+from engine.deploy.preflight_release import secret_findings
+from engine.deploy.rollout.checks import ServiceChecks
+from engine.deploy.rollout.guard import Guard
+from engine.deploy.rollout.site import Site
+from engine.deploy.say import Say
+from engine.deploy.sight import Sight, absent, looked_up
+from engine.deploy.targets.aci import ContainerInstances
+from engine.deploy.targets.base import Finding, Places, Target
+from engine.deploy.targets.containerapps import ContainerApps
+
+_SHORTEST_SECRET = 4
+"""Shorter values are not taken out of what is shown: they would take out half the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One environment and the login that acts on it. ``places`` is what is known of them, ``sight``
+    reads the secrets that Azure has.
+    """
+
+    root: Path
+    project: Project
+    environment: Environment
+    az: Az
+    say: Say
+    places: Places
+    sight: Sight
+
+    @property
+    def target(self) -> Target:
+        """The environment's target."""
+        if self.environment.target == "aci":
+            return ContainerInstances(self.az, self.environment, self.places)
+        return ContainerApps(self.az, self.environment, self.places)
+
+    @property
+    def journal(self) -> ArmJournal:
+        """The records of the environment's rollouts."""
+        environment = self.environment
+        return ArmJournal(
+            self.az, self.places.subscription, environment.resource_group, environment.name
+        )
+
+    def inspect(self) -> tuple[Context, Ground]:
+        """Look at what has to be there; the context with the places that were found."""
+        self.say.step(f"looking at the subscription {self.places.subscription}")
+        ground = inspect(self.az, self.project, self.environment, self.places.subscription)
+        return replace(self, places=ground.places or self.places), ground
+
+    def site(self, secret_names: Iterable[str]) -> Site:
+        """Everything for a rollout; ``secret_names`` are those that it may need."""
+        return Site(
+            service=self.environment.name,
+            target=self.target,
+            journal=self.journal,
+            checks=ServiceChecks(self.environment, self.root, self.say, self._explain),
+            limits=self.environment.rollout,
+            say=self.say,
+            guard=Guard(self.say),
+            by=who(),
+            process=this_process(),
+            secrets=self.secrets(secret_names),
+        )
+
+    def secrets(self, secret_names: Iterable[str]) -> Mapping[str, str]:
+        """The values of these secrets, as far as they are given or can be read from Azure."""
+        wanted = frozenset(secret_names)
+        read = wanted & looked_up(self.environment)
+        return {**given_secrets(self.say, wanted - read), **self.sight.values(read)}
+
+    def secret_findings(
+        self, wanted: Iterable[str], needed: Iterable[str], known: Iterable[str]
+    ) -> list[Finding]:
+        """What is wrong with the secrets: ``wanted`` are those of the release to deploy,
+        ``needed`` also those of the one before, ``known`` those that have a value.
+        """
+        read, needed = looked_up(self.environment), frozenset(needed)
+        given = secret_findings(frozenset(wanted) - read, needed - read, known)
+        return [*given, *absent(self.project, needed & read, known)]
+
+    def _explain(self, error: DeployError) -> DeployError:
+        return explain(self, error, self.say.detail)
+
+
+def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> Context:
+    """Read the configuration, then ask who is logged in.
+
+    Raises:
+        ConfigError: the configuration has faults.
+        DeployError: `az` cannot be used.
+    """
+    return open_contexts((stage,), root, say, dry_run=dry_run)[stage]
+
+
+def open_contexts(
+    stages: Sequence[str], root: Path, say: Say, *, dry_run: bool = False
+) -> dict[str, Context]:
+    """Several environments with the same login; see ``open_context``."""
+    read = {stage: read_environment(stage, root) for stage in stages}
+    names = sorted({name for _, environment in read.values() for name in environment.secrets})
+    given_secrets(say, names)
+    az = Az(say, dry_run=dry_run, without=names)
+    places = Places(subscription=subscription(az), registry_server="", pull_identity="")
+    return {
+        stage: Context(root, project, environment, az, say, places, Sight(az, project))
+        for stage, (project, environment) in read.items()
+    }
+
+
+def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """The argument that names an environment."""
+    text = "an environment: a file in deploy/environments"
+    if optional:
+        parser.add_argument("environment", nargs="?", metavar="ENV", help=f"{text}; default: all")
+    else:
+        parser.add_argument("environment", metavar="ENV", help=text)
+
+
+def given_secrets(say: Say, secret_names: Iterable[str]) -> Mapping[str, str]:
+    """The secrets of this process's environment; from now on they are never shown."""
+    values = {name: os.environ[name] for name in secret_names if os.environ.get(name)}
+    for value in values.values():
+        # API_KEYS holds several, and each could be shown alone.
+        parts = [value, *(part.strip() for part in value.split(","))]
+        say.hide(part for part in parts if len(part) >= _SHORTEST_SECRET)
+    return values
+
+
+def who() -> str:
+    """Who runs this, for people: a person at a machine, or a run of a workflow."""
+    run, repository = os.environ.get("GITHUB_RUN_ID"), os.environ.get("GITHUB_REPOSITORY")
+    if run and repository:
+        server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+        actor = os.environ.get("GITHUB_ACTOR", "a workflow")
+        return f"{actor} in {server}/{repository}/actions/runs/{run}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = "someone"
+    return f"{name}@{socket.gethostname()}"

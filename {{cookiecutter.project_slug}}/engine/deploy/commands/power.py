@@ -1,0 +1,71 @@
+"""`python -m engine.deploy stop ENV` and `start ENV`: pay nothing while nobody needs it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.up import announce
+from engine.deploy.rollout import marks
+from engine.deploy.rollout.ownership import as_recorded, require_there
+from engine.deploy.rollout.site import Busy
+from engine.deploy.rollout.waiting import wait_until_ready, wait_until_stopped
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Live
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of these commands."""
+    add_stage(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the command, and change nothing"
+    )
+
+
+def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Stop the service; 0, also if it was stopped already.
+
+    Raises:
+        DeployError: there is nothing to stop, or a rollout is under way.
+    """
+    context = open_context(options.environment, root, say, dry_run=options.dry_run)
+    if _look(context).stopped:
+        say.step(f"{context.target.what} is stopped already")
+        return 0
+    say.step(f"stopping {context.target.what}")
+    context.target.stop()
+    if not options.dry_run:
+        wait_until_stopped(context.site(()))
+    say.step(
+        f"stopped, so it bills nothing; again: `python -m engine.deploy start {options.environment}`"
+    )
+    return 0
+
+
+def start(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Start the service and wait until it is ready; its address is the last line of stdout.
+
+    Raises:
+        DeployError: there is nothing to start, or it does not come up.
+    """
+    context = open_context(options.environment, root, say, dry_run=options.dry_run)
+    if _look(context).stopped:
+        say.step(f"starting {context.target.what}")
+        context.target.start()
+    if not options.dry_run:
+        announce(context, wait_until_ready(context.site(())).address)
+    return 0
+
+
+def _look(context: Context) -> Live:
+    site = context.site(())
+    live = as_recorded(site, require_there(site))
+    under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
+    record = context.journal.read(under_way) if under_way else None
+    if record is not None:
+        raise Busy(
+            f"a rollout has no end: {record.id}, by {record.by}, since {record.started}",
+            "wait for its end; if it was killed, `python -m engine.deploy up ENV` finishes it first",
+        )
+    return live

@@ -1,0 +1,43 @@
+"""`python -m engine.deploy push`: the image of this commit into the registry; its digest on stdout."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.deploy.az import Az
+from engine.deploy.config.read import read_project
+from engine.deploy.errors import DeployError
+from engine.deploy.push import Wish, hand_over, push
+from engine.deploy.say import Say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    parser.add_argument("--dry-run", action="store_true", help="show the commands, run none")
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="push although files differ from the commit"
+    )
+    parser.add_argument(
+        "--built", metavar="IMAGE", help="push this image, which was built from this commit"
+    )
+    parser.add_argument(
+        "--expect-id", metavar="ID", help="with --built: refuse it if its id is another one"
+    )
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Push, and print ``REGISTRY/NAME@sha256:…`` as the last line of stdout; 0.
+
+    Raises:
+        DeployError: it cannot be pushed.
+    """
+    if options.expect_id and not options.built:
+        raise DeployError("--expect-id was given without --built", "name the image with --built")
+    az = Az(say, dry_run=options.dry_run)
+    wish = Wish(options.allow_dirty, options.built, options.expect_id)
+    pushed = push(az, say, read_project(root), wish)
+    if pushed is not None:
+        hand_over(pushed)
+        print(pushed.reference)
+    return 0

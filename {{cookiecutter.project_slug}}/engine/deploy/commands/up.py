@@ -1,0 +1,90 @@
+"""`python -m engine.deploy up ENV`: this commit's image serves, or all is as it was."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from engine.deploy import summary
+from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.wanted import Wanted, look
+from engine.deploy.errors import DeployError
+from engine.deploy.outcome import AS_BEFORE, NEW, write_output
+from engine.deploy.push import Wish, push
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.say import Say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    add_stage(parser)
+    parser.add_argument(
+        "--image",
+        metavar="REF",
+        help="REGISTRY/NAME@sha256:DIGEST, as `push` prints it; default: the image of this commit, "
+        "pushed first if the registry does not have it",
+    )
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="deploy although files differ from the commit"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and change nothing"
+    )
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Deploy, and print the address as the last line of stdout; 0.
+
+    Raises:
+        DeployError: it was not deployed; the message says why, and what serves now.
+    """
+    began = time.monotonic()
+    wanted: Wanted | None = None
+    try:
+        context = open_context(options.environment, root, say, dry_run=options.dry_run)
+        wanted = look(context, options.image, allow_dirty=options.allow_dirty)
+        if options.dry_run:
+            print(wanted.plan())
+            return 0
+        wanted = _pushed(wanted, allow_dirty=options.allow_dirty)
+        _deploy(wanted, began)
+    except DeployError as error:
+        release = wanted.release if wanted else None
+        seconds = time.monotonic() - began
+        say.summary(summary.failure(options.environment, release, error, seconds))
+        raise
+    return 0
+
+
+def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
+    """With an image in the registry: this commit's is pushed if it is not there."""
+    if wanted.release.image:
+        return wanted
+    context = wanted.context
+    context.say.step(f"the registry has no image of {wanted.release.revision[:12]} yet")
+    image = push(context.az, context.say, context.project, Wish(allow_dirty=allow_dirty))
+    assert image is not None  # noqa: S101 - only a dry run pushes nothing
+    return wanted.with_image(image.reference)
+
+
+def _deploy(wanted: Wanted, began: float) -> None:
+    context, release = wanted.context, wanted.release
+    context.say.step(f"deploying {release.image} to {context.environment.stage}")
+    site = wanted.site()
+    with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
+        outcome = roll_out(site, wanted.document())
+    seconds = time.monotonic() - began
+    stage = context.environment.stage
+    context.say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
+    context.say.summary(summary.success(stage, release, outcome, seconds))
+    announce(context, outcome.address)
+
+
+def announce(context: Context, address: str | None) -> None:
+    """The address, for people and for the next steps of a workflow."""
+    if address is None:
+        return
+    write_output("url", address)
+    context.say.step(f"{context.environment.stage} answers at")
+    print(address)

@@ -1,0 +1,112 @@
+"""`python -m engine.deploy verify ENV`, or `--url URL`: does it serve this release, rightly and fast?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from engine.deploy.azure_ids import same
+from engine.deploy.commands.context import open_context
+from engine.deploy.config import names
+from engine.deploy.errors import DeployError
+from engine.deploy.image import current_release
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Live
+from engine.deploy.verification.address import address
+from engine.deploy.verification.failures import VerifyError, WrongRelease
+from engine.deploy.verification.identity import Expected, ModelsOnly
+from engine.deploy.verification.limits import Limits, limits_of
+from engine.deploy.verify import verify
+from engine.serving.errors import PackageError
+
+URL_READY_SECONDS = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this command."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("environment", nargs="?", metavar="ENV", help="an environment")
+    which.add_argument("--url", type=address, help="any running service, without asking Azure")
+    parser.add_argument(
+        "--image", metavar="REF", help="REGISTRY/NAME@sha256:DIGEST that must be the one that runs"
+    )
+    parser.add_argument(
+        "--any-revision", action="store_true", help="only the models must be those of this checkout"
+    )
+
+
+def run(options: argparse.Namespace, root: Path, say: Say) -> int:
+    """Verify, and print a table; 0.
+
+    Raises:
+        DeployError: it is not what it should be; the message says what was found.
+    """
+    expected = _expected(root, any_revision=options.any_revision)
+    if options.url:
+        url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
+    else:
+        url, limits = _deployed(options, root, say)
+    say.step(f"verifying {url}")
+    try:
+        report = verify(url, expected, limits, say.detail, models=root / "models")
+    except VerifyError as error:
+        if error.report:
+            print(error.report.text())
+            say.summary(f"{error.report.markdown()}\n\n**Fix**: {error.fix}")
+        raise
+    print(report.text())
+    say.summary(report.markdown())
+    return 0
+
+
+def _expected(root: Path, *, any_revision: bool) -> Expected:
+    try:
+        release = current_release(root)
+    except PackageError as error:
+        raise DeployError(str(error), "restore the models of this checkout") from None
+    return ModelsOnly(release.model_digest) if any_revision else release
+
+
+def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, Limits]:
+    stage = options.environment
+    context = open_context(stage, root, say)
+    live = context.target.read()
+    if live is None or live.address is None:
+        what = "nothing is deployed" if live is None else "what is deployed has no address"
+        raise DeployError(
+            f"{stage}: {what}", f"`python -m engine.deploy up {stage}`, or `doctor {stage}`"
+        )
+    require_image(live, options.image, stage)
+    return live.address, limits_of(context.environment.rollout)
+
+
+def require_image(live: Live, wanted: str | None, stage: str) -> None:
+    """Compare the image: a service cannot know it, so it is what Azure's document names.
+
+    Raises:
+        WrongRelease: it names another image than was asked for, or than its own tag.
+    """
+    tag = live.tags.get(names.TAG_IMAGE)
+    for image in images(live.document):
+        if wanted is not None and not same(image, wanted):
+            raise WrongRelease(
+                f"{stage} runs {image}, not {wanted}", "deploy the one that is meant"
+            )
+        if tag is not None and not same(image.partition("@")[2], tag):
+            raise WrongRelease(
+                f"{stage} runs {image}, and its tag {names.TAG_IMAGE} says {tag}",
+                "something else than this repository changed it: deploy again",
+            )
+
+
+def images(document: Any) -> Iterator[str]:
+    """The value of every key "image", wherever it stands."""
+    if isinstance(document, dict):
+        if isinstance(document.get("image"), str):
+            yield document["image"]
+        document = list(document.values())
+    if isinstance(document, list):
+        for item in document:
+            yield from images(item)

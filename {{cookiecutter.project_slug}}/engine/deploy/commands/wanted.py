@@ -1,0 +1,141 @@
+"""What a deploy of this checkout would be: release, document, and what stands in its way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.deploy.commands.context import Context
+from engine.deploy.config.advice import warnings
+from engine.deploy.errors import DeployError
+from engine.deploy.preflight import at_once, require
+from engine.deploy.preflight_release import image_findings, refused_secrets
+from engine.deploy.push import Wish, checked_release, published
+from engine.deploy.rollout.site import Site
+from engine.deploy.say import HIDDEN
+from engine.deploy.targets.base import LOGS_KEY, Document, Finding, Live, Release
+from engine.serving.errors import PackageError
+
+_NOT_PUSHED = "sha256:" + "0" * 64
+"""Stands in a plan for the digest of an image that is not built yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A release for an environment that has been looked at. ``release.image`` is empty while the
+    image is not in the registry.
+    """
+
+    context: Context
+    release: Release
+    live: Live | None
+
+    def with_image(self, image: str) -> Wanted:
+        """The same with the image that was pushed."""
+        return replace(self, release=replace(self.release, image=image))
+
+    def document(self) -> Document:
+        """What is asked of Azure, the tags of the rollout aside."""
+        return self.context.target.document(self.release, {})
+
+    def site(self) -> Site:
+        """Everything for the rollout."""
+        return self.context.site(_secret_names(self.context, self.live, self.document()))
+
+    def plan(self) -> str:
+        """What `up` would do, with the document; secrets are hidden."""
+        target, release = self.context.target, self.release
+        if not release.image:
+            repository = f"{self.context.places.registry_server}/{self.context.project.name}"
+            release = replace(release, image=f"{repository}@{_NOT_PUSHED}")
+        document = target.document(release, {})
+        lines = [
+            f"environment: {self.context.environment.stage}, {target.what}",
+            f"revision:    {release.revision}",
+            f"image:       {self.release.image or 'not in the registry: it is pushed first'}",
+            f"serves now:  {self.live.state if self.live else 'nothing'}",
+            *self._steps(document),
+            "document:",
+            json.dumps(_shown(document), indent=2),
+        ]
+        return "\n".join(lines)
+
+    def _steps(self, document: Document) -> list[str]:
+        target, live = self.context.target, self.live
+        if live is None:
+            return ["would:       create it"]
+        changes = target.differences(live.document, document)
+        blockers = target.blockers(live.document, document)
+        if blockers:
+            head = f"would:       delete and create it, for {', '.join(blockers)} cannot change"
+        elif changes:
+            head = "would:       change it in place"
+        else:
+            head = "would:       change nothing, unless a secret has changed"
+        return [head, *(f"  changes    {path}" for path in changes)]
+
+
+def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
+    """Find everything that stands in the way of a deploy, before anything is changed.
+
+    Raises:
+        DeployError: this checkout is no release, or there are findings; it lists them all.
+    """
+    for warning in warnings(context.project, context.environment):
+        context.say.warning(warning)
+    try:
+        checkout = checked_release(Wish(allow_dirty=allow_dirty))
+    except PackageError as error:
+        raise DeployError(str(error), "restore the models of this checkout") from None
+    context, ground = context.inspect()
+    findings = list(ground.findings)
+    release = Release("", checkout.revision, checkout.model_digest)
+    live = None
+    if ground.places is not None:
+        more, live, (reference, about_image) = at_once(
+            lambda: context.target.findings(release),
+            lambda: context.target.read(),
+            lambda: _image(context, image, checkout.revision),
+        )
+        findings += [*more, *about_image]
+        release = replace(release, image=reference)
+    names = _secret_names(context, live, None)
+    known = context.secrets(names)
+    findings += context.secret_findings(_own_secrets(context), names, known)
+    findings += refused_secrets(context.environment, known)
+    require(findings, context.say.warning)
+    return Wanted(context, release, live)
+
+
+def _image(context: Context, image: str | None, revision: str) -> tuple[str, list[Finding]]:
+    """The image's name by digest, "" if it has to be pushed first, and what is wrong with it."""
+    if image is not None:
+        return image, image_findings(context.az, context.project, image)
+    found = published(context.az, context.project, revision)
+    return (found.reference if found else ""), []
+
+
+def _secret_names(context: Context, live: Live | None, document: Document | None) -> set[str]:
+    """All secrets that the release and the one before it may need."""
+    names = set(_own_secrets(context))
+    for each in (live.document if live else None, document):
+        if each is not None:
+            names |= set(context.target.secret_names(each))
+    return names
+
+
+def _own_secrets(context: Context) -> set[str]:
+    """The secrets that the configuration asks for, in names of a document."""
+    environment = context.environment
+    logs = {LOGS_KEY} if environment.target == "aci" and environment.container_logs else set()
+    return {*environment.secret_settings, *logs}
+
+
+def _shown(document: Any) -> Any:
+    """The document for people: where a secret's value belongs stands ``***``."""
+    if isinstance(document, dict):
+        return {key: _shown(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_shown(item) for item in document]
+    return HIDDEN if document is None else document

@@ -1,0 +1,167 @@
+"""Read the configuration: typed, checked against Azure's rules, every fault reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.faults import fault_of, fault_of_rule
+from engine.deploy.config.project import Project
+from engine.deploy.config.rules import aci, containerapps, gpu, places, settings
+from engine.deploy.config.rules.rule import Broken
+from engine.deploy.config.source import Source, read_source
+from engine.deploy.errors import ConfigError, DeployError, Fault
+
+PROJECT_FILE = "deploy/project.yaml"
+ENVIRONMENTS = "deploy/environments"
+RULES = (*places.RULES, *gpu.RULES, *aci.RULES, *containerapps.RULES, *settings.RULES)
+ENTRIES = ("variables", "tags")
+
+_Model = TypeVar("_Model", bound=BaseModel)
+# In place of required fields that are faulty, so that the rules on the others can be judged.
+_PROJECT_STAND_INS: Mapping[str, object] = {
+    "name": "stand-in",
+    "title": "stand-in",
+    "owner": "stand-in",
+    "accelerator": "cpu",
+    "registry": "standin",
+    "region": "region",
+    "shared_resource_group": "stand-in-shared",
+}
+_ENVIRONMENT_STAND_INS: Mapping[str, object] = {
+    "target": "aci",
+    "region": "region",
+    "resource_group": "stand-in",
+    "name": "stand-in",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked(Generic[_Model]):
+    """One file: its content, with defaults or stand-ins for the fields in ``faulty``."""
+
+    source: Source
+    content: _Model
+    faults: tuple[Fault, ...]
+    faulty: frozenset[str]
+
+
+def read_project(root: Path) -> Project:
+    """Read deploy/project.yaml below the repository's root.
+
+    Raises:
+        ConfigError: the file has faults; it lists them all.
+    """
+    checked = _project(root)
+    _raise_for(checked.faults)
+    return checked.content
+
+
+def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
+    """Read deploy/project.yaml and the file of one environment.
+
+    Raises:
+        ConfigError: the files have faults; it lists those of both.
+        DeployError: there is no such environment.
+    """
+    stages = environment_names(root)
+    if stage not in stages:
+        raise DeployError(
+            f"there is no environment {stage!r}",
+            f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS})",
+        )
+    project = _project(root)
+    environment = _environment(stage, root)
+    broken = _broken(project, environment)
+    if "resource_group" not in environment.faulty:
+        others = {other: _file(other) for other in stages if other != stage}
+        contents = {other: read_source(root, file).data for other, file in others.items()}
+        broken += places.neighbours(environment.content, contents)
+    across = [fault_of_rule(item, environment.source, environment.content) for item in broken]
+    _raise_for((*project.faults, *environment.faults, *across))
+    return project.content, environment.content
+
+
+def environment_names(root: Path) -> tuple[str, ...]:
+    """The environments that have a file, production last."""
+    stages = (path.stem for path in (root / ENVIRONMENTS).glob("*.yaml"))
+    return tuple(sorted(stages, key=lambda stage: (stage == "production", stage)))
+
+
+def _file(stage: str) -> str:
+    return f"{ENVIRONMENTS}/{stage}.yaml"
+
+
+def _project(root: Path) -> _Checked[Project]:
+    return _checked(Project, read_source(root, PROJECT_FILE), _PROJECT_STAND_INS)
+
+
+def _environment(stage: str, root: Path) -> _Checked[Environment]:
+    stand_ins = {**_ENVIRONMENT_STAND_INS, "stage": stage}
+    return _checked(Environment, read_source(root, _file(stage)), stand_ins)
+
+
+def _checked(
+    model: type[_Model], source: Source, stand_ins: Mapping[str, object]
+) -> _Checked[_Model]:
+    """Validate a file; where that fails, once more without the fields that are to blame."""
+    if source.node is None:
+        content = model.model_validate(dict(stand_ins))
+        return _Checked(source, content, source.faults, frozenset(model.model_fields))
+    given = {key: value for key, value in stand_ins.items() if key == "stage"}
+    errors = _errors(model, source.data | given)
+    if "stage" in source.data:
+        errors.append(ErrorDetails(type="extra_forbidden", loc=("stage",), msg="", input=None))
+    faults = [fault_of(error, source, model) for error in errors]
+    sound, faulty = _sound(source.data, errors)
+    content = model.model_validate({**stand_ins, **sound, **given})
+    return _Checked(source, content, (*source.faults, *faults), faulty)
+
+
+def _sound(
+    data: Mapping[str, object], errors: list[ErrorDetails]
+) -> tuple[dict[str, object], frozenset[str]]:
+    """The fields without fault, and the names of the others. Of a mapping that people fill with
+    names of their own only the faulty entries are left out, so that the rest is judged.
+    """
+    sound = dict(data)
+    faulty = set()
+    for error in errors:
+        field, *rest = (str(step) for step in error["loc"])
+        entries = sound.get(field)
+        if field in ENTRIES and rest and isinstance(entries, dict):
+            sound[field] = {key: value for key, value in entries.items() if key != rest[0]}
+        else:
+            sound.pop(field, None)
+            faulty.add(field)
+    return sound, frozenset(faulty)
+
+
+def _errors(model: type[BaseModel], data: Mapping[str, object]) -> list[ErrorDetails]:
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _broken(project: _Checked[Project], environment: _Checked[Environment]) -> list[Broken]:
+    """What breaks the rules, as far as the fields that a rule needs are sound."""
+    unknown = {*environment.faulty, *(f"project.{field}" for field in project.faulty)}
+    return [
+        broken
+        for rule in RULES
+        if unknown.isdisjoint(rule.needs)
+        for broken in rule.check(project.content, environment.content)
+    ]
+
+
+def _raise_for(faults: tuple[Fault, ...]) -> None:
+    if faults:
+        raise ConfigError(faults)

@@ -1,0 +1,74 @@
+"""From what Azure, GitHub and the service show of a failure to its cause and what to do about it.
+
+``diagnose`` is pure: the same evidence gives the same findings. Each rule is a small function in
+``engine.deploy.diagnosis``; what can be said as a table is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from engine.deploy.diagnosis import container, image, login, network, platform, progress
+from engine.deploy.diagnosis.evidence import Evidence
+from engine.deploy.diagnosis.finding import Certainty, Diagnosis, most_telling
+from engine.deploy.diagnosis.gather import gather
+from engine.deploy.diagnosis.looks import Scene
+from engine.deploy.errors import DeployError
+from engine.deploy.verification.failures import (
+    KeyRefused,
+    NotReady,
+    TooSlow,
+    WrongAnswers,
+    WrongRelease,
+)
+
+RULES: tuple[Callable[[Evidence], Iterable[Diagnosis]], ...] = (
+    *platform.RULES,
+    *login.RULES,
+    *image.RULES,
+    *container.RULES,
+    *network.RULES,
+    *progress.RULES,
+)
+SHOWN_CHARACTERS = 200
+SHOWN_LINES = 15
+
+
+def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
+    """Everything that the evidence shows, the surest first; empty: nothing is wrong."""
+    return most_telling([found for rule in RULES for found in rule(evidence)])
+
+
+def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> DeployError:
+    """The same failure with the cause and the fix that the evidence in Azure shows.
+
+    What names its cause already, or finds no surer one, comes back as it is. Otherwise the end of
+    the log is told too: a container group that is put back takes the log with it.
+    """
+    if _is_precise(error):
+        return error
+    evidence = gather(scene, error)
+    said = [line for line in evidence.logs if line.strip()]
+    if said:
+        tell("its log ends:")
+    for line in said[-SHOWN_LINES:]:
+        tell(f"| {line}")
+    return explained(error, evidence)
+
+
+def explained(error: DeployError, evidence: Evidence) -> DeployError:
+    """The failure in the words of the surest finding, if there is one."""
+    for found in diagnose(evidence):
+        if not found.symptom and found.certainty < Certainty.POSSIBLE:
+            seen = " ".join(error.cause.split())
+            told = found.cause.partition(": ")[2]
+            if told and told in seen:
+                return DeployError(found.cause, found.fix)
+            return DeployError(f"{found.cause} (seen as: {seen[:SHOWN_CHARACTERS]})", found.fix)
+    return error
+
+
+def _is_precise(error: DeployError) -> bool:
+    if isinstance(error, NotReady):
+        return error.final
+    return isinstance(error, (WrongRelease, WrongAnswers, TooSlow, KeyRefused))

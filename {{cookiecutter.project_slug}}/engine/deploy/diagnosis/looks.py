@@ -1,0 +1,129 @@
+"""Single looks at an environment; one that is not possible is noted, and the others go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from engine.deploy.az import Az
+from engine.deploy.az_error import AzError
+from engine.deploy.azure_ids import PROVIDERS, one_of
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.diagnosis.apps_shape import read_app
+from engine.deploy.diagnosis.azure_shape import read_group
+from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
+from engine.deploy.diagnosis.words import complaints
+from engine.deploy.errors import DeployError
+from engine.deploy.targets.base import Live, Target
+from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.verification.failures import NotReady, Unreachable
+from engine.deploy.verification.readiness import require_ready
+from engine.deploy.verification.service import Service
+
+LOG_LINES = 200
+LOG_TRIES = 4
+LOG_PAUSE_SECONDS = 2.0
+LOOK_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Scene(Protocol):
+    """What is looked at: an environment, and the login that looks."""
+
+    @property
+    def project(self) -> Project:
+        """The project."""
+
+    @property
+    def environment(self) -> Environment:
+        """The environment."""
+
+    @property
+    def az(self) -> Az:
+        """The Azure CLI."""
+
+    @property
+    def target(self) -> Target:
+        """The environment's target."""
+
+
+class Looks:
+    """Looks at one scene. That nobody is logged in counts as a problem; a look that the login's
+    role does not allow is no fault of what is looked at.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.az = scene.az
+        self.problems: list[Problem] = []
+        self.unseen: list[str] = []
+
+    def try_to(self, what: str | None, look: Callable[[], T]) -> tuple[T | None, bool]:
+        """What was found, and whether the look was possible at all. ``what``: None where nobody
+        has to know that it was not.
+        """
+        try:
+            return look(), True
+        except AzError as error:
+            if error.status == 401:
+                self.problems.append(Problem(error.message, error.code))
+            reason = error.code
+        except DeployError as error:
+            reason = error.cause.splitlines()[0]
+        if what is not None:
+            self.unseen.append(f"{what} ({reason})")
+        return None, False
+
+    def group(self) -> Group | None:
+        """The container group with its instance view, or the app in the same shape."""
+        environment, target = self.scene.environment, self.scene.target
+        if isinstance(target, ContainerApps):
+            seen, _ = self.try_to("state and events", target.seen)
+            return read_app(*seen) if seen else None
+        place = ("--resource-group", environment.resource_group, "--name", environment.name)
+        look = ("container", "show", *place)
+        shown, _ = self.try_to("state and events", lambda: self.az.find(*look))
+        return read_group(shown) if shown else None
+
+    def logs(self, live: Live | None) -> tuple[str, ...]:
+        """The last lines of the service's log.
+
+        After a restart Azure shows the new container's log, which has to come to its end first.
+        """
+        if live is None:
+            return ()
+        lines: list[str] = []
+        for left in reversed(range(LOG_TRIES if live.failure else 1)):
+            found, known = self.try_to("log", lambda: list(self.scene.target.logs(follow=False)))
+            lines = found or []
+            if not known or left == 0 or complaints(lines):
+                break
+            time.sleep(LOG_PAUSE_SECONDS)
+        return tuple(lines[-LOG_LINES:])
+
+    def unregistered(self) -> tuple[str, ...]:
+        """The resource provider, if the subscription does not use it."""
+        namespace = PROVIDERS[self.scene.environment.target]
+        look = ("provider", "show", "--namespace", namespace)
+        # A deploy identity has no role at the subscription, and cannot tell.
+        shown, _ = self.try_to(None, lambda: self.az.find(*look))
+        state = (shown or {}).get("registrationState", "Registered")
+        return () if one_of(state, ("Registered", "Registering")) else (namespace,)
+
+    def readiness(self, live: Live | None) -> Readiness | None:
+        """One look at the service itself."""
+        if live is None or live.address is None or live.stopped:
+            return None
+        # Where the release before goes on serving, the one in question has an address of its own.
+        own, _ = self.try_to(None, self.scene.target.candidate_address)
+        try:
+            with Service(own or live.address, None, LOOK_SECONDS) as service:
+                require_ready(service)
+        except NotReady as error:
+            return Readiness("not ready", error.state, error.reason)
+        except Unreachable as error:
+            return Readiness("unreachable", detail=error.cause)
+        return Readiness("ready")

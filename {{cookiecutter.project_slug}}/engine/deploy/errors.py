@@ -1,0 +1,45 @@
+"""What can go wrong on the way to Azure, said for the person who has to mend it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PLACEHOLDER = re.compile(r"(`(?:python -m engine.deploy )?[a-z]+) ENV\b")
+
+
+class DeployError(Exception):
+    """A command cannot do what was asked. ``cause`` says what is so, ``fix`` what to do."""
+
+    def __init__(self, cause: str, fix: str) -> None:
+        super().__init__(f"{cause}\nfix: {fix}")
+        self.cause = cause
+        self.fix = fix
+
+
+def for_stage(text: str, stage: str | None) -> str:
+    """The text with the environment's name in the commands that it names for ENV."""
+    return _PLACEHOLDER.sub(rf"\1 {stage}", text) if stage else text
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of the configuration: where it stands, its value, the rule it breaks."""
+
+    file: str
+    field: str
+    value: object
+    rule: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.field} is {self.value!r}: {self.rule}; {self.fix}"
+
+
+class ConfigError(DeployError):
+    """The configuration breaks rules; all its faults are listed."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"the configuration has {len(faults)} fault(s):\n{lines}", "see each line")
+        self.faults = faults

@@ -1,0 +1,243 @@
+"""The record of all rollouts, kept in Azure beside what they deploy.
+
+A record is an ARM deployment with an empty template whose outputs hold JSON. It costs nothing,
+survives the process and the machine that wrote it, needs no storage account, and stands in the
+portal under "Deployments" of the resource group. Documents in it name secrets and hold none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Protocol
+
+from engine.deploy.az import Az
+from engine.deploy.azure_ids import one_of, same
+from engine.deploy.errors import DeployError
+from engine.deploy.targets.base import Document
+
+API_VERSION = "2025-04-01"
+SCHEMA = 1
+"""Of the records that this version writes. A version that needs more than a further key counts it
+up; older checkouts, which rollbacks and branches are, then refuse instead of overlooking a record.
+"""
+STARTED, KEPT, RESTORED, FAILED = "started", "kept", "restored", "failed"
+
+_OUTPUT = "record"
+_TEMPLATE = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+_LONGEST_NAME = 64
+_ROLLOUT = re.compile(r"-(\d{14}-[0-9a-f]{6})$")
+"""How the name of a record ends: the id of its rollout."""
+_WRITE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rollout. ``id`` begins with the time, so ids sort by age.
+
+    ``owner`` is the run that works on it now, ``process`` says where that run is (see
+    ``engine.deploy.alive``), ``by`` says it for people. ``answered`` and ``stopped`` are about the
+    previous release: it was ready before the rollout began, or stopped on purpose. ``reason`` says
+    why the rollout ended as it did.
+    """
+
+    id: str
+    service: str
+    started: str
+    by: str
+    owner: str
+    process: str | None
+    phase: str
+    previous: Document | None
+    next: Document
+    answered: bool = True
+    stopped: bool = False
+    reason: str = ""
+    ended: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Keys that this version does not know; they are written back as they were read."""
+
+    @property
+    def open(self) -> bool:
+        """The rollout has not come to its end, or died before it."""
+        return self.phase == STARTED
+
+    def closed(self, phase: str, reason: str, when: str) -> Record:
+        """The same record at its end."""
+        return replace(self, phase=phase, reason=" ".join(reason.split()), ended=when)
+
+    def taken_by(self, owner: str, process: str | None, by: str) -> Record:
+        """The same record in the hands of another run, and open."""
+        return replace(self, owner=owner, process=process, by=by, phase=STARTED)
+
+
+class Journal(Protocol):
+    """Where records are kept."""
+
+    def write(self, record: Record) -> None:
+        """Write a record, over what stood there under its id; returns when it can be read."""
+
+    def read(self, rollout: str) -> Record | None:
+        """One record."""
+
+    def records(self) -> list[Record]:
+        """All records of the service that can be read, the newest first.
+
+        Raises:
+            NewerRecord: one was written by a newer version.
+        """
+
+
+class NewerRecord(DeployError):
+    """A newer version of this program wrote a record; nothing may be concluded without it."""
+
+    def __init__(self, rollout: str, schema: object) -> None:
+        super().__init__(
+            f"the record of the rollout {rollout} has schema {schema}, and this checkout reads "
+            f"schemas up to {SCHEMA}: a newer version of deploy/ wrote it",
+            "run the command in a newer checkout of this repository (git pull)",
+        )
+
+
+class ArmJournal:
+    """The journal in a resource group of Azure."""
+
+    def __init__(self, az: Az, subscription: str, resource_group: str, service: str) -> None:
+        self._az = az
+        self._service = service
+        self._root = (
+            f"/subscriptions/{subscription}/resourcegroups/{resource_group}"
+            "/providers/Microsoft.Resources/deployments"
+        )
+
+    def write(self, record: Record) -> None:
+        """See ``Journal``.
+
+        Raises:
+            DeployError: Azure refused, or was not done in time.
+        """
+        body = json.dumps({"properties": _deployment(record)})
+        request = ["rest", "--url", self._url(record.id), "--method"]
+        self._az.change(*request, "put", "--body", "@-", stdin=body)
+        give_up = time.monotonic() + _WRITE_SECONDS
+        while True:
+            state = self._az.json(*request, "get")["properties"]["provisioningState"]
+            if same(state, "Succeeded"):
+                return
+            if one_of(state, ("Failed", "Canceled")) or time.monotonic() > give_up:
+                raise DeployError(
+                    f"the record of the rollout could not be written: {state}",
+                    "look at the resource group's Deployments in the portal, then run it again",
+                )
+            time.sleep(1)
+
+    def read(self, rollout: str) -> Record | None:
+        """See ``Journal``."""
+        found = self._az.find("rest", "--method", "get", "--url", self._url(rollout))
+        return _record(found, rollout)
+
+    def records(self) -> list[Record]:
+        """See ``Journal``."""
+        return self._read_all()[0]
+
+    def all_records(self) -> list[Record]:
+        """The same, where overlooking a record would do harm.
+
+        Raises:
+            DeployError: a record cannot be read.
+        """
+        records, unreadable = self._read_all()
+        if unreadable:
+            raise DeployError(
+                f"the record {unreadable[0]} cannot be read: it is being written, or damaged",
+                "if no deploy is running, look at it under Deployments of the resource group in "
+                "the portal, and delete it if nothing needs its release any more",
+            )
+        return records
+
+    def _read_all(self) -> tuple[list[Record], list[str]]:
+        """The records of the service, the newest first, and the names of those that are unreadable.
+
+        Names are shortened, so the record itself says whose it is.
+        """
+        found: list[Any] = []
+        page: str | None = f"{self._root}?api-version={API_VERSION}"
+        while page:
+            answer = self._az.find("rest", "--method", "get", "--url", page) or {}
+            found += answer.get("value") or []
+            page = answer.get("nextLink")
+        records, unreadable = [], []
+        for item in found:
+            name = str(item.get("name", "")).lower()
+            ending = _ROLLOUT.search(name)
+            if ending is None or name != self._name(ending[1]).lower():
+                continue
+            if _service(item) not in (None, self._service):
+                continue
+            # A list may leave outputs out; the deployment itself has them once it is done.
+            record = _record(item, ending[1]) or (self.read(ending[1]) if _done(item) else None)
+            if record is None:
+                unreadable.append(name)
+            elif record.service == self._service:
+                records.append(record)
+        return sorted(records, key=lambda record: record.id, reverse=True), unreadable
+
+    def _name(self, rollout: str) -> str:
+        # A container group's name may have 63 characters, and a deployment's 64.
+        return f"{self._service[: _LONGEST_NAME - 1 - len(rollout)].rstrip('-')}-{rollout}"
+
+    def _url(self, rollout: str) -> str:
+        return f"{self._root}/{self._name(rollout)}?api-version={API_VERSION}"
+
+
+def _deployment(record: Record) -> dict[str, Any]:
+    # Text, for ARM reads expressions in the texts of an object that begin with "[".
+    known = asdict(record)
+    content = {**known.pop("more"), **known, "schema": SCHEMA}
+    output = {"type": "string", "value": json.dumps(content, sort_keys=True)}
+    template = {
+        "$schema": _TEMPLATE,
+        "contentVersion": "1.0.0.0",
+        "resources": [],
+        "outputs": {_OUTPUT: output},
+    }
+    return {"mode": "Incremental", "template": template}
+
+
+def _record(deployment: Any, rollout: str) -> Record | None:
+    """The record in a deployment; None where there is none, or none that is complete.
+
+    Raises:
+        NewerRecord: a newer version wrote it.
+    """
+    content = _content(deployment)
+    schema = content.pop("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise NewerRecord(rollout, schema)
+    known = {each.name: content.pop(each.name) for each in fields(Record) if each.name in content}
+    try:
+        return Record(**{**known, "more": content})
+    except TypeError:
+        return None
+
+
+def _service(deployment: Any) -> Any:
+    return _content(deployment).get("service")
+
+
+def _done(deployment: Any) -> bool:
+    state = (deployment.get("properties") or {}).get("provisioningState")
+    return same(state, "Succeeded")
+
+
+def _content(deployment: Any) -> dict[str, Any]:
+    """What a record's deployment holds; empty where it holds no record."""
+    outputs = ((deployment or {}).get("properties") or {}).get("outputs") or {}
+    try:
+        content = json.loads(outputs[_OUTPUT]["value"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

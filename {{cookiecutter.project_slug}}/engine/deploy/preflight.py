@@ -1,0 +1,191 @@
+"""Everything that a deploy would fail on later, found before it changes anything, all at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from engine.deploy.az import Az, AzError
+from engine.deploy.azure_ids import ACR_PULL, PROVIDERS, honoured_roles, roles_of, same
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.errors import DeployError
+from engine.deploy.sight import workspace_id
+from engine.deploy.targets.base import Finding, Places
+
+_BOOTSTRAP = "`python -m engine.deploy bootstrap` makes it; it may be run again at any time"
+# Commands of az that run at the same time: each spends most of its time waiting for Azure.
+_AT_ONCE = 4
+
+
+class NotReadyToDeploy(DeployError):
+    """Preflight found faults; each has its own way out."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        if len(findings) == 1:
+            super().__init__(findings[0].cause, findings[0].fix)
+        else:
+            lines = "\n".join(f"  - {each.cause}\n    fix: {each.fix}" for each in findings)
+            super().__init__(f"{len(findings)} things stand in the way:\n{lines}", "see each line")
+        self.findings = tuple(findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What was found. ``places`` is None if the findings make a deploy impossible."""
+
+    places: Places | None
+    findings: tuple[Finding, ...]
+
+
+def subscription(az: Az) -> str:
+    """The id of the subscription that `az` works on.
+
+    Raises:
+        DeployError: `az` is missing or old, nobody is logged in, or it is another subscription
+            than the one that AZURE_SUBSCRIPTION_ID names.
+    """
+    az.require_version()
+    account = az.json("account", "show")
+    chosen = os.environ.get("AZURE_SUBSCRIPTION_ID")
+    if chosen and not same(chosen, account["id"]):
+        raise DeployError(
+            f"az works on the subscription {account['id']} ({account['name']}), and "
+            f"AZURE_SUBSCRIPTION_ID is {chosen}",
+            f"az account set --subscription {chosen}",
+        )
+    return str(account["id"])
+
+
+def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Ground:
+    """Look at everything that has to be there before the first deploy."""
+    shared = ("--resource-group", project.shared_resource_group)
+    registry, identity, group, provider, workspace = at_once(
+        lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
+        lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
+        lambda: _look(az, "group", "show", "--name", environment.resource_group),
+        lambda: _look(az, "provider", "show", "--namespace", PROVIDERS[environment.target]),
+        lambda: workspace_id(az, project) if environment.target == "aci" else None,
+    )
+    findings = [
+        *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
+        *_missing(identity, f"the identity {names.runtime_identity(project)}"),
+        *_missing(group, f"the resource group {environment.resource_group}"),
+        *_unregistered(provider, PROVIDERS[environment.target]),
+        *_no_workspace(workspace, project, environment),
+    ]
+    if not isinstance(registry, dict) or not isinstance(identity, dict):
+        return Ground(None, tuple(findings))
+    findings += _pull_right(az, registry, identity)
+    places = Places(
+        subscription=subscription_id,
+        registry_server=str(registry["loginServer"]),
+        pull_identity=str(identity["id"]),
+        apps_environment=_apps_environment(project, environment, subscription_id),
+        workspace=workspace,
+    )
+    return Ground(places, tuple(findings))
+
+
+def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:
+    """Speak of what may go well, refuse the rest.
+
+    Raises:
+        NotReadyToDeploy: with all that stands in the way.
+    """
+    for each in findings:
+        if not each.fatal:
+            warn(f"{each.cause}; {each.fix}")
+    if fatal := [each for each in findings if each.fatal]:
+        raise NotReadyToDeploy(fatal)
+
+
+def at_once(*looks: Callable[[], Any]) -> list[Any]:
+    """Look at several things at the same time; what each found, in their order."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return [future.result() for future in [pool.submit(look) for look in looks]]
+
+
+def _look(az: Az, *arguments: str) -> dict[str, Any] | AzError | None:
+    """What is there; None: nothing; an error where this login may not look."""
+    try:
+        found: dict[str, Any] | None = az.find(*arguments)
+    except AzError as error:
+        if error.status == 403:
+            return error
+        raise
+    return found
+
+
+def _missing(found: dict[str, Any] | AzError | None, what: str) -> list[Finding]:
+    if found is None:
+        return [Finding(f"{what} is not there", _BOOTSTRAP)]
+    if isinstance(found, AzError):
+        return [Finding(f"this login may not look at {what}", found.fix)]
+    return []
+
+
+def _no_workspace(
+    workspace: str | None, project: Project, environment: Environment
+) -> list[Finding]:
+    if workspace is not None or environment.target != "aci" or not environment.container_logs:
+        return []
+    return [
+        Finding(
+            f"the workspace {names.workspace(project)} is not there, or this login may not look "
+            "at it",
+            f"{_BOOTSTRAP}; or write container_logs: false",
+        )
+    ]
+
+
+def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:
+    # A deploy identity has no role at the subscription and cannot tell.
+    if not isinstance(found, dict) or same(found.get("registrationState"), "Registered"):
+        return []
+    return [
+        Finding(
+            f"the resource provider {namespace} is {found.get('registrationState')}",
+            f"az provider register --namespace {namespace} --wait (once, by an owner)",
+        )
+    ]
+
+
+def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> list[Finding]:
+    honoured = honoured_roles(registry)
+    name = "AcrPull" if ACR_PULL in honoured else "Container Registry Repository Reader"
+    try:
+        assignments = az.json(
+            *("role", "assignment", "list", "--scope", registry["id"], "--include-inherited"),
+            *("--fill-principal-name", "false", "--fill-role-definition-name", "false"),
+        )
+    except AzError as error:
+        if error.status != 403:
+            raise
+        cause = f"it cannot be seen whether {identity['name']} may pull from {registry['name']}"
+        return [Finding(cause, "give your login Reader on the registry", fatal=False)]
+    if honoured & roles_of(identity, assignments):
+        return []
+    return [
+        Finding(
+            f"the identity {identity['name']} may not pull from {registry['name']}: it has no role "
+            f"{name} on it",
+            "`python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
+        )
+    ]
+
+
+def _apps_environment(
+    project: Project, environment: Environment, subscription_id: str
+) -> str | None:
+    if environment.target != "containerapps":
+        return None
+    return (
+        f"/subscriptions/{subscription_id}/resourceGroups/{environment.resource_group}"
+        f"/providers/Microsoft.App/managedEnvironments/"
+        f"{names.apps_environment(project, environment.stage)}"
+    )

@@ -1,0 +1,185 @@
+"""Push the image of a commit to the registry, once, and name it by its digest.
+
+The tag is the whole git revision, so that a commit's image can be found again; what is deployed is
+always the digest. The login is a token of some hours from `az acr login`: no password is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.deploy import image
+from engine.deploy.az import Az
+from engine.deploy.az_error import AzError
+from engine.deploy.config import names
+from engine.deploy.config.project import Project
+from engine.deploy.docker import BuildOptions, DockerError, build_command, client
+from engine.deploy.errors import DeployError
+from engine.deploy.local_image import PLATFORM, check, docker_run, pushed_digest
+from engine.deploy.say import Say
+from engine.serving.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """An image in the registry. ``repository`` is ``<registry's address>/<name>``."""
+
+    registry: str
+    repository: str
+    digest: str
+
+    @property
+    def reference(self) -> str:
+        """The image by its digest: what is deployed."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How to push. ``built`` is an image that is here already, ``expected_id`` what it must be."""
+
+    allow_dirty: bool = False
+    built: str | None = None
+    expected_id: str | None = None
+
+
+def published(az: Az, project: Project, revision: str) -> Pushed | None:
+    """The image of a commit, if it is in the registry.
+
+    Raises:
+        DeployError: the registry cannot be asked.
+    """
+    return _tagged(az, project, revision, _server(az, project))
+
+
+def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
+    """Build the image of this commit, or take the one that was built, and push it.
+
+    What is in the registry already is not built again: one commit, one image. A dry run shows the
+    commands and gives None.
+
+    Raises:
+        DeployError: files differ from the commit, or building, logging in or pushing failed.
+    """
+    release = checked_release(wish)
+    server = _server(az, project)
+    if wish.built is None and not release.revision.endswith("-dirty"):
+        there = _tagged(az, project, release.revision, server)
+        if there is not None:
+            say.step(f"in the registry already: {there.reference}")
+            return there
+    tag = f"{server}/{names.image_repository(project)}:{release.revision}"
+    try:
+        _prepare(say, project, release, wish, tag, dry_run=az.dry_run)
+        _log_in(az, say, project)
+        docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
+        if az.dry_run:
+            return None
+        pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
+    except DockerError as error:
+        raise DeployError(str(error), "mend that, and run the same command again") from error
+    _confirm(az, project, release.revision, pushed, server)
+    say.step(f"pushed {pushed.reference}")
+    return pushed
+
+
+def checked_release(wish: Wish) -> Release:
+    """The release of this checkout.
+
+    Raises:
+        DeployError: it is no commit, so that nobody could say later what ran.
+    """
+    release = image.current_release()
+    if release.revision == "unknown":
+        raise DeployError(
+            "this folder is no git repository, so the image would have no revision",
+            "git init, and commit what is here",
+        )
+    if release.revision.endswith("-dirty") and not wish.allow_dirty:
+        raise DeployError(
+            f"files differ from commit {release.revision[:12]}, or are not committed",
+            "commit them (git status lists them), or push a trial with --allow-dirty",
+        )
+    return release
+
+
+def _prepare(
+    say: Say, project: Project, release: Release, wish: Wish, tag: str, *, dry_run: bool
+) -> None:
+    """Have the image of the release here under its tag."""
+    if wish.built is not None:
+        check(wish.built, release, wish.expected_id)
+        docker_run(say, [client(), "tag", wish.built, tag], dry_run=dry_run)
+        return
+    options = BuildOptions(project.accelerator, tag, platform=PLATFORM)
+    if dry_run:
+        say.planned(build_command(client(), release, options), stdin=False)
+        return
+    say.step(f"building {tag}")
+    image.build(options)
+
+
+def _log_in(az: Az, say: Say, project: Project) -> None:
+    arguments = ["acr", "login", "--name", project.registry]
+    if az.dry_run:
+        say.planned(["az", *arguments], stdin=False)
+        return
+    try:
+        az.text(*arguments)
+    except AzError as error:
+        raise DeployError(
+            error.cause,
+            "is Docker running (docker version)? Has your login the role AcrPush or Owner on the "
+            "registry? It may take minutes to work after it was given",
+        ) from error
+
+
+def _server(az: Az, project: Project) -> str:
+    """The registry's address; not put together by hand, for its form may differ."""
+    place = ("--name", project.registry, "--resource-group", project.shared_resource_group)
+    shown = az.find("acr", "show", *place)
+    if shown is None:
+        raise DeployError(
+            f"there is no registry {project.registry} in {project.shared_resource_group}",
+            "make it: python -m engine.deploy bootstrap",
+        )
+    return str(shown["loginServer"])
+
+
+def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
+    repository = names.image_repository(project)
+    try:
+        shown = az.json(
+            *("acr", "repository", "show", "--name", project.registry),
+            *("--image", f"{repository}:{tag}"),
+        )
+    except AzError as error:
+        if error.not_in_registry:
+            return None
+        raise
+    return Pushed(project.registry, f"{server}/{repository}", shown["digest"])
+
+
+def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: str) -> None:
+    there = _tagged(az, project, revision, server)
+    if there != pushed:
+        raise DeployError(
+            f"the registry has {there.digest if there else 'nothing'} under {revision}, and "
+            f"{pushed.digest} was pushed",
+            "somebody else pushed the same commit at the same time: run the same command again",
+        )
+
+
+def hand_over(pushed: Pushed) -> None:
+    """Tell the later steps of a GitHub workflow; elsewhere nobody asks for it."""
+    if path := os.environ.get("GITHUB_OUTPUT"):
+        values = {
+            "image": pushed.reference,
+            "registry": pushed.registry,
+            "repository": pushed.repository,
+            "digest": pushed.digest,
+        }
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.writelines(f"{name}={value}\n" for name, value in values.items())

@@ -1,0 +1,66 @@
+"""Asks the service itself, over the network, as its clients do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.deploy.config.environment import Environment
+from engine.deploy.errors import DeployError
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Release
+from engine.deploy.verification.failures import NotReady, Unreachable
+from engine.deploy.verification.identity import check_release
+from engine.deploy.verification.limits import limits_of
+from engine.deploy.verification.readiness import require_ready, wait_until_ready
+from engine.deploy.verification.service import Service
+from engine.deploy.verify import key_from, verify
+from engine.serving.package.digest import models_digest
+
+Explain = Callable[[DeployError], DeployError]
+
+_LOOK_SECONDS = 5.0
+
+
+class ServiceChecks:
+    """See ``engine.deploy.rollout.site.Checks``."""
+
+    def __init__(self, environment: Environment, root: Path, say: Say, explain: Explain) -> None:
+        self._limits = limits_of(environment.rollout)
+        self._models = root / "models"
+        self._say = say
+        self._explain = explain
+
+    def ready(self, address: str) -> str | None:
+        """See ``Checks``."""
+        with Service(address, None, _LOOK_SECONDS) as service:
+            try:
+                require_ready(service)
+            except NotReady as error:
+                if error.final:
+                    raise
+                return f"not ready: {error.reason or error.cause}"
+            except Unreachable:
+                # While the probe fails, Azure lets nobody through: the service's own words are
+                # to be had from its log only.
+                return "its address does not answer yet"
+        return None
+
+    def verify(self, address: str, release: Release | None) -> str:
+        """See ``Checks``: a release with other models than the checkout's is asked who it is.
+
+        Its golden records are not here. It checked them itself before it became ready.
+        """
+        if release is not None and release.model_digest == models_digest(self._models):
+            report = verify(address, release, self._limits, self._say.detail, models=self._models)
+            return report.markdown()
+        with Service(address, key_from(os.environ), self._limits.request_seconds) as service:
+            wait_until_ready(service, self._limits.ready_seconds, self._say.detail)
+            found = check_release(service, release)
+        self._say.detail(f"release: {found}")
+        return f"Verified: {address} serves {found}"
+
+    def explain(self, error: DeployError) -> DeployError:
+        """See ``Checks``."""
+        return self._explain(error)

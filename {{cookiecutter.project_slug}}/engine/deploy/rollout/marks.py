@@ -1,0 +1,48 @@
+"""The tags by which a rollout is known on the resource itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engine.deploy.config import names
+from engine.deploy.targets.base import Release
+
+VERIFYING, RESTORING, KEPT = "verifying", "restoring", "kept"
+
+
+def state(tags: Mapping[str, str]) -> str:
+    """Where the rollout stands; what no rollout made counts as kept."""
+    return tags.get(names.TAG_STATE, KEPT)
+
+
+def rollout(tags: Mapping[str, str]) -> str | None:
+    """The id of the rollout that made it what it is."""
+    return tags.get(names.TAG_ROLLOUT)
+
+
+def under_way(tags: Mapping[str, str], rollout_id: str, to: str, when: str) -> dict[str, str]:
+    """The tags while a rollout works on it. ``to``: VERIFYING or RESTORING."""
+    marks = {
+        names.TAG_ROLLOUT: rollout_id,
+        names.TAG_STATE: to,
+        names.TAG_HEARTBEAT: when,
+    }
+    return {**tags, **marks}
+
+
+def kept(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags when its rollout is done."""
+    left = {name: value for name, value in tags.items() if name != names.TAG_HEARTBEAT}
+    return {**left, names.TAG_STATE: KEPT}
+
+
+def release(tags: Mapping[str, str]) -> Release | None:
+    """The release that the tags tell of; None where they do not."""
+    try:
+        return Release(
+            image=tags[names.TAG_IMAGE],
+            revision=tags[names.TAG_REVISION],
+            model_digest=tags[names.TAG_MODEL],
+        )
+    except KeyError:
+        return None

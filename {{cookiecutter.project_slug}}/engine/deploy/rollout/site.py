@@ -1,0 +1,127 @@
+"""Everything that a rollout acts on and is bound by, and the ways in which it can end badly."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from engine.deploy.config.environment import Rollout as Limits
+from engine.deploy.errors import DeployError
+from engine.deploy.journal import Journal
+from engine.deploy.rollout.guard import Guard
+from engine.deploy.say import Say
+from engine.deploy.targets.base import Document, Release, Target
+
+
+class Busy(DeployError):
+    """Another deploy is at work; nothing was changed."""
+
+
+class TakenOver(DeployError):
+    """Another deploy finished what this one began; it must not touch anything any more."""
+
+
+class NotUp(DeployError):
+    """The release does not come up."""
+
+
+class RolloutFailed(DeployError):
+    """The new release was not kept. The message says what serves now; ``mended`` is false if the
+    previous release could not be brought back.
+    """
+
+    def __init__(self, cause: str, fix: str, *, mended: bool) -> None:
+        super().__init__(cause, fix)
+        self.mended = mended
+
+
+def as_deploy_error(error: BaseException) -> DeployError:
+    """Any failure as one that can be told; a fault of this program says so."""
+    if isinstance(error, DeployError):
+        return error
+    return DeployError(f"{type(error).__name__}: {error}", "report this as a fault of deploy/")
+
+
+class Checks(Protocol):
+    """Questions to the service itself, and about its failure."""
+
+    def ready(self, address: str) -> str | None:
+        """One look: None when it is ready, else why it is not.
+
+        Raises:
+            DeployError: it says that it never will be.
+        """
+
+    def verify(self, address: str, release: Release | None) -> str:
+        """Verify what answers; what was found, in Markdown. None: any release.
+
+        Raises:
+            DeployError: it must not be kept.
+        """
+
+    def explain(self, error: DeployError) -> DeployError:
+        """The same failure with the cause and the fix that the evidence in Azure shows."""
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class SystemClock:
+    """The real time."""
+
+    def now(self) -> datetime:
+        """See ``Clock``."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """See ``Clock``."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """See ``Clock``."""
+        time.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One environment, and one run that works on it.
+
+    ``secrets`` holds the values of all secrets that this run was given. ``by`` says for people who
+    runs, ``process`` where (see ``engine.deploy.alive``), and ``owner`` tells this run from all others.
+    """
+
+    service: str
+    target: Target
+    journal: Journal
+    checks: Checks
+    limits: Limits
+    say: Say
+    guard: Guard
+    by: str
+    process: str | None = None
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    clock: Clock = field(default_factory=SystemClock)
+    owner: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def now(self) -> str:
+        """The time, as it stands in tags and records."""
+        return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def values(self, document: Document) -> dict[str, str]:
+        """The values of the document's secrets, as far as they are known."""
+        names = self.target.secret_names(document)
+        return {name: self.secrets[name] for name in names if self.secrets.get(name)}

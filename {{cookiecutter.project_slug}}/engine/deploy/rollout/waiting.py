@@ -1,0 +1,209 @@
+"""Wait for what Azure was asked for, and tell how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+from engine.deploy.az import AzError
+from engine.deploy.journal import Record
+from engine.deploy.rollout.ownership import require_there, see
+from engine.deploy.rollout.pulse import Pulse
+from engine.deploy.rollout.site import NotUp, Site
+from engine.deploy.rollout.telling import Listener, Teller
+from engine.deploy.targets.base import Live
+
+FIRST_POLL_SECONDS = 0.5
+POLL_SECONDS = 3.0
+LONGEST_POLL_SECONDS = 15.0
+HOPELESS_LOOKS = 2
+VISIBLE_SECONDS = 120.0
+"""How long Azure may show what was there before a change that it has accepted. It documents no
+time; this is far more than has been reported."""
+CREATING_SECONDS = 1860.0
+"""Azure ends the creation of a container group after 30 minutes, and may refuse changes until
+then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning."""
+
+
+def wait_until_settled(site: Site) -> Live | None:
+    """Wait while Azure still changes something; what is there then, or None.
+
+    What cannot come up is not waited for: Azure goes on trying for half an hour.
+
+    Raises:
+        NotUp: Azure is not done in time.
+    """
+    give_up = site.clock.monotonic() + site.limits.start_seconds
+    teller = Teller(site)
+    hopeless = 0
+    while (live := site.target.read()) is not None and not live.settled:
+        hopeless = hopeless + 1 if live.failure else 0
+        if hopeless >= HOPELESS_LOOKS:
+            break
+        if site.clock.monotonic() >= give_up:
+            raise NotUp(
+                f"Azure is still changing {site.target.what} after {site.limits.start_seconds} s: "
+                f"{live.state}",
+                "wait, or delete it in the portal, and run this again",
+            )
+        teller.tell(live.state)
+        site.clock.sleep(POLL_SECONDS)
+    return live
+
+
+def wait_until_seen(site: Site, record: Record, state: str | None) -> Live:
+    """Wait until Azure shows the change that this run has asked for; see ``see``.
+
+    Raises:
+        NotUp: it does not in time.
+        TakenOver: what is there belongs to another rollout.
+    """
+    give_up = site.clock.monotonic() + VISIBLE_SECONDS
+    teller = Teller(site)
+    while (live := see(site, record, state)) is None:
+        if site.clock.monotonic() >= give_up:
+            raise NotUp(
+                f"Azure took a change of {site.target.what} and does not show it after "
+                f"{VISIBLE_SECONDS:.0f} s",
+                "look at it in the portal: it may have been deleted; then run this again",
+            )
+        teller.tell(f"Azure does not show the change of {site.target.what} yet")
+        site.clock.sleep(POLL_SECONDS)
+    return live
+
+
+def wait_until_ready(
+    site: Site,
+    record: Record | None = None,
+    state: str | None = None,
+    pulse: Pulse | None = None,
+    before: Live | None = None,
+) -> Live:
+    """Wait until Azure is done, the service runs and says that it is ready.
+
+    Args:
+        record: of the rollout it must belong to; None: no rollout is under way.
+        state: see ``see``.
+        pulse: gives signs of life meanwhile.
+        before: what was there before the change: its failure is not that of the new release.
+
+    Raises:
+        NotUp: it cannot come up, or did not in time.
+        DeployError: the service says that it never will be ready.
+        TakenOver: what is there belongs to another rollout.
+    """
+    give_up: float | None = None
+    teller = Teller(site)
+    listener = Listener(site)
+    pause = FIRST_POLL_SECONDS
+    hopeless = 0
+    while True:
+        live = wait_until_seen(site, record, state) if record else require_there(site)
+        if give_up is None:
+            give_up = site.clock.monotonic() + site.limits.start_seconds
+        # The first look after a change may still show the containers that were there before.
+        hopeless = hopeless + 1 if live.failure and not _former(before, live) else 0
+        if hopeless >= HOPELESS_LOOKS:
+            raise NotUp(
+                f"{site.target.what}: {live.failure}",
+                "its log says why; `make run-image` starts the same image here",
+            )
+        obstacle = _obstacle(site, live)
+        if obstacle is None:
+            return live
+        if site.clock.monotonic() >= give_up:
+            raise NotUp(
+                f"{site.target.what} is not ready after {site.limits.start_seconds} s: {obstacle}",
+                "read its log; a large model may need a longer rollout.start_seconds",
+            )
+        teller.tell(obstacle)
+        if pulse is not None:
+            pulse.restarts(live)
+        if live.settled:
+            if pulse is not None:
+                pulse.beat_if_due(live)
+            listener.listen_if_due()
+        site.clock.sleep(pause)
+        pause = min(pause * 2, POLL_SECONDS)
+
+
+def patiently(
+    site: Site, act: Callable[[], None], check: Callable[[], object], *, stoppable: bool = False
+) -> None:
+    """Ask Azure for a change, again as long as it refuses because of an earlier one.
+
+    ``check`` is called before each further try and raises to give up. ``stoppable``: a signal
+    ends the wait; never while an answer is outstanding.
+
+    Raises:
+        AzError: Azure refused for another reason, or for longer than a creation takes.
+    """
+    give_up = site.clock.monotonic() + CREATING_SECONDS
+    teller, pause = Teller(site), POLL_SECONDS
+    while True:
+        try:
+            act()
+        except AzError as error:
+            if not error.transitioning or site.clock.monotonic() >= give_up:
+                raise
+        else:
+            return
+        teller.tell(f"Azure takes no change of {site.target.what} yet: the one before goes on")
+        with site.guard.interruptible() if stoppable else nullcontext():
+            site.clock.sleep(pause)
+        pause = min(pause * 2, LONGEST_POLL_SECONDS)
+        check()
+
+
+def remove(
+    site: Site, shown: Live | None, check: Callable[[], object], *, stoppable: bool = False
+) -> None:
+    """Delete what is there, and wait until Azure shows it no more; see ``patiently``.
+
+    ``shown`` is what was read before.
+    """
+
+    def delete() -> None:
+        try:
+            site.target.delete()
+        except AzError as error:
+            if not error.missing:
+                raise
+
+    patiently(site, delete, check, stoppable=stoppable)
+    give_up = site.clock.monotonic() + VISIBLE_SECONDS
+    while (live := site.target.read()) is not None and site.clock.monotonic() < give_up:
+        if shown is not None and live.tags != shown.tags:
+            return
+        site.clock.sleep(POLL_SECONDS)
+
+
+def _former(before: Live | None, live: Live) -> bool:
+    """Whether the failing container is still the one of before, which may have failed once more."""
+    if before is None or before.failure is None:
+        return False
+    return before.failure == live.failure or 0 < before.restarts <= live.restarts
+
+
+def wait_until_stopped(site: Site) -> None:
+    """Wait until Azure has ended what it was asked to stop: until then it bills.
+
+    Raises:
+        NotUp: it still runs, or it is gone.
+    """
+    give_up = site.clock.monotonic() + site.limits.start_seconds
+    while not (live := require_there(site)).stopped:
+        if site.clock.monotonic() >= give_up:
+            raise NotUp(f"{site.target.what} does not stop: {live.state}", "stop it in the portal")
+        site.clock.sleep(POLL_SECONDS)
+
+
+def _obstacle(site: Site, live: Live) -> str | None:
+    """Why it is not up yet; None when it is."""
+    if not live.settled or not live.running:
+        return live.state
+    address = site.target.candidate_address()
+    if address is None:
+        return f"{live.state}, without an address yet"
+    reason = site.checks.ready(address)
+    return None if reason is None else f"{live.state}; {reason}"

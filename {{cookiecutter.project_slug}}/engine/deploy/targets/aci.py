@@ -1,0 +1,178 @@
+"""Azure Container Instances: one container group, replaced in place or by delete and create.
+
+Documents with secrets reach `az` through its standard input, so that no file and no argument list
+ever holds one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from engine.deploy.az import Az
+from engine.deploy.config import names
+from engine.deploy.config.environment import Environment
+from engine.deploy.targets import aci_compare, aci_document
+from engine.deploy.targets.aci_live import live_of
+from engine.deploy.targets.aci_preflight import findings
+from engine.deploy.targets.aci_shape import restorable, unrestorable
+from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+
+_STDIN = "/dev/stdin"
+_DELETE_SECONDS = 900.0
+
+
+class ContainerInstances:
+    """The container group of one environment; see ``engine.deploy.targets.base.Target``."""
+
+    serves_on = False
+
+    def __init__(self, az: Az, environment: Environment, places: Places) -> None:
+        self.what = f"container group {environment.name}"
+        self._az = az
+        self._environment = environment
+        self._places = places
+        self._place = ("--resource-group", environment.resource_group, "--name", environment.name)
+        self._url = (
+            f"/subscriptions/{places.subscription}/resourceGroups/{environment.resource_group}"
+            f"/providers/Microsoft.ContainerInstance/containerGroups/{environment.name}"
+            f"?api-version={aci_document.API_VERSION}"
+        )
+        self._address: str | None = None
+
+    def document(self, release: Release, tags: Mapping[str, str]) -> Document:
+        """See ``Target``; the document carries the digest of what was configured.
+
+        It has the shape in which a live group is recorded, so that what a rollback sends is to the
+        letter what was sent before.
+        """
+        document = restorable(aci_document.render(self._environment, release, self._places, tags))
+        digest = aci_compare.config_digest(document)
+        return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
+
+    def secret_names(self, document: Document) -> tuple[str, ...]:
+        """See ``Target``."""
+        return aci_document.secret_names(document)
+
+    def tags(self, document: Document) -> dict[str, str]:
+        """See ``Target``."""
+        return dict(document["tags"])
+
+    def with_tags(self, document: Document, tags: Mapping[str, str]) -> Document:
+        """See ``Target``."""
+        return {**document, "tags": dict(tags)}
+
+    def findings(self, release: Release) -> list[Finding]:
+        """See ``Target``."""
+        group = self._get()
+        found = findings(self._az, self._environment, self._places, group)
+        lost = unrestorable(group, self._places.workspace) if group else ()
+        if lost:
+            found.append(
+                Finding(
+                    f"{self.what} has settings that could not be restored after a failed rollout: "
+                    f"{', '.join(lost)}",
+                    "it was not made by this project: give it another name, or delete it",
+                )
+            )
+        return found
+
+    def read(self) -> Live | None:
+        """See ``Target``."""
+        group = self._get()
+        if group is None:
+            return None
+        live = live_of(group)
+        self._address = live.address
+        return live
+
+    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        """See ``Target``."""
+        return aci_compare.differences(live, wanted)
+
+    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        """See ``Target``."""
+        return aci_compare.blockers(live, wanted)
+
+    def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """See ``Target``."""
+        # A record of an earlier version of this program may hold what Azure refuses.
+        whole = aci_document.with_secrets(restorable(document), secrets)
+        with _file_for(aci_document.file_for_az(whole)) as (path, stdin):
+            self._az.change(
+                *("container", "create", *self._place, "--location", self._environment.region),
+                *("--file", path, "--no-wait"),
+                stdin=stdin,
+                before_retry=check,
+                patience=0,
+            )
+
+    def candidate_address(self) -> str | None:
+        """See ``Target``: the group has one address only."""
+        if self._address is None:
+            self.read()
+        return self._address
+
+    def keep(self, tags: Mapping[str, str]) -> None:
+        """See ``Target``."""
+        self.mark(tags)
+
+    def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """See ``Target``."""
+        self.apply(previous, secrets, check)
+
+    def mark(self, tags: Mapping[str, str]) -> None:
+        """See ``Target``."""
+        self._az.change(
+            *("rest", "--method", "patch", "--url", self._url, "--body", "@-"),
+            stdin=json.dumps({"tags": dict(tags)}),
+        )
+
+    def start(self) -> None:
+        """See ``Target``."""
+        self._az.change("container", "start", *self._place)
+
+    def stop(self) -> None:
+        """See ``Target``."""
+        self._az.change("container", "stop", *self._place)
+
+    def delete(self) -> None:
+        """See ``Target``."""
+        command = ("container", "delete", *self._place, "--yes")
+        self._az.change(*command, limit=_DELETE_SECONDS, patience=0)
+
+    def logs(self, *, follow: bool) -> Iterator[str]:
+        """See ``Target``."""
+        place = (*self._place, "--container-name", names.CONTAINER)
+        following = ("--follow",) if follow else ()
+        yield from self._az.lines("container", "logs", *place, *following)
+
+    def billing(self) -> str:
+        """See ``Target``."""
+        size = f"{self._environment.cpu:g} vCPU, {self._environment.memory_gb:g} GB"
+        return f"{self.what} ({size}) bills by the second while it is not stopped"
+
+    def _get(self) -> Document | None:
+        found: Document | None = self._az.find("rest", "--method", "get", "--url", self._url)
+        return found
+
+
+@contextlib.contextmanager
+def _file_for(document: str) -> Iterator[tuple[str, str | None]]:
+    """A path that `az` can read a document from, and what to give it on standard input."""
+    if os.path.exists(_STDIN):
+        yield _STDIN, document
+        return
+    # Windows has no such path: a file that only this user can read, removed in any case but a
+    # killed process.
+    handle, name = tempfile.mkstemp(suffix=".json")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(document)
+        yield name, None
+    finally:
+        Path(name).unlink()

@@ -1,0 +1,76 @@
+"""What only Azure knows about the place of a container group, asked before anything is changed."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from engine.deploy.az import Az, AzError
+from engine.deploy.azure_ids import same
+from engine.deploy.config.environment import Environment
+from engine.deploy.targets.aci_document import API_VERSION
+from engine.deploy.targets.base import Finding, Places
+
+
+def findings(
+    az: Az, environment: Environment, places: Places, group: dict[str, Any] | None
+) -> list[Finding]:
+    """Is the label free, and does the region's quota leave room? ``group`` is what is there now."""
+    mine = group["properties"] if group else {}
+    return [
+        *_label(environment, mine),
+        *_quota(az, environment, places, mine),
+    ]
+
+
+def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
+    """Another's label can only be seen by its address, and only where no hash is put into it."""
+    label = environment.dns_label
+    ours = (mine.get("ipAddress") or {}).get("dnsNameLabel")
+    if environment.dns.reuse != "Unsecure" or same(ours, label):
+        return []
+    host = f"{label}.{environment.region}.azurecontainer.io"
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return []
+    return [
+        Finding(
+            f"the address {host} is somebody else's",
+            "choose another dns.label, or a dns.reuse other than Unsecure, which puts a hash "
+            "into the address",
+        )
+    ]
+
+
+def _quota(az: Az, environment: Environment, places: Places, mine: dict[str, Any]) -> list[Finding]:
+    url = (
+        f"/subscriptions/{places.subscription}/providers/Microsoft.ContainerInstance/locations/"
+        f"{environment.region}/usages?api-version={API_VERSION}"
+    )
+    try:
+        usages = az.json("rest", "--method", "get", "--url", url)["value"]
+    except AzError as error:
+        if error.status in (403, 404):
+            # A deploy identity has no role at the subscription: it cannot tell.
+            return []
+        raise
+    cores = next((each for each in usages if same(each["name"]["value"], "StandardCores")), None)
+    if cores is None:
+        return []
+    left = cores["limit"] - cores["currentValue"] + _cores(mine)
+    if environment.cpu <= left:
+        return []
+    return [
+        Finding(
+            f"{environment.cpu:g} vCPU are asked for, and the quota of {environment.region} leaves "
+            f"{left:g} of {cores['limit']:g}",
+            "stop or delete what is not needed, take another region, or ask for more in the "
+            "portal: Quotas, Container Instances, Standard cores",
+        )
+    ]
+
+
+def _cores(mine: dict[str, Any]) -> float:
+    containers = [each["properties"] for each in mine.get("containers") or []]
+    return sum(float(each["resources"]["requests"]["cpu"]) for each in containers)

@@ -1,0 +1,156 @@
+"""What a rollout needs to know of the place it deploys to.
+
+A target turns a release into a complete document (a pure function) and puts documents on Azure.
+The rollout decides what happens when; a target only does as it is told, so that both targets
+share one protocol of recording, verifying, keeping and restoring.
+
+Every target gives its resource the tags of ``engine.deploy.rollout.marks``; they travel in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+"""A complete resource as Azure takes it; in records every secret value is replaced by None."""
+
+Check = Callable[[], object]
+"""Called before a request that changes something is tried again; raises to give up."""
+
+
+LOGS_KEY = "log-analytics-key"
+"""The name by which the workspace's key goes with the secrets; no variable can be called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is deployed. ``image`` is ``<registry>/<repository>@sha256:<64 hex digits>``."""
+
+    image: str
+    revision: str
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Resources that exist before the first deploy; ids are Azure's resource ids.
+
+    ``workspace`` is the id that the Log Analytics workspace has for those who write to it.
+    """
+
+    subscription: str
+    registry_server: str
+    pull_identity: str
+    apps_environment: str | None = None
+    workspace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What is in Azure now, of the release that was applied last.
+
+    ``document`` is comparable with what ``Target.document`` renders, and holds the tags too.
+    ``address`` is the URL of the service, without a slash at its end. ``state`` is one line for
+    people. ``settled`` is false while Azure still changes something, and then nothing else may.
+    ``failure`` says why the service cannot come up as it stands (it keeps crashing, its image
+    cannot be pulled); None while there is hope. ``stopped``: stopped on purpose, billing nothing.
+    ``since`` is when the container started last, as ISO 8601.
+    """
+
+    document: Document
+    tags: Mapping[str, str]
+    address: str | None
+    state: str
+    settled: bool
+    running: bool
+    stopped: bool = False
+    failure: str | None = None
+    restarts: int = 0
+    since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a deploy would fail on; ``fatal`` is false where it may yet go well."""
+
+    cause: str
+    fix: str
+    fatal: bool = True
+
+
+class Target(Protocol):
+    """One kind of place: Azure Container Instances, or Azure Container Apps."""
+
+    what: str
+    """For people: "container group iris-staging"."""
+
+    serves_on: bool
+    """The previous release goes on serving while the next one is verified."""
+
+    def document(self, release: Release, tags: Mapping[str, str]) -> Document:
+        """Render the complete document; secrets appear by name, without a value."""
+
+    def secret_names(self, document: Document) -> tuple[str, ...]:
+        """The secrets that the document needs values for."""
+
+    def tags(self, document: Document) -> dict[str, str]:
+        """The tags in a document."""
+
+    def with_tags(self, document: Document, tags: Mapping[str, str]) -> Document:
+        """The same document with exactly these tags."""
+
+    def findings(self, release: Release) -> list[Finding]:
+        """What only Azure knows and what would make a deploy fail; changes nothing."""
+
+    def read(self) -> Live | None:
+        """What is there now, or None."""
+
+    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        """What differs apart from the tags of a rollout, a line each; empty: nothing."""
+
+    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        """Names of changed properties that Azure cannot change in place; empty: update."""
+
+    def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """Ask for the document; returns as soon as Azure has accepted it.
+
+        Raises:
+            AzError: Azure refused; ``transitioning`` while it works on an earlier change.
+            DeployError: a secret has no value.
+        """
+
+    def candidate_address(self) -> str | None:
+        """Where the release that was applied last can be verified before it is kept."""
+
+    def keep(self, tags: Mapping[str, str]) -> None:
+        """Make the applied release the one that serves, without restarting it, with these tags.
+
+        This is the one step that decides: before it a rollout can be undone, after it it is done.
+        """
+
+    def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """Ask for the previous release again, completely; like ``apply``."""
+
+    def mark(self, tags: Mapping[str, str]) -> None:
+        """Change tags only, to exactly these; nothing restarts."""
+
+    def start(self) -> None:
+        """Start what was stopped."""
+
+    def stop(self) -> None:
+        """Stop it: nothing answers, nothing bills."""
+
+    def delete(self) -> None:
+        """Remove it and return when it is gone; nothing of it bills afterwards.
+
+        Raises:
+            AzError: Azure refused; ``transitioning`` while it works on an earlier change.
+        """
+
+    def logs(self, *, follow: bool) -> Iterator[str]:
+        """Lines of the service's log, oldest first."""
+
+    def billing(self) -> str:
+        """What of this environment costs money while it is there, in words."""

@@ -1,0 +1,97 @@
+"""A timed burst of single rows: is the service fast enough, and does every request succeed?
+
+No load test: it says within seconds that something is badly wrong, a model on the wrong device or
+a container with too little cpu. `load/` holds the load test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from engine.deploy.verification import wire
+from engine.deploy.verification.failures import TooSlow, Unreachable, Unsteady
+from engine.deploy.verification.limits import Limits
+from engine.deploy.verification.parity import Record
+from engine.deploy.verification.refusals import what_it_said
+from engine.deploy.verification.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What was measured; ``failures`` holds the reasons of failed requests."""
+
+    milliseconds: tuple[float, ...]
+    failures: tuple[str, ...]
+
+    def quantile(self, share: float) -> float:
+        """The time in ms within which that share of the answers came (nearest rank)."""
+        ordered = sorted(self.milliseconds)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def check_burst(service: Service, records: Sequence[Record], limits: Limits) -> str:
+    """Send the burst and judge it; what was measured, in one line.
+
+    Raises:
+        Unsteady: a request failed.
+        TooSlow: the 95th percentile is beyond the limit.
+    """
+    if limits.burst_requests == 0:
+        return "no burst was asked for"
+    burst = run_burst(service, _requests(records, limits.burst_requests), limits.burst_clients)
+    total = len(burst.milliseconds) + len(burst.failures)
+    if burst.failures:
+        raise Unsteady(
+            f"{len(burst.failures)} of {total} requests to {service.url} failed: "
+            f"{burst.failures[0]}",
+            "read its log (`python -m engine.deploy logs ENV`): restarts, errors, too little memory?",
+        )
+    p50, p95 = burst.quantile(0.5), burst.quantile(0.95)
+    measured = f"{total} requests, p50 {p50:.0f} ms, p95 {p95:.0f} ms"
+    if p95 > limits.burst_p95_ms:
+        raise TooSlow(
+            f"{service.url}: p95 is {p95:.0f} ms and the limit is {limits.burst_p95_ms:g} ms "
+            f"({measured})",
+            "give it more cpu, or raise rollout.burst.p95_ms if the network is that slow",
+        )
+    return measured
+
+
+def run_burst(service: Service, requests: Sequence[wire.Request], clients: int) -> Burst:
+    """Send the requests, some at a time; each client's first one is sent before and not timed."""
+    with ThreadPoolExecutor(clients) as pool:
+        # Connections are made here, so that the burst measures answers.
+        list(pool.map(lambda _: _ask(service, requests[0]), range(clients)))
+        results = list(pool.map(lambda request: _ask(service, request), requests))
+    times = tuple(each for each in results if isinstance(each, float))
+    return Burst(times, tuple(each for each in results if isinstance(each, str)))
+
+
+def _requests(records: Sequence[Record], count: int) -> list[wire.Request]:
+    usable = [each for each in records if wire.fits_json(each.golden.inputs)] or list(records)
+    chosen = itertools.islice(itertools.cycle(usable), count)
+    return [_single(record, index) for index, record in enumerate(chosen)]
+
+
+def _single(record: Record, index: int) -> wire.Request:
+    row = index % record.samples
+    inputs = record.some(row, row + 1)
+    ask = wire.predict if wire.fits_json(inputs) else wire.infer_binary
+    return ask(record.manifest.name, inputs)
+
+
+def _ask(service: Service, request: wire.Request) -> float | str:
+    """Milliseconds, or why it failed."""
+    begun = time.perf_counter()
+    try:
+        response = service.post(request)
+    except Unreachable as error:
+        return error.cause
+    if response.status_code != 200:
+        return f"HTTP {response.status_code}: {what_it_said(response)}"
+    return (time.perf_counter() - begun) * 1000

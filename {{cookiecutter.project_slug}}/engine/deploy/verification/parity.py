@@ -1,0 +1,166 @@
+"""Golden parity over the network: every golden sample is sent, every answer compared.
+
+Each model is asked twice: in binary tensors, which carry every value exactly, and through
+`/predict`, as most clients do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from engine.deploy.errors import DeployError
+from engine.deploy.verification import wire
+from engine.deploy.verification.failures import WrongAnswers
+from engine.deploy.verification.limits import Limits
+from engine.deploy.verification.service import Service, TooLarge
+from engine.serving.errors import PackageError
+from engine.serving.package.digest import file_sha256, find_packages
+from engine.serving.package.golden import Golden, compare, read_golden
+from engine.serving.package.manifest import GOLDEN, Manifest, read_manifest
+from engine.serving.tensors.datatypes import Array
+
+JSON_BYTES_PER_VALUE = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One model of the checkout and its golden record."""
+
+    manifest: Manifest
+    golden: Golden
+
+    @property
+    def samples(self) -> int:
+        """Rows of the golden record; 1 where the model has no row dimension."""
+        if not self.manifest.signature.batched:
+            return 1
+        return len(next(iter(self.golden.inputs.values())))
+
+    @property
+    def row_bytes(self) -> int:
+        """About the bytes of one row in JSON."""
+        values = sum(array.size for array in self.golden.inputs.values())
+        return max(1, values * JSON_BYTES_PER_VALUE // self.samples)
+
+    def some(self, start: int, stop: int) -> dict[str, Array]:
+        """The inputs of some rows; all of them where rows cannot be told apart."""
+        if not self.manifest.signature.batched:
+            return self.golden.inputs
+        return {name: array[start:stop] for name, array in self.golden.inputs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to ask and to read the answer. ``exact``: infinity comes back as infinity."""
+
+    name: str
+    ask: Callable[[str, Mapping[str, Array]], wire.Request]
+    read: Callable[[httpx.Response, Manifest], dict[str, Array]]
+    exact: bool
+
+
+def _read_infer(response: httpx.Response, manifest: Manifest) -> dict[str, Array]:
+    return wire.read_infer(response.content, response.headers.get(wire.LENGTH), manifest)
+
+
+def _read_predict(response: httpx.Response, manifest: Manifest) -> dict[str, Array]:
+    return wire.read_predict(response.content, manifest)
+
+
+BINARY = _Way("binary tensors", wire.infer_binary, _read_infer, exact=True)
+PREDICT = _Way("/predict", wire.predict, _read_predict, exact=False)
+
+
+def read_records(models_dir: Path) -> list[Record]:
+    """The golden records of all models of a checkout.
+
+    Raises:
+        DeployError: one cannot be read, or was altered.
+    """
+    try:
+        return [_record(directory) for directory in find_packages(models_dir)]
+    except PackageError as error:
+        raise DeployError(
+            f"the golden record of this checkout cannot be used: {error}",
+            "restore it (with Git LFS: `git lfs pull`), or make it again with `make train`",
+        ) from None
+
+
+def check_parity(
+    service: Service, records: list[Record], limits: Limits, progress: Callable[[str], None]
+) -> str:
+    """Compare all answers; ``progress`` is called before each way of each model.
+
+    Raises:
+        WrongAnswers: at the first value that differs, or that cannot be read.
+        VerifyError: a request is refused.
+    """
+    for record in records:
+        for way in (BINARY, PREDICT):
+            if way.exact or wire.fits_json(record.golden.inputs):
+                name = record.manifest.name
+                progress(f"{name}: {record.samples} golden samples through {way.name}")
+                _check(service, record, way, limits)
+    models = ", ".join(f"{each.manifest.name} ({each.samples} samples)" for each in records)
+    return f"as in training: {models}"
+
+
+def rows_per_request(record: Record, limits: Limits) -> int:
+    """As many rows as a request of that size can hold, written as JSON; at least one."""
+    return max(1, min(limits.rows, limits.request_bytes // record.row_bytes))
+
+
+def _record(directory: Path) -> Record:
+    manifest = read_manifest(directory)
+    path = directory / GOLDEN
+    if path.is_file() and file_sha256(path) != manifest.files[GOLDEN].sha256:
+        raise PackageError(f"{path}: is not the file that the manifest lists")
+    return Record(manifest, read_golden(directory, manifest))
+
+
+def _check(service: Service, record: Record, way: _Way, limits: Limits) -> None:
+    manifest = record.manifest
+    try:
+        parts = list(_answers(service, record, way, limits))
+        served = {
+            output.name: np.concatenate([part[output.name] for part in parts])
+            if len(parts) > 1
+            else parts[0][output.name]
+            for output in manifest.outputs
+        }
+        golden = record.golden.outputs
+        if not way.exact:
+            golden = {name: wire.through_json(array) for name, array in golden.items()}
+        compare(manifest.outputs, golden, served)
+    except (PackageError, wire.Unreadable, ValueError) as error:
+        raise WrongAnswers(
+            f"model {manifest.name!r} at {service.url}, asked through {way.name}: {error}",
+            "what answers is not the model of this checkout: deploy it again, or train it again",
+        ) from None
+
+
+def _answers(
+    service: Service, record: Record, way: _Way, limits: Limits
+) -> Iterator[dict[str, Array]]:
+    """The answers for all rows, in pieces that the service takes."""
+    rows, start = rows_per_request(record, limits), 0
+    while start < record.samples:
+        request = way.ask(record.manifest.name, record.some(start, start + rows))
+        try:
+            response = service.infer(request)
+        except TooLarge:
+            if rows == 1 or not record.manifest.signature.batched:
+                raise WrongAnswers(
+                    f"model {record.manifest.name!r} at {service.url}: a golden sample of "
+                    f"{len(request.content)} bytes is too large for it",
+                    "raise MAX_BODY_BYTES of the environment",
+                ) from None
+            rows //= 2
+            continue
+        yield way.read(response, record.manifest)
+        start += rows

@@ -1,0 +1,132 @@
+"""One service at one address, asked over HTTP; what can go wrong on the way has a name.
+
+Proxies and certificates come from the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY,
+SSL_CERT_FILE.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+import httpx
+
+from engine.deploy.verification.failures import Unreachable
+from engine.deploy.verification.refusals import refusal
+from engine.deploy.verification.wire import Request
+
+TRIES = 5
+LONGEST_PAUSE_SECONDS = 5.0
+BUSY = (429, 503)
+TOO_LARGE = 413
+
+# What the message of a transport error contains, what that means, what to do about it.
+_TRANSPORT = (
+    (
+        ("name or service not known", "nodename nor servname", "name resolution", "getaddrinfo"),
+        "its name does not resolve",
+        "check the address; the DNS name of a new container group takes up to some minutes",
+    ),
+    (
+        ("connection refused",),
+        "nothing listens on that port",
+        "compare the port of the address with `port` of the environment and PORT of the service",
+    ),
+    (
+        ("certificate", "ssl", "tls"),
+        "the TLS connection cannot be trusted or made",
+        "check the certificate, or name the file of the authority in SSL_CERT_FILE",
+    ),
+    (
+        ("proxy", "tunnel"),
+        "the proxy refuses the connection",
+        "check HTTPS_PROXY and HTTP_PROXY, or name the host in NO_PROXY",
+    ),
+)
+_UNKNOWN = (
+    "look whether it runs: `python -m engine.deploy status`, `python -m engine.deploy logs ENV`"
+)
+
+
+class TooLarge(Exception):
+    """The request has more bytes or rows than the service takes; a smaller one may pass."""
+
+
+class Service:
+    """A client of one service. The key goes into inference requests only, and into no message."""
+
+    def __init__(self, url: str, key: str | None, seconds: float) -> None:
+        self.url = url.rstrip("/")
+        self._key = {"X-API-Key": key} if key else {}
+        try:
+            self._client = httpx.Client(base_url=self.url, timeout=seconds)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
+
+    def __enter__(self) -> Service:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def get(self, path: str) -> httpx.Response:
+        """Ask one of the open routes.
+
+        Raises:
+            Unreachable: no answer came back.
+        """
+        try:
+            return self._client.get(path)
+        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise self._unreachable(error) from None
+
+    def post(self, request: Request) -> httpx.Response:
+        """Ask for inference, once; any status is an answer.
+
+        Raises:
+            Unreachable: no answer came back.
+        """
+        headers = {**request.headers, **self._key}
+        try:
+            return self._client.post(request.path, content=request.content, headers=headers)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
+    def infer(self, request: Request) -> httpx.Response:
+        """Ask for inference until it is answered, patiently while the service is busy.
+
+        Raises:
+            TooLarge: smaller requests may be answered.
+            VerifyError: it is refused; the kind says why.
+        """
+        for left in range(TRIES - 1, -1, -1):
+            response = self.post(request)
+            if response.status_code == 200:
+                return response
+            if response.status_code not in BUSY or left == 0:
+                break
+            time.sleep(_pause(response))
+        if response.status_code == TOO_LARGE:
+            raise TooLarge
+        raise refusal(f"POST {self.url}{request.path}", response)
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        if isinstance(error, httpx.TimeoutException):
+            kind = type(error).__name__
+            return Unreachable(f"{self.url}: no answer in time ({kind})", _UNKNOWN)
+        text = str(error)
+        for words, meaning, fix in _TRANSPORT:
+            if any(word in text.lower() for word in words):
+                return Unreachable(f"{self.url}: {meaning} ({text})", fix)
+        return Unreachable(f"{self.url}: {text or type(error).__name__}", _UNKNOWN)
+
+
+def _pause(response: httpx.Response) -> float:
+    try:
+        return min(float(response.headers["Retry-After"]), LONGEST_PAUSE_SECONDS)
+    except (KeyError, ValueError):
+        return 1.0

@@ -1,0 +1,58 @@
+"""Start this repository's service here for the time of a load test."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+
+from engine.deploy.errors import DeployError
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+@contextmanager
+def local_service() -> Iterator[str]:
+    """The address of a service with the models of this checkout; it stops in the end.
+
+    Raises:
+        DeployError: it does not become ready.
+    """
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "HOST": HOST, "PORT": str(port), "LOG_LEVEL": "warning"}
+    process = subprocess.Popen([sys.executable, "-m", "engine.serving"], env=environment)
+    try:
+        _wait_until_ready(port, process)
+        yield f"http://{HOST}:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=STOP_SECONDS)
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    reason = "no answer"
+    while time.monotonic() < deadline and process.poll() is None:
+        # Not through a proxy, whatever the environment says.
+        connection = HTTPConnection(HOST, port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            if answer.status == 200:
+                return
+            reason = answer.read().decode()
+        except (OSError, HTTPException) as error:
+            reason = str(error)
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    raise DeployError(f"the service does not become ready here: {reason}", "try `make serve`")

@@ -1,0 +1,99 @@
+"""load/slo.yaml: objectives and load, typed; all faults are reported at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from engine.deploy.errors import ConfigError, Fault
+
+THINK_SECONDS = (0.02, 0.2)
+"""What a user waits between two requests: evenly distributed between these."""
+
+SHORT_SHARE = 0.2
+
+
+class Slo(BaseModel):
+    """Objectives (``p95_ms`` in ms, ``minimum_rps`` in answers per second) and load (seconds)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    p95_ms: float = Field(gt=0, le=600_000)
+    error_ratio: float = Field(ge=0, lt=1)
+    minimum_rps: float = Field(gt=0, le=1_000_000)
+    users: int = Field(ge=1, le=10_000)
+    ramp_seconds: float = Field(ge=0, le=3600)
+    warm_up_seconds: float = Field(ge=0, le=3600)
+    run_seconds: float = Field(ge=1, le=86_400)
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Slo:
+        most = self.users / (sum(THINK_SECONDS) / 2)
+        if self.minimum_rps > most:
+            raise ValueError(
+                f"minimum_rps is {self.minimum_rps:g} and {self.users} users ask for at most "
+                f"{most:.0f} requests per second, however fast the service is: add users"
+            )
+        return self
+
+    @property
+    def before_seconds(self) -> float:
+        """From the start until anything is measured."""
+        return self.ramp_seconds + self.warm_up_seconds
+
+    def scaled(self, users: int | None, run_seconds: float | None) -> Slo:
+        """The same objectives under another load.
+
+        With other users the throughput that is asked for changes in proportion. With a shorter
+        run, ramp and warm-up are no longer than a fifth of it.
+        """
+        changed: dict[str, Any] = {}
+        if users is not None:
+            changed |= {"users": users, "minimum_rps": self.minimum_rps * users / self.users}
+        if run_seconds is not None:
+            longest = run_seconds * SHORT_SHARE
+            changed |= {
+                "run_seconds": run_seconds,
+                "ramp_seconds": min(self.ramp_seconds, longest),
+                "warm_up_seconds": min(self.warm_up_seconds, longest),
+            }
+        return Slo.model_validate(self.model_dump() | changed)
+
+
+def read_slo(path: Path, users: int | None = None, run_seconds: float | None = None) -> Slo:
+    """Read the file; the command line may ask for another load, see ``Slo.scaled``.
+
+    Raises:
+        ConfigError: with every fault.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_bytes())
+        if not isinstance(content, dict):
+            raise _refused(path, "content", content, "must be a mapping of keys to values")
+        return Slo.model_validate(content).scaled(users, run_seconds)
+    except OSError as error:
+        raise _refused(path, "file", str(path), f"cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise _refused(path, "file", str(path), f"is no YAML: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(tuple(_fault(path, item) for item in error.errors())) from None
+
+
+def _refused(path: Path, field: str, value: object, rule: str) -> ConfigError:
+    fix = "see the file of the template: p95_ms, error_ratio, minimum_rps, users, ..."
+    return ConfigError((Fault(path.name, field, value, " ".join(rule.split()), fix),))
+
+
+def _fault(path: Path, item: ErrorDetails) -> Fault:
+    field = ".".join(str(part) for part in item["loc"]) or "objectives"
+    value = None if item["type"] == "missing" else item["input"]
+    rule = item["msg"].removeprefix("Value error, ")
+    known = Slo.model_fields.keys()
+    fix = "correct it" if field in known or not item["loc"] else f"use {', '.join(known)}"
+    if not item["loc"]:
+        value = value["minimum_rps"] if isinstance(value, dict) else value
+    return Fault(path.name, field, value, rule[:1].lower() + rule[1:], fix)

@@ -1,0 +1,54 @@
+"""What the person who packages a model says about it, beside the model itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from engine.serving.errors import PackageError
+from engine.serving.package.manifest import Batching
+
+Conversion = Literal["onnx", "as-is"]
+CODE_FILE = "model_code.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of one packaging; empty and None mean that the source decides.
+
+    ``tolerance`` is the absolute one, and the relative one too unless ``relative`` is given.
+    ``types`` are those of columns of a CSV file.
+    """
+
+    name: str = ""
+    version: str = "1.0.0"
+    description: str = ""
+    to: Conversion = "as-is"
+    samples: Path | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    tolerance: float | None = None
+    relative: float | None = None
+    tolerance_reason: str = ""
+    licence: str = ""
+    data: str = ""
+    code: Path | None = None
+    environment: Path | None = None
+    batching: Batching = "auto"
+
+
+def package_name(options: Options, stem: str) -> str:
+    """The name that was given, or one made from the source's own.
+
+    Raises:
+        PackageError: nothing of the source's name can be used.
+    """
+    if options.name:
+        return options.name
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
+    if not plain:
+        raise PackageError(f"{stem!r} cannot be the name of a package; say --name NAME")
+    return plain

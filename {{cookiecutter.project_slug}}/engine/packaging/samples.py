@@ -1,0 +1,354 @@
+"""Sample inputs: read from a file, or made up where nothing better was given."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+
+from engine.serving.errors import PackageError
+from engine.serving.tensors.datatypes import NUMPY, Array, canonical
+
+SEED = 20
+MOST_ROWS = 64
+OUTPUT = "output/"
+# Under these keys JSON holds a table or arrays, the first of them that is there.
+WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
+KINDS = ".npz, .npy, .csv and .json"
+
+# "literal" is text in which nothing is missing, not even what pandas takes for a missing value.
+Kind = Literal["number", "bool", "string", "literal"]
+TYPES: Final = get_args(Kind)
+NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+WHOLE: Final = re.compile(r"[+-]?\d+")
+# Digits that a program would not write for a number: they may be a code, as postal codes are.
+CODE_LIKE: Final = re.compile(r"[+-]?0\d.*|\+.*|\s.*|.*\s", re.DOTALL)
+TABLE: Final = 2  # dimensions
+INT64: Final = np.iinfo(np.int64)
+# Source: pandas, "read_csv", na_values.
+MISSING: Final = frozenset(
+    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND",
+     "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+)  # fmt: skip
+BOOLEANS: Final = {word: word.lower() == "true" for word in
+                   ("True", "TRUE", "true", "False", "FALSE", "false")}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples as they were given.
+
+    A file of named arrays fills ``arrays``, and ``outputs`` where it holds the training
+    framework's answers as ``output/<name>``; so does a table with such columns. One array without a
+    name is ``arrays[""]``. A table with named columns fills ``columns``; a missing text is None.
+    CSV has no types: ``readings`` holds, for a column that may be of several, the others by their
+    name, the likeliest first, and ``texts`` what an answer is as text.
+    """
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    readings: Mapping[str, Mapping[Kind, Array]] = field(default_factory=dict)
+    texts: Mapping[str, Array] = field(default_factory=dict)
+
+    def answer(self, name: str, dtype: np.dtype[Any]) -> Array:
+        """A given answer; the cells of a CSV file are text where the model answers with text."""
+        return self.texts[name] if dtype.kind == "O" and name in self.texts else self.outputs[name]
+
+
+def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
+    """Read samples; about 64 rows of a table are kept.
+
+    Args:
+        path: the file.
+        types: of columns of a CSV file, where the person says them.
+
+    Raises:
+        PackageError: missing, of another kind, or unreadable.
+    """
+    readers = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".json": _json}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise PackageError(f"{path}: samples are read from {KINDS} files")
+    try:
+        return _with_answers(_with_types(reader(path), types or {}, path), path)
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, zipfile.BadZipFile, csv.Error) as error:
+        raise PackageError(f"{path}: cannot be read as samples: {error}") from None
+
+
+def _npz(path: Path) -> Samples:
+    with np.load(path, allow_pickle=False) as archive:
+        return _named({name: archive[name] for name in archive.files})
+
+
+def _named(arrays: Mapping[str, Any]) -> Samples:
+    typed = {name: _array(value, name) for name, value in arrays.items()}
+    outputs = {n.removeprefix(OUTPUT): a for n, a in typed.items() if n.startswith(OUTPUT)}
+    inputs = {n.removeprefix("input/"): a for n, a in typed.items() if not n.startswith(OUTPUT)}
+    return Samples(arrays=inputs, outputs=outputs)
+
+
+def _npy(path: Path) -> Samples:
+    return Samples(arrays={"": _array(np.load(path, allow_pickle=False), path.name)})
+
+
+def _csv(path: Path) -> Samples:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = list(csv.reader(file))
+    rows = [row for row in rows if row]  # pandas skips empty lines
+    if not rows or any(len(row) != len(header) for row in rows):
+        raise ValueError("it needs a header line and rows of the same length")
+    twice = [name for i, name in enumerate(header) if name in header[:i]]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]!r}; names must differ")
+    # All cells say what a column may be, and those kept hold one of each kind that is doubtful.
+    kept = _telling(rows)
+    found = {
+        name: {kind: each[kept] for kind, each in readings([row[i] for row in rows]).items()}
+        for i, name in enumerate(header)
+    }
+    return Samples(
+        columns={name: next(iter(each.values())) for name, each in found.items()}, readings=found
+    )
+
+
+def _telling(rows: list[list[str]]) -> list[int]:
+    """The first rows, and for each column the first with each kind of gap and with a code."""
+    doubtful: dict[tuple[int, str], int] = {}
+    for place, row in enumerate(rows):
+        for i, cell in enumerate(row):
+            if cell in MISSING or CODE_LIKE.fullmatch(cell):
+                doubtful.setdefault((i, cell if cell in MISSING else "code"), place)
+    needed = set(doubtful.values())
+    others = (place for place in range(len(rows)) if place not in needed)
+    return sorted(needed.union(itertools.islice(others, max(MOST_ROWS - len(needed), 0))))
+
+
+def _json(path: Path) -> Samples:
+    """MLflow's ways to write an input example: a split table, records, or plain nested lists."""
+    content, answers = _parted(json.loads(path.read_text(encoding="utf-8")))
+    given = _inputs(content)
+    rows = content.get("data", ()) if isinstance(content, dict) else content
+    for name, each in answers.items():
+        # Only the first rows of a table are kept, and so are their answers.
+        cut = given.columns and isinstance(each, list) and len(each) == len(rows)
+        answers[name] = _array(each[:MOST_ROWS] if cut else each, name)
+    return replace(given, outputs={**given.outputs, **answers})
+
+
+def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
+    """What holds the inputs, and answers beside it, by the names of outputs."""
+    if not isinstance(content, dict) or not {*WRAPPERS, "columns"} & content.keys():
+        return content, {}
+    answers = {n.removeprefix(OUTPUT): each for n, each in content.items() if n.startswith(OUTPUT)}
+    beside = content.get("outputs") or {}
+    if not isinstance(beside, dict):
+        raise ValueError('"outputs" holds no names; write {"outputs": {"NAME": [...]}}')
+    answers |= {name.removeprefix(OUTPUT): each for name, each in beside.items()}
+    if "columns" not in content:
+        content = next(content[key] for key in WRAPPERS if key in content)
+    return content, answers
+
+
+def _inputs(content: Any) -> Samples:
+    if isinstance(content, dict) and "columns" in content:
+        rows = content["data"][:MOST_ROWS]
+        names = [str(name) for name in content["columns"]]
+        return Samples(
+            columns={n: column([row[i] for row in rows], n) for i, n in enumerate(names)}
+        )
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        names = [str(name) for name in content[0]]
+        rows = content[:MOST_ROWS]
+        return Samples(
+            columns={name: column([row.get(name) for row in rows], name) for name in names}
+        )
+    if isinstance(content, dict):
+        return _named({str(name): value for name, value in content.items()})
+    return Samples(arrays={"": _array(content)})
+
+
+def _array(value: Any, name: str = "") -> Array:
+    """An array of a datatype that can be carried, or of objects where columns differ in type."""
+    if isinstance(value, list):
+        kinds = {_kind(cell) for cell in _cells(value)}
+        if not any(isinstance(each, list) for each in value):
+            return column(value, name)
+        if kinds == {"numbers", "null"}:
+            value = np.array(value, dtype=np.float64)
+        elif len(kinds) > 1:
+            mixed: Array = np.array(value, dtype=np.object_)
+            if mixed.ndim == TABLE:
+                return mixed
+    array = canonical(np.asarray(value))
+    if array.dtype not in NUMPY.values() or (array.dtype.kind == "O" and not _is_text(array)):
+        raise ValueError(
+            f"{name or 'the array'} holds {array.dtype}, or lists that differ in length; numbers, "
+            "booleans and text of one shape can be carried"
+        )
+    return array
+
+
+def _cells(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _cells(each)
+    else:
+        yield value
+
+
+def _is_text(array: Array) -> bool:
+    return all(isinstance(each, str) for each in array.reshape(-1))
+
+
+def _kind(value: Any) -> str:
+    """What a value of JSON is called."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true and false"
+    if isinstance(value, (int, float)):
+        return "numbers"
+    return "text" if isinstance(value, str) else "lists"
+
+
+def column(values: list[Any], name: str) -> Array:
+    """One column of values that have types: numbers (NaN where null), booleans, or text.
+
+    Raises:
+        ValueError: values of several types, or lists.
+    """
+    kinds = {_kind(value) for value in values}
+    gaps = "null" in kinds
+    kinds -= {"null"}
+    if len(kinds) > 1 or "lists" in kinds or (gaps and "true and false" in kinds):
+        mixed = ", ".join(sorted(kinds | ({"null"} if gaps else set())))
+        raise ValueError(
+            f"column {name!r} holds {mixed}, and one type can be carried; write all of its values "
+            "as numbers or as text"
+        )
+    if kinds == {"text"}:
+        return np.array(values, dtype=np.object_)
+    if kinds == {"true and false"}:
+        return np.array(values, dtype=np.bool_)
+    if not gaps and all(isinstance(value, int) for value in values):
+        if any(not INT64.min <= value <= INT64.max for value in values):
+            raise ValueError(f"column {name!r} holds whole numbers beyond 64 bits; write text")
+        return np.array(values, dtype=np.int64)
+    return np.array([np.nan if each is None else each for each in values], dtype=np.float64)
+
+
+def readings(cells: list[str]) -> dict[Kind, Array]:
+    """What the cells of a CSV column may be, as pandas would read them first."""
+    missing = [cell in MISSING for cell in cells]
+    present = [cell.strip() for cell, gap in zip(cells, missing, strict=True) if not gap]
+    found: dict[Kind, Array] = {}
+    if present and all(cell in BOOLEANS for cell in present) and not any(missing):
+        found["bool"] = np.array([BOOLEANS[cell.strip()] for cell in cells])
+    elif all(NUMBER.fullmatch(cell) for cell in present):
+        whole = all(WHOLE.fullmatch(cell) for cell in present) and not any(missing)
+        fits = all(INT64.min <= int(cell) <= INT64.max for cell in present) if whole else True
+        filled = iter(present)
+        numbers = ["nan" if gap else next(filled) for gap in missing]
+        if whole and fits:
+            found["number"] = np.array([int(each) for each in numbers], dtype=np.int64)
+        elif fits:
+            found["number"] = np.array([float(each) for each in numbers], dtype=np.float64)
+    found["string"] = np.array(
+        [None if gap else cell for cell, gap in zip(cells, missing, strict=True)], dtype=np.object_
+    )
+    if any(missing):
+        found["literal"] = np.array(cells, dtype=np.object_)
+    return found
+
+
+def _with_types(given: Samples, types: Mapping[str, str], path: Path) -> Samples:
+    """The samples with columns of the types that the person says."""
+    columns, kept = dict(given.columns), dict(given.readings)
+    for name, kind in types.items():
+        if kind not in TYPES:
+            raise PackageError(f"--types {name}={kind}: a type is one of {', '.join(TYPES)}")
+        if name not in given.readings:
+            raise PackageError(
+                f"--types {name}={kind}: {path} has no column {name!r} whose type is open; the "
+                "columns of a CSV file can be named, all others have the type of their values"
+            )
+        found = kept.pop(name)
+        if kind not in found and kind != "literal":
+            raise PackageError(f"--types {name}={kind}: {path} holds {_example(found)} there")
+        columns[name] = found[kind] if kind in found else found["string"]  # type: ignore[index]
+    return Samples(given.arrays, given.outputs, columns, kept)
+
+
+def _with_answers(given: Samples, path: Path) -> Samples:
+    """The samples with columns of answers among the outputs.
+
+    Raises:
+        PackageError: answers to no inputs.
+    """
+    columns, kept = dict(given.columns), dict(given.readings)
+    outputs, texts = dict(given.outputs), dict[str, Array]()
+    for name in given.columns:
+        if name.startswith(OUTPUT):
+            answer = name.removeprefix(OUTPUT)
+            outputs[answer] = columns.pop(name)
+            found = kept.pop(name, {})
+            if found:
+                texts[answer] = found["literal"] if "literal" in found else found["string"]
+    if outputs and not given.arrays and not columns:
+        raise PackageError(
+            f"{path}: holds {OUTPUT}{next(iter(outputs))} and no inputs; give the inputs that are "
+            "answered so, as arrays or columns"
+        )
+    return Samples(given.arrays, outputs, columns, kept, texts)
+
+
+def _example(found: Mapping[Kind, Array]) -> str:
+    return repr(found["literal" if "literal" in found else "string"][0])
+
+
+def settled(given: Samples) -> Mapping[str, Array]:
+    """The columns, where nothing but their cells tells the types.
+
+    Raises:
+        PackageError: digits that may be a code.
+    """
+    for name, found in given.readings.items():
+        cells = [str(each) for each in found["string"] if each is not None]
+        code = next((cell for cell in cells if CODE_LIKE.fullmatch(cell)), None)
+        if "number" in found and code is not None:
+            raise PackageError(
+                f"column {name!r} holds {code!r}, which can be a number or text; say "
+                f"--types {name}=string or --types {name}=number, or give samples as JSON, whose "
+                "values have types"
+            )
+    return given.columns
+
+
+def text(array: Array, mark: str = "") -> Array:
+    """Text with a mark where one is missing; other arrays as they are."""
+    if array.dtype.kind != "O":
+        return array
+    return np.array([mark if each is None else each for each in array], dtype=np.object_)
+
+
+def made_up(shape: tuple[int, ...], dtype: np.dtype[Any], seed: int = SEED) -> Array:
+    """Random values of a dtype, the same ones every time."""
+    random = np.random.default_rng(seed)
+    if dtype.kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    if dtype.kind == "O":
+        return random.choice(np.array(["a", "b", "c"], dtype=np.object_), shape)
+    return random.integers(0, 3, shape).astype(dtype)

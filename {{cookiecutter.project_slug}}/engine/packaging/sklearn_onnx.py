@@ -1,0 +1,162 @@
+"""scikit-learn estimators converted to ONNX, with the estimator's own answers as the measure."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import is_classifier
+
+from engine.packaging.contract import promised
+from engine.packaging.onnx_file import OnnxFile
+from engine.packaging.onnx_load import Loaded, load, with_output_names
+from engine.packaging.onnx_source import build
+from engine.packaging.options import Options
+from engine.packaging.provenance import Provenance, here
+from engine.packaging.sklearn_calls import Table
+from engine.packaging.write import Source
+from engine.serving.errors import PackageError
+from engine.serving.tensors.datatypes import NUMPY, Array
+
+TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
+TOLERANCE = 1e-4
+REASON = "scikit-learn computes in float64, ONNX Runtime's classical operators in float32"
+PROTOBUF_TOO_NEW = 7
+
+
+def converted(
+    estimator: Any,
+    table: Table,
+    outputs: list[dict[str, Any]],
+    golden: Mapping[str, Array],
+    path: Path,
+    provenance: Provenance,
+    options: Options,
+) -> tuple[Source, list[str]]:
+    """What a package of the converted estimator is made of.
+
+    Raises:
+        PackageError: an operator has no converter, or the conversion answers differently.
+    """
+    model = _convert(estimator, table)
+    loaded = load(OnnxFile(model, {}), path)
+    loaded, remarks = _matched(loaded, outputs, golden, path)
+    for tensor, described in zip(loaded.inputs, table.tensors, strict=True):
+        tensor.update(described)
+    expected = {
+        each["name"]: golden[each["name"]].reshape(_served_shape(each, golden[each["name"]]))
+        for each in loaded.outputs
+    }
+    if options.tolerance is None:
+        options = replace(options, tolerance=TOLERANCE, tolerance_reason=REASON)
+    packages = dict(provenance.packages) | here("skl2onnx", "protobuf")
+    source, more = build(
+        path,
+        loaded,
+        table.arrays,
+        expected,
+        replace(provenance, packages=packages),
+        options,
+        promised(estimator),
+    )
+    return source, remarks + more
+
+
+def _convert(estimator: Any, table: Table) -> Any:
+    _check_protobuf()
+    fault: Exception | None = None
+    for options in _option_sets(estimator):
+        try:
+            return _to_onnx(estimator, table, options)
+        except NameError as error:  # "Option … not in …": this converter does not know it
+            fault = error
+        except Exception as error:  # noqa: BLE001 - converters raise anything
+            fault = error
+            break
+    reason = " ".join(str(fault).split())[:300]
+    raise PackageError(
+        f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; package it as joblib "
+        "instead (without --to onnx)"
+    )
+
+
+def _option_sets(estimator: Any) -> list[dict[str, bool]]:
+    """Options to try: a matrix instead of a list of dictionaries; scores where it has no more."""
+    if not is_classifier(estimator):
+        return [{}]
+    if hasattr(estimator, "predict_proba"):
+        return [{"zipmap": False}, {}]
+    return [{"zipmap": False, "raw_scores": True}, {"raw_scores": True}, {"zipmap": False}, {}]
+
+
+def _to_onnx(estimator: Any, table: Table, options: dict[str, bool]) -> Any:
+    from skl2onnx import to_onnx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model: Any = to_onnx(
+            estimator,
+            # The default is a random name, and the file would differ every time.
+            name="model",
+            initial_types=[(each["name"], _type(each)) for each in table.tensors],
+            options={id(estimator): options} if options else None,
+            target_opset=TARGET_OPSET,
+        )
+    # The converter lists them in the order of a set; sorted, the bytes are always the same.
+    imports = sorted(model.opset_import, key=lambda each: str(each.domain))
+    del model.opset_import[:]
+    model.opset_import.extend(imports)
+    return model
+
+
+def _check_protobuf() -> None:
+    version = metadata.version("protobuf")
+    if int(version.split(".")[0]) >= PROTOBUF_TOO_NEW:
+        raise PackageError(
+            f"protobuf {version} breaks the conversion of histogram gradient boosting; put "
+            "protobuf<7 into requirements/train.in and run `make lock`"
+        )
+
+
+def _type(tensor: Mapping[str, Any]) -> Any:
+    from skl2onnx.common import data_types
+
+    names = {"FP32": "Float", "FP64": "Double", "INT64": "Int64", "BYTES": "String",
+             "BOOL": "Boolean"}  # fmt: skip
+    return getattr(data_types, f"{names[tensor['datatype']]}TensorType")(
+        [None, *tensor["shape"][1:]]
+    )
+
+
+def _matched(
+    loaded: Loaded, outputs: list[dict[str, Any]], golden: Mapping[str, Array], path: Path
+) -> tuple[Loaded, list[str]]:
+    """Give the converted model the outputs of the estimator, under their names, and no others."""
+    count = min(len(loaded.outputs), len(outputs))
+    remarks = [f"the conversion has no {each['name']}: it is left out" for each in outputs[count:]]
+    again = with_output_names(loaded, [each["name"] for each in outputs[:count]], path)
+    for tensor, output in zip(again.outputs, outputs, strict=False):
+        values = golden[output["name"]]
+        if NUMPY[tensor["datatype"]].kind != values.dtype.kind:
+            raise PackageError(
+                f"output {output['name']!r} is {tensor['datatype']} after the conversion and "
+                f"{output['datatype']} in scikit-learn; package it as joblib instead"
+            )
+        tensor["shape"] = [-1, *tensor["shape"][1:]]
+        if "labels" in output:
+            tensor["labels"] = output["labels"]
+    return again, remarks
+
+
+def _served_shape(tensor: Mapping[str, Any], golden: Array) -> tuple[int, ...]:
+    """A column of predictions is [rows, 1] in ONNX and [rows] in scikit-learn."""
+    shape = tuple(tensor["shape"])
+    if len(shape) == 2 and golden.ndim == 1:
+        return (len(golden), 1)
+    if len(shape) == 1 and golden.ndim == 2 and golden.shape[1] == 1:
+        return (len(golden),)
+    return golden.shape

@@ -1,0 +1,71 @@
+"""What an estimator answers: its methods as the outputs of a package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.packaging.options import Options
+from engine.packaging.sklearn_calls import Table
+from engine.serving.errors import PackageError
+from engine.serving.package.manifest import Method
+from engine.serving.tensors.datatypes import Array, canonical, datatype_of
+
+PREDICTION = "prediction"
+LABEL = "label"
+
+
+def answers(
+    estimator: Any, table: Table, options: Options
+) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+    """The outputs, as the manifest writes them, and their values for the samples.
+
+    Raises:
+        PackageError: a value has a type that cannot be carried, or the labels do not fit.
+    """
+    outputs, golden = [], {}
+    for name, method in _methods(estimator).items():
+        value = table.call(getattr(estimator, method))
+        if value.dtype.kind == "O" and not all(isinstance(each, str) for each in value.reshape(-1)):
+            raise PackageError(
+                f"{method}() gives {type(value.reshape(-1)[0]).__name__} objects, which cannot be "
+                "carried; a dense array of numbers or text is needed (sparse_output=False)"
+            )
+        value = _plain(canonical(value))
+        if options.to == "onnx" and value.dtype.kind == "f":
+            value = value.astype(np.float32)
+        golden[name] = value
+        shape = [-1, *value.shape[1:]]
+        output = {"name": name, "datatype": datatype_of(value), "shape": shape, "method": method}
+        if method == "predict" and options.labels:
+            output["labels"] = _labels(value, options)
+        outputs.append(output)
+    return outputs, golden
+
+
+def _methods(estimator: Any) -> dict[str, Method]:
+    if not hasattr(estimator, "predict"):
+        return {"transformed": "transform"}
+    classes = getattr(estimator, "classes_", None)
+    if isinstance(classes, list):  # several targets at once: a list of arrays for each method
+        return {LABEL: "predict"}
+    if hasattr(estimator, "predict_proba"):
+        return {LABEL: "predict", "probabilities": "predict_proba"}
+    if hasattr(estimator, "decision_function"):
+        return {LABEL: "predict", "scores": "decision_function"}
+    return {LABEL if classes is not None else PREDICTION: "predict"}
+
+
+def _plain(value: Array) -> Array:
+    """Whole numbers as INT64: KMeans counts in 32 bits, and nobody means anything by it."""
+    return value.astype(np.int64) if value.dtype.kind in "iu" else value
+
+
+def _labels(value: Array, options: Options) -> list[str]:
+    if value.dtype.kind != "i" or value.min() < 0 or value.max() >= len(options.labels):
+        raise PackageError(
+            f"--labels names {len(options.labels)} classes, which must be counted from 0; the "
+            f"model predicts {sorted(set(value.reshape(-1).tolist()))[:10]}"
+        )
+    return list(options.labels)

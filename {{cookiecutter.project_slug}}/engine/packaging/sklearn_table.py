@@ -1,0 +1,340 @@
+"""The table that an estimator was trained on, as the inputs of a package.
+
+One that was fitted on a DataFrame is called with a DataFrame of its columns, in its order; one that
+was fitted on an array with an array. A type that CSV leaves open is taken from what the estimator
+records. Where it records nothing, each reading is tried, and what is answered differently is
+refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from engine.packaging.samples import (
+    BOOLEANS,
+    CODE_LIKE,
+    MISSING,
+    Kind,
+    Samples,
+    column,
+)
+from engine.packaging.sklearn_calls import TEXTS, Answers, Table, Way, ask, fitting
+from engine.packaging.sklearn_columns import (
+    Columns,
+    columns_of,
+    count_of,
+    names_inside,
+    names_of,
+)
+from engine.serving.errors import PackageError
+from engine.serving.tensors.datatypes import Array
+
+TABLE = 2
+Readings = Mapping[str, Mapping[Kind, Array]]
+
+
+def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, list[str]]:
+    """Find inputs that the estimator can be called with, and remarks for the person.
+
+    Args:
+        estimator: a fitted one.
+        given: samples, as columns or as arrays.
+        to_onnx: it will be converted, so numbers are carried as FP32, not as FP64.
+
+    Raises:
+        PackageError: columns are missing or of an open type, or the estimator cannot be called with
+            the samples.
+    """
+    names = names_of(estimator)
+    columns, readings = _columns(estimator, given, names)
+    ways = _ways(estimator, given, names, columns)
+    known = columns_of(estimator, ways[0].names)
+    if known.fault:
+        raise PackageError(known.fault)
+    if known.categorical:
+        ways = [
+            Way(way.form, way.names, frozenset(known.categorical))
+            for way in ways
+            if way.form == "dataframe"
+        ] or ways
+    types = _Types(estimator, columns, readings, known)
+    way, chosen, answers = types.settled(ways)
+    taken = {name: each.categories for name, each in known.known.items()}
+    table = fitting(estimator, replace(way, taken=taken), chosen, answers, to_onnx=to_onnx)
+    remarks = []
+    if given.columns and len(way.names) > 1 and not _is_recorded(estimator, names, way):
+        remarks.append(
+            "the model does not record the names of its columns, so they are taken in the order of "
+            f"the samples: {', '.join(way.names)}"
+        )
+    return table, remarks
+
+
+def _columns(
+    estimator: Any, given: Samples, names: list[str] | None
+) -> tuple[dict[str, Array], Readings]:
+    """The columns that the model takes, by the name that the samples give them."""
+    columns = _named(given, names, names_inside(estimator) if names is None else ())
+    if names and (given.columns or set(names) <= set(columns)):
+        own = {_plain(name): name for name in columns} | {name: name for name in columns}
+        lacking = [name for name in names if name not in own]
+        if lacking:
+            raise PackageError(
+                f"the samples lack the columns {lacking} that the model was fitted on"
+            )
+        columns = {own[name]: columns[own[name]] for name in names}
+    count = count_of(estimator)
+    if count is not None and len(columns) != count:
+        raise PackageError(
+            f"the samples have {len(columns)} columns and the model was fitted on {count}; leave "
+            "out what it does not take, such as the target"
+        )
+    return columns, {n: each for n, each in given.readings.items() if n in columns}
+
+
+def _plain(name: str) -> str:
+    """A name as LightGBM records it."""
+    return name.replace(" ", "_")
+
+
+def _named(
+    given: Samples, names: list[str] | None, inside: Sequence[list[str]]
+) -> dict[str, Array]:
+    if given.columns:
+        return dict(given.columns)
+    arrays = {
+        name: each
+        for name, each in given.arrays.items()
+        if each.ndim == 1 or each.shape[1:] == (1,)
+    }
+    if len(arrays) == len(given.arrays) and (len(arrays) > 1 or set(arrays) == set(names or ())):
+        return {name: each.reshape(-1) for name, each in arrays.items()}
+    if len(given.arrays) != 1:
+        raise PackageError(
+            f"the samples hold the arrays {sorted(given.arrays)}; a scikit-learn model takes "
+            "one table, or an array for each of its columns"
+        )
+    (array,) = given.arrays.values()
+    if array.ndim == 1 and array.dtype.kind == "O":
+        return {(names or [TEXTS])[0]: array}
+    if array.ndim != TABLE:
+        raise PackageError(
+            f"the samples have shape {list(array.shape)}; rows and columns are needed"
+        )
+    width = array.shape[1]
+    titles = names or next(iter(inside), [])
+    if len(titles) != width:
+        titles = [f"x{i}" for i in range(width)]
+    try:
+        return {title: _typed(array[:, i], title) for i, title in enumerate(titles)}
+    except ValueError as error:
+        raise PackageError(f"the samples cannot be carried: {error}") from None
+
+
+def _typed(array: Array, name: str) -> Array:
+    return column(array.tolist(), name) if array.dtype.kind == "O" else array
+
+
+def _ways(
+    estimator: Any, given: Samples, names: list[str] | None, columns: Mapping[str, Array]
+) -> list[Way]:
+    """Forms and orders to try, the likeliest first."""
+    own = tuple(columns)
+    if names:
+        return [Way("dataframe", own)]
+    orders = [own]
+    if names is None:
+        # A first step of one's own records nothing, and a later one may tell what went through.
+        orders = [order for order in _orders_inside(estimator, columns) if order != own] + orders
+    ways = [Way("array", order) for order in orders]
+    titled = own in _orders_inside(estimator, own)
+    if names is None and (given.columns or len(given.arrays) > 1 or titled):
+        ways = [Way("dataframe", order) for order in orders] + ways
+    textual = columns[own[0]].dtype.kind == "O" or own[0] in given.readings
+    if names is None and len(own) == 1 and textual:
+        flat = Way("array", own, flat=True)
+        ways = [*ways, flat] if given.columns else [flat, *ways]
+    return ways
+
+
+def _orders_inside(estimator: Any, columns: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    own = {_plain(name): name for name in columns} | {name: name for name in columns}
+    for names in names_inside(estimator):
+        if sorted(own.get(name, "") for name in names) == sorted(columns):
+            yield tuple(own[name] for name in names)
+
+
+def _is_recorded(estimator: Any, names: list[str] | None, way: Way) -> bool:
+    return bool(names) or way.names in _orders_inside(estimator, way.names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Types:
+    """The types of columns that a CSV file leaves open."""
+
+    estimator: Any
+    columns: Mapping[str, Array]
+    readings: Readings
+    known: Columns
+
+    def settled(self, ways: list[Way]) -> tuple[Way, dict[str, Array], Answers]:
+        """A way that the estimator answers, the columns in types without doubt, the answers."""
+        columns, kinds = self._likely()
+        _refuse_gaps_that_are_none(self.known.none, columns)
+        found, fault = _first(self.estimator, ways, columns)
+        if found is None:
+            # Text that looks like numbers, in as few of the open columns as will do.
+            for names in _few_first(list(kinds)):
+                other = {name: self.readings[name]["string"] for name in names}
+                found, _ = _first(self.estimator, ways, columns | other)
+                if found is not None:
+                    columns |= other
+                    kinds |= dict.fromkeys(names, "string")
+                    break
+        if found is None:
+            raise PackageError(
+                f"{type(self.estimator).__name__} cannot be called with the samples: {fault}"
+                + self._as_read(kinds)
+            )
+        way, answers = found
+        faults = {
+            name: fault
+            for name, kind in kinds.items()
+            if (fault := self._open(name, kind, way, columns, answers))
+        }
+        if faults:
+            first, *more = faults
+            told = ",".join(f"{name}={kinds[name]}" for name in faults)
+            also = f"; {more} are open in the same way: --types {told}, or other types"
+            raise PackageError(faults[first] + (also if more else ""))
+        return way, columns, answers
+
+    def _likely(self) -> tuple[dict[str, Array], dict[str, Kind]]:
+        """The likeliest type of each column, and the kinds of those that stay open."""
+        columns, kinds = dict(self.columns), dict[str, Kind]()
+        for name, found in self.readings.items():
+            known = self.known.known.get(name)
+            kind: Kind = next(iter(found))
+            certain = known is not None and known.certain
+            if known is not None and known.kind == "string" and certain:
+                marks = {each for each in found.get("literal", ()) if each in MISSING}
+                kind = "literal" if marks & known.categories else "string"
+            elif kind == "string":
+                _refuse_gaps_between_booleans(name, found)
+            columns[name] = found[kind]
+            if known is not None and kind == "literal":
+                # What the encoder does not know as text is a missing value, as pandas reads it.
+                gaps = MISSING - known.categories
+                cells = [None if cell in gaps else cell for cell in found[kind]]
+                columns[name] = np.array(cells, np.object_)
+            if known is None and len(_alternatives(found, kind)) > 0:
+                kinds[name] = kind
+        return columns, kinds
+
+    def _open(
+        self, name: str, kind: Kind, way: Way, columns: Mapping[str, Array], answers: Answers
+    ) -> str:
+        """Why a column may be of another type than the one chosen; empty where it may not."""
+        found = self.readings[name]
+        for other in _alternatives(found, kind):
+            if (kind, other) == ("number", "string") and _are_fractions(found["string"]):
+                continue
+            try:
+                again = ask(self.estimator, way.original({**columns, name: found[other]}))
+            except Exception:  # noqa: BLE001, S112 - estimators raise anything: it is not that
+                continue
+            cells = [str(each) for each in found.get("literal", found["string"])]
+            code = next((cell for cell in cells if CODE_LIKE.fullmatch(cell)), None)
+            if again.same_as(answers) and (code is None or "string" not in (kind, other)):
+                continue
+            odd = next((cell for cell in cells if cell in MISSING), cells[0])
+            example = code or (odd if "literal" in (kind, other) else cells[0])
+            return _open(name, example, kind, other)
+        return ""
+
+    def _as_read(self, kinds: Mapping[str, Kind]) -> str:
+        open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
+        if not open_types:
+            return ""
+        return f"; types that CSV leaves open were tried ({open_types}): say them with --types"
+
+
+def _few_first(names: list[str]) -> Iterator[Sequence[str]]:
+    """Each name alone, then pairs, then all of them."""
+    for size in sorted({1, 2, len(names)}):
+        yield from itertools.combinations(names, size)
+
+
+def _are_fractions(cells: Array) -> bool:
+    """Whether a column holds fractions, all as a program writes them: no codes, no versions."""
+    present = [str(cell) for cell in cells if cell is not None]
+    numbers = [repr(float(cell)).removesuffix(".0") for cell in present]
+    written = numbers == [cell.removesuffix(".0") for cell in present]
+    return written and any("." in cell for cell in present)
+
+
+def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
+    """Other readings that are as good; an empty cell is a missing value to everybody."""
+    others: list[Kind] = [each for each in found if each not in (kind, "literal")]
+    literal = [cell for cell in found.get("literal", ()) if cell in MISSING and cell != ""]
+    if kind == "string" and literal:
+        others.append("literal")
+    return others
+
+
+def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
+    words = {"number": "a number", "bool": "true or false", "string": "text", "literal": "text"}
+    if "literal" in (kind, other):
+        return (
+            f"column {name!r} holds {example!r}, which can be text or a missing value, and the "
+            f"model records neither; say --types {name}=literal or --types {name}=string (missing)"
+        )
+    return (
+        f"column {name!r} holds {example!r}, which can be {words[kind]} or {words[other]}, and the "
+        f"model does not record which; say --types {name}={kind} or --types {name}={other}, or "
+        "give samples as JSON, whose values have types"
+    )
+
+
+def _refuse_gaps_that_are_none(known: Mapping[str, str], columns: Mapping[str, Array]) -> None:
+    """The service fills gaps with NaN, which is another value than None to encoders."""
+    for name in known:
+        if any(each is None or each != each for each in columns[name]):
+            raise PackageError(
+                f"column {name!r} holds missing values, and the model was fitted on None there "
+                f"({known[name]}), while the service fills gaps with NaN; replace None before "
+                "fitting (frame.fillna(np.nan).infer_objects()), or fill in the gaps"
+            )
+
+
+def _refuse_gaps_between_booleans(name: str, found: Mapping[Kind, Array]) -> None:
+    values = found["string"].tolist()
+    present = [value for value in values if value is not None]
+    if present and len(present) < len(values) and all(value in BOOLEANS for value in present):
+        raise PackageError(
+            f"column {name!r} holds {present[0]!r} and missing values, and a BOOL cannot be "
+            f"missing; fill them in, or say --types {name}=string if the model was fitted on text"
+        )
+
+
+def _first(
+    estimator: Any, ways: list[Way], columns: Mapping[str, Array]
+) -> tuple[tuple[Way, Answers] | None, str]:
+    """The first way that the estimator answers as one that it was fitted with, or at all."""
+    answered: list[tuple[Way, Answers]] = []
+    fault = ""
+    for way in ways:
+        try:
+            found = way, ask(estimator, way.original(columns))
+        except Exception as error:  # noqa: BLE001 - estimators raise anything
+            fault = fault or " ".join(str(error).split())
+            continue
+        if not found[1].misnamed:
+            return found, ""
+        answered.append(found)
+    return (answered[0] if answered else None), fault

@@ -1,0 +1,79 @@
+"""`python -m engine.serving.check`: would these models be served, and do they answer as in training?
+
+Runs in the tests, inside the image build and by hand. Exit code 0 when every package passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import metadata
+
+from engine.serving.errors import StartupError
+
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Check every package of the models folder and print one line for each."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    parser = argparse.ArgumentParser(prog="python -m engine.serving.check", description=__doc__)
+    parser.add_argument("--providers", help="instead of EXECUTION_PROVIDERS; for builds: cpu")
+    parser.add_argument("--expect-digest", default="", help="fail unless the models have it")
+    options = parser.parse_args(arguments)
+    if options.providers:
+        os.environ["EXECUTION_PROVIDERS"] = options.providers
+    faults = _faults(options.expect_digest)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _faults(expected_digest: str) -> list[str]:
+    from engine.serving.inference.model import load_model, packages_of
+    from engine.serving.package.digest import digest_of
+    from engine.serving.package.reader import read_package
+    from engine.serving.settings import load_settings
+
+    faults = _runtime_faults()
+    try:
+        settings = load_settings()
+        directories = packages_of(settings)
+        digest = digest_of(directories)
+    except StartupError as error:
+        return [*faults, str(error)]
+    if expected_digest not in ("", digest):
+        faults.append(f"the models have digest {digest} and {expected_digest} was expected")
+    for directory in directories:
+        try:
+            model = load_model(read_package(directory), settings)
+        except StartupError as error:
+            faults.append(f"model {directory.name!r}: {error}")
+        else:
+            rows = len(next(iter(model.package.golden.inputs.values())))
+            print(
+                f"{model.name} {model.manifest.version} ({model.manifest.format}, "
+                f"{model.provider}): {rows} golden samples answered as in training"
+            )
+    return faults
+
+
+def _runtime_faults() -> list[str]:
+    """Two onnxruntime distributions in one environment overwrite each other's files."""
+    found = [name for name in RUNTIMES if _is_installed(name)]
+    if len(found) < len(RUNTIMES):
+        return []
+    return [f"{' and '.join(found)} are both installed; keep exactly one"]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The FastAPI application: probes, metadata, metrics, documentation and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
+from engine.serving.http.asgi import error_answer
+from engine.serving.http.openapi import document
+from engine.serving.inference.host import ModelHost
+from engine.serving.inference.model import Model
+from engine.serving.lifecycle import Lifecycle
+from engine.serving.metrics.service import Metrics
+from engine.serving.release import Release
+from engine.serving.settings import Settings
+from engine.serving.transports import tutorial
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+EXTENSIONS = ["binary_tensor_data"]
+PLATFORMS = {"onnx": "onnxruntime_onnx", "joblib": "sklearn_joblib"}
+
+
+def create_api(
+    release: Callable[[], Release],
+    host: ModelHost,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+    settings: Settings,
+    lifespan: Lifespan,
+) -> FastAPI:
+    """Build the application.
+
+    Args:
+        release: gives the release; its model digest is known once the models are read.
+        settings: whether inference asks for an API key, and whether there is a page.
+    """
+    facts = release()
+    app = FastAPI(
+        title=facts.title,
+        description=facts.description,
+        version=facts.version,
+        lifespan=lifespan,
+        redoc_url=None,
+        # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry could be
+        # switched on by environment variables, and then records bodies of refused requests.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    _add_health(app, lifecycle, host)
+    _add_metadata(app, release, host, lifecycle)
+    _add_metrics(app, metrics)
+    with_keys = bool(settings.api_keys)
+    if settings.page:
+        # Imported here, because a service without the page has no use for it.
+        from engine.serving.http.page import add_page
+
+        add_page(app, facts.title, facts.description, with_keys)
+    _add_errors(app)
+
+    def openapi() -> dict[str, Any]:
+        return document(app, host, with_keys)
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
+    @app.get("/v2/health/live", tags=["health"])
+    @app.get("/healthz", tags=["health"])
+    async def live() -> Response:
+        """Live: the process answers; 503 with the reason when only a new one helps."""
+        report = lifecycle.liveness()
+        return _json(report, 200 if report["live"] else 503)
+
+    @app.get("/v2/health/ready", tags=["health"])
+    @app.get("/readyz", tags=["health"])
+    async def ready() -> Response:
+        """Ready: every model is loaded, warm and verified; else 503 with the reason."""
+        report = lifecycle.report()
+        return _json(report, 200 if report["ready"] else 503)
+
+    @app.get("/v2/models/{name}/ready", tags=["health"])
+    @app.get("/v2/models/{name}/versions/{version}/ready", tags=["health"])
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        """Readiness of one model."""
+        host.get(name, version)
+        report = {"name": name} | lifecycle.report()
+        return _json(report, 200 if report["ready"] else 503)
+
+
+def _add_metadata(
+    app: FastAPI, release: Callable[[], Release], host: ModelHost, lifecycle: Lifecycle
+) -> None:
+    @app.get("/v2", tags=["metadata"])
+    async def server() -> Response:
+        """The release: name, version, revision, digest of the models; and whether it is ready."""
+        facts = release()
+        return _json(
+            {
+                "name": facts.name,
+                "title": facts.title,
+                "version": facts.version,
+                "extensions": EXTENSIONS,
+                "revision": facts.revision,
+                "model_digest": facts.model_digest,
+                "models": sorted(host.models),
+            }
+            | lifecycle.report()
+        )
+
+    @app.get("/v2/models", tags=["metadata"])
+    async def models() -> Response:
+        """All models."""
+        return _json({"models": [_describe(each.model) for each in host.models.values()]})
+
+    @app.get("/v2/models/{name}", tags=["metadata"])
+    @app.get("/v2/models/{name}/versions/{version}", tags=["metadata"])
+    async def model(name: str, version: str | None = None) -> Response:
+        """One model: signature, version, digest, execution provider in use."""
+        return _json(_describe(host.get(name, version).model))
+
+    @app.get("/v2/models/{name}/example", tags=["metadata"])
+    async def example(name: str) -> Response:
+        """A request body that works with `/predict`: the first golden sample."""
+        return Response(tutorial.example(host.get(name).model), media_type="application/json")
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", tags=["health"])
+    async def prometheus() -> Response:
+        """Metrics in Prometheus' text format."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def known(_: Request, error: RequestError) -> Response:
+        return _error(error)
+
+    @app.exception_handler(HTTPException)
+    async def routing(request: Request, error: HTTPException) -> Response:
+        if error.status_code == MethodNotAllowed.status:
+            allowed = (error.headers or {}).get("Allow", "POST")
+            fault: RequestError = MethodNotAllowed(
+                f"{request.method} is not answered on {request.url.path}; use {allowed}"
+            )
+        else:
+            fault = NotFound(f"there is no route {request.url.path}; see /docs")
+        return _error(fault)
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "versions": [manifest.version],
+        "platform": PLATFORMS[manifest.format],
+        "inputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape}
+            | ({"parameters": {"features": each.features}} if each.features else {})
+            for each in manifest.inputs
+        ],
+        "outputs": [
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape}
+            | ({"parameters": {"labels": each.labels}} if each.labels else {})
+            for each in manifest.outputs
+        ],
+        "parameters": {
+            "description": manifest.description,
+            "execution_provider": model.provider,
+            "digest": model.package.digest,
+        },
+    }
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _error(error: RequestError) -> Response:
+    status, headers, body = error_answer(error)
+    return Response(body, status, {key.decode(): value.decode() for key, value in headers})

@@ -1,0 +1,151 @@
+"""Metrics of each model: its queue, its runs, what was refused, and whether it answers rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client.metrics_core import Metric
+
+from engine.serving.errors import LIMITS, DeadlineExceeded, Overloaded, RequestError
+from engine.serving.metrics.families import ROWS, SECONDS, counter, gauge, histogram, size_of
+from engine.serving.metrics.slab import Count, Distribution, Gauge, Slab
+
+# A worker that has not compared yet has written nothing, which is 0.
+PASSED, FAILED = 1.0, 2.0
+
+
+class ModelMetrics:
+    """What one model's batcher, and those who load it, report."""
+
+    COLUMNS: Final = 2 * size_of(SECONDS) + size_of(ROWS) + len(LIMITS) + 5
+
+    def __init__(self, slab: Slab) -> None:
+        self.wait = Distribution(slab, SECONDS)
+        # Of ``engine.serving.inference.batcher.Observer``; called for every request, so nothing is in between.
+        self.waited = self.wait.add
+        self.rows = Distribution(slab, ROWS)
+        self.compute = Distribution(slab, SECONDS)
+        self.refused = {limit: Count(slab) for limit in LIMITS}
+        self.timed_out = Count(slab)
+        self.queued = Gauge(slab)
+        self.in_flight = Gauge(slab)
+        self._golden = Gauge(slab)
+        self._fallback = Gauge(slab)
+        self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
+
+    def computed(self, rows: int, seconds: float) -> None:
+        """See ``engine.serving.inference.batcher.Observer``."""
+        self.rows.add(rows)
+        self.compute.add(seconds)
+
+    def failed(self, error: RequestError) -> None:
+        """Count a request that was refused by the queue, or waited in it for too long."""
+        if isinstance(error, Overloaded):
+            if error.limit:
+                self.refused[error.limit].add()
+        elif isinstance(error, DeadlineExceeded):
+            self.timed_out.add()
+
+    def watch(self, load: Callable[[], tuple[int, int]]) -> None:
+        """From now on ask this for the rows that wait and the rows that are being computed."""
+        self._load = load
+
+    def verified(self, passed: bool) -> None:
+        """Publish whether the model answered as in training when it was loaded."""
+        self._golden.set(PASSED if passed else FAILED)
+
+    def fell_back(self, fallback: bool) -> None:
+        """Publish whether the model computes on the CPU although a GPU was asked for."""
+        self._fallback.set(1.0 if fallback else 0.0)
+
+    def publish(self) -> None:
+        """Write this worker's gauges for the others to read."""
+        waiting, computing = self._load()
+        self.queued.set(waiting)
+        self.in_flight.set(waiting + computing)
+
+    def golden(self) -> float | None:
+        """1: answers as in training; 0: in some worker it does not; None: not known yet."""
+        values = self._golden.values()
+        if FAILED in values:
+            return 0.0
+        return 1.0 if PASSED in values else None
+
+    def fallback(self) -> float:
+        """1 when some worker computes on the CPU although a GPU was asked for."""
+        return max(self._fallback.values())
+
+
+def collect(models: Iterable[tuple[str, ModelMetrics]]) -> Iterator[Metric]:
+    """The families of all models, each with its name."""
+    named = [((name,), each) for name, each in models]
+    label = ("model",)
+    yield histogram(
+        "inference_queue_wait_seconds",
+        "Time in the queue before the run began.",
+        label,
+        ((name, each.wait) for name, each in named),
+    )
+    yield histogram(
+        "inference_batch_rows",
+        "Rows in one run of the model.",
+        label,
+        ((name, each.rows) for name, each in named),
+    )
+    yield histogram(
+        "inference_compute_seconds",
+        "Time of one run of the model.",
+        label,
+        ((name, each.compute) for name, each in named),
+    )
+    yield from _queue(named)
+    yield from _checks(named)
+
+
+def _queue(named: list[tuple[tuple[str], ModelMetrics]]) -> Iterator[Metric]:
+    label = ("model",)
+    yield gauge(
+        "inference_queue_rows",
+        "Rows waiting for a run.",
+        label,
+        ((name, each.queued.total()) for name, each in named),
+    )
+    yield gauge(
+        "inference_rows_in_flight",
+        "Rows waiting for a run or being computed.",
+        label,
+        ((name, each.in_flight.total()) for name, each in named),
+    )
+    yield counter(
+        "inference_refused",
+        "Requests refused with 429, by the limit of the queue that they met.",
+        ("model", "reason"),
+        (
+            ((*name, limit), count.total())
+            for name, each in named
+            for limit, count in each.refused.items()
+        ),
+    )
+    yield counter(
+        "inference_timed_out",
+        "Requests answered with 503, because they waited past their deadline.",
+        label,
+        ((name, each.timed_out.total()) for name, each in named),
+    )
+
+
+def _checks(named: list[tuple[tuple[str], ModelMetrics]]) -> Iterator[Metric]:
+    golden = [(name, each.golden()) for name, each in named]
+    yield gauge(
+        "inference_golden_check",
+        "1: the model answers as in training; 0: it does not, or cannot be loaded.",
+        ("model",),
+        ((name, passed) for name, passed in golden if passed is not None),
+    )
+    yield gauge(
+        "inference_provider_fallback",
+        "1 when a GPU was asked for and the model computes on the CPU, else 0.",
+        ("model",),
+        ((name, each.fallback()) for name, each in named if each.golden() == 1.0),
+    )

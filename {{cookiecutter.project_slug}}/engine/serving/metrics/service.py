@@ -1,0 +1,95 @@
+"""All metrics of one service, in one Prometheus registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from engine.serving.errors import RequestError
+from engine.serving.lifecycle import State
+from engine.serving.metrics import memory, models
+from engine.serving.metrics.device import DeviceMetrics
+from engine.serving.metrics.models import ModelMetrics
+from engine.serving.metrics.process import ProcessMetrics
+from engine.serving.metrics.pulse import Pulse
+from engine.serving.metrics.requests import RequestMetrics
+from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.state import StateMetrics
+
+
+def columns_for(count: int) -> int:
+    """Columns of the slab that the metrics of so many models need."""
+    service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
+    return service + count * ModelMetrics.COLUMNS
+
+
+class Metrics(Collector):
+    """All metrics of one service.
+
+    Args:
+        slab: where the numbers stand; workers share it.
+        connections: how many client connections this worker has open now.
+    """
+
+    def __init__(self, slab: Slab, connections: Callable[[], int] = lambda: 0) -> None:
+        self._slab = slab
+        self.requests = RequestMetrics(slab, connections)
+        self._state = StateMetrics(slab)
+        self._processes = ProcessMetrics(slab)
+        self.device = DeviceMetrics()
+        self._models: dict[str, ModelMetrics] = {}
+        self.pulse = Pulse(self._state.lag.add, self._beat)
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+
+    def observer(self, model: str) -> ModelMetrics:
+        """The metrics of one model. All workers must ask for the models in the same order."""
+        if model not in self._models:
+            self._models[model] = ModelMetrics(self._slab)
+        return self._models[model]
+
+    def failed(self, model: str, error: RequestError) -> None:
+        """A request to a model failed; "" when it did not get as far as to a model."""
+        if (observer := self._models.get(model)) is not None:
+            observer.failed(error)
+
+    def build(self, facts: dict[str, str]) -> None:
+        """Publish the release."""
+        self._state.build = facts
+
+    def model(self, name: str, version: str, provider: str, digest: str) -> None:
+        """Publish a model that is served."""
+        self._state.served.append((name, version, provider, digest))
+
+    def set_state(self, state: State) -> None:
+        """Publish this worker's state."""
+        self._slab.set_state(state)
+
+    def states(self, silent: float) -> list[State]:
+        """See ``Slab.states``."""
+        return self._slab.states(silent)
+
+    def _beat(self) -> None:
+        self._slab.beat()
+        self.publish()
+
+    def publish(self) -> None:
+        """Write this worker's numbers for the others to read."""
+        self.requests.publish()
+        for each in self._models.copy().values():
+            each.publish()
+        self._slab.publish()
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of all workers; called by prometheus_client."""
+        self.publish()
+        yield from self.requests.collect()
+        # A copy: models are loaded in a thread, and each one adds itself.
+        yield from models.collect(self._models.copy().items())
+        yield from self._state.collect()
+        yield from memory.collect()
+        yield from self._processes.collect()
+        yield from self.device.collect()

@@ -1,0 +1,218 @@
+"""The manifest of a model package, ``model.yaml``: what the model is and where it comes from."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from engine.serving.errors import PackageError
+from engine.serving.package.digest import MANIFEST
+from engine.serving.tensors.datatypes import Datatype
+from engine.serving.tensors.signature import Signature, TensorSpec
+
+GOLDEN = "golden.npz"
+TableForm = Literal["array", "dataframe"]
+Batching = Literal["auto", "declared", "never"]
+Method = Literal["predict", "predict_proba", "decision_function", "transform"]
+
+
+def _plain_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError("letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
+    return value
+
+
+def _dimensions(value: tuple[int, ...]) -> tuple[int, ...]:
+    if any(dimension < -1 for dimension in value):
+        raise ValueError("dimensions are sizes, or -1 where the size varies")
+    return value
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+Shape = Annotated[tuple[int, ...], AfterValidator(_dimensions)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class FileEntry(_Strict):
+    """One file of the package."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class Tolerance(_Strict):
+    """``|served - golden| <= absolute + relative * |golden|``, for floating-point outputs."""
+
+    absolute: float = Field(1e-5, ge=0)
+    relative: float = Field(1e-5, ge=0)
+    reason: str = ""
+
+
+class InputTensor(_Strict):
+    """One input. ``features`` names the columns of a table-shaped input.
+
+    ``missing`` is the text that the model takes for a missing value; null in JSON becomes it.
+    ``categorical`` is a column that the DataFrame holds in pandas' type category.
+    """
+
+    name: str = Field(min_length=1)
+    datatype: Datatype
+    shape: Shape
+    allow_nan: bool = False
+    allow_empty: bool = False
+    missing: str | None = None
+    features: tuple[str, ...] = ()
+    categorical: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputTensor:
+        if 0 in self.shape and not self.allow_empty:
+            raise ValueError("dimensions are positive, or -1 where the size varies")
+        if self.missing is not None and self.datatype != "BYTES":
+            raise ValueError("missing is for BYTES only; a number that may be missing: allow_nan")
+        return self
+
+
+class OutputTensor(_Strict):
+    """One output. ``labels`` names the classes that an integer output counts.
+
+    ``method`` is the estimator's method behind the output of a joblib model.
+    """
+
+    name: str = Field(min_length=1)
+    datatype: Datatype
+    shape: Shape
+    labels: tuple[str, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    method: Method | None = None
+
+
+class Training(_Strict):
+    """Where the model was made; ``packages`` holds the versions that made it.
+
+    ``golden`` says who computed the golden outputs, ``run`` names the tracked run, and ``source``
+    the file or program that the model comes from. ``batching`` is why requests share runs, or not.
+    """
+
+    python: str
+    packages: dict[str, str]
+    estimator: str = ""
+    data: str = ""
+    licence: str = ""
+    source: str = ""
+    golden: str = ""
+    run: str = ""
+    batching: str = ""
+
+
+class Manifest(_Strict):
+    """``model.yaml``. The first output is what ``/predict`` calls the prediction.
+
+    ``independent_rows`` is what packaging found: whether each row of the outputs answers the same
+    row of the inputs and depends on no other. None, in packages of older versions: nobody looked.
+    ``batching`` says what that rests on: the shapes of the graph ("auto"), or the word of a person
+    or a framework ("declared"); "never" runs each request alone, whatever was found. ``table`` is
+    what a joblib model is called with: an array, or a pandas DataFrame whose columns are the
+    inputs. ``code_file`` holds ``preprocess`` and ``postprocess``; see ``engine.serving.runtimes.hooks``.
+    """
+
+    manifest_version: Literal[1]
+    name: PlainName
+    version: PlainName
+    description: str = ""
+    format: Literal["onnx", "joblib"]
+    model_file: PlainName
+    files: dict[PlainName, FileEntry]
+    inputs: tuple[InputTensor, ...] = Field(min_length=1)
+    outputs: tuple[OutputTensor, ...] = Field(min_length=1)
+    independent_rows: bool | None = None
+    batching: Batching = "auto"
+    table: TableForm = "array"
+    code_file: PlainName | None = None
+    training: Training
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        for needed in (self.model_file, GOLDEN, self.code_file):
+            if needed is not None and needed not in self.files:
+                raise ValueError(f"files must list {needed}")
+        for kind in (self.inputs, self.outputs):
+            names = [tensor.name for tensor in kind]
+            if len(set(names)) != len(names):
+                raise ValueError(f"tensor names must differ: {names}")
+        if self.format == "joblib":
+            for output in self.outputs:
+                if output.method is None:
+                    raise ValueError(f"output {output.name!r} of a joblib model needs a method")
+        return self
+
+    @property
+    def rows_are_independent(self) -> bool:
+        """Whether requests may share a run: found out, and by a graph only where nothing but the
+        graph computes.
+        """
+        graph_only = self.format == "onnx" and self.code_file is None
+        rests = self.batching == "declared" or (self.batching == "auto" and graph_only)
+        return rests and self.independent_rows is True
+
+    @cached_property
+    def signature(self) -> Signature:
+        """The part of the manifest that requests are checked against."""
+        return Signature(
+            inputs=tuple(
+                TensorSpec(
+                    each.name,
+                    each.datatype,
+                    each.shape,
+                    each.allow_nan,
+                    each.allow_empty,
+                    each.missing,
+                )
+                for each in self.inputs
+            ),
+            outputs=tuple(
+                TensorSpec(each.name, each.datatype, each.shape, allow_nan=True)
+                for each in self.outputs
+            ),
+            independent_rows=self.rows_are_independent,
+        )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check ``model.yaml`` of one package.
+
+    Raises:
+        PackageError: it is missing, is not YAML, or breaks a rule; every fault is named.
+    """
+    path = directory / MANIFEST
+    try:
+        content: Any = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise PackageError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise PackageError(f"{path}: must be a mapping of keys to values")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'manifest'}: "
+            f"{item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        )
+        raise PackageError(f"{path}: {faults}") from None
+    if manifest.name != directory.name:
+        raise PackageError(
+            f"{path}: name is {manifest.name!r} and its folder is {directory.name!r}; "
+            "they must be the same"
+        )
+    return manifest

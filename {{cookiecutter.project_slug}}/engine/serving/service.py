@@ -1,0 +1,163 @@
+"""Put the service together: one object that is the ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+
+from engine.serving.errors import PackageError, StartupError
+from engine.serving.http.api import create_api
+from engine.serving.http.inference import Inference, InferenceEndpoints
+from engine.serving.http.shortcut import Shortcut
+from engine.serving.inference.host import ModelHost
+from engine.serving.lifecycle import Lifecycle
+from engine.serving.logs.requests import RequestLines
+from engine.serving.logs.setup import changed, count_dropped
+from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.slab import Slab
+from engine.serving.package.digest import digest_of, find_packages, models_digest
+from engine.serving.release import Release, read_release
+from engine.serving.runtimes.cpu import granted_cpus
+from engine.serving.settings import Settings
+from engine.serving.telemetry.export import open_exports
+from engine.serving.telemetry.requests import Lines, RequestTelemetry
+
+log = logging.getLogger(__name__)
+
+# After the last answer. A stop takes at most DRAIN_SECONDS, 0.3 s for the last answers, this, and
+# half a second for the log: by default less than the ten seconds that platforms commonly give.
+FLUSH_SECONDS = 1.0
+
+
+class Service:
+    """The inference service as an ASGI application.
+
+    The port opens at once; models are loaded and checked behind it.
+
+    Args:
+        on_fatal: called when the process must end instead of staying "failed".
+        slab: where metrics are written; given where several worker processes share one.
+        in_flight: how many requests the server is answering now; 2 where it cannot tell, which
+            means that another one may come.
+        worker: number of this process among the workers.
+        connections: how many client connections the server has open now.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_fatal: Callable[[StartupError], None] = lambda error: None,
+        slab: Slab | None = None,
+        in_flight: Callable[[], int] = lambda: 2,
+        worker: int = 0,
+        connections: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._metrics = Metrics(slab or make_slab(settings), connections)
+        self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.states)
+        self._release = read_release(_digest(settings), settings.git_revision)
+        self._metrics.build(asdict(replace(self._release, description="")))
+        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
+        self._about = {
+            "revision": self._release.revision,
+            "worker": worker,
+            "cpus": granted_cpus(),
+            "settings": changed(settings),
+        }
+        api = create_api(
+            lambda: self.release,
+            self.host,
+            self.lifecycle,
+            self._metrics,
+            settings,
+            self._lifespan,
+        )
+        self._inference = inference = Inference(settings, self.host)
+        self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
+        self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
+        self._exports_telemetry = settings.exports_telemetry
+        self._on_fatal = on_fatal
+        self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
+        self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
+
+    def _lines(self, settings: Settings) -> Lines | None:
+        dropped = self._metrics.requests.lines_dropped
+        count_dropped(dropped)
+        if not settings.log_requests_per_second:
+            return None
+        return RequestLines(settings, dropped, self._metrics.requests.answered)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self._app(scope, receive, send)
+
+    def connection_refused(self) -> None:
+        """Count a client that was turned away."""
+        self._metrics.requests.connection_refused()
+
+    def give_up(self) -> None:
+        """Answer what a stop does not wait for any longer."""
+        self.lifecycle.drained = True
+        self.host.give_up()
+
+    @property
+    def release(self) -> Release:
+        """What is running; models that are fetched at the start are known once they are read."""
+        models = self.host.models.values()
+        if not self._release.model_digest and models:
+            folders = [each.model.package.directory for each in models]
+            digest = digest_of(sorted(folders, key=lambda folder: folder.name))
+            self._release = replace(self._release, model_digest=digest)
+        return self._release
+
+    async def _load(self) -> None:
+        # Before the models: from the first request that is answered, all are followed.
+        if self._exports_telemetry:
+            try:
+                # Not in asyncio's own threads, for which a stop would have to wait.
+                loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+                self._telemetry.tracer = await loop.run_in_executor(thread, self._open_exports)
+            except StartupError as error:
+                self._on_fatal(error)
+                return
+        await self.host.load()
+        self._metrics.build(asdict(replace(self.release, description="")))
+
+    @asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(self._load())
+        self._metrics.pulse.start()
+        log.info("starting", extra={"fields": self._about})
+        yield
+        self._metrics.pulse.stop()
+        loading.cancel()
+        self._inference.close()
+        self.host.close()
+        if self._telemetry.tracer is not None:
+            await asyncio.to_thread(self._telemetry.tracer.stop, FLUSH_SECONDS)
+
+
+def _digest(settings: Settings) -> str:
+    if settings.model_uri:
+        return ""  # not known before they are fetched
+    try:
+        return models_digest(Path(settings.models_dir))
+    except PackageError:
+        return ""  # loading will fail for the same reason, and say it
+
+
+def make_slab(settings: Settings) -> Slab:
+    """Room for the metrics of all workers and models."""
+    try:
+        models = len(find_packages(Path(settings.models_dir)))
+    except PackageError:
+        models = 0  # there are others to fetch; or loading will fail for the same reason
+    return Slab(settings.workers, columns_for(models + len(settings.model_uri)))

@@ -1,0 +1,74 @@
+"""Small requests and answers, without an array for each: few numbers stay Python's until a whole
+batch of them becomes one array, and what a batch gave is written once and then cut.
+
+Everything here has a slow and exact double, which takes over wherever the fast way does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from engine.serving.tensors.datatypes import Array
+from engine.serving.tensors.signature import Signature
+
+# Beyond this the buffers of ``json_tensor`` are faster.
+FEW_BYTES = 512
+# Whatever is smaller is finite in every datatype read here, and read alike by every JSON parser.
+LARGEST = 2.0**62
+READ = ("FP32", "FP64")
+
+
+class FewRows:
+    """Reads small bodies ``{"data": [[...], ...]}`` for a model with one table of numbers."""
+
+    def __init__(self, signature: Signature) -> None:
+        first = signature.inputs[0]
+        fits = len(signature.inputs) == 1 and signature.batched and len(first.shape) == 2
+        readable = fits and first.datatype in READ and first.shape[1] > 0
+        self._width = first.shape[1] if readable else 0
+
+    def read(self, body: bytes) -> list[list[float]] | None:
+        """The rows, which then fit the signature; None where the exact way has to look."""
+        # Two quotation marks: only one key, written as it is.
+        if not self._width or len(body) > FEW_BYTES or body.count(b'"') != 2:
+            return None
+        try:
+            rows: list[list[float]] = orjson.loads(body)["data"]
+            for row in rows:
+                # Anything but numbers does not compare with them; a truth value does.
+                if len(row) != self._width or not -LARGEST < min(row) <= max(row) < LARGEST:
+                    return None
+        except (ValueError, TypeError, LookupError):
+            return None
+        if not rows or type(rows) is not list or b"true" in body or b"false" in body:
+            return None
+        return rows
+
+
+def json_rows(array: Array, sizes: Sequence[int]) -> list[bytes] | None:
+    """An array as JSON, cut into parts of so many rows; None where only the exact way can.
+
+    Args:
+        array: outputs of a batch.
+        sizes: numbers of rows; their sum is the array's.
+    """
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
+        return None
+    text = orjson.dumps(
+        array if array.flags.c_contiguous else array.copy(), option=orjson.OPT_SERIALIZE_NUMPY
+    )
+    if len(sizes) == 1:
+        return [text]
+    if array.ndim == 1:
+        rows, form, between = text[1:-1].split(b","), b"[%b]", b","
+    else:
+        rows, form, between = text[2:-2].split(b"],["), b"[[%b]]", b"],["
+    if len(rows) == len(sizes):
+        return [form % row for row in rows]
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(form % between.join(rows[start : start + size]))
+        start += size
+    return parts

@@ -1,0 +1,182 @@
+"""`POST /predict` and `/predict/{name}`: the contract that the tutorials of this field teach.
+
+Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
+for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import simdjson
+
+from engine.serving.errors import InvalidInput
+from engine.serving.inference.job import Inputs, views
+from engine.serving.inference.model import Model
+from engine.serving.tensors.datatypes import Array
+from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
+from engine.serving.transports.few import FewRows, json_rows
+from engine.serving.transports.json_body import opening_brackets, parse_object
+from engine.serving.transports.json_tensor import nested_tensor
+
+FEW = 32
+
+
+def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Array]:
+    """Read the named arrays of a request.
+
+    Args:
+        body: the whole body.
+        model: the model that is asked.
+        max_rows: most rows allowed in one request.
+
+    Raises:
+        MalformedBody: not a JSON object.
+        InvalidInput: no ``data``, or its values do not fit the signature.
+        BodyTooLarge: more rows than allowed.
+    """
+    most = row_limit(model, max_rows)
+    check_values(body, model.signature, most)
+    document = check_keys(parse_object(body), "")
+    if "data" not in document:
+        raise InvalidInput(
+            f'"data" is missing; send for example {_short_example(model)}',
+            field="data",
+            rule='an object with the key "data"',
+        )
+    data = document["data"]
+    specs = model.signature.inputs
+    # With the lists of other fields counted too, the fast way is merely not taken.
+    brackets = opening_brackets(body)
+    if isinstance(data, simdjson.Object):
+        arrays: dict[str, Array] = {}
+        if len(data) > 1:
+            brackets = -1
+        # Not by items(), which makes Python objects of all that is within.
+        for name in check_keys(data, "data", len(specs)):
+            spec = model.signature.input(name)
+            arrays[name] = nested_tensor(data[name], spec, f"data.{name}", brackets, most)
+        return arrays
+    if len(specs) > 1:
+        names = ", ".join(repr(spec.name) for spec in specs)
+        raise InvalidInput(
+            f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
+            field="data",
+        )
+    return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
+
+
+def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
+    """The JSON answer: the first output as ``predictions``, the others under their names."""
+    first, *others = model.manifest.outputs
+    predictions = outputs[first.name]
+    answer: dict[str, Any] = {"predictions": _jsonable(predictions)}
+    if first.labels:
+        labels, count = first.labels, len(first.labels)
+        answer["labels"] = [
+            labels[value] if 0 <= value < count else None
+            for value in predictions.reshape(-1).tolist()
+        ]
+    if others:
+        answer["outputs"] = {each.name: _jsonable(outputs[each.name]) for each in others}
+    answer["model"] = model.name
+    answer["version"] = model.manifest.version
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class Contract:
+    """The contract for one model, with all that is the same for each of its requests."""
+
+    def __init__(self, model: Model, max_rows: int = UNLIMITED) -> None:
+        self._model = model
+        self._max_rows = max_rows
+        self._few = FewRows(model.signature)
+        first, *others = model.manifest.outputs
+        self._first = first.name
+        self._labels = [orjson.dumps(label) for label in first.labels or ()]
+        self._others = [(orjson.dumps(each.name), each.name) for each in others]
+        model_of = orjson.dumps({"model": model.name, "version": model.manifest.version})
+        self._end = b"," + model_of[1:]
+
+    def decode(self, body: bytes) -> Inputs:
+        """Read a request; see ``decode``."""
+        return self._few.read(body) or decode(body, self._model, self._max_rows)
+
+    def encode_each(self, outputs: dict[str, Array], sizes: Sequence[int]) -> list[bytes]:
+        """The answer to each of the requests that shared a run; the same as ``encode`` gives.
+
+        Args:
+            outputs: of the run.
+            sizes: rows of each request.
+        """
+        fast = self._fast(outputs, sizes)
+        if fast is not None:
+            return fast
+        return [encode(part, self._model) for part in views(outputs, sizes)]
+
+    def _fast(self, outputs: dict[str, Array], sizes: Sequence[int]) -> list[bytes] | None:
+        predictions = outputs[self._first]
+        rows = (sum(sizes),)
+        if predictions.shape[:1] != rows:
+            return None
+        columns = [json_rows(predictions, sizes)]
+        form = b'{"predictions":%b'
+        if self._labels:
+            if predictions.ndim != 1 or predictions.dtype.kind not in "iu":
+                return None
+            columns.append(self._labelled(predictions, sizes))
+            form += b',"labels":%b'
+        for position, (key, name) in enumerate(self._others):
+            if outputs[name].shape[:1] != rows:
+                return None
+            columns.append(json_rows(outputs[name], sizes))
+            form += b"," if position else b',"outputs":{'
+            form += key.replace(b"%", b"%%") + b":%b"
+        if self._others:
+            form += b"}"
+        form += self._end.replace(b"%", b"%%")
+        present = [column for column in columns if column is not None]
+        if len(present) < len(columns):
+            return None
+        return [form % values for values in zip(*present, strict=True)]
+
+    def _labelled(self, predictions: Array, sizes: Sequence[int]) -> list[bytes]:
+        labels, count = self._labels, len(self._labels)
+        each = [labels[value] if 0 <= value < count else b"null" for value in predictions.tolist()]
+        if len(each) == len(sizes):
+            return [b"[%b]" % label for label in each]
+        parts, start = [], 0
+        for size in sizes:
+            parts.append(b"[%b]" % b",".join(each[start : start + size]))
+            start += size
+        return parts
+
+
+def example(model: Model) -> str:
+    """A request body that works: the first golden sample, as JSON text."""
+    inputs = model.package.golden.inputs
+    rows = {name: value[:1] if model.signature.batched else value for name, value in inputs.items()}
+    data: Any = {name: _jsonable(value) for name, value in rows.items()}
+    if len(data) == 1:
+        (data,) = data.values()
+    return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _short_example(model: Model) -> str:
+    """``example``, or where to find it when it is longer than a message."""
+    values = sum(math.prod(map(abs, spec.shape[1:])) for spec in model.signature.inputs)
+    return example(model) if values <= FEW else f'{{"data": ...}} as /docs shows for {model.name!r}'
+
+
+def _jsonable(array: Array) -> Any:
+    """What orjson writes fastest: contiguous floats as they are, for it knows their shortest
+    digits; text and a few whole numbers as a list, and so what has no dimension, which it does not
+    know.
+    """
+    kind = array.dtype.kind
+    if array.ndim == 0 or kind == "O" or (kind in "iu" and array.size <= FEW):
+        return array.tolist()
+    return array if array.flags.c_contiguous else array.copy()

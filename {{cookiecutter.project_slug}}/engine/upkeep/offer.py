@@ -1,0 +1,83 @@
+"""`python3 -m engine.upkeep.offer locks|template`: offer a change that a workflow made.
+
+A pull request that the workflow's own token opens does not start other workflows; GitHub does so
+on purpose. Its text says how to start them. Standard library only: nothing is installed where the
+token can write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.upkeep import github, locks
+
+START_CHECKS = (
+    "GitHub starts no workflows for pull requests that a workflow opened: close and reopen this "
+    "one to run its checks."
+)
+FAILED_TITLE = "The newest versions do not pass"
+
+
+def offer_locks(result: str) -> str:
+    """Offer the locks in requirements/, or report that they failed.
+
+    Args:
+        result: what the tests, the build and the scan with these locks gave: "success" or not.
+    """
+    changed = locks.changes(github.read_at_head("requirements"), github.read_here("requirements"))
+    run = github.run_url()
+    if result != "success":
+        table = locks.table(changed) if changed else "No version changed: the scan found something."
+        body = f"Tests, build or scan failed with what the locks allow today: {run}\n\n{table}\n"
+        github.open_issue(FAILED_TITLE, body)
+        return "they do not pass: reported as an issue"
+    if not changed:
+        return "nothing is newer; the image built on today's base passed its scan"
+    body = f"{locks.table(changed)}\n\nTested, built and scanned: {run}\n\n{START_CHECKS}\n"
+    title = f"Renew the locks: {len(changed)} package(s)"
+    github.push_branch("rebuild/locks", title)
+    github.open_pull_request("rebuild/locks", title, body)
+    return f"offered {len(changed)} changed version(s)"
+
+
+def offer_template(patch: Path) -> str:
+    """Offer what the template changed, given as a patch; an empty one means nothing is new."""
+    if not patch.read_text(encoding="utf-8").strip():
+        patch.unlink()
+        return "the template has nothing new"
+    github.run("git", "apply", "--index", str(patch))
+    patch.unlink()
+    title = "Take over what is new in the template"
+    body = (
+        "From the template that this repository was generated from. Look for files ending in "
+        f"`.rej`: changes that met edits of yours.\n\n{START_CHECKS}\n"
+    )
+    github.push_branch("template/update", title)
+    github.open_pull_request("template/update", title, body)
+    return "offered what is new in the template"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(prog="python3 -m engine.upkeep.offer", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    of_locks = actions.add_parser("locks")
+    of_locks.add_argument("--result", required=True, help="success, or what else the job gave")
+    of_template = actions.add_parser("template")
+    of_template.add_argument("--patch", type=Path, required=True)
+    options = parser.parse_args(argv)
+    try:
+        if options.action == "locks":
+            print(offer_locks(options.result))
+        else:
+            print(offer_template(options.patch))
+    except (github.Refused, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
