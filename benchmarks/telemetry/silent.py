@@ -17,7 +17,7 @@ from typing import Any
 def main() -> None:
     """Serve without metrics, lines or traces."""
     sys.path.insert(0, os.getcwd())
-    # Before onnxruntime is imported, as in app.__main__.
+    # Before onnxruntime is imported, as in engine.serving.__main__.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from engine.serving.metrics.models import ModelMetrics
     from engine.serving.metrics.pulse import Pulse

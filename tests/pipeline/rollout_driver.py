@@ -1,4 +1,4 @@
-"""`python -m engine.deploy up`, from where it begins to change something: for tests that deploy often.
+"""`python -m engine.deploy up`, from where it begins to change things: for tests that deploy often.
 
 Run in a rendered service, by an interpreter with its requirements: STAGE, IMAGE, and PLACES in the
 environment, which is what preflight would have found.

@@ -1,4 +1,4 @@
-"""`python -m engine.deploy bootstrap` with the real `az` and `gh`: killed, taken up, drifted, repaired."""
+"""`python -m engine.deploy bootstrap`, real `az` and `gh`: killed, taken up, drifted, repaired."""
 
 from __future__ import annotations
 

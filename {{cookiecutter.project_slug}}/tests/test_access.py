@@ -123,7 +123,8 @@ def test_names_in_the_page_are_text() -> None:
 
 
 def test_without_the_page_nothing_of_it_is_loaded(tmp_path: Path) -> None:
-    code = "import sys; from engine.serving.service import Service; from engine.serving.settings import Settings; "
+    code = "import sys; from engine.serving.service import Service; "
+    code += "from engine.serving.settings import Settings; "
     code += "Service(Settings()); print('engine.serving.http.page' in sys.modules)"
     seen = [
         subprocess.run(

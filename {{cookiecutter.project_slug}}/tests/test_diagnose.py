@@ -1,4 +1,4 @@
-"""`engine.deploy.diagnose`: each cause is found where it is, and not where something only looks alike."""
+"""`engine.deploy.diagnose`: each cause is found where it is, not where something looks alike."""
 
 from __future__ import annotations
 

@@ -319,9 +319,9 @@ def test_a_port_in_use_is_said_in_one_line(toy_dir: Path) -> None:
 
 def test_telemetry_of_onnxruntime_is_off_before_it_is_imported() -> None:
     code = (
-        "import os, sys, app.__main__\n"
+        "import os, sys, engine.serving.__main__\n"
         "os.environ['PORT'] = 'refused'\n"
-        "app.__main__.main()\n"
+        "engine.serving.__main__.main()\n"
         "print(os.environ['ORT_DISABLE_TELEMETRY'], 'onnxruntime' in sys.modules)"
     )
     done = subprocess.run(

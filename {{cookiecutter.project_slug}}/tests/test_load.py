@@ -215,7 +215,7 @@ def test_proxies_of_the_environment_are_found(monkeypatch: pytest.MonkeyPatch) -
 
 @dataclass(frozen=True)
 class Case:
-    """One real run of `python -m engine.load`: what is in the way, and which objectives it must miss.
+    """One real run of `python -m engine.load`: what is in the way, and the objectives it must miss.
 
     ``proxied``: the address is known to nobody but the proxy that the environment names.
     """

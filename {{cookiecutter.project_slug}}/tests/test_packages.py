@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from engine.packaging import package as packaging
 from engine.packaging.write import file_entry
 from engine.serving import check
 from engine.serving.errors import PackageError, ProviderError, SettingsError
@@ -22,7 +23,6 @@ from engine.serving.package.golden import read_golden, write_golden
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
 from tests import toy_models
-from training import package as packaging
 
 CPU = Settings(execution_providers=("cpu",))
 Change = Callable[[Path], object]

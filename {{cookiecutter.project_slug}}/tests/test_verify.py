@@ -1,4 +1,4 @@
-"""`engine.deploy.verify`: a right service passes, and each kind of wrong one fails by its own name."""
+"""`engine.deploy.verify`: a right service passes, each kind of wrong one fails by its own name."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ def test_an_environment_may_be_named_by_a_word_alone(checkout: Path) -> None:
     workflow = checkout / ".github" / "workflows" / "own.yml"
     workflow.write_text(
         "jobs:\n  own:\n    environment: production\n    steps:\n"
-        "      - run: python -m engine.deploy up production --allow-dirty\n        env:\n          A: b\n"
+        "      - run: python -m engine.deploy up production --allow-dirty\n"
+        "        env:\n          A: b\n"
     )
     found = {each.secret for each in gaps(checkout) if each.workflow == workflow}
     assert found == {"SECOND_DEMO"}

@@ -1,1 +1,1 @@
-"""Make model packages. Nothing here is part of the image; it needs requirements/train.txt."""
+"""Train the models. Nothing here is part of the image; it needs requirements/train.txt."""

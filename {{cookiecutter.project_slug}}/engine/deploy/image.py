@@ -1,8 +1,9 @@
 """Build the service's image, and run it here as the cloud would.
 
-`python -m engine.deploy.image build` tells the Dockerfile what identifies the build: the names and the
-version of pyproject.toml, the git revision, the digest of the models. `python -m engine.deploy.image run`
-starts the image with a read-only root, without capabilities, on 127.0.0.1 only.
+`python -m engine.deploy.image build` tells the Dockerfile what identifies the build: the names and
+the version of pyproject.toml, the git revision, the digest of the models.
+`python -m engine.deploy.image run` starts the image with a read-only root, without capabilities, on
+127.0.0.1 only.
 
 The environment variable DOCKER names the client (default: docker).
 """

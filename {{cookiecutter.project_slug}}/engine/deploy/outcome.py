@@ -1,8 +1,8 @@
 """The last word of the deploy workflow: what happened, why, and what to do next.
 
-`python3 -m engine.deploy.outcome` reads the results of all jobs from JOBS, the JSON of the workflow's
-``needs``, and writes the summary page's first lines. Standard library only: it runs on a bare
-checkout, whatever failed before it. Exit code 0 when everything passed, else 1.
+`python3 -m engine.deploy.outcome` reads the results of all jobs from JOBS, the JSON of the
+workflow's ``needs``, and writes the summary page's first lines. Standard library only: it runs
+on a bare checkout, whatever failed before it. Exit code 0 when everything passed, else 1.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ GATES: Mapping[str, Gate] = {
     "publish": Gate(
         "Publish",
         UNTOUCHED,
-        "Was the login refused, or the push? `python -m engine.deploy bootstrap` repairs identities, "
-        "federated credentials and roles; it may be run again at any time.",
+        "Was the login refused, or the push? `python -m engine.deploy bootstrap` repairs "
+        "identities, federated credentials and roles; it may be run again at any time.",
     ),
     "staging": Gate(
         "Staging",
@@ -112,8 +112,9 @@ def serves(stage: str, outputs: Mapping[str, Any]) -> str:
     if not known and outputs.get("up") in (SKIPPED, "failure"):
         return f"{title} was not changed."
     return (
-        f"What {stage} serves is not known: `python -m engine.deploy recover {stage}` finishes or undoes "
-        "an interrupted rollout and says what serves. If the job never began, nothing was changed."
+        f"What {stage} serves is not known: `python -m engine.deploy recover {stage}` finishes or "
+        "undoes an interrupted rollout and says what serves. If the job never began, "
+        "nothing was changed."
     )
 
 

@@ -1,8 +1,8 @@
 """What users do: single rows, batches, the Open Inference Protocol, and now and then a mistake.
 
 Requests come from the golden records of MODELS_DIR and every answer is compared with them: a wrong
-one counts as failed. A mistake must be refused with the right status. `python -m engine.load` runs this
-file; it works with `locust -f engine/load/locustfile.py` as well.
+one counts as failed. A mistake must be refused with the right status. `python -m engine.load` runs
+this file; it works with `locust -f engine/load/locustfile.py` as well.
 """
 
 from __future__ import annotations

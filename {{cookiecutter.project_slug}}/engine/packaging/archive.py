@@ -1,4 +1,4 @@
-"""A model package as a zip file for `MODEL_URI`: `python -m engine.packaging.archive models/<name>`."""
+"""A package as a zip file for `MODEL_URI`: `python -m engine.packaging.archive models/<name>`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine.serving.check`: would these models be served, and do they answer as in training?
+"""`python -m engine.serving.check`: would these models be served, and answer as in training?
 
 Runs in the tests, inside the image build and by hand. Exit code 0 when every package passes.
 """

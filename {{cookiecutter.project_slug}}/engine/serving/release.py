@@ -1,7 +1,7 @@
 """The identity of this release: names from pyproject.toml, revision, digest of the models.
 
-`python -m engine.serving.release` prints it as JSON. Standard library only, so that a build can ask before
-anything is installed.
+`python -m engine.serving.release` prints it as JSON. Standard library only, so that a build can ask
+before anything is installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m engine.deploy bootstrap`: once per project, and again whenever something is missing."""
+"""`python -m engine.deploy bootstrap`: once per project, and again when something is missing."""
 
 from __future__ import annotations
 

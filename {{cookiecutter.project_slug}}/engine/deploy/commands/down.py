@@ -1,4 +1,4 @@
-"""`python -m engine.deploy down ENV`: remove an environment, or with --all everything, and its bill."""
+"""`python -m engine.deploy down ENV`: remove an environment (--all: everything) and its bill."""
 
 from __future__ import annotations
 

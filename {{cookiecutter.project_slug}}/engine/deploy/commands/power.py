@@ -38,7 +38,8 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
     if not options.dry_run:
         wait_until_stopped(context.site(()))
     say.step(
-        f"stopped, so it bills nothing; again: `python -m engine.deploy start {options.environment}`"
+        "stopped, so it bills nothing; again: "
+        f"`python -m engine.deploy start {options.environment}`"
     )
     return 0
 
@@ -66,6 +67,7 @@ def _look(context: Context) -> Live:
     if record is not None:
         raise Busy(
             f"a rollout has no end: {record.id}, by {record.by}, since {record.started}",
-            "wait for its end; if it was killed, `python -m engine.deploy up ENV` finishes it first",
+            "wait for its end; if it was killed, `python -m engine.deploy up ENV` finishes it "
+            "first",
         )
     return live

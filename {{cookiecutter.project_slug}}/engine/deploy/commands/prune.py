@@ -1,4 +1,4 @@
-"""`python -m engine.deploy prune`: remove old images with their signatures, never one that is needed."""
+"""`python -m engine.deploy prune`: remove old images with their signatures, never a needed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine.deploy push`: the image of this commit into the registry; its digest on stdout."""
+"""`python -m engine.deploy push`: this commit's image into the registry; its digest on stdout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m engine.deploy recover ENV`: finish or undo an interrupted rollout, and nothing else."""
+"""`python -m engine.deploy recover ENV`: finish or undo an interrupted rollout, nothing else."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`python -m engine.deploy status [ENV]`: what runs where, since when, whether a rollout is open; and how
-it goes: the figures that the workbook and the alerts are about.
+"""`python -m engine.deploy status [ENV]`: what runs where, since when, whether a rollout is open;
+and how it goes: the figures that the workbook and the alerts are about.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m engine.deploy verify ENV`, or `--url URL`: does it serve this release, rightly and fast?"""
+"""`python -m engine.deploy verify ENV` or `--url URL`: is this release served, rightly and fast?"""
 
 from __future__ import annotations
 

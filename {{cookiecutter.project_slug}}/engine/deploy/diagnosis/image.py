@@ -83,7 +83,8 @@ def role_missing(evidence: Evidence) -> list[Diagnosis]:
         Diagnosis(
             ROLE_MISSING,
             why,
-            f"give it the role {role}: `python -m engine.deploy bootstrap`; a new role takes some minutes",
+            f"give it the role {role}: `python -m engine.deploy bootstrap`; a new role takes some "
+            "minutes",
             Certainty.CERTAIN if said else Certainty.LIKELY,
             said,
             explains=_PULL_CODES,
@@ -141,8 +142,8 @@ def refused(evidence: Evidence) -> list[Diagnosis]:
             + (
                 "the registry does not let the identity in" if by_role else "role, digest or server"
             ),
-            "check the role (`python -m engine.deploy bootstrap`; a new one takes minutes) and that the "
-            "digest is in the registry (`az acr repository show`)",
+            "check the role (`python -m engine.deploy bootstrap`; a new one takes minutes) and "
+            "that the digest is in the registry (`az acr repository show`)",
             Certainty.LIKELY if by_role else Certainty.POSSIBLE,
             said,
             explains=frozenset({"provisioning-timeout"}),

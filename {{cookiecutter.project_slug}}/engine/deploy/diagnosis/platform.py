@@ -25,8 +25,8 @@ TABLE = (
         ),
         "the subscription's quota {what} in {region} is used up: limit {limit}, in use {usage}, "
         "asked for {asked}",
-        "stop what is not needed (`python -m engine.deploy stop staging`), or have the quota raised: "
-        "Azure portal, Help + support, service and subscription limits",
+        "stop what is not needed (`python -m engine.deploy stop staging`), or have the quota "
+        "raised: Azure portal, Help + support, service and subscription limits",
     ),
     Sentence(
         "quota-rate",
@@ -56,8 +56,8 @@ TABLE = (
         "transitioning",
         pattern(r"ContainerGroupTransitioning|is still transitioning"),
         "Azure is still busy with an earlier change of the container group",
-        "wait some minutes and run it again; if it stays so, `python -m engine.deploy stop` and then "
-        "`start`, at last `down` and `up`, or a support request",
+        "wait some minutes and run it again; if it stays so, `python -m engine.deploy stop` and "
+        "then `start`, at last `down` and `up`, or a support request",
     ),
     Sentence(
         "immutable",
@@ -126,8 +126,8 @@ TABLE = (
         TIMEOUT,
         pattern(r"successful provisioning state after '?(?P<after>[\d:]+)'?"),
         "Azure gave up after {after}: the containers never ran; it goes on trying, and bills",
-        "the log and the events say what kept them from running; `python -m engine.deploy down` removes "
-        "the group",
+        "the log and the events say what kept them from running; `python -m engine.deploy down` "
+        "removes the group",
         Certainty.LIKELY,
         symptom=True,
     ),

@@ -77,8 +77,8 @@ def stuck(evidence: Evidence) -> Iterator[Diagnosis]:
         "stuck",
         f"Azure says {group.provisioning} {since}: it is stuck, or waits for an image that does "
         "not come",
-        f"`python -m engine.deploy stop {evidence.stage}`, wait until it is stopped, `start`; else `down` "
-        "and `up`; a network that blocks the registry shows no events at all",
+        f"`python -m engine.deploy stop {evidence.stage}`, wait until it is stopped, `start`; else "
+        "`down` and `up`; a network that blocks the registry shows no events at all",
         certainty,
         (f"provisioningState {group.provisioning}", *_waiting(group)),
         explains=frozenset({"transitioning"}),
@@ -105,8 +105,9 @@ def secrets_missing(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "secret",
             f"what runs was not given the secret(s) {names}, which the configuration names",
-            f"set {names} as environment variable of `python -m engine.deploy up {evidence.stage}`; in "
-            "GitHub: a secret of the environment",
+            f"set {names} as environment variable of "
+            f"`python -m engine.deploy up {evidence.stage}`; "
+            "in GitHub: a secret of the environment",
         )
 
 

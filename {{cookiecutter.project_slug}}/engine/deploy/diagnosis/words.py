@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 ERROR = "error: "
 GAVE_UP = "not ready: "
-"""With this the log begins the line that says why no model is served; see engine/serving/inference/host.py."""
+"""So begins the log's line on why no model is served; see engine/serving/inference/host.py."""
 _BAD_LEVELS = frozenset({"error", "critical"})
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Interrupt): ")
 SHOWN = 3

@@ -1,9 +1,9 @@
 """A rollout from beginning to end: finish what was interrupted, record, replace, prove, keep.
 
 Two things outlive this process, and together they say what is to be done if it dies at any step:
-tags on the resource (``engine.deploy.rollout.marks``) and a record in the journal, which holds the whole
-previous document. The record is written before anything is touched; the release is kept by one
-request that only changes tags.
+tags on the resource (``engine.deploy.rollout.marks``) and a record in the journal, which holds the
+whole previous document. The record is written before anything is touched; the release is kept by
+one request that only changes tags.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _claim(site: Site, record: Record) -> None:
         close(site, record, FAILED, "another deploy came first")
         raise Busy(
             "another deploy came to its end while this one began; nothing was changed by this one",
-            "look at what serves now (`python -m engine.deploy status`), then run it again if need be",
+            "look at what serves now (`python -m engine.deploy status`), then run it again if "
+            "need be",
         ) from error
     except Exception as error:
         close(site, record, FAILED, f"could not begin: {as_deploy_error(error).cause}")

@@ -4,7 +4,8 @@ A target turns a release into a complete document (a pure function) and puts doc
 The rollout decides what happens when; a target only does as it is told, so that both targets
 share one protocol of recording, verifying, keeping and restoring.
 
-Every target gives its resource the tags of ``engine.deploy.rollout.marks``; they travel in the document.
+Every target gives its resource the tags of ``engine.deploy.rollout.marks``; they travel in the
+document.
 """
 
 from __future__ import annotations

@@ -35,7 +35,10 @@ def _environment_findings(found: Json, environment: Environment) -> list[Finding
     listed = []
     state = properties.get("provisioningState")
     if not same(state, "Succeeded"):
-        fix = "wait until it is made; if it failed, delete it and run `python -m engine.deploy bootstrap`"
+        fix = (
+            "wait until it is made; if it failed, delete it and run "
+            "`python -m engine.deploy bootstrap`"
+        )
         listed.append(Finding(f"the Container Apps environment {name} is in state {state}", fix))
     region = plain(found["location"])
     if not same(region, environment.region):

@@ -1,1 +1,1 @@
-"""The parts of ``engine.deploy.verify``: is a running service ready, the right release, and right?"""
+"""Parts of ``engine.deploy.verify``: is a running service ready, the right release, and right?"""

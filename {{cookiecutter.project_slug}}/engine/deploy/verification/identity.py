@@ -13,7 +13,10 @@ SHOWN = 12
 
 
 class Expected(Protocol):
-    """What the service must report; ``engine.serving.release`` and ``engine.deploy.targets`` have such a release."""
+    """What the service must report.
+
+    ``engine.serving.release`` and ``engine.deploy.targets`` have such a release.
+    """
 
     @property
     def revision(self) -> str | None:

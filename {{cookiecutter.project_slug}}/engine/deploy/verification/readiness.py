@@ -89,4 +89,7 @@ def _fix(state: str, reason: str) -> str:
         return "mend what the reason says, build and deploy again; `make check` looks at the models"
     if state == "draining":
         return "it was asked to stop; look why: `python -m engine.deploy doctor ENV`"
-    return "read its log (`python -m engine.deploy logs ENV`); a large model needs a longer ready_seconds"
+    return (
+        "read its log (`python -m engine.deploy logs ENV`); a large model needs a longer "
+        "ready_seconds"
+    )

@@ -48,8 +48,9 @@ def create_api(
         version=facts.version,
         lifespan=lifespan,
         redoc_url=None,
-        # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry could be
-        # switched on by environment variables, and then records bodies of refused requests.
+        # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry
+        # could be switched on by environment variables, and then records bodies of refused
+        # requests.
         telemetry={
             "tracing": False,
             "metrics": False,

@@ -22,7 +22,8 @@ class ModelMetrics:
 
     def __init__(self, slab: Slab) -> None:
         self.wait = Distribution(slab, SECONDS)
-        # Of ``engine.serving.inference.batcher.Observer``; called for every request, so nothing is in between.
+        # Of ``engine.serving.inference.batcher.Observer``; called for every request, so nothing
+        # is in between.
         self.waited = self.wait.add
         self.rows = Distribution(slab, ROWS)
         self.compute = Distribution(slab, SECONDS)

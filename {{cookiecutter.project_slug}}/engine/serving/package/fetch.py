@@ -1,4 +1,4 @@
-"""Fetch model packages that are too large for git: `MODEL_URI`, or `python -m engine.serving.package.fetch`.
+"""Fetch model packages too large for git: `MODEL_URI` or `python -m engine.serving.package.fetch`.
 
 An address ends with `#sha256=<64 digits>`, the checksum of a zip file with one package's folder. It
 is `https://…` (Azure Blob storage is asked with the managed identity of the container),

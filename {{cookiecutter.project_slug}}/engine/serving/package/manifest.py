@@ -121,7 +121,8 @@ class Manifest(_Strict):
     ``batching`` says what that rests on: the shapes of the graph ("auto"), or the word of a person
     or a framework ("declared"); "never" runs each request alone, whatever was found. ``table`` is
     what a joblib model is called with: an array, or a pandas DataFrame whose columns are the
-    inputs. ``code_file`` holds ``preprocess`` and ``postprocess``; see ``engine.serving.runtimes.hooks``.
+    inputs. ``code_file`` holds ``preprocess`` and ``postprocess``; see
+    ``engine.serving.runtimes.hooks``.
     """
 
     manifest_version: Literal[1]

@@ -8,8 +8,9 @@ The file may define either or both of
 ``preprocess`` gets the inputs as the manifest declares them, already checked, and gives those of
 the model file; ``postprocess`` gets the model file's outputs and gives those of the manifest. Both
 are called from several threads at once, with the rows of several requests together where the
-manifest says ``batching: declared``. ``engine.serving.errors.InvalidInput``, raised in either, is the client's
-fault and becomes a 422; anything else is the service's, a 500 whose id stands in the log.
+manifest says ``batching: declared``. ``engine.serving.errors.InvalidInput``, raised in either, is
+the client's fault and becomes a 422; anything else is the service's, a 500 whose id stands in the
+log.
 """
 
 from __future__ import annotations

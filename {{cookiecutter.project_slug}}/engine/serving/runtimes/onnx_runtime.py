@@ -167,7 +167,8 @@ def _options(settings: Settings) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     # Idle threads that spin take the CPU time of the threads that decode requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # What goes wrong is raised, or told by engine.serving.runtimes.providers; no second voice on stderr.
+    # What goes wrong is raised, or told by engine.serving.runtimes.providers; no second voice
+    # on stderr.
     options.log_severity_level = FATAL_ONLY
     return options
 
