@@ -1,8 +1,4 @@
-"""Fixtures: the service with this repository's models, and with models that the tests make.
-
-Only tests about the models themselves use `client`. Everything else uses `sample` or `toys`, so
-that it holds whatever models the repository has.
-"""
+"""The running service with this repository's models, for all tests."""
 
 from __future__ import annotations
 
@@ -13,49 +9,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-# Before anything imports onnxruntime, which reads it once.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+from engine.load.local import local_service
 
-from tests import toy_models
-from tests.server import running
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    """A client of the running service with this repository's own models."""
-    with running(MODELS) as server, httpx.Client(base_url=server.url) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with one classifier, `sides`; tests copy it before they change anything."""
-    folder = tmp_path_factory.mktemp("sample-model")
-    toy_models.write_classifier(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def sample(sample_dir: Path) -> Iterator[httpx.Client]:
-    """A client of the running service with that classifier."""
-    with running(sample_dir) as server, httpx.Client(base_url=server.url) as client:
-        yield client
-
-
-@pytest.fixture(scope="session")
-def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with the toy models; tests copy it before they change anything."""
-    folder = tmp_path_factory.mktemp("toy-models")
-    toy_models.write_all(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def toys(toy_dir: Path) -> Iterator[httpx.Client]:
-    """A client of the running service with the toy models; `/predict` asks `scale`."""
-    settings = {"DEFAULT_MODEL": "scale", "MAX_BODY_BYTES": "20000", "MAX_QUEUE_ROWS": "500"}
-    with running(toy_dir, **settings) as server, httpx.Client(base_url=server.url) as client:
+    """A client of the service."""
+    os.environ["MODELS_DIR"] = str(MODELS)
+    with local_service() as url, httpx.Client(base_url=url) as client:
         yield client

@@ -1,0 +1,47 @@
+"""Fixtures: the service with models that the tests make; the rendered project's are not used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+# Before anything imports onnxruntime, which reads it once.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+from tests.engine import toy_models
+from tests.engine.server import running
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one classifier, `sides`; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("sample-model")
+    toy_models.write_classifier(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(sample_dir: Path) -> Iterator[httpx.Client]:
+    """A client of the running service with that classifier."""
+    with running(sample_dir) as server, httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def toy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the toy models; tests copy it before they change anything."""
+    folder = tmp_path_factory.mktemp("toy-models")
+    toy_models.write_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toys(toy_dir: Path) -> Iterator[httpx.Client]:
+    """A client of the running service with the toy models; `/predict` asks `scale`."""
+    settings = {"DEFAULT_MODEL": "scale", "MAX_BODY_BYTES": "20000", "MAX_QUEUE_ROWS": "500"}
+    with running(toy_dir, **settings) as server, httpx.Client(base_url=server.url) as client:
+        yield client

@@ -1,0 +1,222 @@
+"""What the commands decide from what Azure and the journal say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from engine.deploy.alive import certainly_dead, this_process
+from engine.deploy.commands.prune import needed
+from engine.deploy.commands.rollback import PREVIOUS, choose
+from engine.deploy.commands.status import age
+from engine.deploy.errors import DeployError, for_stage
+from engine.deploy.journal import STARTED, Record
+from engine.deploy.preflight import NotReadyToDeploy, require
+from engine.deploy.preflight_release import secret_findings
+from engine.deploy.rollout.run import roll_out
+from engine.deploy.say import redact
+from engine.deploy.targets.aci_live import live_of
+from engine.deploy.targets.base import Finding, Live
+
+from tests.engine.project import ROOT
+from tests.engine.rollout_world import MemoryTarget, World, site_of, wanted
+
+
+def history(*images: str) -> tuple[World, list[Record]]:
+    """A world in which these releases were deployed one after the other; its records."""
+    world = World()
+    for image in images:
+        roll_out(site_of(world), wanted(image))
+    return world, sorted(world.records.values(), key=lambda record: record.id, reverse=True)
+
+
+def live(world: World) -> Live:
+    found = MemoryTarget(world).read()
+    assert found is not None
+    return found
+
+
+def test_a_rollback_goes_to_the_release_before() -> None:
+    world, records = history("one", "two", "three")
+    found = choose(MemoryTarget(world), records, live(world), PREVIOUS)
+    assert found.next["image"] == "two"
+
+
+def test_a_rollback_of_a_rollback_goes_on_from_there() -> None:
+    world, records = history("one", "two", "one")
+    found = choose(MemoryTarget(world), records, live(world), PREVIOUS)
+    assert found.next["image"] == "two"
+
+
+def test_a_rollback_by_revision_takes_its_beginning() -> None:
+    world, records = history("alpha", "beta", "gamma")
+    assert choose(MemoryTarget(world), records, live(world), "al").next["image"] == "alpha"
+
+
+def test_a_rollback_to_nothing_lists_what_there_is() -> None:
+    world, records = history("alpha")
+    with pytest.raises(DeployError, match="on record are: alpha"):
+        choose(MemoryTarget(world), records, live(world), PREVIOUS)
+
+
+def test_images_that_serve_or_served_before_are_needed() -> None:
+    world, records = history("one", "two", "three")
+    assert needed(MemoryTarget(world), live(world), records) == {"sha256:two", "sha256:three"}
+
+
+def test_the_image_that_a_rollback_goes_to_is_needed_however_often_the_last_was_deployed() -> None:
+    world, records = history("one", "two")
+    for secret in ("new", "newer"):
+        roll_out(site_of(world, secrets={"KEY": secret}), wanted("two"))
+    records = sorted(world.records.values(), key=lambda record: record.id, reverse=True)
+    assert choose(MemoryTarget(world), records, live(world), PREVIOUS).next["image"] == "one"
+    assert needed(MemoryTarget(world), live(world), records) == {"sha256:one", "sha256:two"}
+
+
+def test_a_command_is_named_with_the_environment_that_was_meant() -> None:
+    text = "run `python -m engine.deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
+    assert for_stage(text, "staging") == (
+        "run `python -m engine.deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
+    )
+    assert for_stage(text, None) == text
+
+
+def test_images_of_a_rollout_under_way_are_needed() -> None:
+    world, records = history("one", "two")
+    next_one = replace(
+        records[0], id="3", phase=STARTED, previous=wanted("zero"), next=wanted("three")
+    )
+    found = needed(MemoryTarget(world), live(world), [next_one, *records])
+    assert found == {"sha256:zero", "sha256:one", "sha256:two", "sha256:three"}
+
+
+def test_findings_are_all_told_at_once() -> None:
+    told: list[str] = []
+    require([Finding("may go well", "look", fatal=False)], told.append)
+    assert told == ["may go well; look"]
+    both = [Finding("one", "mend one"), Finding("two", "mend two")]
+    with pytest.raises(NotReadyToDeploy, match="2 things") as refused:
+        require(both, told.append)
+    assert "mend one" in str(refused.value)
+    assert "mend two" in str(refused.value)
+
+
+def test_a_secret_of_the_previous_release_is_asked_for_too() -> None:
+    found = secret_findings(wanted={"A", "B"}, previous={"A", "C"}, known={"A"})
+    assert [finding.cause for finding in found] == [
+        "the secret B has no value",
+        "the release that serves has a secret C, and it has no value here",
+    ]
+
+
+def test_ages_are_told_in_the_largest_unit_that_fits() -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert age("2026-11-20T11:59:30Z", now) == "30 s"
+    assert age("2026-11-20T09:00:00Z", now) == "3 h"
+    assert age("2026-11-18T12:00:00.123Z", now) == "2 d"
+    assert age(None, now) == "-"
+
+
+def test_no_tail_of_a_secret_is_left() -> None:
+    assert redact("key abcdef and abc", ["abc", "abcdef"]) == "key *** and ***"
+
+
+def group(**view: Any) -> dict[str, Any]:
+    """Azure's answer about a container group."""
+    container = {"image": "x", "resources": {}, "instanceView": view}
+    return {
+        "name": "g",
+        "location": "West Europe",
+        "tags": {},
+        "properties": {
+            "provisioningState": view.pop("provisioning", "Succeeded"),
+            "instanceView": {"state": "Running"},
+            "ipAddress": {"fqdn": "g.example", "ports": [{"port": 8000}]},
+            "containers": [{"name": "service", "properties": container}],
+        },
+    }
+
+
+def state(name: str, **more: Any) -> dict[str, Any]:
+    return {"state": name, **more}
+
+
+def test_a_running_group_is_up() -> None:
+    found = live_of(group(currentState=state("Running"), restartCount=5))
+    assert (found.settled, found.running, found.failure) == (True, True, None)
+    assert found.address == "http://g.example:8000"
+
+
+def test_a_group_that_keeps_crashing_is_beyond_hope() -> None:
+    ended = state("Terminated", exitCode=137, detailStatus="OOMKilled")
+    waiting = state("Waiting", detailStatus="CrashLoopBackOff: back off")
+    once = group(currentState=waiting, previousState=ended, restartCount=1)
+    often = group(currentState=waiting, previousState=ended, restartCount=2)
+    assert live_of(once).failure is None
+    assert "exit code 137 (OOMKilled)" in str(live_of(often).failure)
+
+
+def test_an_image_that_does_not_come_is_given_some_tries() -> None:
+    def pulls(count: int) -> Live:
+        event = {"type": "Warning", "message": 'Failed to pull image "x"', "count": count}
+        return live_of(group(currentState=state("Waiting"), events=[event]))
+
+    assert pulls(1).failure is None
+    assert pulls(3).failure == 'Failed to pull image "x"'
+
+
+STATES: dict[str | None, bool] = {
+    **dict.fromkeys(("Succeeded", "Failed", "Canceled", "Stopped", "succeeded"), True),
+    **dict.fromkeys(
+        ("Pending", "Creating", "Updating", "Deleting", "Repairing", "Unhealthy"), False
+    ),
+    **dict.fromkeys(("Accepted", "NotSpecified", "NotAccessible", "PreProvisioned"), False),
+    **dict.fromkeys(("Tomorrow", "", None), False),
+}
+
+
+@pytest.mark.parametrize(("shown", "settled"), STATES.items())
+def test_only_a_state_that_is_known_to_be_an_end_is_settled(
+    shown: str | None, *, settled: bool
+) -> None:
+    """The states are those of azure-rest-api-specs, Microsoft.ContainerInstance 2025-09-01."""
+    assert live_of(group(provisioning=shown)).settled is settled
+
+
+@pytest.mark.skipif(this_process() is None, reason="this system has no /proc")
+def test_only_what_certainly_died_here_counts_as_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    mine = str(this_process())
+    theirs = mine.replace(f"/{os.getpid()}/", f"/{child.pid}/").rpartition("/")[0] + "/1"
+    assert not certainly_dead(mine)
+    assert certainly_dead(theirs), "the number was given to another process"
+    child.communicate()
+    assert certainly_dead(theirs)
+    assert not certainly_dead("another-machine/1/2")
+    assert not certainly_dead(None)
+
+
+ONLY_WHAT_DEPLOYS = """
+import re, sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+locked = set(re.findall(r"^([a-z0-9-]+)==", Path("requirements/deploy.txt").read_text(), re.M))
+for module, packages in packages_distributions().items():
+    if not any(re.sub("[_.]", "-", each).lower() in locked for each in packages):
+        sys.modules[module] = None
+import engine.deploy.__main__
+"""
+
+
+def test_the_commands_need_no_package_that_is_not_locked_for_the_deploy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_WHAT_DEPLOYS],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,231 @@
+"""Values of make's command line reach the programs as they were typed, and are never run."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from engine.upkeep.words import main
+
+from tests.engine.project import ROOT
+
+RECORDS_ARGUMENTS = """\
+#!/bin/sh
+for each in "$@"; do printf '%s\\000' "$each"; done >>called
+"""
+TYPED = [
+    "x;touch OWNED",
+    "my model (1).joblib",
+    "it's",
+    'say "q"',
+    "a&b|c>OWNED",
+    "$(touch OWNED)",
+    "$(shell touch OWNED)",
+    "${HOME}$HOME$$HOME",
+    "`touch OWNED`",
+    "-leading dash",
+    "back\\slash\\",
+    "*",
+    "two\nlines\ntouch OWNED",
+    "# no comment",
+    "Modell für Ö",
+]
+ALL_AT_ONCE = (
+    "a b;touch OWNED $(touch OWNED) $(shell touch OWNED) `touch OWNED` 'it\"s' & ${HOME} #"
+)
+OPTIONS = [
+    ("train", "FORMAT", ["-m", "training.train", "--format={}"]),
+    ("model", "NAME", ["-m", "engine.packaging", "--name={}"]),
+    ("model", "TO", ["-m", "engine.packaging", "--to={}"]),
+    ("model", "SAMPLES", ["-m", "engine.packaging", "--samples={}"]),
+    ("doctor", "IMAGE", ["-m", "engine.packaging.drift", "--image={}"]),
+    ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),
+    ("profile", "WRITE", ["-m", "engine.packaging.rightsizing", "--write={}"]),
+    ("run-image", "TAG", ["-m", "engine.deploy.image", "run", "--tag={}"]),
+    ("run-image", "PORT", ["-m", "engine.deploy.image", "run", "--port={}"]),
+    ("load", "URL", ["-m", "engine.load", "--url={}", "--seconds", "20"]),
+    ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
+    ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
+    ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),
+    ("plan", "ENV", ["-m", "engine.deploy", "plan", "--", "{}"]),
+    ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),
+    ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}"]),
+    ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
+    ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}"]),
+    ("template-update", "PATCH", ["-m", "engine.upkeep.template", "--patch={}"]),
+]
+
+
+class Checkout:
+    """The Makefile beside programs that write down their arguments."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "requirements").mkdir()
+        for name in ("serve-cpu", "train", "deploy", "dev", "ci"):
+            (folder / "requirements" / f"{name}.txt").touch()
+        shutil.copy(ROOT / "Makefile", folder)
+        shutil.copy(ROOT / ".python-version", folder)
+        programs = folder / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        for name in ("python", "prometheus"):
+            (programs / name).write_text(RECORDS_ARGUMENTS, encoding="utf-8")
+            (programs / name).chmod(0o755)
+        for name in ("serve", "train", "deploy", "dev", "ci"):
+            (folder / ".venv" / f".{name}").touch()
+
+    def make(self, *arguments: str, **environment: str) -> list[str]:
+        """What the last program of a target was called with."""
+        done = self.start(arguments, environment)
+        assert done.returncode == 0, done.stderr
+        assert not list(self.folder.glob("OWNED*")), "text of a value was run"
+        called = (self.folder / "called").read_bytes().split(b"\0")
+        return [os.fsdecode(each) for each in called[:-1]]
+
+    def start(
+        self, arguments: tuple[str, ...], environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        path = f"{self.folder / '.venv' / 'bin'}:{os.environ['PATH']}"
+        unset = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if name not in unset}
+        (self.folder / "called").unlink(missing_ok=True)
+        return subprocess.run(
+            [str(shutil.which("make")), "--silent", *arguments],
+            cwd=self.folder,
+            env={**kept, "PATH": path, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_a_value_is_data(checkout: Checkout, typed: str) -> None:
+    called = checkout.make("model", f"FROM={typed}", f"SAMPLES={typed}")
+    assert called == ["-m", "engine.packaging", f"--samples={typed}", "--", typed]
+
+
+@pytest.mark.parametrize(("target", "name", "expected"), OPTIONS)
+def test_every_value_is_data(
+    checkout: Checkout, target: str, name: str, expected: list[str | None]
+) -> None:
+    called = checkout.make(target, f"{name}={ALL_AT_ONCE}")
+    for position, each in enumerate(expected):
+        assert each is None or called[position] == each.format(ALL_AT_ONCE)
+    assert len(called) == len(expected)
+
+
+@pytest.mark.parametrize("name", ["ACCELERATOR", "TAG"])
+def test_the_values_of_an_image_are_data(checkout: Checkout, name: str) -> None:
+    called = checkout.make("image", f"{name}={ALL_AT_ONCE}")
+    assert called[-3:] == ["engine.deploy.image", "build", f"--{name.lower()}={ALL_AT_ONCE}"]
+
+
+def test_a_value_that_is_empty_is_not_given(checkout: Checkout) -> None:
+    assert checkout.make("model", "FROM=a.onnx", "NAME=", "TO=onnx") == [
+        *("-m", "engine.packaging", "--to=onnx", "--", "a.onnx")
+    ]
+
+
+@pytest.mark.parametrize("target", sorted({target for target, _, _ in OPTIONS} - {"monitor"}))
+def test_the_environment_alone_sets_no_value(checkout: Checkout, target: str) -> None:
+    """Shells have variables called ENV, NAME or URL, and they mean something else there."""
+    environment = {name: ALL_AT_ONCE for _, name, _ in OPTIONS} | {"OPTIONS": ALL_AT_ONCE}
+    assert checkout.make(target, **environment) == checkout.make(target)
+
+
+def test_settings_on_the_command_line_are_data_too(checkout: Checkout) -> None:
+    program = checkout.folder / ".venv" / "bin" / "python"
+    program.write_text('#!/bin/sh\nprintf "%s\\000" "$HOST" "$API_KEYS" >called\n')
+    called = checkout.make("serve", f"API_KEYS={ALL_AT_ONCE}", "HOST=a b;touch OWNED")
+    assert called == ["a b;touch OWNED", ALL_AT_ONCE]
+
+
+@pytest.mark.parametrize(
+    "typed", ["$(touch OWNED)", "x;touch OWNED", "`touch OWNED`", "$(id) > OWNED"]
+)
+def test_options_are_handed_over_unsplit(checkout: Checkout, typed: str) -> None:
+    called = checkout.make("model", "FROM=a", f"OPTIONS={typed}")
+    assert called == ["-m", "engine.upkeep.words", "OPTIONS", "engine.packaging", "--", "a"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--licence proprietary", ["--licence", "proprietary"]),
+        ("--licence 'CC BY 4.0'", ["--licence", "CC BY 4.0"]),
+        ("  --data  a\\ b\n--rows-together", ["--data", "a b", "--rows-together"]),
+        ("x;touch OWNED", ["x;touch", "OWNED"]),
+        ("$(touch OWNED) `touch OWNED` * ~ $HOME", None),
+        ("# no comment", ["#", "no", "comment"]),
+        ("", []),
+    ],
+)
+def test_options_are_split_as_a_shell_does_and_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: str, words: list[str] | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPTIONS", options)
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(runpy, "run_module", lambda module, **_: sys.argv.append(module))
+    main(["OPTIONS", "engine.packaging", "--", "a b"])
+    expected = options.split() if words is None else words
+    assert sys.argv == ["engine.packaging", *expected, "--", "a b", "engine.packaging"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_module_gets_the_words_as_its_arguments() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.upkeep.words", "OPTIONS", "json.tool", "--", "no such file"],
+        cwd=ROOT,
+        env={**os.environ, "OPTIONS": "--indent 'o n'"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "argument --indent: invalid int value: 'o n'" in done.stderr
+
+
+def test_options_that_end_in_a_quotation_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTIONS", "--data it's")
+    with pytest.raises(SystemExit, match=r"error: OPTIONS is .*: no closing quotation; quote it"):
+        main(["OPTIONS", "engine.packaging"])
+
+
+@pytest.mark.parametrize("how", ["command line", "environment"])
+def test_a_python_with_a_blank_in_its_path_makes_the_environment(
+    checkout: Checkout, how: str
+) -> None:
+    shutil.rmtree(checkout.folder / ".venv")
+    folder = checkout.folder / "my $(touch OWNED) python; touch OWNED"
+    folder.mkdir()
+    python = folder / "python"
+    python.write_text(RECORDS_ARGUMENTS, encoding="utf-8")
+    python.chmod(0o755)
+    given = {"PYTHON": str(python)} if how == "environment" else {}
+    arguments = [] if given else [f"PYTHON={python}"]
+    assert checkout.make(".venv/bin/python", *arguments, **given) == [
+        *("--version", "-m", "venv", ".venv")
+    ]
+
+
+def test_without_a_python_the_way_out_is_named(checkout: Checkout) -> None:
+    shutil.rmtree(checkout.folder / ".venv")
+    tools = checkout.folder / "tools"
+    tools.mkdir()
+    for name in ("sh", "cat", "make"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    done = checkout.start((".venv/bin/python",), {"PATH": str(tools)})
+    assert done.returncode != 0
+    assert "make PYTHON=/path/to/python" in done.stderr

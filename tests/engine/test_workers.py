@@ -1,0 +1,304 @@
+"""Several worker processes: connections are shared out evenly, and they start and stop as one."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from engine.serving.lifecycle import State
+from engine.serving.metrics.pulse import PERIOD_SECONDS
+from engine.serving.metrics.slab import Count, Distribution, Slab
+from engine.serving.settings import Settings
+from engine.serving.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker
+
+from tests.engine.coded_model import write_failing
+from tests.engine.server import Server, running, started
+from tests.engine.test_lifecycle import CLIENTS, ask_until_closed
+
+TWO = {"WORKERS": "2", "DEFAULT_MODEL": "scale"}
+BODY = json.dumps({"data": [[1, 2, 3]]})
+JSON = {"Content-Type": "application/json"}
+
+
+def children(server: Server) -> list[int]:
+    """The process ids of the workers, as Linux tells them."""
+    tasks = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return [int(each) for each in tasks.read_text().split()]
+
+
+def connections_of(worker: int, port: int) -> int:
+    """Established connections to the port that a process holds, as Linux tells them."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+        try:
+            inodes.add(os.readlink(descriptor))
+        except FileNotFoundError:
+            continue
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return sum(
+        f"socket:[{fields[9]}]" in inodes
+        for fields in (line.split() for line in lines)
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "01"
+    )
+
+
+def test_connections_are_shared_out_evenly(toy_dir: Path) -> None:
+    with running(toy_dir, **TWO) as server:
+        clients = [http.client.HTTPConnection(server.host, server.port) for _ in range(10)]
+        before = [connections_of(worker, server.port) for worker in children(server)]
+        for client in clients:
+            client.request("POST", "/predict", BODY, JSON)
+            assert json.loads(client.getresponse().read())["predictions"] == [[2, 4, 6]]
+        after = [connections_of(worker, server.port) for worker in children(server)]
+        gained = [now - then for now, then in zip(after, before, strict=True)]
+        assert sum(gained) == len(clients)
+        assert max(gained) - min(gained) <= 1
+        for client in clients:
+            client.close()
+
+
+def test_metrics_are_summed_whichever_worker_is_asked(toy_dir: Path) -> None:
+    with running(toy_dir, **TWO) as server:
+        for _ in range(6):
+            httpx.post(f"{server.url}/predict", content=BODY, headers=JSON)
+        time.sleep(2 * PERIOD_SECONDS)
+        for _ in range(2):
+            text = httpx.get(f"{server.url}/metrics").text
+            assert 'inference_requests_total{route="predict",status="200"} 6.0' in text
+            assert "inference_workers 2.0" in text
+            assert "inference_ready 1.0" in text
+
+
+def test_a_broken_package_is_told_by_every_worker(toy_dir: Path, tmp_path: Path) -> None:
+    with started(tmp_path, **TWO) as server:
+        for _ in range(4):
+            assert "no model package" in str(server.wait_for("failed")["reason"])
+        assert server.stop() == 0
+
+
+def test_cuda_without_cuda_ends_everything_with_one_line(toy_dir: Path) -> None:
+    with started(toy_dir, EXECUTION_PROVIDERS="cuda", LOG_FORMAT="text", **TWO) as server:
+        assert server.process.wait(timeout=30) == 1
+        assert server.process.stderr is not None
+        lines = server.process.stderr.read().splitlines()
+    assert len([line for line in lines if "EXECUTION_PROVIDERS=cuda, but" in line]) == 1
+
+
+def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> None:
+    with started(toy_dir, **TWO) as server:
+        server.wait_for("ready")
+        os.kill(children(server)[1], signal.SIGKILL)
+        assert server.process.wait(timeout=30) != 0
+
+
+def test_last_words_are_heard_though_connections_were_left_untaken() -> None:
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ended = Worker(multiprocessing.get_context("fork").Process(), mine)
+    with mine:
+        mine.send(b"c")
+        theirs.send(b"there is no GPU")
+        theirs.close()
+        assert ended.last_words() == "there is no GPU"
+        assert ended.last_words() == ""
+
+
+def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path) -> None:
+    models = write_failing(tmp_path, 'DeviceLost("CUDA failure 700")')
+    with running(models, WORKERS="2") as server:
+        assert httpx.get(f"{server.url}/healthz").json() == {"live": True}
+        lost = httpx.post(f"{server.url}/predict", json={"data": [[2000]]})
+        assert lost.status_code == 500
+        # New connections go to workers that are ready: this one is asked for both.
+        answer = httpx.get(f"{server.url}/healthz")
+        reason = "another worker process does not compute any more"
+        assert (answer.status_code, answer.json()) == (503, {"live": False, "reason": reason})
+        assert httpx.get(f"{server.url}/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.2, 0.4, 0.6])
+def test_a_stop_while_starting_is_a_clean_one(toy_dir: Path, moment: float) -> None:
+    with started(toy_dir, **TWO) as server:
+        while not children(server):
+            time.sleep(0.01)
+        time.sleep(moment)
+        assert server.stop() in (0, -signal.SIGTERM)
+
+
+def test_workers_stop_when_the_dispatcher_is_killed(toy_dir: Path) -> None:
+    with started(toy_dir, **TWO) as server:
+        server.wait_for("ready")
+        workers = children(server)
+        server.process.kill()
+        server.process.wait()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < deadline, "a worker lives on"
+            time.sleep(0.05)
+
+
+def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
+    with started(toy_dir, **TWO) as server:
+        server.wait_for("ready")
+        outcomes: list[str] = []
+        threads = [
+            threading.Thread(target=ask_until_closed, args=(server, outcomes))
+            for _ in range(CLIENTS)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(1)
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join(timeout=10)
+        assert outcomes == ["closed after its answer"] * len(threads)
+
+
+def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
+    """More connections than it takes: the rest goes to the other one, and a stop is obeyed."""
+    with started(toy_dir, DRAIN_SECONDS="1", **TWO) as server:
+        server.wait_for("ready")
+        os.kill(children(server)[0], signal.SIGSTOP)
+        address = (server.host, server.port)
+        held = [socket.create_connection(address, timeout=10) for _ in range(700)]
+        answer = httpx.post(f"{server.url}/predict", content=BODY, headers=JSON, timeout=20)
+        assert answer.json()["predictions"] == [[2, 4, 6]]
+        assert server.stop() != 0
+        for connection in held:
+            connection.close()
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    """A desk with two workers that nobody runs; both are ready."""
+    slab = Slab(workers=2, columns=0)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        listener.setblocking(False)
+        workers = []
+        for number in range(2):
+            slab.become(number)
+            slab.set_state(State.READY)
+            mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            mine.setblocking(False)
+            theirs.setblocking(False)
+            stack.enter_context(mine)
+            channels.append(stack.enter_context(theirs))
+            workers.append(Worker(multiprocessing.get_context("fork").Process(), mine))
+        yield Desk(listener, slab, workers)
+    channels.clear()
+
+
+channels: list[socket.socket] = []
+
+
+def connect(desk: Desk, count: int) -> list[socket.socket]:
+    """Clients whose connections wait to be accepted."""
+    return [socket.create_connection(desk.listener.getsockname(), timeout=5) for _ in range(count)]
+
+
+def fill(channel: socket.socket) -> None:
+    """As a worker that takes nothing leaves it."""
+    with suppress(BlockingIOError):
+        while True:
+            channel.send(b"c")
+
+
+def taken(channel: socket.socket) -> int:
+    """How many connections a worker has got."""
+    count = 0
+    with suppress(BlockingIOError):
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(channel, 1, 1)
+            count += len(descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+    return count
+
+
+def test_a_full_channel_is_passed_over(desk: Desk) -> None:
+    fill(desk.workers[0].channel)
+    clients = connect(desk, 4)
+    assert desk.accept()
+    assert [taken(channel) for channel in channels] == [0, 4]
+    for client in clients:
+        client.close()
+
+
+def test_a_connection_that_nobody_has_room_for_is_kept(desk: Desk) -> None:
+    for worker in desk.workers:
+        fill(worker.channel)
+    clients = connect(desk, 3)
+    assert not desk.accept()
+    assert not desk.accept()
+    assert [taken(channel) for channel in channels] == [0, 0]
+    assert desk.accept()
+    assert sum(taken(channel) for channel in channels) == 3
+    for client in clients:
+        client.close()
+
+
+def test_without_descriptors_the_dispatcher_waits(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener stays readable, and asking it again and again would take a whole CPU."""
+    dispatcher, tries = Dispatcher(Settings()), 0
+    waker, sleeper = socket.socketpair()
+
+    def accept_none(listener: socket.socket) -> Iterator[socket.socket]:
+        nonlocal tries
+        tries += 1
+        if tries == 4:
+            dispatcher.stop()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("engine.serving.workers.accept_all", accept_none)
+    desk.workers.clear()
+    (client,) = connect(desk, 1)
+    begun = time.monotonic()
+    with client, waker, sleeper:
+        assert dispatcher.dispatch(desk, sleeper) is None
+    assert time.monotonic() - begun >= 3 * PAUSE_SECONDS
+
+
+def test_a_worker_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("engine.serving.metrics.slab.time.monotonic", lambda: now[0])
+    slab = Slab(workers=3, columns=0)
+    for worker, state in enumerate((State.READY, State.READY, State.STARTING)):
+        slab.become(worker)
+        slab.beat()
+        slab.set_state(state)
+    slab.become(0)
+    assert slab.states(5.0) == [State.READY, State.READY, State.STARTING]
+    now[0] += 6
+    # The one that asks runs; loading may take as long as it takes.
+    assert slab.states(5.0) == [State.READY, State.LOST, State.STARTING]
+    assert slab.states(30.0) == [State.READY, State.READY, State.STARTING]
+    assert slab.ready() == [True, False, False]
+    now[0] += 30
+    assert slab.states(30.0)[1] is State.LOST
+
+
+def test_the_slab_sums_over_workers() -> None:
+    slab = Slab(workers=3, columns=10)
+    count, distribution = Count(slab), Distribution(slab, (1.0, 2.0))
+    for worker in range(3):
+        slab.become(worker)
+        count.add(worker)
+        distribution.add(worker)
+    assert count.total() == 3
+    assert distribution.cumulative() == [2, 3, 3]
+    assert distribution.sum() == 3
+    with pytest.raises(MemoryError):
+        slab.reserve(10)

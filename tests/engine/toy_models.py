@@ -1,0 +1,195 @@
+"""Toy models whose right answers are obvious, made with ONNX's own operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from engine.packaging.package import Source, write_package
+from engine.serving.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
+from onnx import TensorProto, helper
+
+OPSET = 21
+IR_VERSION = 10
+LIBRARIES = ("onnx", "numpy")
+SLOW_SIZE = 1500
+SLOW_STEPS = 4
+ELEMENT: dict[Datatype, int] = {
+    "BOOL": TensorProto.BOOL, "UINT8": TensorProto.UINT8, "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32, "UINT64": TensorProto.UINT64, "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16, "INT32": TensorProto.INT32, "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16, "FP32": TensorProto.FLOAT, "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}  # fmt: skip
+Tensor = dict[str, Any]
+
+
+def write_all(folder: Path) -> None:
+    """Write every toy model."""
+    write_scale(folder)
+    write_add(folder)
+    write_echo(folder)
+    write_free_width(folder)
+    write_fixed(folder)
+
+
+def tensor(name: str, datatype: Datatype, *shape: int) -> Tensor:
+    """One input or output of a manifest."""
+    return {"name": name, "datatype": datatype, "shape": list(shape)}
+
+
+def write_scale(folder: Path) -> Path:
+    """`scale`: FP32[-1, 3] times two."""
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    two = helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])
+    nodes = [helper.make_node("Mul", ["x", "two"], ["y"])]
+    return _write(
+        folder, "scale", nodes, [tensor("x", "FP32", -1, 3)], [tensor("y", "FP32", -1, 3)],
+        {"x": x}, {"y": x * 2}, [two],
+    )  # fmt: skip
+
+
+def write_classifier(folder: Path) -> Path:
+    """`sides`: FP32[-1, 2], the position of the larger number and the softmax of both."""
+    x = np.random.default_rng(1).normal(size=(24, 2)).astype(np.float32)
+    powers = np.exp(x)
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Softmax", ["x"], ["probabilities"], axis=1),
+    ]
+    outputs = [
+        tensor("label", "INT64", -1) | {"labels": ["left", "right"]},
+        tensor("probabilities", "FP32", -1, 2) | {"tolerance": {"absolute": 1e-5}},
+    ]
+    golden = {
+        "label": x.argmax(axis=1).astype(np.int64),
+        "probabilities": powers / powers.sum(axis=1, keepdims=True),
+    }
+    return _write(folder, "sides", nodes, [tensor("x", "FP32", -1, 2)], outputs, {"x": x}, golden)
+
+
+def write_add(folder: Path) -> Path:
+    """`add`: two inputs, INT64[-1] and INT64[-1], and their sum."""
+    a, b = np.arange(3, dtype=np.int64), np.full(3, 10, dtype=np.int64)
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"])]
+    inputs = [tensor("a", "INT64", -1), tensor("b", "INT64", -1)]
+    outputs = [tensor("sum", "INT64", -1)]
+    return _write(folder, "add", nodes, inputs, outputs, {"a": a, "b": b}, {"sum": a + b})
+
+
+def write_echo(folder: Path) -> Path:
+    """`echo`: one input of every datatype, and each given back."""
+    values = {name.lower(): sample(name) for name in DATATYPES}
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in values]
+    inputs = [tensor(name.lower(), name, -1, 2) for name in DATATYPES]
+    outputs = [tensor(f"{name.lower()}_out", name, -1, 2) for name in DATATYPES]
+    echoed = {f"{name}_out": value for name, value in values.items()}
+    return _write(folder, "echo", nodes, inputs, outputs, values, echoed)
+
+
+def write_free_width(folder: Path) -> Path:
+    """`wide`: FP32[-1, -1], negated; requests of different widths cannot share a run."""
+    x = np.ones((2, 5), dtype=np.float32)
+    nodes = [helper.make_node("Neg", ["x"], ["y"])]
+    inputs = [tensor("x", "FP32", -1, -1) | {"allow_nan": True}]
+    return _write(folder, "wide", nodes, inputs, [tensor("y", "FP32", -1, -1)], {"x": x}, {"y": -x})
+
+
+def write_fixed(folder: Path) -> Path:
+    """`fixed`: FP32[2, 2], no row dimension, so nothing is ever batched."""
+    x = np.eye(2, dtype=np.float32)
+    nodes = [helper.make_node("Transpose", ["x"], ["y"])]
+    return _write(
+        folder, "fixed", nodes, [tensor("x", "FP32", 2, 2)], [tensor("y", "FP32", 2, 2)],
+        {"x": x}, {"y": x.T},
+    )  # fmt: skip
+
+
+def write_slow(folder: Path) -> Path:
+    """`slow`: FP32[-1, 1] given back after some tenths of a second of multiplying matrices."""
+    x = np.ones((1, 1), dtype=np.float32)
+    size = helper.make_tensor("size", TensorProto.INT64, [2], [SLOW_SIZE, SLOW_SIZE])
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
+    nodes = [
+        # The matrix depends on the input, or it would all be computed while loading.
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
+        helper.make_node("Expand", ["nothing", "size"], ["m0"]),
+        *[
+            helper.make_node("MatMul", [f"m{step}", f"m{step}"], [f"m{step + 1}"])
+            for step in range(SLOW_STEPS)
+        ],
+        helper.make_node("ReduceMax", [f"m{SLOW_STEPS}"], ["still_nothing"], keepdims=0),
+        helper.make_node("Add", ["x", "still_nothing"], ["y"]),
+    ]
+    return _write(
+        folder, "slow", nodes, [tensor("x", "FP32", -1, 1)], [tensor("y", "FP32", -1, 1)],
+        {"x": x}, {"y": x}, [size, zero],
+    )  # fmt: skip
+
+
+def write_pick(folder: Path) -> Path:
+    """`pick`: INT64[-1], positions in a table of three; another position breaks the run."""
+    x = np.arange(3, dtype=np.int64)
+    table = helper.make_tensor("table", TensorProto.INT64, [3], [10, 20, 30])
+    nodes = [helper.make_node("Gather", ["table", "x"], ["y"])]
+    return _write(
+        folder, "pick", nodes, [tensor("x", "INT64", -1)], [tensor("y", "INT64", -1)],
+        {"x": x}, {"y": np.array([10, 20, 30], dtype=np.int64)}, [table],
+    )  # fmt: skip
+
+
+def sample(datatype: Datatype) -> Array:
+    """Two rows of two values with the extremes of the datatype."""
+    dtype = NUMPY[datatype]
+    if datatype == "BYTES":
+        return np.array([["a", ""], ["żółw 🐢", 'quote " and \\']], dtype=np.object_)
+    if datatype == "BOOL":
+        return np.array([[True, False], [False, True]])
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return np.array([[0, -1.5], [limits.max, limits.tiny]], dtype=dtype)
+    bounds = np.iinfo(dtype)
+    return np.array([[0, 1], [bounds.min, bounds.max]], dtype=dtype)
+
+
+def _write(
+    folder: Path,
+    name: str,
+    nodes: list[Any],
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    golden_inputs: dict[str, Array],
+    golden_outputs: dict[str, Array],
+    constants: list[Any] | None = None,
+) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [_value_info(each) for each in inputs],
+        [_value_info(each) for each in outputs],
+        initializer=constants or [],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    source = Source(
+        name=name,
+        version="1",
+        description=f"Toy model {name}.",
+        format="onnx",
+        model=model.SerializeToString(),
+        inputs=inputs,
+        outputs=outputs,
+        golden_inputs=golden_inputs,
+        golden_outputs=golden_outputs,
+        training={},
+        libraries=LIBRARIES,
+    )
+    return write_package(folder, source)
+
+
+def _value_info(each: Tensor) -> Any:
+    shape = [None if size == -1 else size for size in each["shape"]]
+    return helper.make_tensor_value_info(each["name"], ELEMENT[each["datatype"]], shape)
