@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests, in two tiers: `fast` (rendering and the rendered service's own suite) and `full`
+# The tests, in two tiers: `fast` (rendering, and the machinery in a rendered service) and `full`
 # (also images, README commands and demos). `make test` calls this; PYTHON names the interpreter.
 set -euo pipefail
 
@@ -20,8 +20,16 @@ elif ((${#missing[@]})); then
     exit 1
 fi
 
+# Two processes, since most tests wait for containers and commands. A file stays in one of them:
+# its tests share what they have built; tests/conftest.py says which files begin.
+run() { # MARKERS: all tests with them, those of the machinery in an environment of their own
+    local status=0
+    .venv/bin/python -m pytest -m "$1" -n 2 --dist loadfile --no-loadscope-reorder || status=1
+    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 2 || status=1
+    exit "$status"
+}
 if [[ "$TIER" == fast ]]; then
-    exec .venv/bin/python -m pytest -m "not slow"
+    run "not slow"
 fi
 
 # Docker, or a loud word that the tests of images cannot run here. Where CI says that everything
@@ -49,6 +57,4 @@ offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: 
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
-# Two processes, since most tests wait for containers and commands. A file stays in one of them:
-# its tests share what they have built; tests/conftest.py says which files begin.
-exec .venv/bin/python -m pytest -m "not fast_only" -n 2 --dist loadfile --no-loadscope-reorder
+run "not fast_only"

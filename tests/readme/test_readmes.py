@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,6 @@ from .blocks import Reader, read_blocks
 pytestmark = pytest.mark.slow
 
 TEST_COMMAND = "make test"
-# Tests of the generated service that read its model, or ask the service with it.
-WITH_THE_MODEL = re.compile(r"\bMODELS\b|\bclient: httpx\.Client\b")
 
 
 @pytest.fixture
@@ -77,17 +74,6 @@ def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     assert lines[-1] == f"exec {TEST_COMMAND}"
 
 
-def with_the_model(service: Path) -> list[str]:
-    """The files of the service's own suite whose tests depend on its model."""
-    found = [
-        path.relative_to(service).as_posix()
-        for path in sorted((service / "tests").glob("test_*.py"))
-        if WITH_THE_MODEL.search(path.read_text(encoding="utf-8"))
-    ]
-    assert "tests/test_models.py" in found
-    return found
-
-
 @pytest.mark.parametrize("model_format", ["onnx", "joblib"])
 def test_the_readme_of_the_service(
     rendered: Rendered, docker_engine: None, tmp_path: Path, model_format: str
@@ -96,9 +82,6 @@ def test_the_readme_of_the_service(
     shutil.copytree(rendered(model_format), service)
     tag = f"aci-ml-template-test:readme-{model_format}"
     environment = {"DOCKER": docker_client()}
-    if model_format != "onnx":
-        # The formats differ in nothing else, says tests/service/test_own_suite.py.
-        environment["PYTEST_ADDOPTS"] = " ".join(with_the_model(service))
     reader = Reader(service, free_port(), environment, {}, {"TAG": tag})
     printed = []
     try:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Rendered
+from tests.conftest import REPOSITORY, Rendered
 
 # The full tier runs the suite and the checkers by the README's own `make test` and `make lint`.
 DIFFERENCES = {
@@ -22,11 +21,16 @@ DIFFERENCES = {
 }
 
 
-def run(python: Path, folder: Path, *arguments: str) -> None:
-    """Run a module of the service's environment in the service's folder."""
-    command = [str(python), "-m", *arguments]
+def run(python: Path, folder: Path, *arguments: str, **variables: str) -> None:
+    """Run a module of the service's environment in a folder, usually the service's."""
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False
+        [str(python), "-m", *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
@@ -36,10 +40,7 @@ def test_its_own_tests_pass(rendered_service: Path, service_python: Path) -> Non
     run(service_python, rendered_service, "pytest", "-q", "-n", "2", "-p", "no:cacheprovider")
 
 
-ABOUT_THE_MODELS = "test_models.py"
-
-
-def test_the_tests_of_the_models_hold_for_other_models(
+def test_its_own_tests_hold_for_other_models(
     rendered_service: Path, service_python: Path, tmp_path: Path
 ) -> None:
     """Text labels, no labels, an added output, several inputs: the sample is replaced by them."""
@@ -51,18 +52,16 @@ def test_the_tests_of_the_models_hold_for_other_models(
         make, cwd=service, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    run(service_python, service, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_models.py")
+    run(service_python, service, "pytest", "-q", "-p", "no:cacheprovider")
 
 
-def test_no_other_test_depends_on_the_models_of_the_repository(rendered_service: Path) -> None:
-    """Replacing the sample model changes the result of no other test."""
-    named = re.compile(r"\bMODELS\b|\bclient: httpx|ROOT / .models|iris/model|models/iris")
-    users = {
-        path.name
-        for path in (rendered_service / "tests").glob("*.py")
-        if named.search(path.read_text(encoding="utf-8"))
-    }
-    assert users == {"conftest.py", ABOUT_THE_MODELS}
+def test_the_types_of_the_tests_of_the_machinery_are_right(
+    rendered_service: Path, service_python: Path
+) -> None:
+    """They need the packages of the service, and follow its settings."""
+    settings = str(rendered_service / "pyproject.toml")
+    checked = ("mypy", "--cache-dir", "/dev/null", "--config-file", settings, "-p", "tests.engine")
+    run(service_python, REPOSITORY, *checked, MYPYPATH=str(rendered_service))
 
 
 @pytest.mark.fast_only

@@ -1,4 +1,4 @@
-"""Render a service and run the tests of its machinery there: `python -m tests.engine ARGUMENT...`.
+"""Render a service and run the tests of its machinery there: `python -m scripts.test_engine ARGUMENT...`.
 
 The arguments are pytest's. The tests run in the environment of the rendered project's development
 lock, which is kept in build/, and in its folder; none of them reads the project's models.
@@ -15,8 +15,8 @@ from cookiecutter.main import cookiecutter
 
 from tests.once import installed
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = Path(__file__).resolve().parents[1]
+TESTS = REPOSITORY / "tests" / "engine"
 
 
 def main(arguments: list[str]) -> int:
@@ -25,7 +25,13 @@ def main(arguments: list[str]) -> int:
         project = cookiecutter(str(REPOSITORY), no_input=True, output_dir=folder)
         python = installed("service-venv", Path(project) / "requirements" / "dev.txt") / "python"
         # The conftest.py of the folders above need the environment of the template.
-        where = ["-c", REPOSITORY / "pyproject.toml", "--confcutdir", HERE, HERE]
+        where: list[str | Path] = [
+            "-c",
+            REPOSITORY / "pyproject.toml",
+            "--confcutdir",
+            TESTS,
+            TESTS,
+        ]
         command = [python, "-m", "pytest", "-p", "no:cacheprovider", *where, *arguments]
         return subprocess.run(command, cwd=project, check=False).returncode
 
