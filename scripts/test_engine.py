@@ -1,4 +1,4 @@
-"""Render a service and run the tests of its machinery there: `python -m scripts.test_engine ARGUMENT...`.
+"""Test the machinery in a rendered service: `python -m scripts.test_engine ARGUMENT...`.
 
 The arguments are pytest's. The tests run in the environment of the rendered project's development
 lock, which is kept in build/, and in its folder; none of them reads the project's models.
