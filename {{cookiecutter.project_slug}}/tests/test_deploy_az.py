@@ -103,14 +103,13 @@ def test_faults_that_stay_end_it(fake: FakeAz) -> None:
 
 
 def test_what_azure_goes_on_changing_is_waited_for_and_given_up_in_the_end(
-    fake: FakeAz, monkeypatch: pytest.MonkeyPatch
+    fake: FakeAz,
 ) -> None:
     fake.prepare([*[fails(REST)] * 8, prints({"id": 1})])
     assert Az(Say()).change("container", "create") == {"id": 1}
-    monkeypatch.setattr("deploy.az.TRANSITION_SECONDS", 0)
     fake.prepare([fails(REST)])
     with pytest.raises(AzError, match="still busy with an earlier change"):
-        Az(Say()).change("container", "create")
+        Az(Say()).change("container", "create", patience=0)
 
 
 def test_a_refusal_is_not_tried_again(fake: FakeAz) -> None:
