@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from deploy.alive import this_process
+from deploy.commands import recover
 from deploy.commands.recover import serving
 from deploy.config import names
 from deploy.journal import KEPT
 from deploy.rollout.interrupted import finish_interrupted
 from deploy.rollout.run import roll_out
 from deploy.rollout.site import RolloutFailed
+from deploy.say import Say
 from deploy.targets import fingerprint
 from deploy.targets.base import Live
 from tests.rollout_world import (
@@ -150,6 +155,20 @@ def test_what_serves_is_told_by_the_image_that_is_live(image: str | None, shown:
     live = Live({}, tags, "http://demo", "Running", settled=True, running=True)
     assert serving(live, "registry/service@SHA256:NEW") == shown
     assert serving(None, "registry/service@sha256:new") == "as-before"
+
+
+def test_what_serves_is_told_where_the_cancelled_step_restored_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That step wrote that it is unknown, when it began, and nothing later."""
+    site = site_of(deployed())
+    context = SimpleNamespace(target=site.target, journal=site.journal, site=lambda _: site)
+    monkeypatch.setattr("deploy.commands.recover.open_context", lambda *_: context)
+    outputs = tmp_path / "outputs"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
+    asked = Namespace(environment="staging", image="registry/service@sha256:new", undo=True)
+    assert recover.run(asked, tmp_path, Say()) == 0
+    assert outputs.read_text() == "serves=as-before\n"
 
 
 @pytest.mark.parametrize("undo", [True, False])
