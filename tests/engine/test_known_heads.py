@@ -85,6 +85,15 @@ def test_any_stream_is_answered_as_by_the_parser(
     assert world.answers(pieces, known=True) == world.answers(pieces, known=False)
 
 
+@pytest.mark.parametrize("close", [post(BODY, "Connection: close"), post(BODY, version="1.0")])
+def test_the_last_answer_is_the_same_on_both_ways(world: World, close: bytes) -> None:
+    """Behind a request that waits it goes through uvicorn, else it does not."""
+    ways = [[(post(BODY) + close, True)], [(post(BODY), True), (close, True)]]
+    (one, ended), (other, ended_too) = (world.answers(way, known=False) for way in ways)
+    assert one == other
+    assert ended and ended_too
+
+
 def test_the_second_request_of_a_kind_is_known(world: World) -> None:
     before = world.found
     answered, closed = world.answers([(post(BODY), True), (post(OTHER), True)] * 2, known=True)

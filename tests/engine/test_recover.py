@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine.deploy.alive import this_process
+from engine.deploy.commands import recover
 from engine.deploy.commands.recover import serving
 from engine.deploy.config import names
 from engine.deploy.journal import KEPT
 from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
+from engine.deploy.say import Say
 from engine.deploy.targets import fingerprint
 from engine.deploy.targets.base import Live
 
@@ -150,6 +155,20 @@ def test_what_serves_is_told_by_the_image_that_is_live(image: str | None, shown:
     live = Live({}, tags, "http://demo", "Running", settled=True, running=True)
     assert serving(live, "registry/service@SHA256:NEW") == shown
     assert serving(None, "registry/service@sha256:new") == "as-before"
+
+
+def test_what_serves_is_told_where_the_cancelled_step_restored_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That step wrote that it is unknown, when it began, and nothing later."""
+    site = site_of(deployed())
+    context = SimpleNamespace(target=site.target, journal=site.journal, site=lambda _: site)
+    monkeypatch.setattr("engine.deploy.commands.recover.open_context", lambda *_: context)
+    outputs = tmp_path / "outputs"
+    monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))
+    asked = Namespace(environment="staging", image="registry/service@sha256:new", undo=True)
+    assert recover.run(asked, tmp_path, Say()) == 0
+    assert outputs.read_text() == "serves=as-before\n"
 
 
 @pytest.mark.parametrize("undo", [True, False])

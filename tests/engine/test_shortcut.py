@@ -208,7 +208,7 @@ def test_heads_follow_the_clock_and_say_close_once() -> None:
     closing = heads.make(later, refused, record, close=True, body=b"")
     assert closing.startswith(b"HTTP/1.1 401 ")
     assert closing.count(b"connection: close\r\n") == 1
-    assert b"content-length: 3\r\n\r\n" in closing
+    assert closing.endswith(b"\r\ncontent-length: 3\r\nconnection: close\r\n\r\n")
     record.returned = b"00-span"
     traced = heads.make(later, usual, record, close=False, body=b"")
     for head in (closing, traced):

@@ -86,7 +86,9 @@ def test_the_readme_of_the_service(
     printed = []
     try:
         for block in read_blocks(service / "README.md"):
-            printed.append(reader.type(block))
+            # No Python file differs between the formats, says tests/service/test_own_suite.py.
+            repeated = model_format != "onnx" and block.text.strip() == "make lint"
+            printed.append("" if repeated else reader.type(block))
     finally:
         reader.stop()
         subprocess.run(

@@ -58,6 +58,9 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         live = as_recorded(context.site(()), live)
     interrupted = unfinished(live, context.journal.records())
     if not interrupted:
+        # The step that was cancelled may have restored it, and had no time to write this.
+        if options.image:
+            write_output("serves", serving(live, options.image))
         print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
         return 0
     needed = _secret_names(context, interrupted, live)

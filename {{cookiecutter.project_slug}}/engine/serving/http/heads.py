@@ -114,10 +114,11 @@ class Heads:
         rest = [*(each for each in headers if each != CLOSE), (REQUEST_ID, name)]
         if record.returned is not None:
             rest.append((TRACEPARENT, record.returned))
+        rest.append((b"content-length", b"%d" % size))
         if close:
+            # Last, where uvicorn puts it.
             rest.append(CLOSE)
-        lines = STATUS_LINE[status] + self._fields + lines_of(rest)
-        return b"%bcontent-length: %d\r\n\r\n%b" % (lines, size, body)
+        return STATUS_LINE[status] + self._fields + lines_of(rest) + b"\r\n" + body
 
 
 def lines_of(headers: list[Header]) -> bytes:
