@@ -47,7 +47,7 @@ def test_it_holds_exactly_one_onnxruntime_and_no_installer(cpu_image: str) -> No
 
 def test_it_holds_the_service_and_nothing_else_of_the_repository(cpu_image: str) -> None:
     files = in_image(cpu_image, "ls", "-A", "/service").split()
-    assert files == ["engine", "models", "pyproject.toml"]
+    assert files == ["answers", "engine", "models", "pyproject.toml", "service.py"]
     files = in_image(cpu_image, "ls", "-A", "/service/engine").split()
     assert files == ["__init__.py", "__pycache__", "serving"]
 
