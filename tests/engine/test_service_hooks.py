@@ -35,6 +35,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from fastapi import HTTPException
 from pydantic import Field, SecretStr
 
 from engine.serving.extension import Refused, ServiceSettings
@@ -84,12 +85,20 @@ def about() -> dict[str, str]:
     return {"began": str(service.began)}
 
 
+@service.routes.post("/size")
+def size(content: list[int]) -> int:
+    return len(content)
+
+
 @service.open_routes.get("/free")
 def free(number: int) -> dict[str, float]:
+    if number < 0:
+        raise HTTPException(409, "negative")
     return {"inverse": 1 / number}
 """
 KEY = "a-key-for-the-hooks-0123"
-SETTINGS = {"API_KEYS": KEY, "REQUEST_TIMEOUT_SECONDS": "1.5", "TOKEN": "very-secret"}
+SETTINGS = {"API_KEYS": KEY, "REQUEST_TIMEOUT_SECONDS": "1.5", "TOKEN": "very-secret",
+            "MAX_BODY_BYTES": "50000"}  # fmt: skip
 LIMITS = Limits(ready_seconds=30, request_seconds=10, burst_requests=20, burst_p95_ms=5000)
 ROW = np.array([[1, 0.5]], np.float32)
 
@@ -190,9 +199,17 @@ def test_routes_ask_for_the_key_and_fail_in_the_form_of_the_others(server: Serve
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized")
         allowed = anybody.get("/about", headers={"X-API-Key": KEY})
         assert allowed.json() == {"began": "True"}
+        large = anybody.post("/size", content=b"[" + b"1," * 40_000 + b"1]")
+        assert large.status_code == 401
+        with_key = {"X-API-Key": KEY, "Content-Type": "application/json"}
+        large = anybody.post("/size", headers=with_key, content=b"[" + b"1," * 40_000 + b"1]")
+        assert (large.status_code, large.json()["code"]) == (413, "too_large")
+        assert anybody.post("/size", headers=with_key, content=b"[1, 2]").json() == 2
         assert anybody.get("/free?number=4").json() == {"inverse": 0.25}
         wrong = anybody.get("/free?number=four")
         assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_input")
+        own = anybody.get("/free?number=-1")
+        assert (own.status_code, own.json()) == (409, {"error": "negative", "code": "http_409"})
         failed = anybody.get("/free?number=0")
         assert (failed.status_code, failed.json()["code"]) == (500, "inference_failed")
         document = anybody.get("/openapi.json").json()["paths"]

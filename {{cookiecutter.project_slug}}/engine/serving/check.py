@@ -54,7 +54,9 @@ def _faults(expected_digest: str, *, record: bool) -> list[str]:
     except StartupError as error:
         return [*faults, str(error), *_after_hooks([], record=False)]
     if expected_digest not in ("", digest):
-        faults.append(f"the models have digest {digest} and {expected_digest} was expected")
+        faults.append(
+            f"the models and service.py have digest {digest} and {expected_digest} was expected"
+        )
     for directory in directories:
         try:
             model = load_model(read_package(directory), settings)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.serving.errors import InvalidInput, SettingsError, StartupError
-from engine.serving.http.own_routes import OwnRoute
+from engine.serving.http.own_routes import OpenRoute, OwnRoute
 from engine.serving.settings import Settings, faults_of
 from engine.serving.tensors.datatypes import Array
 
@@ -65,7 +65,7 @@ class Extension:
 
     def __init__(self) -> None:
         self.routes = APIRouter(route_class=OwnRoute)
-        self.open_routes = APIRouter(route_class=OwnRoute)
+        self.open_routes = APIRouter(route_class=OpenRoute)
         self.own_settings: list[ServiceSettings] = []
         self.requests: list[RequestHook] = []
         self.answers: list[AnswerHook] = []

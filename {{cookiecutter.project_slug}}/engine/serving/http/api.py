@@ -76,7 +76,7 @@ def create_api(
         add_page(app, facts.title, facts.description, with_keys)
     if extension.has_hooks:
         _add_answers(app, host, KeyGuard(settings.api_keys))
-    add_own_routes(app, extension.routes, extension.open_routes, settings.api_keys, lifecycle)
+    add_own_routes(app, extension.routes, extension.open_routes, settings, lifecycle)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
