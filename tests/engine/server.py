@@ -66,7 +66,7 @@ def environment(models_dir: Path, port: int, settings: dict[str, str]) -> dict[s
 
 
 @contextmanager
-def started(models_dir: Path, root: Path = ROOT, **settings: str) -> Iterator[Server]:
+def started(models_dir: Path, root: Path = ROOT, /, **settings: str) -> Iterator[Server]:
     """The service as a process, whatever becomes of it; killed in the end if it still runs.
 
     ``root`` is the project whose service it is.
@@ -88,7 +88,7 @@ def started(models_dir: Path, root: Path = ROOT, **settings: str) -> Iterator[Se
 
 
 @contextmanager
-def running(models_dir: Path, root: Path = ROOT, **settings: str) -> Iterator[Server]:
+def running(models_dir: Path, root: Path = ROOT, /, **settings: str) -> Iterator[Server]:
     """The service, ready; it must still run at the end and stop with exit code 0."""
     with started(models_dir, root, **settings) as server:
         server.wait_for("ready")

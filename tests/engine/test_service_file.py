@@ -291,10 +291,11 @@ def test_a_refusal_is_the_clients(sample_dir: Path) -> None:
     def refuse(*_: Any) -> None:
         raise Refused("too large", field="x", rule="at most 1")
 
-    for call in (
+    calls: tuple[Callable[[], object], ...] = (
         lambda: hooks_of(sample_dir, refuse).before(ROWS),
         lambda: hooks_of(sample_dir, answer=refuse).after(ROWS, OUTPUTS),
-    ):
+    )
+    for call in calls:
         with pytest.raises(InvalidInput) as raised:
             call()
         assert raised.value.status == 422
@@ -318,7 +319,8 @@ def test_the_file_of_answers_keeps_every_value() -> None:
 
 def test_hooks_that_never_end_make_the_process_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooked, "THREADS", 2)
-    end, told = threading.Event(), []
+    end = threading.Event()
+    told: list[str | None] = []
 
     async def scene() -> None:
         threads = HookThreads(0.0, told.append)
