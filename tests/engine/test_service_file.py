@@ -7,25 +7,28 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from engine.serving.api_version import SUPPORTED, api_fault
-from engine.serving.errors import InvalidInput, SettingsError, StartupError
+from engine.serving.errors import DeadlineExceeded, InvalidInput, SettingsError, StartupError
 from engine.serving.extension import Arrays, Extension, Refused, ServiceSettings
 from engine.serving.http.own_routes import route_faults
 from engine.serving.http.shortcut import Shortcut
 from engine.serving.inference import hooked
-from engine.serving.inference.hooked import HookThreads
+from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ServedModel
+from engine.serving.inference.model import load_model
+from engine.serving.inference.queue import Limits
 from engine.serving.inference.service_hooks import HookFailed, ServiceHooks
+from engine.serving.inference.timeline import Timeline
 from engine.serving.package.answers import Answers, read_answers, written
 from engine.serving.package.digest import digest_of, find_packages
 from engine.serving.package.manifest import read_manifest
+from engine.serving.package.reader import read_package
 from engine.serving.service import Service
 from engine.serving.service_file import load_service_file
 from engine.serving.settings import Settings
@@ -89,6 +92,8 @@ def test_an_update_can_ask_before_anything_is_installed(tmp_path: Path) -> None:
         ("service = None\n", r"must define service = Extension\(\)$"),
         ("@service.routes.get('/v2/about')\ndef about(): ...\n", "the route /v2/about may be one"),
         ("service.requests_hook\n", "line 4: AttributeError: .*requests_hook"),
+        ("@service.start\nasync def go(): ...\n", "the hook go is async; write an ordinary"),
+        ("API = 9\n", "uses API 9, and this engine supports 1"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, code: str, sentence: str) -> None:
@@ -317,26 +322,40 @@ def test_the_file_of_answers_keeps_every_value() -> None:
         np.testing.assert_array_equal(again.outputs[name], array)
 
 
-def test_hooks_that_never_end_make_the_process_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_that_never_end_make_the_process_not_live(
+    sample_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hooked, "THREADS", 2)
     end = threading.Event()
     told: list[str | None] = []
 
-    async def scene() -> None:
-        threads = HookThreads(0.0, told.append)
-        works = [asyncio.ensure_future(threads.run(end.wait)) for _ in range(3)]
-        await asyncio.sleep(0.05)
-        for work in works:
-            work.cancel()
-        await asyncio.gather(*works, return_exceptions=True)
-        threads.look()
-        assert told == ["the hooks of service.py have not ended for 0 s"]
-        end.set()
-        # Both threads are free again.
-        await asyncio.gather(*(threads.run(time.monotonic) for _ in range(4)))
-        assert told[1:] == [None]
-        threads.look()
-        assert told[1:] == [None]
-        threads.close()
+    def hang(model: str, inputs: Arrays) -> None:
+        end.wait()
 
-    asyncio.run(scene())
+    async def requests() -> None:
+        served = HookedModel(
+            load_model(read_package(sample_dir / "sides"), Settings()),
+            cast(Any, None),  # no request gets as far as to the queue
+            0.1,
+            hooks_of(sample_dir, hang),
+            Answers((), {}),
+            Limits(1, 100, 1000, 1.0, 1, stuck_seconds=0.0),
+            told.append,
+        )
+        timeline = Timeline("id")
+        waiting = [served.submit(ROWS, timeline) for _ in range(3)]
+        for each in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(each, DeadlineExceeded)
+        assert "the hooks of service.py have not ended for 0 s" in told
+        assert None not in told
+        end.set()
+        # Both threads are free again, so this request comes as far as to the queue.
+        with pytest.raises(AttributeError, match="submit"):
+            await served.submit(ROWS, timeline)
+        assert told[-1] is None
+        served.close()
+
+    try:
+        asyncio.run(requests())
+    finally:
+        end.set()  # or the threads would keep the tests from ending

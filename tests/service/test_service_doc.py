@@ -85,7 +85,7 @@ def test_the_output_is_in_the_answer_and_in_the_metadata(url: str) -> None:
     _, answer = ask(f"{url}/predict", {"data": [[5.9, 3.0, 5.1, 1.8]]})
     (probabilities,) = answer["outputs"]["probabilities"]
     (confidence,) = answer["outputs"]["confidence_percent"]
-    assert confidence == pytest.approx(100 * max(probabilities), abs=0.05)
+    assert confidence == pytest.approx(100 * max(probabilities), rel=1e-5)
     _, model = ask(f"{url}/v2/models/iris")
     assert model["outputs"][-1] == {
         "name": "confidence_percent", "datatype": "FP32", "shape": [-1],

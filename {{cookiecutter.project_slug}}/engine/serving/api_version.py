@@ -37,8 +37,8 @@ def api_fault(path: Path) -> str | None:
 
 
 def _version(tree: ast.Module) -> object:
-    """The literal that the module assigns to API; None where there is none."""
-    for statement in tree.body:
+    """The literal that the module assigns to API at last; None where there is none."""
+    for statement in reversed(tree.body):
         targets: list[ast.expr] = []
         if isinstance(statement, ast.Assign):
             targets = statement.targets

@@ -6,6 +6,7 @@ Nothing else of the engine is meant for it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -54,6 +55,7 @@ S = TypeVar("S", bound=ServiceSettings)
 R = TypeVar("R", bound=RequestHook)
 A = TypeVar("A", bound=AnswerHook)
 H = TypeVar("H", bound=Hook)
+F = TypeVar("F")
 
 
 class Extension:
@@ -98,7 +100,7 @@ class Extension:
         It gets the model's name and the request's inputs, already checked. It may raise `Refused`.
         What it returns replaces inputs of the same names; None changes nothing.
         """
-        self.requests.append(hook)
+        self.requests.append(_ordinary(hook))
         return hook
 
     def answer(self, hook: A) -> A:
@@ -108,7 +110,7 @@ class Extension:
         ones with one element or row for each row of the request; None changes nothing. An output
         that is added must come with every answer of that model.
         """
-        self.answers.append(hook)
+        self.answers.append(_ordinary(hook))
         return hook
 
     def start(self, hook: H) -> H:
@@ -117,15 +119,21 @@ class Extension:
         The service is ready afterwards, and fails if the hook raises. It runs in `make check` and
         in the image's build as well.
         """
-        self.starts.append(hook)
+        self.starts.append(_ordinary(hook))
         return hook
 
     def stop(self, hook: H) -> H:
         """Decorator: call ``hook()`` when the process stops, for at most a second."""
-        self.stops.append(hook)
+        self.stops.append(_ordinary(hook))
         return hook
 
     @property
     def has_hooks(self) -> bool:
         """Whether requests or answers pass through hooks."""
         return bool(self.requests or self.answers)
+
+
+def _ordinary(hook: F) -> F:
+    if inspect.iscoroutinefunction(hook):
+        raise StartupError(f"the hook {hook.__name__} is async; write an ordinary function")
+    return hook
