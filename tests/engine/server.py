@@ -66,12 +66,15 @@ def environment(models_dir: Path, port: int, settings: dict[str, str]) -> dict[s
 
 
 @contextmanager
-def started(models_dir: Path, **settings: str) -> Iterator[Server]:
-    """The service as a process, whatever becomes of it; killed in the end if it still runs."""
+def started(models_dir: Path, root: Path = ROOT, /, **settings: str) -> Iterator[Server]:
+    """The service as a process, whatever becomes of it; killed in the end if it still runs.
+
+    ``root`` is the project whose service it is.
+    """
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "engine.serving"],
-        cwd=ROOT,
+        cwd=root,
         env=environment(models_dir, port, settings),
         stderr=subprocess.PIPE,
         text=True,
@@ -85,9 +88,9 @@ def started(models_dir: Path, **settings: str) -> Iterator[Server]:
 
 
 @contextmanager
-def running(models_dir: Path, **settings: str) -> Iterator[Server]:
+def running(models_dir: Path, root: Path = ROOT, /, **settings: str) -> Iterator[Server]:
     """The service, ready; it must still run at the end and stop with exit code 0."""
-    with started(models_dir, **settings) as server:
+    with started(models_dir, root, **settings) as server:
         server.wait_for("ready")
         yield server
         assert server.process.poll() is None, "the service ended by itself"

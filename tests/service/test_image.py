@@ -15,12 +15,15 @@ import pytest
 import yaml
 
 from .containers import (
+    HARDENED,
     build_image,
+    built_image,
     distributions,
     docker,
     docker_client,
     image_config,
     in_image,
+    running,
     unused_image_name,
 )
 
@@ -28,6 +31,12 @@ pytestmark = pytest.mark.slow
 
 MEGABYTE = 1_000_000
 NO_DIGEST = "0" * 64
+HOOK = """
+
+@service.answer
+def twice(model, inputs, outputs):
+    return {"twice": 2 * outputs["label"]}
+"""
 
 
 def test_it_weighs_less_than_200_megabytes_compressed(
@@ -47,7 +56,7 @@ def test_it_holds_exactly_one_onnxruntime_and_no_installer(cpu_image: str) -> No
 
 def test_it_holds_the_service_and_nothing_else_of_the_repository(cpu_image: str) -> None:
     files = in_image(cpu_image, "ls", "-A", "/service").split()
-    assert files == ["engine", "models", "pyproject.toml"]
+    assert files == ["answers", "engine", "models", "pyproject.toml", "service.py"]
     files = in_image(cpu_image, "ls", "-A", "/service/engine").split()
     assert files == ["__init__.py", "__pycache__", "serving"]
 
@@ -106,6 +115,31 @@ def test_other_models_than_the_builder_meant_do_not_build(
         assert done.returncode != 0
         assert f"{NO_DIGEST} was expected" in done.stderr
         assert docker("image", "ls", "--quiet", tag) == ""
+
+
+def test_what_service_py_answers_is_recorded_in_it_and_used_where_it_starts(
+    docker_engine: None, rendered_service: Path, tmp_path: Path
+) -> None:
+    copy = _copy(rendered_service, tmp_path)
+    with (copy / "service.py").open("a", encoding="utf-8") as file:
+        file.write(HOOK)
+    with built_image(copy, "cpu") as tag:
+        (recorded,) = in_image(tag, "ls", "/service/answers").split()
+        assert recorded.startswith("iris-")
+        with running(tag, *HARDENED) as container:
+            container.seconds_until_ready(90)
+            answer = container.post("/predict", {"data": [[5.9, 3.0, 5.1, 1.8]]})[1]
+            assert answer["outputs"]["twice"] == [4]
+            assert "answered again" not in container.logs()
+
+
+def test_a_service_without_the_file_builds(
+    docker_engine: None, rendered_service: Path, tmp_path: Path
+) -> None:
+    copy = _copy(rendered_service, tmp_path)
+    (copy / "service.py").unlink()
+    with built_image(copy, "cpu") as tag:
+        assert "service.py" not in in_image(tag, "ls", "/service").split()
 
 
 def _assert_does_not_build(service: Path, cause: str) -> None:

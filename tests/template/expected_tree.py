@@ -25,6 +25,7 @@ deploy/project.yaml
 docs/azure-setup.md
 docs/models.md
 docs/runbook.md
+docs/service.md
 engine/__init__.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
@@ -255,10 +256,12 @@ engine/packaging/tolerance.py
 engine/packaging/write.py
 engine/serving/__init__.py
 engine/serving/__main__.py
+engine/serving/api_version.py
 engine/serving/budget.py
 engine/serving/check.py
 engine/serving/environment.py
 engine/serving/errors.py
+engine/serving/extension.py
 engine/serving/heap.py
 engine/serving/http/__init__.py
 engine/serving/http/api.py
@@ -270,6 +273,7 @@ engine/serving/http/cork.py
 engine/serving/http/heads.py
 engine/serving/http/inference.py
 engine/serving/http/openapi.py
+engine/serving/http/own_routes.py
 engine/serving/http/page/__init__.py
 engine/serving/http/page/charts.js
 engine/serving/http/page/index.html
@@ -279,11 +283,14 @@ engine/serving/http/page/page.js
 engine/serving/http/shortcut.py
 engine/serving/inference/__init__.py
 engine/serving/inference/batcher.py
+engine/serving/inference/hooked.py
 engine/serving/inference/host.py
 engine/serving/inference/job.py
 engine/serving/inference/model.py
 engine/serving/inference/profile.py
 engine/serving/inference/queue.py
+engine/serving/inference/recording.py
+engine/serving/inference/service_hooks.py
 engine/serving/inference/timeline.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
@@ -305,6 +312,7 @@ engine/serving/metrics/service.py
 engine/serving/metrics/slab.py
 engine/serving/metrics/state.py
 engine/serving/package/__init__.py
+engine/serving/package/answers.py
 engine/serving/package/digest.py
 engine/serving/package/download.py
 engine/serving/package/drift.py
@@ -324,6 +332,7 @@ engine/serving/runtimes/providers.py
 engine/serving/runtimes/tables.py
 engine/serving/server.py
 engine/serving/service.py
+engine/serving/service_file.py
 engine/serving/settings.py
 engine/serving/telemetry/__init__.py
 engine/serving/telemetry/destinations.py
@@ -353,6 +362,7 @@ engine/serving/transports/oip_binary.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/upkeep/__init__.py
+engine/upkeep/api.py
 engine/upkeep/github.py
 engine/upkeep/locks.py
 engine/upkeep/offer.py
@@ -383,9 +393,11 @@ requirements/serve-gpu.txt
 requirements/serve.in
 requirements/train.in
 requirements/train.txt
+service.py
 tests/__init__.py
 tests/conftest.py
 tests/test_models.py
+tests/test_service.py
 training/__init__.py
 training/train.py
 """

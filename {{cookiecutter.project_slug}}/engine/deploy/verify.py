@@ -15,7 +15,12 @@ from engine.deploy.verification.burst import check_burst
 from engine.deploy.verification.failures import VerifyError
 from engine.deploy.verification.identity import Expected, check_release
 from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.parity import check_parity, read_records
+from engine.deploy.verification.parity import (
+    Record,
+    check_parity,
+    read_records,
+    served_records,
+)
 from engine.deploy.verification.readiness import Progress, require_ready, wait_until_ready
 from engine.deploy.verification.report import Check, Report
 from engine.deploy.verification.service import Service
@@ -52,7 +57,7 @@ def verify(
         VerifyError: it must not be kept; ``report`` says what passed before.
         DeployError: the golden records of the checkout cannot be read.
     """
-    records = read_records(models)
+    read_records(models)  # before anything is asked
     key = key or key_from(os.environ)
     report = Report(url)
     with Service(url, key, limits.request_seconds) as service:
@@ -64,10 +69,16 @@ def verify(
             require_ready(service)
             return "after the burst"
 
+        records: list[Record] = []
+
+        def answers() -> str:
+            records.extend(served_records(service, models))
+            return check_parity(service, records, limits, progress)
+
         steps: tuple[tuple[str, Callable[[], str]], ...] = (
             ("ready", ready),
             ("release", lambda: check_release(service, expected)),
-            ("answers", lambda: check_parity(service, records, limits, progress)),
+            ("answers", answers),
             ("speed", lambda: check_burst(service, records, limits)),
             ("still ready", still_ready),
         )

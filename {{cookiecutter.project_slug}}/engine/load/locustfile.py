@@ -18,7 +18,8 @@ from locust import FastHttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from engine.deploy.verification.parity import read_records
+from engine.deploy.verification.parity import read_records, served_records
+from engine.deploy.verification.service import Service
 from engine.deploy.verification.wire import LENGTH, Unreadable
 from engine.deploy.verify import key_from
 from engine.load.proxy import proxy_arguments
@@ -114,10 +115,16 @@ def _options(parser: LocustArgumentParser) -> None:
 
 def _prepare(environment: Environment, **_: Any) -> None:
     """All users share the samples, which may be large."""
-    Caller.samples = prepare(read_records(Path(os.environ.get("MODELS_DIR", "models"))))
     key = key_from(os.environ)
     Caller.key = {"X-API-Key": key} if key else {}
     options: Any = environment.parsed_options
+    models = Path(os.environ.get("MODELS_DIR", "models"))
+    host = environment.host or options.host
+    if host:
+        with Service(host, key, ANSWER_SECONDS) as service:
+            Caller.samples = prepare(served_records(service, models))
+    else:  # given later, on Locust's page
+        Caller.samples = prepare(read_records(models))
     file = Path(options.record) if options.record else None
     Recorder(environment, file, options.measure_after, options.measure_for)
 

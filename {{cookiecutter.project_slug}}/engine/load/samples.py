@@ -43,6 +43,9 @@ def batches(record: Record, rng: random.Random) -> list[Sample]:
     """Some rows at once; as many as fit into a request of a few megabytes."""
     most = max(2, rows_per_request(record, Limits(rows=LARGEST_BATCH)))
     kind = f"predict, 2 to {most} rows"
+    if record.refusals is not None:
+        # The answers of hooks are recorded for single rows; they may differ for several.
+        return single_rows(record, rng)
     starts = _starts(record, rng, most)
     return [_predict(record, kind, start, rng.randint(2, most)) for start in starts]
 
@@ -98,7 +101,8 @@ def _predict(record: Record, kind: str, start: int, rows: int) -> Sample:
     def check(body: bytes, _: str | None) -> None:
         compare(record.manifest.outputs, golden, wire.read_predict(body, record.manifest))
 
-    return Sample(kind, wire.predict(record.manifest.name, inputs), check=check)
+    request = wire.predict(record.manifest.name, inputs)
+    return _sample(record, start, kind, request, check)
 
 
 def _infer(
@@ -118,7 +122,15 @@ def _infer(
     def check(body: bytes, length: str | None) -> None:
         compare(record.manifest.outputs, golden, wire.read_infer(body, length, record.manifest))
 
-    return Sample(kind, ask(record.manifest.name, inputs), check=check)
+    request = ask(record.manifest.name, inputs)
+    return _sample(record, start, kind, request, check)
+
+
+def _sample(record: Record, start: int, kind: str, request: wire.Request, check: Check) -> Sample:
+    """A request whose first row is ``start``; the hooks of `service.py` may refuse it."""
+    if record.refusal(start):
+        return Sample(kind, request, 422)
+    return Sample(kind, request, check=check)
 
 
 def _rows(record: Record, start: int, rows: int) -> tuple[dict[str, Array], dict[str, Array]]:

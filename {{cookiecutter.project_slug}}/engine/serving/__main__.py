@@ -42,16 +42,30 @@ def main() -> int:
     gc.disable()
     from engine.serving import server, workers
     from engine.serving.logs import setup as logs
+    from engine.serving.service_file import own_extension
     from engine.serving.settings import load_settings
 
     gc.freeze()
     gc.enable()
+    faults: list[str] = []
+    settings = None
+    # All faults at once: those of the engine's settings and those of service.py.
     try:
         settings = load_settings()
     except SettingsError as error:
-        for fault in error.faults:
+        faults += error.faults
+    code = WRONG_SETTINGS
+    try:
+        own_extension()
+    except SettingsError as error:
+        faults += error.faults
+    except StartupError as error:
+        faults.append(str(error))
+        code = WRONG_SETTINGS if settings is None else CANNOT_RUN_HERE
+    if settings is None or faults:
+        for fault in faults:
             print(f"error: {fault}", file=sys.stderr)
-        return WRONG_SETTINGS
+        return code
     logs.configure(settings)
     try:
         try:

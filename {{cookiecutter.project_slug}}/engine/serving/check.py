@@ -9,8 +9,12 @@ import argparse
 import os
 import sys
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from engine.serving.errors import StartupError
+
+if TYPE_CHECKING:
+    from engine.serving.inference.model import Model
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -20,42 +24,80 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     parser = argparse.ArgumentParser(prog="python -m engine.serving.check", description=__doc__)
     parser.add_argument("--providers", help="instead of EXECUTION_PROVIDERS; for builds: cpu")
-    parser.add_argument("--expect-digest", default="", help="fail unless the models have it")
+    parser.add_argument(
+        "--expect-digest", default="", help="fail unless the models and service.py have it"
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="keep what service.py answers; for the image's build"
+    )
     options = parser.parse_args(arguments)
     if options.providers:
         os.environ["EXECUTION_PROVIDERS"] = options.providers
-    faults = _faults(options.expect_digest)
+    faults = _faults(options.expect_digest, record=options.record)
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if faults else 0
 
 
-def _faults(expected_digest: str) -> list[str]:
+def _faults(expected_digest: str, *, record: bool) -> list[str]:
     from engine.serving.inference.model import load_model, packages_of
     from engine.serving.package.digest import digest_of
     from engine.serving.package.reader import read_package
     from engine.serving.settings import load_settings
 
     faults = _runtime_faults()
+    models = []
     try:
         settings = load_settings()
         directories = packages_of(settings)
         digest = digest_of(directories)
     except StartupError as error:
-        return [*faults, str(error)]
+        return [*faults, str(error), *_after_hooks([], record=False)]
     if expected_digest not in ("", digest):
-        faults.append(f"the models have digest {digest} and {expected_digest} was expected")
+        faults.append(
+            f"the models and service.py have digest {digest} and {expected_digest} was expected"
+        )
     for directory in directories:
         try:
             model = load_model(read_package(directory), settings)
         except StartupError as error:
             faults.append(f"model {directory.name!r}: {error}")
         else:
+            models.append(model)
             rows = len(next(iter(model.package.golden.inputs.values())))
             print(
                 f"{model.name} {model.manifest.version} ({model.manifest.format}, "
                 f"{model.provider}): {rows} golden samples answered as in training"
             )
+    return [*faults, *_after_hooks(models, record=record)]
+
+
+def _after_hooks(models: list[Model], *, record: bool) -> list[str]:
+    """Load service.py, run its start and stop hooks, and answer the golden requests through it."""
+    from engine.serving.inference import recording
+    from engine.serving.inference.service_hooks import run_start_hooks, run_stop_hooks
+    from engine.serving.service_file import own_extension
+
+    try:
+        extension = own_extension()
+        run_start_hooks(extension)
+    except StartupError as error:
+        return [str(error)]
+    faults = []
+    for model in models if extension.has_hooks else []:
+        try:
+            answers = recording.recorded(model, extension)
+            if record:
+                recording.record(model, extension, answers)
+        except StartupError as error:
+            faults.append(str(error))
+            continue
+        refused = sum(map(bool, answers.refusals))
+        print(
+            f"{model.name}: service.py answers {len(answers.refusals) - refused} golden requests "
+            f"and refuses {refused}"
+        )
+    run_stop_hooks(extension)
     return faults
 
 

@@ -1,4 +1,4 @@
-"""The identity of this release: names from pyproject.toml, revision, digest of the models.
+"""The identity of this release: names from pyproject.toml, revision, digest.
 
 `python -m engine.serving.release` prints it as JSON. Standard library only, so that a build can ask
 before anything is installed.
@@ -20,7 +20,9 @@ PROJECT_FILE = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What is running. ``name`` is the repository's slug, ``title`` the name for people."""
+    """What is running. ``name`` is the repository's slug, ``title`` the name for people;
+    ``model_digest`` covers the models and `service.py`.
+    """
 
     name: str
     title: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,10 +16,12 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from engine.serving.errors import PackageError, StartupError
+from engine.serving.extension import Extension
 from engine.serving.http.api import create_api
 from engine.serving.http.inference import Inference, InferenceEndpoints
-from engine.serving.http.shortcut import Shortcut
+from engine.serving.http.shortcut import LongWay, Shortcut
 from engine.serving.inference.host import ModelHost
+from engine.serving.inference.service_hooks import run_stop_hooks
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.logs.requests import RequestLines
 from engine.serving.logs.setup import changed, count_dropped
@@ -27,6 +30,7 @@ from engine.serving.metrics.slab import Slab
 from engine.serving.package.digest import digest_of, find_packages, models_digest
 from engine.serving.release import Release, read_release
 from engine.serving.runtimes.cpu import granted_cpus
+from engine.serving.service_file import own_extension
 from engine.serving.settings import Settings
 from engine.serving.telemetry.export import open_exports
 from engine.serving.telemetry.requests import Lines, RequestTelemetry
@@ -50,6 +54,7 @@ class Service:
             means that another one may come.
         worker: number of this process among the workers.
         connections: how many client connections the server has open now.
+        extension: routes and hooks; by default those of `service.py`.
     """
 
     def __init__(
@@ -60,32 +65,40 @@ class Service:
         in_flight: Callable[[], int] = lambda: 2,
         worker: int = 0,
         connections: Callable[[], int] = lambda: 0,
+        extension: Extension | None = None,
     ) -> None:
+        self._extension = extension = own_extension() if extension is None else extension
         self._metrics = Metrics(slab or make_slab(settings), connections)
         self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.states)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
-        self.host = ModelHost(settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker)
+        self.host = ModelHost(
+            settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker, extension
+        )
+        own = [changed(each) for each in extension.own_settings]
         self._about = {
             "revision": self._release.revision,
             "worker": worker,
             "cpus": granted_cpus(),
-            "settings": changed(settings),
+            "settings": dict(ChainMap(changed(settings), *own)),
         }
-        api = create_api(
+        self.api = api = create_api(
             lambda: self.release,
             self.host,
             self.lifecycle,
             self._metrics,
             settings,
             self._lifespan,
+            extension,
         )
         self._inference = inference = Inference(settings, self.host)
         self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
-        self.shortcut = Shortcut(inference, self.lifecycle, self._telemetry)
+        # Hooks run on threads, and the shortcut answers without leaving the event loop.
+        shortcut = LongWay if extension.has_hooks else Shortcut
+        self.shortcut = shortcut(inference, self.lifecycle, self._telemetry)
         self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
 
     def _lines(self, settings: Settings) -> Lines | None:
@@ -141,8 +154,19 @@ class Service:
         loading.cancel()
         self._inference.close()
         self.host.close()
+        if self._extension.stops:
+            await self._run_stop_hooks()
         if self._telemetry.tracer is not None:
             await asyncio.to_thread(self._telemetry.tracer.stop, FLUSH_SECONDS)
+
+    async def _run_stop_hooks(self) -> None:
+        # Not in asyncio's own threads, for which the end of the process would have to wait.
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+        work = loop.run_in_executor(thread, run_stop_hooks, self._extension)
+        try:
+            await asyncio.wait_for(work, FLUSH_SECONDS)
+        except TimeoutError:
+            log.error("the stop hooks of service.py took longer than %g s", FLUSH_SECONDS)
 
 
 def _digest(settings: Settings) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Annotated, Literal, cast
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from engine.serving.errors import SettingsError
+from engine.serving.errors import SettingsError, StartupError
 from engine.serving.telemetry.destinations import collector_url, connection_string
 
 Provider = Literal["cpu", "cuda"]
@@ -223,31 +224,57 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise SettingsError([_fault(item) for item in error.errors()]) from None
+        raise SettingsError(faults_of(error, Settings)) from None
 
 
-def _fault(item: ErrorDetails) -> str:
-    name = str(item["loc"][0]) if item["loc"] else "settings"
-    field = Settings.model_fields[name]
-    # A key is a secret even when it is malformed: never repeat it.
-    value = "(hidden)" if name in HIDDEN else repr(item["input"])
+def faults_of(error: ValidationError, model: type[BaseSettings]) -> list[str]:
+    """One line for each variable that breaks its rule."""
+    return [_fault(item, model) for item in error.errors()]
+
+
+def _fault(item: ErrorDetails, model: type[BaseSettings]) -> str:
     rule = item["msg"].removeprefix("Value error, ")
+    name = str(item["loc"][0]) if item["loc"] else ""
+    field = model.model_fields.get(name)
+    if field is None:  # a rule on several settings together
+        return rule
+    # A key is a secret even when it is malformed: never repeat it.
+    hidden = name in HIDDEN or not field.repr or SecretStr.__name__ in str(field.annotation)
+    value = "(hidden)" if hidden else repr(item["input"])
     return f"{name.upper()}={value}: {rule} (default: {_default(field.default)})"
 
 
 def _default(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "(hidden)" if value.get_secret_value() else "empty"
     if isinstance(value, tuple):
         return ",".join(cast("tuple[str, ...]", value)) or "empty"
     return "empty" if value is None else str(value)
 
 
-def markdown_table() -> str:
+def markdown_table(*models: type[BaseSettings]) -> str:
     """The table of every variable, as the README shows it."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        lines.append(f"| `{name.upper()}` | `{_default(field.default)}` | {field.description} |")
+    for model in models or (Settings,):
+        for name, field in model.model_fields.items():
+            default = _default(field.default)
+            lines.append(f"| `{name.upper()}` | `{default}` | {field.description} |")
     return "\n".join(lines)
 
 
+def main() -> None:
+    """Print the table, with the settings of `service.py`."""
+    from engine.serving.service_file import own_extension
+
+    # Not those of this module, which runs under another name.
+    from engine.serving.settings import Settings as EngineSettings
+
+    try:
+        extension = own_extension()
+    except StartupError as error:
+        sys.exit(f"error: {error}")
+    print(markdown_table(EngineSettings, *map(type, extension.own_settings)))
+
+
 if __name__ == "__main__":
-    print(markdown_table())
+    main()

@@ -63,7 +63,15 @@ def check_burst(service: Service, records: Sequence[Record], limits: Limits) -> 
     return measured
 
 
-def run_burst(service: Service, requests: Sequence[wire.Request], clients: int) -> Burst:
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A request of the burst and the status that its answer must have."""
+
+    request: wire.Request
+    status: int = 200
+
+
+def run_burst(service: Service, requests: Sequence[Shot], clients: int) -> Burst:
     """Send the requests, some at a time; each client's first one is sent before and not timed."""
     with ThreadPoolExecutor(clients) as pool:
         # Connections are made here, so that the burst measures answers.
@@ -73,26 +81,26 @@ def run_burst(service: Service, requests: Sequence[wire.Request], clients: int) 
     return Burst(times, tuple(each for each in results if isinstance(each, str)))
 
 
-def _requests(records: Sequence[Record], count: int) -> list[wire.Request]:
+def _requests(records: Sequence[Record], count: int) -> list[Shot]:
     usable = [each for each in records if wire.fits_json(each.golden.inputs)] or list(records)
     chosen = itertools.islice(itertools.cycle(usable), count)
     return [_single(record, index) for index, record in enumerate(chosen)]
 
 
-def _single(record: Record, index: int) -> wire.Request:
+def _single(record: Record, index: int) -> Shot:
     row = index % record.samples
     inputs = record.some(row, row + 1)
     ask = wire.predict if wire.fits_json(inputs) else wire.infer_binary
-    return ask(record.manifest.name, inputs)
+    return Shot(ask(record.manifest.name, inputs), 422 if record.refusal(row) else 200)
 
 
-def _ask(service: Service, request: wire.Request) -> float | str:
+def _ask(service: Service, shot: Shot) -> float | str:
     """Milliseconds, or why it failed."""
     begun = time.perf_counter()
     try:
-        response = service.post(request)
+        response = service.post(shot.request)
     except Unreachable as error:
         return error.cause
-    if response.status_code != 200:
+    if response.status_code != shot.status:
         return f"HTTP {response.status_code}: {what_it_said(response)}"
     return (time.perf_counter() - begun) * 1000

@@ -24,7 +24,7 @@ class Expected(Protocol):
 
     @property
     def model_digest(self) -> str:
-        """The digest of all models."""
+        """The digest of all models and service.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def check_release(service: Service, expected: Expected | None) -> str:
     if expected is not None and expected.model_digest != digest:
         error = WrongRelease(
             f"{service.url} serves models {_short(digest)}, not {_short(expected.model_digest)}",
-            "the image was built from other models: build, push and deploy again",
+            "the image was built from other models or another service.py: build, push and deploy "
+            "again",
         )
         error.found = (revision, digest)
         raise error

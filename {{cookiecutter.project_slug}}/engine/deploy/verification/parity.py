@@ -1,11 +1,13 @@
 """Golden parity over the network: every golden sample is sent, every answer compared.
 
 Each model is asked twice: in binary tensors, which carry every value exactly, and through
-`/predict`, as most clients do.
+`/predict`, as most clients do. Where `service.py` has hooks, each sample is sent alone, and the
+answers, refusals included, must be those that the image's build recorded after the hooks.
 """
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,10 @@ from engine.deploy.errors import DeployError
 from engine.deploy.verification import wire
 from engine.deploy.verification.failures import WrongAnswers
 from engine.deploy.verification.limits import Limits
+from engine.deploy.verification.refusals import json_of, refusal, what_it_said
 from engine.deploy.verification.service import Service, TooLarge
 from engine.serving.errors import PackageError
+from engine.serving.package.answers import Answers, read_answers
 from engine.serving.package.digest import file_sha256, find_packages
 from engine.serving.package.golden import Golden, compare, read_golden
 from engine.serving.package.manifest import GOLDEN, Manifest, read_manifest
@@ -29,10 +33,16 @@ JSON_BYTES_PER_VALUE = 24
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One model of the checkout and its golden record."""
+    """One model of the checkout and its golden record.
+
+    ``refusals`` is None without hooks. With them, it holds for each sample the sentence that
+    refuses it, or ""; ``golden`` holds the outputs after the hooks then, and whatever has their
+    shape for samples that are refused.
+    """
 
     manifest: Manifest
     golden: Golden
+    refusals: tuple[str, ...] | None = None
 
     @property
     def samples(self) -> int:
@@ -52,6 +62,32 @@ class Record:
         if not self.manifest.signature.batched:
             return self.golden.inputs
         return {name: array[start:stop] for name, array in self.golden.inputs.items()}
+
+    def refusal(self, sample: int) -> str:
+        """The sentence that refuses a sample; "" if it is answered."""
+        return self.refusals[sample] if self.refusals else ""
+
+    @property
+    def answered(self) -> list[int]:
+        """The samples that are not refused."""
+        return [sample for sample in range(self.samples) if not self.refusal(sample)]
+
+    def after_hooks(self, answers: Answers) -> Record:
+        """The record with the answers that a service gives after its hooks.
+
+        Raises:
+            ValueError: they are not those of this record's samples.
+        """
+        answered = [not refusal for refusal in answers.refusals]
+        manifest = answers.manifest(self.manifest) if any(answered) else self.manifest
+        missing = {each.name for each in manifest.outputs} - set(answers.outputs)
+        if len(answered) != self.samples or (missing and any(answered)):
+            raise ValueError(f"it holds {len(answered)} answers, {sorted(missing)} are missing")
+        outputs = dict(answers.outputs)
+        if manifest.signature.batched and any(answered):
+            rows = np.maximum(np.cumsum(answered) - 1, 0)
+            outputs = {name: array[rows] for name, array in outputs.items()}
+        return Record(manifest, Golden(self.golden.inputs, outputs), answers.refusals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +127,33 @@ def read_records(models_dir: Path) -> list[Record]:
         ) from None
 
 
+def served_records(service: Service, models_dir: Path) -> list[Record]:
+    """``read_records``, with the answers after hooks where the service has them.
+
+    Raises:
+        DeployError: see ``read_records``.
+        VerifyError: the service does not say what it answers after its hooks.
+    """
+    return [_served(service, record) for record in read_records(models_dir)]
+
+
+def _served(service: Service, record: Record) -> Record:
+    path = f"/v2/models/{record.manifest.name}/answers"
+    response = service.get(path, with_key=True)
+    if response.status_code == 404:
+        return record
+    if response.status_code != 200:
+        raise refusal(f"GET {service.url}{path}", response)
+    try:
+        return record.after_hooks(read_answers(response.content))
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WrongAnswers(
+            f"GET {service.url}{path}: these are not the answers to the golden record of this "
+            f"checkout: {error}",
+            "deploy the release that is meant",
+        ) from None
+
+
 def check_parity(
     service: Service, records: list[Record], limits: Limits, progress: Callable[[str], None]
 ) -> str:
@@ -106,8 +169,15 @@ def check_parity(
                 name = record.manifest.name
                 progress(f"{name}: {record.samples} golden samples through {way.name}")
                 _check(service, record, way, limits)
-    models = ", ".join(f"{each.manifest.name} ({each.samples} samples)" for each in records)
-    return f"as in training: {models}"
+    models = ", ".join(_told(record) for record in records)
+    hooked = any(record.refusals is not None for record in records)
+    return f"{'as recorded after the hooks' if hooked else 'as in training'}: {models}"
+
+
+def _told(record: Record) -> str:
+    refused = record.samples - len(record.answered)
+    also = f", {refused} of them refused" if refused else ""
+    return f"{record.manifest.name} ({record.samples} samples{also})"
 
 
 def rows_per_request(record: Record, limits: Limits) -> int:
@@ -127,6 +197,8 @@ def _check(service: Service, record: Record, way: _Way, limits: Limits) -> None:
     manifest = record.manifest
     try:
         parts = list(_answers(service, record, way, limits))
+        if not parts:
+            return
         served = {
             output.name: np.concatenate([part[output.name] for part in parts])
             if len(parts) > 1
@@ -134,6 +206,8 @@ def _check(service: Service, record: Record, way: _Way, limits: Limits) -> None:
             for output in manifest.outputs
         }
         golden = record.golden.outputs
+        if manifest.signature.batched:
+            golden = {name: array[record.answered] for name, array in golden.items()}
         if not way.exact:
             golden = {name: wire.through_json(array) for name, array in golden.items()}
         compare(manifest.outputs, golden, served)
@@ -149,9 +223,15 @@ def _answers(
 ) -> Iterator[dict[str, Array]]:
     """The answers for all rows, in pieces that the service takes."""
     rows, start = rows_per_request(record, limits), 0
+    if record.refusals is not None:
+        rows = 1
     while start < record.samples:
         request = way.ask(record.manifest.name, record.some(start, start + rows))
         try:
+            if record.refusal(start):
+                _require_refusal(service, request, record.refusal(start))
+                start += rows
+                continue
             response = service.infer(request)
         except TooLarge:
             if rows == 1 or not record.manifest.signature.batched:
@@ -164,3 +244,19 @@ def _answers(
             continue
         yield way.read(response, record.manifest)
         start += rows
+
+
+def _require_refusal(service: Service, request: wire.Request, sentence: str) -> None:
+    """Send a sample that the hooks refuse.
+
+    Raises:
+        WrongAnswers: it is answered, or refused for another reason.
+    """
+    response = service.ask(request)
+    if response.status_code == 422 and json_of(response).get("error") == sentence:
+        return
+    raise WrongAnswers(
+        f"POST {service.url}{request.path}: HTTP {response.status_code}: "
+        f"{what_it_said(response)}; the hooks of the build refused the sample: {sentence}",
+        "compare service.py and its settings with those of the build",
+    )

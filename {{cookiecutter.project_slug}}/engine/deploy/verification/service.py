@@ -73,14 +73,14 @@ class Service:
         """Close all connections."""
         self._client.close()
 
-    def get(self, path: str) -> httpx.Response:
-        """Ask one of the open routes.
+    def get(self, path: str, *, with_key: bool = False) -> httpx.Response:
+        """Ask one of the open routes, or one that needs the key.
 
         Raises:
             Unreachable: no answer came back.
         """
         try:
-            return self._client.get(path)
+            return self._client.get(path, headers=self._key if with_key else None)
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise self._unreachable(error) from None
 
@@ -96,22 +96,34 @@ class Service:
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
+    def ask(self, request: Request) -> httpx.Response:
+        """Ask for inference, patiently while the service is busy; any status is an answer.
+
+        Raises:
+            TooLarge: smaller requests may be answered.
+            Unreachable: no answer came back.
+        """
+        for _ in range(TRIES - 1):
+            response = self.post(request)
+            if response.status_code not in BUSY:
+                break
+            time.sleep(_pause(response))
+        else:
+            response = self.post(request)
+        if response.status_code == TOO_LARGE:
+            raise TooLarge
+        return response
+
     def infer(self, request: Request) -> httpx.Response:
-        """Ask for inference until it is answered, patiently while the service is busy.
+        """``ask``, for a request that must be answered.
 
         Raises:
             TooLarge: smaller requests may be answered.
             VerifyError: it is refused; the kind says why.
         """
-        for left in range(TRIES - 1, -1, -1):
-            response = self.post(request)
-            if response.status_code == 200:
-                return response
-            if response.status_code not in BUSY or left == 0:
-                break
-            time.sleep(_pause(response))
-        if response.status_code == TOO_LARGE:
-            raise TooLarge
+        response = self.ask(request)
+        if response.status_code == 200:
+            return response
         raise refusal(f"POST {self.url}{request.path}", response)
 
     def _unreachable(self, error: Exception) -> Unreachable:

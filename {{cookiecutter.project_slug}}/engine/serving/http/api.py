@@ -12,12 +12,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
-from engine.serving.http.asgi import error_answer
+from engine.serving.extension import Extension
+from engine.serving.http.auth import KeyGuard
 from engine.serving.http.openapi import document
+from engine.serving.http.own_routes import add_own_routes, error_response
+from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
+from engine.serving.package.answers import written
 from engine.serving.release import Release
 from engine.serving.settings import Settings
 from engine.serving.transports import tutorial
@@ -34,12 +38,14 @@ def create_api(
     metrics: Metrics,
     settings: Settings,
     lifespan: Lifespan,
+    extension: Extension,
 ) -> FastAPI:
     """Build the application.
 
     Args:
         release: gives the release; its model digest is known once the models are read.
         settings: whether inference asks for an API key, and whether there is a page.
+        extension: the routes of `service.py`, and whether it has hooks.
     """
     facts = release()
     app = FastAPI(
@@ -68,6 +74,9 @@ def create_api(
         from engine.serving.http.page import add_page
 
         add_page(app, facts.title, facts.description, with_keys)
+    if extension.has_hooks:
+        _add_answers(app, host, KeyGuard(settings.api_keys))
+    add_own_routes(app, extension.routes, extension.open_routes, settings, lifecycle)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
@@ -138,6 +147,16 @@ def _add_metadata(
         return Response(tutorial.example(host.get(name).model), media_type="application/json")
 
 
+def _add_answers(app: FastAPI, host: ModelHost, guard: KeyGuard) -> None:
+    @app.get("/v2/models/{name}/answers", tags=["metadata"])
+    async def answers(request: Request, name: str) -> Response:
+        """The answers to the golden requests after the hooks of `service.py`, as an npz file."""
+        guard.check(dict(request.scope["headers"]))
+        served = host.get(name)
+        content = written(served.answers) if isinstance(served, HookedModel) else b""
+        return Response(content, media_type="application/octet-stream")
+
+
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["health"])
     async def prometheus() -> Response:
@@ -148,7 +167,7 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def known(_: Request, error: RequestError) -> Response:
-        return _error(error)
+        return error_response(error)
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
@@ -159,7 +178,7 @@ def _add_errors(app: FastAPI) -> None:
             )
         else:
             fault = NotFound(f"there is no route {request.url.path}; see /docs")
-        return _error(fault)
+        return error_response(fault)
 
 
 def _describe(model: Model) -> dict[str, Any]:
@@ -188,8 +207,3 @@ def _describe(model: Model) -> dict[str, Any]:
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
-
-
-def _error(error: RequestError) -> Response:
-    status, headers, body = error_answer(error)
-    return Response(body, status, {key.decode(): value.decode() for key, value in headers})

@@ -180,3 +180,11 @@ class Shortcut:
     def gone(self, record: Record) -> None:
         """The client of a request went away; its request is over."""
         self._telemetry.end(record, 499)
+
+
+class LongWay(Shortcut):
+    """A shortcut that nothing takes: every request goes through ASGI."""
+
+    def route(self, url: bytes) -> Route | None:
+        """See ``Shortcut``."""
+        return None

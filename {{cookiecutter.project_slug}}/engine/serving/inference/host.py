@@ -13,15 +13,19 @@ from typing import Any
 
 from engine.serving import heap
 from engine.serving.errors import NotFound, NotReady, ProviderError, StartupError, quoted
+from engine.serving.extension import Extension
 from engine.serving.inference.batcher import Batcher, Waiting
 from engine.serving.inference.job import Cut, Inputs, Settle
 from engine.serving.inference.model import Model, load_models
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits
+from engine.serving.inference.recording import recorded
+from engine.serving.inference.service_hooks import ServiceHooks, run_start_hooks
 from engine.serving.inference.timeline import Timeline
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.metrics.process import figures_of
 from engine.serving.metrics.service import Metrics
+from engine.serving.package.answers import Answers
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.settings import Settings
@@ -82,6 +86,9 @@ class ServedModel:
         """Answer all requests that still wait: the process ends now."""
         self._batcher.give_up(shutting_down)
 
+    def close(self) -> None:
+        """Release what it runs on beside the compute threads."""
+
     def _check(self, inputs: Inputs) -> int:
         return len(inputs) if isinstance(inputs, list) else self.model.signature.check(inputs)
 
@@ -94,6 +101,7 @@ class ModelHost:
             execution provider than the one that was asked for.
         in_flight: how many requests the server is answering now.
         worker: number of this process, and so of the GPU that it takes.
+        extension: the hooks of `service.py`.
     """
 
     def __init__(
@@ -104,7 +112,9 @@ class ModelHost:
         on_fatal: Callable[[StartupError], None],
         in_flight: Callable[[], int],
         worker: int = 0,
+        extension: Extension | None = None,
     ) -> None:
+        self._extension = extension or Extension()
         self._in_flight = in_flight
         self._worker = worker
         self._settings = settings
@@ -133,8 +143,8 @@ class ModelHost:
             self._lifecycle.fail("models could not be loaded: unexpected error, see the log")
             log.exception("not ready: unexpected error while loading models")
         else:
-            for model, profile in loaded:
-                self._serve(model, profile)
+            for model, profile, answers in loaded:
+                self._serve(model, profile, answers)
             heap.settle()
             self._lifecycle.set_ready()
             log.info("ready", extra={"fields": self._facts()})
@@ -155,6 +165,8 @@ class ModelHost:
 
     def close(self) -> None:
         """Release the compute threads."""
+        for served in self._models.values():
+            served.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -233,16 +245,21 @@ class ModelHost:
         if not self._stuck_models:
             self._lifecycle.recover()
 
-    def _load_and_warm_up(self) -> list[tuple[Model, Profile]]:
+    def _load_and_warm_up(self) -> list[tuple[Model, Profile, Answers | None]]:
         def verified(name: str, passed: bool) -> None:
             self._metrics.observer(name).verified(passed)
 
         models = load_models(self._settings, self._worker, verified)
         if any(model.provider == "cuda" for model in models):
             self._metrics.device.use()
-        return [(model, model.warm_up(self._settings.max_batch_rows)) for model in models]
+        profiles = [model.warm_up(self._settings.max_batch_rows) for model in models]
+        # After the models were compared with their training, as they are without hooks.
+        run_start_hooks(self._extension)
+        hooked = self._extension.has_hooks
+        answers = [recorded(model, self._extension) if hooked else None for model in models]
+        return list(zip(models, profiles, answers, strict=True))
 
-    def _serve(self, model: Model, profile: Profile) -> None:
+    def _serve(self, model: Model, profile: Profile, answers: Answers | None) -> None:
         settings = self._settings
         limits = Limits(
             batch_rows=settings.max_batch_rows,
@@ -276,7 +293,19 @@ class ModelHost:
         log.info(
             "%s: batches of up to %s rows", model.name, profile.batch_rows, extra={"fields": fields}
         )
-        self._models[model.name] = ServedModel(model, batcher, settings.request_timeout_seconds)
+        timeout = settings.request_timeout_seconds
+        if answers is None:
+            self._models[model.name] = ServedModel(model, batcher, timeout)
+        else:
+            # Imported here, because it extends this module.
+            from engine.serving.inference.hooked import HookedModel
+
+            on_stuck = partial(self.watch, model.name)
+            hooks = ServiceHooks(self._extension, model.manifest, answers)
+            model.answer_as(answers.manifest(model.manifest))
+            self._models[model.name] = HookedModel(
+                model, batcher, timeout, hooks, answers, limits, on_stuck
+            )
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest
         )

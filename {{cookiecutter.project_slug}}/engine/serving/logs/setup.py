@@ -9,6 +9,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final, TextIO
 
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
 from engine.serving.logs.fault import WITHHELD
 from engine.serving.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from engine.serving.logs.writer import Writer
@@ -78,10 +81,10 @@ def finish() -> None:
         handler.flush()
 
 
-def changed(settings: Settings) -> dict[str, Any]:
+def changed(settings: BaseSettings) -> dict[str, Any]:
     """Settings that differ from their defaults; of a secret only that it is set."""
     return {
-        name: getattr(settings, name) if field.repr else "(hidden)"
-        for name, field in Settings.model_fields.items()
-        if getattr(settings, name) != field.default
+        name: "(hidden)" if not field.repr or isinstance(value, SecretStr) else value
+        for name, field in type(settings).model_fields.items()
+        if (value := getattr(settings, name)) != field.default
     }

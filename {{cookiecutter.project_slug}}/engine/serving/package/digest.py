@@ -1,4 +1,7 @@
-"""Digests of model packages. Standard library only: a build asks for them before installing."""
+"""Digests of model packages and `service.py`, which together decide what is answered.
+
+Standard library only: a build asks for them before installing.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from engine.serving.errors import PackageError
 
 MANIFEST = "model.yaml"
+SERVICE_FILE = Path(__file__).resolve().parents[3] / "service.py"
 
 
 def find_packages(models_dir: Path) -> list[Path]:
@@ -40,7 +44,7 @@ def file_sha256(path: Path) -> str:
 
 
 def models_digest(models_dir: Path) -> str:
-    """One sha256 over all packages of a folder; two equal digests mean equal models.
+    """``digest_of`` all packages of a folder.
 
     Raises:
         PackageError: there is no package.
@@ -48,7 +52,17 @@ def models_digest(models_dir: Path) -> str:
     return digest_of(find_packages(models_dir))
 
 
-def digest_of(packages: list[Path]) -> str:
-    """One sha256 over packages that were found, wherever they lie."""
+def digest_of(packages: list[Path], service_file: Path = SERVICE_FILE) -> str:
+    """One sha256 over packages, wherever they lie, and `service.py`, if there is one.
+
+    Two equal digests mean equal answers.
+    """
     lines = [f"{package_digest(path)}  {path.name}\n" for path in packages]
+    if service_file.exists():
+        lines.append(f"{text_sha256(service_file)}  {service_file.name}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def text_sha256(path: Path) -> str:
+    """The sha256 of a text, the same for the line ends of every system."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

@@ -1,0 +1,115 @@
+"""docs/service.md: its examples, typed into a new project's `service.py`, do what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .running import running
+
+CODE = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
+KEY = "a-key-for-the-documentation"
+EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project with the examples, and the interpreter of its environment."""
+
+    folder: Path
+    python: Path
+
+    def run(self, *arguments: str) -> str:
+        """What a module prints; it must succeed."""
+        done = subprocess.run(
+            [str(self.python), "-m", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(
+    rendered_service: Path, service_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    folder = tmp_path_factory.mktemp("documented") / "iris-service"
+    shutil.copytree(rendered_service, folder)
+    examples = CODE.findall((folder / "docs" / "service.md").read_text(encoding="utf-8"))
+    assert len(examples) == EXAMPLES
+    with (folder / "service.py").open("a", encoding="utf-8") as file:
+        file.write("".join(f"\n\n{example}" for example in examples))
+    return Project(folder, service_python)
+
+
+@pytest.fixture(scope="module")
+def url(project: Project) -> Iterator[str]:
+    settings = {"API_KEYS": KEY, "CONTACT": "flora@example.com"}
+    with running(project.python, project.folder, **settings) as url:
+        yield url
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """Status and JSON of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    sent = {"Content-Type": "application/json", "X-API-Key": KEY, **headers}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, sent), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_rule_refuses_what_is_no_iris(url: str) -> None:
+    status, answer = ask(f"{url}/predict", {"data": [[5.9, 3.0, 5.1, 1.8], [10.5, 3.0, 5.1, 1.8]]})
+    assert status == 422
+    assert answer["error"] == "sepal length is 10.5 cm; send centimetres, at most 10"
+    assert ask(f"{url}/predict", {"data": [[10.0, 3.0, 5.1, 1.8]]})[0] == 200
+
+
+def test_the_output_is_in_the_answer_and_in_the_metadata(url: str) -> None:
+    _, answer = ask(f"{url}/predict", {"data": [[5.9, 3.0, 5.1, 1.8]]})
+    (probabilities,) = answer["outputs"]["probabilities"]
+    (confidence,) = answer["outputs"]["confidence_percent"]
+    assert confidence == pytest.approx(100 * max(probabilities), rel=1e-5)
+    _, model = ask(f"{url}/v2/models/iris")
+    assert model["outputs"][-1] == {
+        "name": "confidence_percent", "datatype": "FP32", "shape": [-1],
+    }  # fmt: skip
+
+
+def test_the_route_shows_the_setting_to_those_with_a_key(url: str) -> None:
+    assert ask(f"{url}/about") == (200, {"contact": "flora@example.com"})
+    assert ask(f"{url}/about", **{"X-API-Key": "some-other-key-0123"})[0] == 401
+    assert "/about" in ask(f"{url}/openapi.json")[1]["paths"]
+
+
+def test_the_setting_is_listed(project: Project) -> None:
+    table = project.run("engine.serving.settings")
+    assert "| `CONTACT` | `nobody@example.com` | Shown by `GET /about`. |" in table
+
+
+def test_the_check_and_the_types_accept_it(project: Project) -> None:
+    told = project.run("engine.serving.check")
+    assert "service.py answers 30 golden requests and refuses 0" in told
+    project.run("mypy", "--cache-dir", "/dev/null", "service.py")
+
+
+def test_verification_is_not_misled_by_the_changed_answers(project: Project) -> None:
+    with running(project.python, project.folder) as url:
+        told = project.run("engine.deploy", "verify", "--any-revision", "--url", url)
+    assert "as recorded after the hooks: iris (30 samples)" in told

@@ -1,0 +1,187 @@
+"""The hooks of `service.py` around one request of one model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engine.serving.errors import InvalidInput, StartupError
+from engine.serving.extension import Arrays, Extension
+from engine.serving.package.answers import Answers
+from engine.serving.package.manifest import Manifest
+from engine.serving.tensors.datatypes import NUMPY, Array, Datatype, canonical, datatype_of
+
+log = logging.getLogger(__name__)
+
+
+class HookFailed(Exception):
+    """A hook raised something else than a refusal, or returned what it must not. A 500."""
+
+
+class ServiceHooks:
+    """Calls the hooks, and checks what they return.
+
+    Args:
+        manifest: of the model before the hooks.
+        answers: to the golden requests; None while these are answered. The outputs that hooks add
+            to them come with every answer.
+    """
+
+    def __init__(
+        self, extension: Extension, manifest: Manifest, answers: Answers | None = None
+    ) -> None:
+        self._requests = extension.requests
+        self._answers = extension.answers
+        self._model = manifest.name
+        self._signature = manifest.signature
+        self._outputs = {each.name: each for each in manifest.outputs}
+        self._added = (
+            None
+            if answers is None
+            else {
+                name: datatype_of(array)
+                for name, array in answers.outputs.items()
+                if name not in self._outputs
+            }
+        )
+
+    def before(self, inputs: Arrays) -> Arrays:
+        """The inputs that the model gets.
+
+        Raises:
+            InvalidInput: a hook refuses the request.
+            HookFailed: see there.
+        """
+        for hook in self._requests:
+            changed = _call(hook, self._model, _read_only(inputs))
+            if changed:
+                inputs = self._checked_inputs(hook, inputs, changed)
+        return inputs
+
+    def after(self, inputs: Arrays, outputs: Arrays) -> dict[str, Array]:
+        """The outputs that are sent.
+
+        Raises:
+            InvalidInput: a hook refuses the request.
+            HookFailed: see there.
+        """
+        rows = self._rows(inputs)
+        result = dict(outputs)
+        for hook in self._answers:
+            changed = _call(hook, self._model, _read_only(inputs), _read_only(result))
+            for name, array in changed.items():
+                result[name] = self._checked_output(hook, name, array, rows)
+        missing = sorted(set(self._added or ()) - set(result))
+        if missing:
+            raise HookFailed(f"no hook added {missing}, which come with the golden answers")
+        return result
+
+    def _rows(self, inputs: Arrays) -> int | None:
+        """Rows of the request; None where the model has no row dimension."""
+        if not self._signature.batched:
+            return None
+        return int(inputs[self._signature.inputs[0].name].shape[0])
+
+    def _checked_inputs(self, hook: Callable[..., Any], before: Arrays, changed: Arrays) -> Arrays:
+        specs = {spec.name: spec for spec in self._signature.inputs}
+        inputs = dict(before)
+        for name, array in changed.items():
+            if name not in specs:
+                raise HookFailed(f"{_name(hook)} returned {name!r}, which is no input of the model")
+            inputs[name] = _cast(hook, name, array, specs[name].datatype)
+        try:
+            self._signature.check(inputs)
+        except InvalidInput as error:
+            raise HookFailed(f"{_name(hook)} returned other inputs: {error.message}") from None
+        if self._rows(inputs) != self._rows(before):
+            raise HookFailed(f"{_name(hook)} changed the number of rows")
+        return inputs
+
+    def _checked_output(
+        self, hook: Callable[..., Any], name: str, array: Array, rows: int | None
+    ) -> Array:
+        own = self._outputs.get(name)
+        if own is not None:
+            array = _cast(hook, name, array, own.datatype)
+            right = array.ndim == len(own.shape)
+        else:
+            if self._added is not None:
+                if name not in self._added:
+                    raise HookFailed(
+                        f"{_name(hook)} added {name!r}, which does not come with the golden answers"
+                    )
+                array = _cast(hook, name, array, self._added[name])
+            right = True
+        if not right or (rows is not None and array.shape[:1] != (rows,)):
+            raise HookFailed(
+                f"{_name(hook)} returned {name!r} with the shape {list(array.shape)} for "
+                f"{1 if rows is None else rows} rows"
+            )
+        return array
+
+
+def run_start_hooks(extension: Extension) -> None:
+    """Call them in their order.
+
+    Raises:
+        StartupError: one raised something.
+    """
+    for hook in extension.starts:
+        try:
+            hook()
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise StartupError(f"{_name(hook)} failed at start: {reason}") from error
+
+
+def run_stop_hooks(extension: Extension) -> None:
+    """Call all of them; what one raises is logged."""
+    for hook in extension.stops:
+        try:
+            hook()
+        except BaseException:
+            log.exception("%s failed at stop", _name(hook))
+
+
+def _call(hook: Callable[..., Any], *arguments: Any) -> dict[str, Array]:
+    """The arrays that a hook returns; none where it returns None."""
+    try:
+        changed = hook(*arguments)
+        if changed is None:
+            return {}
+        arrays = {name: canonical(np.asarray(array)) for name, array in changed.items()}
+        for array in arrays.values():
+            datatype_of(array)
+    except InvalidInput:
+        raise
+    # Also what would end a thread or the event loop.
+    except BaseException as error:
+        raise HookFailed(f"{_name(hook)} failed with {type(error).__name__}") from error
+    return arrays
+
+
+def _cast(hook: Callable[..., Any], name: str, array: Array, datatype: Datatype) -> Array:
+    """The same numbers in the datatype that is declared; whole numbers never from fractions."""
+    wanted = NUMPY[datatype]
+    if array.dtype == wanted:
+        return array
+    if wanted.kind == "O" or not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise HookFailed(
+            f"{_name(hook)} returned {name!r} as {datatype_of(array)}; it is {datatype}"
+        )
+    return array.astype(wanted)
+
+
+def _read_only(arrays: Arrays) -> Arrays:
+    views = {}
+    for name, array in arrays.items():
+        views[name] = view = array.view()
+        view.flags.writeable = False
+    return views
+
+
+def _name(hook: Callable[..., Any]) -> str:
+    return f"service.py: {getattr(hook, '__name__', 'a hook')}"
