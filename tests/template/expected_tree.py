@@ -5,6 +5,7 @@ from __future__ import annotations
 ALWAYS = """
 .dockerignore
 .editorconfig
+.gitattributes
 .github/CODEOWNERS
 .github/dependabot.yml
 .github/workflows/ci.yml
@@ -44,6 +45,7 @@ engine/deploy/bootstrap/monitoring.py
 engine/deploy/bootstrap/plan.py
 engine/deploy/bootstrap/providers.py
 engine/deploy/bootstrap/refusals.py
+engine/deploy/bootstrap/remote.py
 engine/deploy/bootstrap/report.py
 engine/deploy/bootstrap/resources.py
 engine/deploy/bootstrap/roles.py
@@ -110,6 +112,7 @@ engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/figures/words.py
 engine/deploy/gh.py
+engine/deploy/git.py
 engine/deploy/image.py
 engine/deploy/journal.py
 engine/deploy/local_image.py
@@ -312,6 +315,7 @@ engine/serving/package/fetch.py
 engine/serving/package/golden.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
+engine/serving/proxies.py
 engine/serving/release.py
 engine/serving/runtimes/__init__.py
 engine/serving/runtimes/base.py
