@@ -23,8 +23,11 @@ README.md
 deploy/environments/production.yaml
 deploy/environments/staging.yaml
 deploy/project.yaml
+docs/architecture.md
 docs/azure-setup.md
+docs/decisions.md
 docs/models.md
+docs/reference.md
 docs/runbook.md
 engine/__init__.py
 engine/deploy/__init__.py

@@ -31,7 +31,7 @@ CANNOT_RUN_HERE = 1
 
 
 def main() -> int:
-    """Serve; see README.md for the settings.
+    """Serve; see docs/reference.md for the settings.
 
     Returns:
         0 after a stop by signal, 1 when the models cannot run here, 2 for wrong settings.

@@ -242,7 +242,7 @@ def _default(value: object) -> str:
 
 
 def markdown_table() -> str:
-    """The table of every variable, as the README shows it."""
+    """The table of every variable, as docs/reference.md shows it."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `{name.upper()}` | `{_default(field.default)}` | {field.description} |")
