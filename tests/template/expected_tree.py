@@ -5,7 +5,6 @@ from __future__ import annotations
 ALWAYS = """
 .dockerignore
 .editorconfig
-.gitattributes
 .github/CODEOWNERS
 .github/dependabot.yml
 .github/workflows/ci.yml
@@ -15,6 +14,7 @@ ALWAYS = """
 .github/workflows/rebuild.yml
 .github/workflows/rollback.yml
 .github/workflows/template.yml
+.gitattributes
 .gitignore
 .python-version
 Dockerfile
