@@ -9,8 +9,8 @@ readonly IMPOSSIBLE=3
 
 # Programs that the tests call beside Python's own.
 missing=()
-for tool in git curl strace; do
-    command -v "$tool" >/dev/null || missing+=("$tool")
+for tool in git curl strace ssh; do
+    command -v "$tool" >/dev/null || missing+=("${tool/#ssh/openssh-client}")
 done
 if ((${#missing[@]})) && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2

@@ -37,6 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure() -> None:
     """Child processes import onnxruntime; its telemetry is off before they do."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # What the tests start here is asked without the proxy that the rest of the network needs.
+    listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if listed != "*":
+        direct = ",".join(filter(None, [listed, "127.0.0.1,localhost"]))
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = direct
 
 
 @pytest.fixture(scope="session")

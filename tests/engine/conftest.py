@@ -12,8 +12,12 @@ import pytest
 # Before anything imports onnxruntime, which reads it once.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from engine.serving.proxies import keep_local_direct
+
 from tests.engine import toy_models
 from tests.engine.server import running
+
+keep_local_direct()
 
 
 @pytest.fixture(scope="session")

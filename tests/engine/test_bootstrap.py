@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,9 +293,55 @@ def test_without_a_remote_the_configuration_says_which_repository() -> None:
     assert repository_name(ground().project, None) == "octo-org/iris-service"
 
 
-def test_a_remote_elsewhere_is_refused() -> None:
-    with pytest.raises(DeployError, match="not a repository on github"):
-        repository_name(ground().project, "https://gitlab.com/octo-org/iris.git")
+@pytest.fixture
+def ssh_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that gives ssh a configuration; ssh itself would read that of the account."""
+
+    def write(configuration: str) -> None:
+        (tmp_path / "config").write_text(configuration, encoding="utf-8")
+        program = tmp_path / "ssh"
+        program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path}/config "$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "git@github-work:octo-org/my.repo.git",
+        "GitHub-Work:octo-org/my.repo",
+        "ssh://git@github-work/octo-org/my.repo.git",
+        "git@GitHub.com:octo-org/my.repo.git",
+        "https://octo@GitHub.com/octo-org/my.repo.git",
+    ],
+)
+def test_a_host_alias_is_what_ssh_says(ssh_of: Callable[[str], None], remote: str) -> None:
+    ssh_of("Host github-work\n  HostName ssh.github.com\n  Port 443\n")
+    assert repository_name(ground().project, remote) == "octo-org/my.repo"
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://gitlab.com/octo-org/iris.git", "octo-org/iris.git on gitlab.com"),
+        ("https://git.notgithub.com/octo-org/iris.git", "octo-org/iris.git on git.notgithub.com"),
+        ("git@work:octo-org/iris.git", "on github.example.com (work in ssh's configuration)"),
+        ("git@unknown-alias:octo-org/iris.git", "octo-org/iris.git on unknown-alias"),
+        ("https://me:secret@github.example.com/octo-org/iris", "octo-org/iris on github.example"),
+        ("https://github.com/octo-org", "octo-org on github.com"),
+        ("/srv/git/iris.git", "srv/git/iris.git on this machine"),
+    ],
+)
+def test_a_remote_elsewhere_is_refused(
+    ssh_of: Callable[[str], None], remote: str, shown: str
+) -> None:
+    ssh_of("Host work\n  HostName github.example.com\n")
+    with pytest.raises(DeployError, match="not a repository on github") as refused:
+        repository_name(ground().project, remote)
+    assert shown in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_an_owner_that_was_never_filled_in_is_refused() -> None:

@@ -67,6 +67,11 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     double = Cloud(f"http://127.0.0.1:{server.server_address[1]}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Nothing listens on port 9: these addresses are asked without a proxy.
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
     monkeypatch.setattr(download, "BLOB_HOST", re.compile(r"127\.0\.0\.1"))
     monkeypatch.setattr(download, "IMDS", f"{double.url}/metadata/identity/oauth2/token")
     yield double

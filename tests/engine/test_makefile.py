@@ -107,7 +107,9 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    return Checkout(tmp_path)
+    folder = tmp_path / "a [b] (c), 'd' & $e" / "iris-service"
+    folder.mkdir(parents=True)
+    return Checkout(folder)
 
 
 @pytest.mark.parametrize("typed", TYPED)
@@ -229,3 +231,29 @@ def test_without_a_python_the_way_out_is_named(checkout: Checkout) -> None:
     done = checkout.start((".venv/bin/python",), {"PATH": str(tools)})
     assert done.returncode != 0
     assert "make PYTHON=/path/to/python" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("exported", "listens"),
+    [
+        ("", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::1", "::1"),
+        ("localhost", "localhost"),
+        ("x86_64-conda-linux-gnu", "127.0.0.1"),
+        ("arm64-apple-darwin20.0.0", "127.0.0.1"),
+        ("laptop-7.example", "127.0.0.1"),
+        ("$(touch OWNED)", "127.0.0.1"),
+    ],
+)
+def test_of_the_environment_only_an_address_is_listened_on(
+    checkout: Checkout, exported: str, listens: str
+) -> None:
+    """conda's compilers and some shells export a HOST that is the name of something else."""
+    program = checkout.folder / ".venv" / "bin" / "python"
+    program.write_text('#!/bin/sh\nprintf "%s\\000" "$HOST" >called\n')
+    assert checkout.make("serve", HOST=exported) == [listens]
+    assert checkout.make("serve", "HOST=laptop-7.example", HOST=exported) == ["laptop-7.example"]
+    ignored = exported not in ("", listens)
+    said = checkout.start(("serve",), {"HOST": exported}).stderr
+    assert ("is not an IP address and is ignored" in said) == ignored

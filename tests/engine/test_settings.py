@@ -1,13 +1,15 @@
-"""Settings: all faults at once, no secret repeated, and a table in the README that is true."""
+"""Settings: all faults at once, no secret repeated, and a table in the reference that is true."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-from pathlib import Path
 
+import httpx
 import pytest
+from engine.deploy.__main__ import COMMANDS
 from engine.serving.errors import SettingsError
 from engine.serving.settings import Settings, load_settings, markdown_table
 
@@ -74,5 +76,25 @@ def test_wrong_settings_stop_the_process_before_it_listens() -> None:
     assert lines[1].startswith("error: LOG_LEVEL='loud'")
 
 
-def test_the_readme_shows_the_table_of_every_variable() -> None:
-    assert markdown_table() in (Path(ROOT) / "README.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+
+
+def test_the_reference_shows_the_table_of_every_variable() -> None:
+    assert markdown_table() in REFERENCE
+
+
+def test_the_reference_lists_every_command_that_deploys() -> None:
+    table = REFERENCE.partition("## Commands that deploy")[2]
+    listed = {
+        name
+        for cell in re.findall(r"^\| (`.+`) \|", table, re.M)
+        for name in re.findall(r"`([a-z]+)", cell)
+    }
+    assert listed == set(COMMANDS)
+
+
+def test_the_reference_lists_every_route(sample: httpx.Client) -> None:
+    table = REFERENCE.partition("## Settings")[0]
+    paths = set(re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", table)) - {"/docs", "/"}
+    documented = set(sample.get("/openapi.json").json()["paths"])
+    assert {re.sub(r"/(sides|\{name\})", "/{model}", path) for path in documented} <= paths

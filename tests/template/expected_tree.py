@@ -14,6 +14,7 @@ ALWAYS = """
 .github/workflows/rebuild.yml
 .github/workflows/rollback.yml
 .github/workflows/template.yml
+.gitattributes
 .gitignore
 .python-version
 Dockerfile
@@ -22,8 +23,11 @@ README.md
 deploy/environments/production.yaml
 deploy/environments/staging.yaml
 deploy/project.yaml
+docs/architecture.md
 docs/azure-setup.md
+docs/decisions.md
 docs/models.md
+docs/reference.md
 docs/runbook.md
 docs/service.md
 engine/__init__.py
@@ -45,6 +49,7 @@ engine/deploy/bootstrap/monitoring.py
 engine/deploy/bootstrap/plan.py
 engine/deploy/bootstrap/providers.py
 engine/deploy/bootstrap/refusals.py
+engine/deploy/bootstrap/remote.py
 engine/deploy/bootstrap/report.py
 engine/deploy/bootstrap/resources.py
 engine/deploy/bootstrap/roles.py
@@ -111,6 +116,7 @@ engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/figures/words.py
 engine/deploy/gh.py
+engine/deploy/git.py
 engine/deploy/image.py
 engine/deploy/journal.py
 engine/deploy/local_image.py
@@ -320,6 +326,7 @@ engine/serving/package/fetch.py
 engine/serving/package/golden.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
+engine/serving/proxies.py
 engine/serving/release.py
 engine/serving/runtimes/__init__.py
 engine/serving/runtimes/base.py

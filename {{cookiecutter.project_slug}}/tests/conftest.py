@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from engine.load.local import local_service
+from engine.serving.proxies import keep_local_direct
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
@@ -19,5 +20,6 @@ MODELS = ROOT / "models"
 def client() -> Iterator[httpx.Client]:
     """A client of the service."""
     os.environ["MODELS_DIR"] = str(MODELS)
+    keep_local_direct()
     with local_service() as url, httpx.Client(base_url=url) as client:
         yield client

@@ -31,6 +31,7 @@ from engine.deploy.commands import (
 from engine.deploy.errors import ConfigError, DeployError, for_stage
 from engine.deploy.rollout.guard import Stopped
 from engine.deploy.say import Say, default_say
+from engine.serving.proxies import keep_local_direct
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 130
@@ -76,6 +77,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; its exit code."""
     options = _parser().parse_args(argv)
+    keep_local_direct()
     say = default_say(verbose=options.verbose)
     try:
         return COMMANDS[options.command].run(options, ROOT, say)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import yaml
 
+from engine.deploy import git
 from engine.deploy.docker import (
     CONTAINER_PORT,
     NO_GPUS,
@@ -30,6 +31,7 @@ from engine.deploy.docker import (
     client,
     run_command,
 )
+from engine.deploy.errors import DeployError
 from engine.serving.errors import PackageError
 from engine.serving.package.digest import models_digest
 from engine.serving.release import Release, read_release
@@ -38,11 +40,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def git_revision(root: Path = ROOT) -> str:
-    """The commit of a checkout, with ``-dirty`` if files differ from it; "unknown" without git."""
+    """The commit of a checkout, with ``-dirty`` if files differ from it; "unknown" without one.
+
+    Raises:
+        DeployError: git refuses to work here.
+    """
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--", ".")
-    except (OSError, subprocess.CalledProcessError):
+        commit = git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
+        changed = git.ask(root, "status", "--porcelain", "--", ".")
+    except git.NothingThere:
         return "unknown"
     return f"{commit}-dirty" if changed else commit
 
@@ -51,6 +57,7 @@ def current_release(root: Path = ROOT) -> Release:
     """The release that a build of this checkout makes.
 
     Raises:
+        DeployError: git refuses to work here.
         PackageError: there is no model package to build in.
     """
     return read_release(models_digest(root / "models"), git_revision(root), root / "pyproject.toml")
@@ -66,6 +73,7 @@ def build(options: BuildOptions) -> None:
     """Build the image; docker's own output shows the progress.
 
     Raises:
+        DeployError: git refuses to work here.
         DockerError: docker is missing, or the build failed.
         PackageError: there is no model package to build in.
     """
@@ -120,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
             run(RunOptions(tag, options.port, gpus, tuple(options.env), options.name))
-    except (DockerError, PackageError) as error:
+    except (DeployError, DockerError, PackageError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     return 0
@@ -146,12 +154,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument("--name", help="run in the background, as a container of this name")
     return parser
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", *arguments]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)  # noqa: S603
-    return done.stdout.strip()
 
 
 def _hand_over(name: str, value: str) -> None:

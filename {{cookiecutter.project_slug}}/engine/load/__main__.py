@@ -22,12 +22,13 @@ from engine.deploy.verification.readiness import wait_until_ready
 from engine.deploy.verification.service import Service
 from engine.deploy.verify import key_from
 from engine.load import report
-from engine.load.local import HOST, local_service
+from engine.load.local import local_service
 from engine.load.measured import measure
 from engine.load.proxy import proxy_arguments
-from engine.load.run import ROOT, run_locust, without_proxy
+from engine.load.run import ROOT, run_locust
 from engine.load.slo import Slo, read_slo
 from engine.load.verdict import judge
+from engine.serving.proxies import keep_local_direct
 
 READY_SECONDS = 60.0
 PASSED, MISSED, WRONG_USAGE = 0, 1, 2
@@ -36,6 +37,7 @@ PASSED, MISSED, WRONG_USAGE = 0, 1, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line."""
     options = _parser().parse_args(argv)
+    keep_local_direct()
     say = default_say()
     say.hide([key_from(os.environ) or ""])
     try:
@@ -59,16 +61,16 @@ def _deployed(url: str, slo: Slo, out: Path | None, say: Say) -> report.Run:
     proxy_arguments(url)
     with Service(url, None, READY_SECONDS) as service:
         wait_until_ready(service, READY_SECONDS, say.step)
-    return _judged(url, slo, out, dict(os.environ))
+    return _judged(url, slo, out)
 
 
 def _local(slo: Slo, options: argparse.Namespace) -> report.Run:
     with local_service() as url:
-        return _judged(url, slo, options.out, without_proxy(HOST))
+        return _judged(url, slo, options.out)
 
 
-def _judged(url: str, slo: Slo, out: Path | None, environment: dict[str, str]) -> report.Run:
-    read_records(Path(environment.get("MODELS_DIR", ROOT / "models")))
+def _judged(url: str, slo: Slo, out: Path | None) -> report.Run:
+    read_records(Path(os.environ.get("MODELS_DIR", ROOT / "models")))
     print(
         f"{slo.users} users on {url}: {slo.ramp_seconds:g} s until all are there, "
         f"{slo.warm_up_seconds:g} s of warm-up, {slo.run_seconds:g} s measured",
@@ -76,7 +78,7 @@ def _judged(url: str, slo: Slo, out: Path | None, environment: dict[str, str]) -
     )
     started = datetime.now(UTC).isoformat(timespec="seconds")
     html = out / report.LOCUST if out else None
-    measured = measure(run_locust(url, slo, html and html.resolve(), environment))
+    measured = measure(run_locust(url, slo, html and html.resolve()))
     return report.Run(url, started, slo, measured, judge(slo, measured))
 
 

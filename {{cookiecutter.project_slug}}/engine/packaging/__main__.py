@@ -5,5 +5,7 @@ from __future__ import annotations
 import sys
 
 from engine.packaging.package import main
+from engine.serving.proxies import keep_local_direct
 
+keep_local_direct()
 sys.exit(main())

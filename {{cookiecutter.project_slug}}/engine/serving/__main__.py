@@ -24,19 +24,21 @@ import gc
 import sys
 
 from engine.serving.errors import SettingsError, StartupError
+from engine.serving.proxies import keep_local_direct
 
 WRONG_SETTINGS = 2
 CANNOT_RUN_HERE = 1
 
 
 def main() -> int:
-    """Serve; see README.md for the settings.
+    """Serve; see docs/reference.md for the settings.
 
     Returns:
         0 after a stop by signal, 1 when the models cannot run here, 2 for wrong settings.
     """
     # ONNX Runtime reads it when it is imported, and would report usage over the network.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    keep_local_direct()
     # What is imported lives as long as the process: the collector need not look through it, neither
     # now nor in each worker, whose pages would have to be copied for its marks.
     gc.disable()

@@ -40,7 +40,14 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host, settings.port)
     try:
+        socket.getaddrinfo(*address, family=family)
         listener = socket.create_server(address, family=family, backlog=BACKLOG)
+    except socket.gaierror as error:
+        raise StartupError(
+            f"HOST={settings.host!r} is not an address of this machine ({error.strerror}); set it "
+            "to an IP address such as 127.0.0.1 or 0.0.0.0 (some shells and conda's compilers "
+            "export a HOST of their own)"
+        ) from None
     except OSError as error:
         raise StartupError(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; "

@@ -253,7 +253,7 @@ def _default(value: object) -> str:
 
 
 def markdown_table(*models: type[BaseSettings]) -> str:
-    """The table of every variable, as the README shows it."""
+    """The table of every variable, as docs/reference.md shows it."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for model in models or (Settings,):
         for name, field in model.model_fields.items():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.deploy import git
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
 from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
+from engine.deploy.bootstrap.remote import github_repository
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.errors import DeployError
@@ -23,7 +23,6 @@ changelog of 2026-04-23), so that a name that was given up and taken again is no
 NOBODY = "none"
 PLACEHOLDER = "your-github-name"
 _DEFAULT_KEYS: tuple[Any, ...] = (None, [], ["repo", "context"])
-_REMOTE = re.compile(r"github\.com[:/]+(?:\d+/)?([\w.-]+)/([\w.-]+?)(?:\.git)?/*$")
 
 
 def read_account(az: Az) -> Account:
@@ -85,13 +84,15 @@ def absent_secrets(
 
 
 def remote_url(root: Path) -> str | None:
-    """Where the checkout is pushed to; None if nowhere yet."""
-    command = ["git", "remote", "get-url", "origin"]
+    """Where the checkout is pushed to; None if nowhere yet.
+
+    Raises:
+        DeployError: git refuses to work here.
+    """
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
+        return git.ask(root, "remote", "get-url", "origin")
+    except git.NothingThere:
         return None
-    return done.stdout.strip()
 
 
 def repository_name(project: Project, remote: str | None) -> str:
@@ -101,13 +102,7 @@ def repository_name(project: Project, remote: str | None) -> str:
         DeployError: the remote is somewhere else than on github.com, or nothing was filled in.
     """
     if remote is not None:
-        found = _REMOTE.search(remote)
-        if found is None:
-            raise DeployError(
-                'the git remote "origin" is not a repository on github.com',
-                "point it there (git remote set-url origin …), or run with --without-github",
-            )
-        return f"{found[1]}/{found[2]}"
+        return github_repository(remote)
     if project.owner == PLACEHOLDER:
         raise DeployError(
             f"deploy/project.yaml says owner: {PLACEHOLDER}, and git has no remote",

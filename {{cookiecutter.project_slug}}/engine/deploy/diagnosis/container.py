@@ -81,7 +81,7 @@ def wrong_settings(evidence: Evidence) -> Iterator[Diagnosis]:
                 "settings",
                 "the service refuses its settings: " + ("; ".join(named) or "its log names them"),
                 f"correct `variables` in deploy/environments/{evidence.stage}.yaml, or the secret; "
-                "the table in README.md has the rules",
+                "docs/reference.md has the rules",
                 Certainty.CERTAIN if named else Certainty.LIKELY,
                 (_told(container, end), *named),
                 explains=FOLLOWS,

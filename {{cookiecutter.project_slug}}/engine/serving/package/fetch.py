@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from engine.serving.errors import PackageError
 from engine.serving.package.digest import MANIFEST, find_packages
 from engine.serving.package.download import CHUNK, download, without_query
+from engine.serving.proxies import keep_local_direct
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def fetch_all(addresses: tuple[str, ...], cache: Path) -> list[Path]:
         PackageError: an address is malformed, cannot be reached, or gives other bytes than its
             checksum says.
     """
+    keep_local_direct()
     folders = [_fetch(address, cache) for address in addresses]
     return sorted(folders, key=lambda folder: folder.name)
 

@@ -61,7 +61,7 @@ def values(project: Project, environment: Environment) -> Iterator[Broken]:
     elsewhere = {*RESERVED, *SECRETS, CONNECTION}  # refused below, without their values
     plain = {n: v for n, v in environment.variables.items() if n.upper() not in elsewhere}
     for name, rule in setting_faults(plain):
-        yield Broken(("variables", name), rule, "see the table of settings in README.md")
+        yield Broken(("variables", name), rule, "see the settings in docs/reference.md")
 
 
 def reserved(project: Project, environment: Environment) -> Iterator[Broken]:
