@@ -33,7 +33,8 @@ from tests.service.containers import docker, docker_client  # noqa: E402
 LOG = ROOT / "build" / "rehearse.log"
 LAST_LINES = 20
 NOISE = re.compile(
-    r"#\d+ |\[\+\] Building|Step \d+/\d+ :| ---> |[0-9a-f]{12}: |The push refers to|[\w.-]+: digest: |$"
+    r"#\d+ |\[\+\] Building|Step \d+/\d+ :| ---> |[0-9a-f]{12}: |The push refers to"
+    r"|[\w.-]+: digest: |$"
 )
 """Lines that Docker prints while it builds and pushes."""
 DEPLOY = (".venv/bin/python", "-m", "engine.deploy")
