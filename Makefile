@@ -24,7 +24,7 @@ export UV_CUSTOM_COMPILE_COMMAND := make lock
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, SERVE=0 to stop then)
+demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, PORT, SERVE=0 to stop then)
 	@$(BIN)/python scripts/demo.py --python="$(FIND_PYTHON)" $(call option,--format,FORMAT) \
 		$(call option,--port,PORT) $(if $(filter 0,$(value SERVE)),--stop)
 

@@ -75,7 +75,7 @@ def commit_everything() -> None:
 def main() -> None:
     """Commit where git is installed, then print the next commands."""
     commit_everything()
-    print(f"\nNext:\n  cd {shlex.quote(str(Path.cwd()))}\n  make test\n  make serve")
+    print(f"\nNext:\n  cd {shlex.quote(str(Path.cwd()))}\n  make serve\n  make test")
 
 
 if __name__ == "__main__":

@@ -28,37 +28,51 @@ START_SECONDS = 60
 # The service is on this machine: without the proxy that the environment names for the network.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 STOP_SECONDS = 15
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Render, install, start, ask; then serve until Ctrl-C, or stop with --stop."""
+    """Render, install, start, ask; then serve until a signal, or stop with --stop."""
     options = _options()
     service = _render(options.format)
-    environment = {**os.environ, "MAKEFLAGS": ""}
     _say("installing the locked serving set")
     subprocess.run(
         ["make", "--no-print-directory", f"PYTHON={options.python}", ".venv/.serve"],
         cwd=service,
-        env=environment,
+        env={**os.environ, "MAKEFLAGS": ""},
         check=True,
     )
-    port = _port(options.port)
+    return serve(service, _port(options.port), stop=options.stop)
+
+
+def serve(service: Path, port: int, *, stop: bool) -> int:
+    """Start a service and ask it; it ends with this process, whichever of ``SIGNALS`` ends it.
+
+    Args:
+        service: folder of a generated project with its environment.
+        stop: stop after the answer.
+    """
+    for each in SIGNALS:
+        if signal.getsignal(each) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(each, signal.default_int_handler)
     url = f"http://127.0.0.1:{port}"
-    environment |= {"HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
-    process = subprocess.Popen(
-        [".venv/bin/python", "-m", "engine.serving"], cwd=service, env=environment
-    )
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
+    process = None
     try:
+        process = subprocess.Popen(
+            [".venv/bin/python", "-m", "engine.serving"], cwd=service, env=environment
+        )
         _wait_until_ready(url, process)
         _ask(url)
-        if options.stop:
+        if stop:
             return 0
         _say(f"the page: {url}/   the documentation: {url}/docs   Ctrl-C stops it")
         return process.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        _stop(process)
+        if process is not None:
+            _stop(process)
 
 
 def _options() -> argparse.Namespace:
@@ -137,9 +151,14 @@ def _ask(url: str) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    process.wait(timeout=STOP_SECONDS)
+    for each in SIGNALS:  # a second signal must not leave the service behind
+        signal.signal(each, signal.SIG_IGN)
+    process.terminate()
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

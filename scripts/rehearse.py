@@ -4,11 +4,14 @@ A repository is generated and does what its owner would do on the first day: boo
 staging, verify, production, a release that is broken and is put back by itself, status, rollback,
 clean-up, the end. Every command is the real one, with the real Azure CLI, Docker and registry;
 Azure itself and GitHub are the double of tests/azure_double. Nothing leaves this machine.
+What Docker prints while it builds and pushes goes to build/rehearse.log, with all the rest.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,13 @@ from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME  # noqa: E402
 from tests.pipeline.rollout_world import DERIVED, derived  # noqa: E402
 from tests.service.containers import docker, docker_client  # noqa: E402
 
+LOG = ROOT / "build" / "rehearse.log"
+LAST_LINES = 20
+NOISE = re.compile(
+    r"#\d+ |\[\+\] Building|Step \d+/\d+ :| ---> |[0-9a-f]{12}: |The push refers to"
+    r"|[\w.-]+: digest: |$"
+)
+"""Lines that Docker prints while it builds and pushes."""
 DEPLOY = (".venv/bin/python", "-m", "engine.deploy")
 BLUE, BOLD, PLAIN = "\033[34m", "\033[1m", "\033[0m"
 
@@ -34,9 +44,13 @@ BLUE, BOLD, PLAIN = "\033[34m", "\033[1m", "\033[0m"
 class Story:
     """Tells what comes, runs it in the repository, and stops when it does not end as told."""
 
-    def __init__(self, repository: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, repository: Path, environment: dict[str, str], log: Path, chapters: int
+    ) -> None:
         self._repository = repository
         self._environment = environment
+        self._log = log
+        self._chapters = chapters
         self._begun = time.monotonic()
         self._chapter = 0
 
@@ -45,20 +59,33 @@ class Story:
         self._chapter += 1
         seconds = round(time.monotonic() - self._begun)
         words = textwrap.fill(" ".join(text.split()), 90)
-        title = f"{self._chapter}. [{seconds} s] {words}"
-        print(f"\n{self._paint(BLUE + BOLD)}{title}{self._paint(PLAIN)}")
+        title = f"{self._chapter} of {self._chapters} [{seconds} s] {words}"
+        print(f"\n{self._paint(BLUE + BOLD)}{title}{self._paint(PLAIN)}", flush=True)
 
     def run(self, *command: str, code: int = 0, environment: dict[str, str] | None = None) -> None:
-        """Run a command with its output in the open; in Azure's world if none is given.
+        """Run a command and show its output without ``NOISE``; in Azure's world if none is given.
 
         Raises:
-            SystemExit: it ended otherwise than told.
+            SystemExit: it ended with another exit code than ``code``.
         """
         print(f"{self._paint(BOLD)}$ {' '.join(command)}{self._paint(PLAIN)}", flush=True)
         world = environment or self._environment
-        done = subprocess.run(command, cwd=self._repository, env=world, check=False)
-        if done.returncode != code:
-            raise SystemExit(f"error: exit code {done.returncode} instead of {code}")
+        pipe, joined = subprocess.PIPE, subprocess.STDOUT
+        lines = []
+        with (
+            self._log.open("a", encoding="utf-8") as log,
+            subprocess.Popen(
+                command, cwd=self._repository, env=world, stdout=pipe, stderr=joined, text=True
+            ) as process,
+        ):
+            for line in process.stdout or ():
+                log.write(line)
+                lines.append(line)
+                if NOISE.match(line) is None:
+                    print(line, end="", flush=True)
+        if process.returncode != code:
+            print(f"\nthe last lines of {self._log}:\n{''.join(lines[-LAST_LINES:])}", flush=True)
+            raise SystemExit(f"error: exit code {process.returncode} instead of {code}")
 
     def ask(self, *command: str) -> str:
         """Run a command and give what it printed."""
@@ -143,7 +170,7 @@ def bad_day(story: Story, repository: Path) -> None:
     story.deploy("doctor", "production")
 
 
-def last_day(story: Story) -> None:
+def last_day(story: Story, _: Path) -> None:
     """Clean up, and leave nothing that bills."""
     story.tell("Old images go; what is deployed, and the release before it, stay.")
     story.deploy("prune", "--keep", "1")
@@ -157,6 +184,15 @@ def main(arguments: Sequence[str]) -> int:
     """Play the story from beginning to end."""
     if arguments:
         raise SystemExit(__doc__)
+    days = (first_day, bad_day, last_day)
+    chapters = sum(inspect.getsource(day).count("story.tell(") for day in days)
+    LOG.parent.mkdir(exist_ok=True)
+    LOG.write_text("", encoding="utf-8")
+    print(
+        f"{chapters} parts; five to ten minutes on two cores. What Docker prints while it builds "
+        f"and pushes goes to {LOG.relative_to(ROOT)}.",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="rehearse-") as name:
         folder = Path(name)
         with AzureDouble(folder / "azure") as double:
@@ -165,10 +201,9 @@ def main(arguments: Sequence[str]) -> int:
             repository = generate(folder)
             environment = double.env(double.owner)
             environment |= {"DOCKER": docker_client(), "PYTHONDONTWRITEBYTECODE": "1"}
-            story = Story(repository, environment)
-            first_day(story, repository)
-            bad_day(story, repository)
-            last_day(story)
+            story = Story(repository, environment, LOG, chapters)
+            for day in days:
+                day(story, repository)
     print("\nThat was all. The double is gone, and so is everything that it held.")
     return 0
 

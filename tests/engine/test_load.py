@@ -108,6 +108,16 @@ def test_a_busy_generator_is_named() -> None:
     assert judge(SLO, measure(recording([20.0] * 200))).notes == ()
 
 
+def test_a_busy_machine_is_blamed_and_nothing_else() -> None:
+    slow_and_wrong = measure(recording([400.0] * 200, failures=20))
+    quiet, busy = judge(SLO, slow_and_wrong), judge(SLO, slow_and_wrong, "this machine was busy")
+    assert [each.name for each in busy.missed] == [each.name for each in quiet.missed]
+    assert "more cpu" in quiet.missed[0].advice
+    assert busy.missed[0].advice == "see the note, and measure again"
+    assert busy.missed[1].advice == quiet.missed[1].advice
+    assert busy.notes == ("this machine was busy",)
+
+
 def test_quantiles_are_values_that_were_measured() -> None:
     values = [float(value) for value in range(1, 101)]
     assert [quantile(values, share) for share in (0.5, 0.95, 0.99, 1.0)] == [50, 95, 99, 100]
@@ -299,6 +309,33 @@ def test_real_runs_are_judged_rightly(
     failures = str(results["failing"]["measured"]["failures"])
     assert "status 500 instead of 200" in failures
     assert "wrong answer: golden check failed" in failures
+
+
+def local_run(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The gate with a service of its own, shortly."""
+    slo = {"users": 1, "ramp_seconds": 0, "warm_up_seconds": 0, "run_seconds": 1, **LOOSE}
+    (folder / "slo.yaml").write_text(json.dumps(slo))
+    command = [sys.executable, "-m", "engine.load", "--slo", str(folder / "slo.yaml")]
+    environment = {**os.environ, **settings}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_log_of_its_own_service_is_a_file(sample_dir: Path, tmp_path: Path) -> None:
+    slow_lines = {"LOG_SLOW_SECONDS": "0.0001", "LOG_FORMAT": "json"}
+    done = local_run(tmp_path, MODELS_DIR=str(sample_dir), **slow_lines)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "p95 ms" in done.stdout
+    assert "log of the service: build/load-service.log" in done.stdout
+    assert '"message":"request"' not in done.stdout + done.stderr
+    assert '"message":"request"' in (ROOT / "build" / "load-service.log").read_text()
+
+
+def test_why_its_own_service_does_not_start_is_shown(tmp_path: Path) -> None:
+    done = local_run(tmp_path, WORKERS="many")
+    assert done.returncode == 1
+    assert "WORKERS" in done.stderr
 
 
 @pytest.mark.parametrize(

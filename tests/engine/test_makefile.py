@@ -71,6 +71,7 @@ class Checkout:
         for name in ("serve-cpu", "train", "deploy", "dev", "ci"):
             (folder / "requirements" / f"{name}.txt").touch()
         shutil.copy(ROOT / "Makefile", folder)
+        shutil.copytree(ROOT / "monitoring", folder / "monitoring")
         shutil.copy(ROOT / ".python-version", folder)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
@@ -152,6 +153,15 @@ def test_settings_on_the_command_line_are_data_too(checkout: Checkout) -> None:
     program.write_text('#!/bin/sh\nprintf "%s\\000" "$HOST" "$API_KEYS" >called\n')
     called = checkout.make("serve", f"API_KEYS={ALL_AT_ONCE}", "HOST=a b;touch OWNED")
     assert called == ["a b;touch OWNED", ALL_AT_ONCE]
+
+
+@pytest.mark.parametrize("port", [ALL_AT_ONCE, "http", "80 80", "/8000"])
+def test_monitor_takes_a_port_that_is_a_number(checkout: Checkout, port: str) -> None:
+    done = checkout.start(("monitor", f"PORT={port}"), {})
+    assert done.returncode != 0
+    assert "has to be a number" in done.stderr
+    assert not list(checkout.folder.glob("OWNED*"))
+    assert checkout.start(("monitor",), {"PORT": "8404"}).stdout == 'watching ["127.0.0.1:8404"]\n'
 
 
 @pytest.mark.parametrize(

@@ -108,13 +108,18 @@ def test_the_chart_is_a_picture() -> None:
 
 
 def test_the_command_measures_prints_and_draws(
-    sample_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sample_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chart = tmp_path / "chart.svg"
+    monkeypatch.setattr(command, "doubt", lambda: "this machine was busy")
     arguments = ["--models-dir", str(sample_dir), "--max-rows", "2", "--chart", str(chart)]
     assert command.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "1 thread(s): loaded in" in printed
     assert "memory_gb:" in printed
+    assert printed.index("memory_gb:") < printed.index("note: this machine was busy\n")
     assert "no GPU here to measure" in printed
     assert chart.exists()

@@ -83,12 +83,11 @@ def test_make_monitor_watches_the_service(
 ) -> None:
     port = free_port()
     with running(service_python, checkout) as url:
-        # The only change: the port of `make serve` may be taken on this machine.
         config = checkout / "monitoring" / "prometheus.yml"
-        text = config.read_text(encoding="utf-8").replace("127.0.0.1:8000", url[len("http://") :])
+        text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("15s", "1s"), encoding="utf-8")
         process = subprocess.Popen(
-            ["make", "--silent", "monitor", f"LISTEN=127.0.0.1:{port}"],
+            ["make", "-s", "monitor", f"LISTEN=127.0.0.1:{port}", f"PORT={url.rpartition(':')[2]}"],
             cwd=checkout,
             env={**os.environ, "MAKEFLAGS": ""},
             stdout=subprocess.DEVNULL,
@@ -103,6 +102,8 @@ def test_make_monitor_watches_the_service(
                 lambda: bool(prometheus.now('inference_ready{job="iris-service"} == 1')),
                 30,
             )
+            rules = prometheus.get("rules")["groups"][0]["rules"]
+            assert len(rules) > 5
             page = httpx.get(prometheus.url, trust_env=False, follow_redirects=True)
             assert page.status_code == 200
             assert "Alerts" in page.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,10 @@ def test_the_readme_of_the_template(clone: Path, tmp_path: Path) -> None:
             if block.text.strip() == TEST_COMMAND:
                 continue
             where = inside if block.text.startswith("make ") else reader
-            where.type(block)
+            printed = where.type(block)
+            if block.text.strip() == "make rehearse":
+                *_, (part, parts) = re.findall(r"^(\d+) of (\d+) \[", printed, re.M)
+                assert part == parts
     finally:
         reader.stop()
         inside.stop()

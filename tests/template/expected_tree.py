@@ -57,6 +57,7 @@ engine/deploy/bootstrap/runner.py
 engine/deploy/bootstrap/shell.py
 engine/deploy/bootstrap/step.py
 engine/deploy/bootstrap/trust.py
+engine/deploy/bootstrap/unasked.py
 engine/deploy/commands/__init__.py
 engine/deploy/commands/bootstrap.py
 engine/deploy/commands/context.py
@@ -220,6 +221,7 @@ engine/load/run.py
 engine/load/samples.py
 engine/load/slo.py
 engine/load/verdict.py
+engine/machine.py
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py

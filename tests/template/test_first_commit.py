@@ -40,7 +40,7 @@ def test_the_next_commands_are_printed(
     command = said.split("Next:\n")[1].splitlines()[0]
     shell = subprocess.run(["sh", "-c", f"{command} && pwd"], capture_output=True, text=True)
     assert Path(shell.stdout.strip()) == project
-    assert "  make test\n  make serve\n" in said
+    assert "  make serve\n  make test\n" in said
 
 
 def test_without_an_identity_the_commit_is_made_and_the_way_to_own_it_is_told(

@@ -56,3 +56,5 @@ def test_the_defaults_need_no_thought() -> None:
     assert CONTEXT["runs_on"][0] == "aci-cpu"
     assert CONTEXT["model_format"][0] == "onnx"
     assert CONTEXT["python_version"] == ["3.13", "3.12", "3.11"]
+    # It stays when the sample is replaced; what the sample predicts is in its manifest.
+    assert "iris" not in CONTEXT["description"].lower()

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from engine.deploy.commands import (
     bootstrap,
@@ -28,6 +28,7 @@ from engine.deploy.commands import (
     up,
     verify,
 )
+from engine.deploy.config.read import environment_names
 from engine.deploy.errors import ConfigError, DeployError, for_stage
 from engine.deploy.rollout.guard import Stopped
 from engine.deploy.say import Say, default_say
@@ -35,6 +36,8 @@ from engine.serving.proxies import keep_local_direct
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 130
+MADE = ("plan", "up", "rollback")
+"""Commands that have a target of the same name in the Makefile."""
 
 
 class Command(NamedTuple):
@@ -90,12 +93,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a missing environment with the command to type."""
+
+    def error(self, message: str) -> NoReturn:
+        if not message.endswith("required: ENV"):
+            super().error(message)
+        stages = environment_names(ROOT)
+        command, stage = self.prog.split()[-1], stages[0] if stages else "ENV"
+        example = f".venv/bin/python -m engine.deploy {command} {stage}"
+        if command in MADE:
+            example = f"make {command} ENV={stage}"
+        there = f"deploy/environments/ has: {', '.join(stages) or 'none'}"
+        self.exit(2, f"error: {command} needs an environment: `{example}` ({there})\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = _Parser(add_help=False)
     shared.add_argument(
         "--verbose", "-v", action="store_true", help="show every command that is run"
     )
-    parser = argparse.ArgumentParser(prog="python -m engine.deploy", description=__doc__)
+    parser = _Parser(prog="python -m engine.deploy", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_arguments(commands.add_parser(name, help=command.help, parents=[shared]))

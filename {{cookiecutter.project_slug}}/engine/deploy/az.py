@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from engine.deploy.az_error import AzError, read_problem
-from engine.deploy.errors import DeployError
+from engine.deploy.az_error import AzError, NotLoggedIn, read_problem
+from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import Finished, finish, follow
 from engine.deploy.say import Say
 
@@ -63,7 +63,7 @@ class Az:
 
         Raises:
             AzError: Azure or `az` refused, or did not answer in time.
-            DeployError: there is no `az`.
+            NoAccess: there is no `az`, or nobody is logged in.
         """
         return _parsed(self._patiently([*arguments, "--output", "json"], stdin, limit, None))
 
@@ -165,14 +165,15 @@ class Az:
     def _error(self, arguments: list[str], done: Finished) -> AzError:
         problem = read_problem(self.say.redact(done.stderr), done.code)
         shown = [item for item in arguments if item not in ("--output", "json")]
-        return AzError(problem, self.say.redact(shlex.join(["az", *shown])))
+        kind = NotLoggedIn if problem.not_logged_in else AzError
+        return kind(problem, self.say.redact(shlex.join(["az", *shown])))
 
 
 def _program() -> str:
     name = os.environ.get("AZ") or "az"
     path = shutil.which(name)
     if path is None:
-        raise DeployError(f'there is no program "{name}"', _INSTALL)
+        raise NoAccess(f'there is no program "{name}"', _INSTALL)
     return path
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from engine.deploy.errors import DeployError
+from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import TIMED_OUT
 
 TRANSITIONING = "ContainerGroupTransitioning"
@@ -120,6 +120,10 @@ class AzError(DeployError):
         return self.connection or (
             self.status is not None and (self.status == 429 or self.status >= 500)
         )
+
+
+class NotLoggedIn(AzError, NoAccess):
+    """A command of `az` failed because nobody is logged in, or the login has ended."""
 
 
 def read_problem(stderr: str, exit_code: int) -> Problem:

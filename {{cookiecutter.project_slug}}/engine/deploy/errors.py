@@ -17,6 +17,10 @@ class DeployError(Exception):
         self.fix = fix
 
 
+class NoAccess(DeployError):
+    """Azure or GitHub cannot be asked: its program is missing, or nobody is logged in."""
+
+
 def for_stage(text: str, stage: str | None) -> str:
     """The text with the environment's name in the commands that it names for ENV."""
     return _PLACEHOLDER.sub(rf"\1 {stage}", text) if stage else text

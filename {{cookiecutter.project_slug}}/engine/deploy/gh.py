@@ -14,7 +14,7 @@ import shutil
 import time
 from typing import Any
 
-from engine.deploy.errors import DeployError
+from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import Finished, finish
 from engine.deploy.say import Say
 
@@ -51,6 +51,10 @@ class GhError(DeployError):
         return self.status is None or self.status == 429 or self.status >= 500
 
 
+class NotLoggedIn(GhError, NoAccess):
+    """Nobody is logged in to GitHub."""
+
+
 class Gh:
     """The GitHub CLI. ``dry_run`` shows the commands of ``change`` instead of running them."""
 
@@ -66,7 +70,7 @@ class Gh:
 
         Raises:
             GhError: GitHub or `gh` refused, or could not be reached.
-            DeployError: there is no `gh`.
+            NoAccess: there is no `gh`, or nobody is logged in.
         """
         tries = 1
         while True:
@@ -121,7 +125,7 @@ def _program() -> str:
     name = os.environ.get("GH") or "gh"
     path = shutil.which(name)
     if path is None:
-        raise DeployError(
+        raise NoAccess(
             f'there is no program "{name}"',
             f"{_INSTALL}; or run `python -m engine.deploy bootstrap --without-github`, which says "
             "what to set by hand",
@@ -132,7 +136,7 @@ def _program() -> str:
 def _error(done: Finished, command: str) -> GhError:
     text = " ".join(done.stderr.split())
     if done.code == _NOT_LOGGED_IN:
-        return GhError(401, "nobody is logged in to GitHub", command, "run `gh auth login`")
+        return NotLoggedIn(401, "nobody is logged in to GitHub", command, "run `gh auth login`")
     if found := re.search(r"\(HTTP (\d{3})\)", text):
         status = int(found[1])
         return GhError(status, _message(done) or text, command, _fix(status))

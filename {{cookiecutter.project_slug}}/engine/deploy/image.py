@@ -37,6 +37,12 @@ from engine.serving.package.digest import models_digest
 from engine.serving.release import Release, read_release
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILDX_SINCE = 23
+"""Docker clients before this one build with BuildKit by themselves."""
+_NO_BUILDX = (
+    "{} has no buildx, which it needs to build: install it, or name another client: "
+    "make image DOCKER=/usr/bin/docker"
+)
 
 
 def git_revision(root: Path = ROOT) -> str:
@@ -84,7 +90,11 @@ def build(options: BuildOptions) -> None:
     environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603
     if status != 0:
-        raise DockerError(f"docker build failed (exit code {status}); the cause stands above")
+        raise DockerError(
+            _NO_BUILDX.format(command[0])
+            if _lacks_buildx(command[0])
+            else f"docker build failed (exit code {status}); the cause stands above"
+        )
 
 
 def image_id(tag: str) -> str:
@@ -154,6 +164,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     run_parser.add_argument("--name", help="run in the background, as a container of this name")
     return parser
+
+
+def _lacks_buildx(docker: str) -> bool:
+    """Whether this is why a build failed."""
+    version, buildx = (
+        subprocess.run([docker, *each], capture_output=True, text=True, check=False)  # noqa: S603
+        for each in (("version", "--format", "{{.Client.Version}}"), ("buildx", "version"))
+    )
+    major = version.stdout.strip().partition(".")[0]
+    return buildx.returncode != 0 and major.isdigit() and int(major) >= BUILDX_SINCE
 
 
 def _hand_over(name: str, value: str) -> None:

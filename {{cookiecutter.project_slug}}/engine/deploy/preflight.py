@@ -49,8 +49,9 @@ def subscription(az: Az) -> str:
         DeployError: `az` is missing or old, nobody is logged in, or it is another subscription
             than the one that AZURE_SUBSCRIPTION_ID names.
     """
-    az.require_version()
+    # First, so that without a login `az`, which takes seconds to start, is started once.
     account = az.json("account", "show")
+    az.require_version()
     chosen = os.environ.get("AZURE_SUBSCRIPTION_ID")
     if chosen and not same(chosen, account["id"]):
         raise DeployError(
@@ -85,7 +86,7 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         subscription=subscription_id,
         registry_server=str(registry["loginServer"]),
         pull_identity=str(identity["id"]),
-        apps_environment=_apps_environment(project, environment, subscription_id),
+        apps_environment=apps_environment(project, environment, subscription_id),
         workspace=workspace,
     )
     return Ground(places, tuple(findings))
@@ -179,9 +180,10 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
     ]
 
 
-def _apps_environment(
+def apps_environment(
     project: Project, environment: Environment, subscription_id: str
 ) -> str | None:
+    """Azure's id of the Container Apps environment; None for the other target."""
     if environment.target != "containerapps":
         return None
     return (

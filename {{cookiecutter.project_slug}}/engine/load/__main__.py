@@ -29,8 +29,10 @@ from engine.load.run import ROOT, run_locust
 from engine.load.slo import Slo, read_slo
 from engine.load.verdict import judge
 from engine.serving.proxies import keep_local_direct
+from engine.machine import doubt
 
 READY_SECONDS = 60.0
+LOG = ROOT / "build" / "load-service.log"
 PASSED, MISSED, WRONG_USAGE = 0, 1, 2
 
 
@@ -44,7 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         slo = read_slo(options.slo, options.users, options.seconds)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
-        run = _deployed(options.url, slo, options.out, say) if options.url else _local(slo, options)
+        unquiet = doubt()
+        run = (
+            _deployed(options.url, slo, options.out, say, unquiet)
+            if options.url
+            else _local(slo, options, unquiet)
+        )
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         say.summary(f"## The load test could not run\n\n{error.cause}\n\n**Fix**: {error.fix}")
@@ -57,19 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return PASSED if run.verdict.passed else MISSED
 
 
-def _deployed(url: str, slo: Slo, out: Path | None, say: Say) -> report.Run:
+def _deployed(url: str, slo: Slo, out: Path | None, say: Say, unquiet: str | None) -> report.Run:
     proxy_arguments(url)
     with Service(url, None, READY_SECONDS) as service:
         wait_until_ready(service, READY_SECONDS, say.step)
-    return _judged(url, slo, out)
+    return _judged(url, slo, out, unquiet)
 
 
-def _local(slo: Slo, options: argparse.Namespace) -> report.Run:
-    with local_service() as url:
-        return _judged(url, slo, options.out)
+def _local(slo: Slo, options: argparse.Namespace, unquiet: str | None) -> report.Run:
+    with local_service(LOG) as url:
+        print(f"log of the service: {LOG.relative_to(ROOT)}")
+        return _judged(url, slo, options.out, unquiet)
 
 
-def _judged(url: str, slo: Slo, out: Path | None) -> report.Run:
+def _judged(url: str, slo: Slo, out: Path | None, unquiet: str | None) -> report.Run:
     read_records(Path(os.environ.get("MODELS_DIR", ROOT / "models")))
     print(
         f"{slo.users} users on {url}: {slo.ramp_seconds:g} s until all are there, "
@@ -79,7 +87,7 @@ def _judged(url: str, slo: Slo, out: Path | None) -> report.Run:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     html = out / report.LOCUST if out else None
     measured = measure(run_locust(url, slo, html and html.resolve()))
-    return report.Run(url, started, slo, measured, judge(slo, measured))
+    return report.Run(url, started, slo, measured, judge(slo, measured, unquiet))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,19 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TextIO
 
 from engine.deploy.errors import DeployError
 
 HOST = "127.0.0.1"
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+LAST_LINES = 20
 
 
 @contextmanager
-def local_service() -> Iterator[str]:
+def local_service(log: Path | None = None) -> Iterator[str]:
     """The address of a service with the models of this checkout; it stops in the end.
+
+    Args:
+        log: file for the service's log, in place of an older one; None: this process's stderr.
 
     Raises:
         DeployError: it does not become ready.
@@ -29,13 +35,28 @@ def local_service() -> Iterator[str]:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "HOST": HOST, "PORT": str(port), "LOG_LEVEL": "warning"}
-    process = subprocess.Popen([sys.executable, "-m", "engine.serving"], env=environment)
+    with _written(log) as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.serving"], env=environment, stdout=file, stderr=file
+        )
     try:
         _wait_until_ready(port, process)
+    except DeployError:
+        if log is not None:
+            print("\n".join(log.read_text().splitlines()[-LAST_LINES:]), file=sys.stderr)
+        raise
+    else:
         yield f"http://{HOST}:{port}"
     finally:
         process.terminate()
         process.wait(timeout=STOP_SECONDS)
+
+
+def _written(log: Path | None) -> AbstractContextManager[TextIO | None]:
+    if log is None:
+        return nullcontext()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("w")
 
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.load.measured import Measured
 from engine.load.slo import Slo
 
 BUSY_GENERATOR_PERCENT = 90.0
+ERRORS = "error_ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,12 @@ class Verdict:
         return tuple(each for each in self.objectives if not each.kept)
 
 
-def judge(slo: Slo, measured: Measured) -> Verdict:
-    """Compare what was measured with what is promised; a run without answers keeps nothing."""
+def judge(slo: Slo, measured: Measured, doubt: str | None = None) -> Verdict:
+    """Compare what was measured with what is promised; a run without answers keeps nothing.
+
+    Args:
+        doubt: why the figures say little; then a missed time or rate blames nothing else.
+    """
     judges: tuple[Callable[[Slo, Measured], Objective], ...] = (_latency, _errors, _throughput)
     notes = []
     if measured.cpu_percent > BUSY_GENERATOR_PERCENT:
@@ -49,7 +54,14 @@ def judge(slo: Slo, measured: Measured) -> Verdict:
             f"the load generator used {measured.cpu_percent:.0f} % of a CPU: it may have been the "
             "limit itself; run it on another machine, or with fewer users"
         )
-    return Verdict(tuple(each(slo, measured) for each in judges), tuple(notes))
+    objectives = tuple(each(slo, measured) for each in judges)
+    if doubt is not None:
+        notes.append(doubt)
+        objectives = tuple(
+            each if each.name == ERRORS else replace(each, advice="see the note, and measure again")
+            for each in objectives
+        )
+    return Verdict(objectives, tuple(notes))
 
 
 def _latency(slo: Slo, measured: Measured) -> Objective:
@@ -67,7 +79,7 @@ def _latency(slo: Slo, measured: Measured) -> Objective:
 def _errors(slo: Slo, measured: Measured) -> Objective:
     most = f"; most often {measured.failures[0][0]}" if measured.failures else ""
     return Objective(
-        "error_ratio",
+        ERRORS,
         f"at most {slo.error_ratio:g}",
         f"{measured.error_ratio:.4f} ({measured.failed} of {measured.requests})",
         measured.requests > 0 and measured.error_ratio <= slo.error_ratio,

@@ -13,7 +13,7 @@ from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
 from engine.deploy.bootstrap.remote import github_repository
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.errors import DeployError
+from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh, GhError
 
 IMMUTABLE_SINCE = "2026-07-15"
@@ -46,11 +46,12 @@ def read_account(az: Az) -> Account:
 
 
 def read_repository(
-    gh: Gh, project: Project, root: Path, account: Account, reviewer: str | None
+    gh: Gh, project: Project, root: Path, account: Account | None, reviewer: str | None
 ) -> Repository:
     """The repository, and how GitHub's tokens name it.
 
     Args:
+        account: None in a dry run without a login to Azure.
         reviewer: login of who consents to production; None: the owner or whoever is logged in;
             "none": nobody.
 
@@ -60,7 +61,8 @@ def read_repository(
     name = repository_name(project, remote_url(root))
     shown = _repository(gh, name)
     name = shown["full_name"]
-    _check_subscription(gh, name, account)
+    if account is not None:
+        _check_subscription(gh, name, account)
     custom = gh.find("api", f"repos/{name}/actions/oidc/customization/sub") or {}
     return Repository(
         name=name,
@@ -99,12 +101,13 @@ def repository_name(project: Project, remote: str | None) -> str:
     """``owner/name``: that of the remote "origin", else what deploy/project.yaml says.
 
     Raises:
-        DeployError: the remote is somewhere else than on github.com, or nothing was filled in.
+        DeployError: the remote is somewhere else than on github.com.
+        NoAccess: there is no remote, and no owner was filled in.
     """
     if remote is not None:
         return github_repository(remote)
     if project.owner == PLACEHOLDER:
-        raise DeployError(
+        raise NoAccess(
             f"deploy/project.yaml says owner: {PLACEHOLDER}, and git has no remote",
             "write your GitHub name there, or push this repository to GitHub first: "
             f"gh repo create {project.name} --private --source . --push",

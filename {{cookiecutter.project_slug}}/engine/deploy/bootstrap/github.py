@@ -107,7 +107,7 @@ def _settings(found: Found, reviewer: Reviewer | None) -> tuple[str, ...]:
     fields += [f"wait_timer={rule['wait_timer']}" for rule in _protection(found, "wait_timer")]
     if any(rule.get("prevent_self_review") for rule in _protection(found, "required_reviewers")):
         fields.append("prevent_self_review=true")
-    reviewers = list(reviewers_of(found))
+    reviewers: list[tuple[str, int | str]] = list(reviewers_of(found))
     if reviewer is not None and not _reviewed(found, reviewer):
         reviewers.append(("User", reviewer.id))
     for kind, number in reviewers:

@@ -24,11 +24,12 @@ class Account:
 class Reviewer:
     """Who must say yes before a job may use the environment production.
 
-    ``asked``: named on the command line, and not only the one who is at hand.
+    ``asked``: named on the command line, and not only the one who is at hand. ``id`` is GitHub's
+    number, or a placeholder in a dry run that cannot ask for it.
     """
 
     login: str
-    id: int
+    id: int | str
     asked: bool = False
 
 

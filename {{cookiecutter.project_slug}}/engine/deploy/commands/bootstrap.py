@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.deploy.az import Az
-from engine.deploy.bootstrap import facts, report
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap import facts, report, unasked
+from engine.deploy.bootstrap.ground import Account, Ground, Repository
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
+from engine.deploy.bootstrap.unasked import Lenient
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
-from engine.deploy.errors import DeployError
+from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh
 from engine.deploy.say import Say
 
@@ -54,13 +55,43 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     project, environments = _configuration(root)
     az, gh = Az(say, dry_run=options.dry_run), Gh(say, dry_run=options.dry_run)
-    ground = _ground(options, root, az, gh, project, environments)
-    _introduce(say, ground)
-    runner = Runner({"az": az, "gh": gh}, say, dry_run=options.dry_run)
-    results = runner.run(plan(ground))
     if options.dry_run:
-        return _end_of_dry_run(results)
-    return _end(ground, gh, runner, results, say)
+        return _dry_run(options, root, az, gh, project, environments)
+    account = _account(az)
+    repository = _repository(options, root, gh, project, account)
+    ground = _ground(options, project, environments, account, repository)
+    _introduce(say, ground)
+    runner = Runner({"az": az, "gh": gh}, say)
+    return _end(ground, gh, runner, runner.run(plan(ground)), say)
+
+
+def _dry_run(
+    options: argparse.Namespace,
+    root: Path,
+    az: Az,
+    gh: Gh,
+    project: Project,
+    environments: dict[str, Environment],
+) -> int:
+    """Print what would be done; where Azure or GitHub cannot be asked, what would be at most."""
+    tools = {"az": Lenient(az, "Azure"), "gh": Lenient(gh, "GitHub")}
+    account = repository = None
+    try:
+        account = _account(az)
+    except NoAccess as error:
+        tools["az"].give_up(error.cause)
+    try:
+        repository = _repository(options, root, gh, project, account)
+    except NoAccess as error:
+        tools["gh"].give_up(error.cause)
+        repository = unasked.repository(project, root, options.reviewer)
+    ground = _ground(options, project, environments, account or unasked.ACCOUNT, repository)
+    if tools["az"].asks and tools["gh"].asks:
+        _introduce(az.say, ground)
+    results = Runner(tools, az.say, dry_run=True).run(plan(ground))
+    changes = sum(each.outcome in (MADE, REPAIRED) for each in results)
+    print(f"\n# {changes} of {len(results)} steps would change something; nothing was changed")
+    return 0
 
 
 def _configuration(root: Path) -> tuple[Project, dict[str, Environment]]:
@@ -69,20 +100,29 @@ def _configuration(root: Path) -> tuple[Project, dict[str, Environment]]:
     return read_project(root), {stage: read_environment(stage, root)[1] for stage in stages}
 
 
+def _account(az: Az) -> Account:
+    # First, so that without a login `az`, which takes seconds to start, is started once.
+    account = facts.read_account(az)
+    az.require_version()
+    return account
+
+
+def _repository(
+    options: argparse.Namespace, root: Path, gh: Gh, project: Project, account: Account | None
+) -> Repository | None:
+    if options.without_github:
+        return None
+    gh.require_version()
+    return facts.read_repository(gh, project, root, account, options.reviewer)
+
+
 def _ground(
     options: argparse.Namespace,
-    root: Path,
-    az: Az,
-    gh: Gh,
     project: Project,
     environments: dict[str, Environment],
+    account: Account,
+    repository: Repository | None,
 ) -> Ground:
-    az.require_version()
-    account = facts.read_account(az)
-    repository = None
-    if not options.without_github:
-        gh.require_version()
-        repository = facts.read_repository(gh, project, root, account, options.reviewer)
     subject = repository.subject if repository else options.subject_prefix
     return Ground(project, environments, account, subject, repository)
 
@@ -94,12 +134,6 @@ def _introduce(say: Say, ground: Ground) -> None:
     )
     if ground.repository is not None:
         say.step(f"repository {ground.repository.name}, in tokens {ground.repository.subject}")
-
-
-def _end_of_dry_run(results: Sequence[Result]) -> int:
-    changes = sum(each.outcome in (MADE, REPAIRED) for each in results)
-    print(f"\n# {changes} of {len(results)} steps would change something; nothing was changed")
-    return 0
 
 
 def _clients(ground: Ground, runner: Runner) -> dict[str, str]:

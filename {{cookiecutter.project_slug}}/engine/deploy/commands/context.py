@@ -128,6 +128,17 @@ def open_contexts(
     }
 
 
+def without_login(stage: str, root: Path, say: Say) -> Context:
+    """The configuration alone, with a placeholder for the subscription: nothing can be asked.
+
+    Raises:
+        ConfigError: the configuration has faults.
+    """
+    project, environment = read_environment(stage, root)
+    az, places = Az(say), Places("<subscription>", "", "")
+    return Context(root, project, environment, az, say, places, Sight(az, project))
+
+
 def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
     """The argument that names an environment."""
     text = "an environment: a file in deploy/environments"

@@ -6,16 +6,20 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.deploy.commands.context import Context
+from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
+from engine.deploy.config.names import runtime_identity
 from engine.deploy.errors import DeployError
-from engine.deploy.preflight import at_once, require
-from engine.deploy.preflight_release import image_findings, refused_secrets
+from engine.deploy.preflight import apps_environment, at_once, require
+from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
 from engine.deploy.push import Wish, checked_release, published
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
-from engine.deploy.targets.base import LOGS_KEY, Document, Finding, Live, Release
+from engine.deploy.targets.base import LOGS_KEY, Document, Finding, Live, Places, Release
 from engine.serving.errors import PackageError
+
+_NOT_ASKED = "registry-not-asked"
+"""Takes the place of the registry's address, as far as a document can be made with it."""
 
 _NOT_PUSHED = "sha256:" + "0" * 64
 """Stands in a plan for the digest of an image that is not built yet."""
@@ -24,12 +28,13 @@ _NOT_PUSHED = "sha256:" + "0" * 64
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A release for an environment that has been looked at. ``release.image`` is empty while the
-    image is not in the registry.
+    image is not in the registry. ``looked`` is false where Azure was not asked.
     """
 
     context: Context
     release: Release
     live: Live | None
+    looked: bool = True
 
     def with_image(self, image: str) -> Wanted:
         """The same with the image that was pushed."""
@@ -46,6 +51,9 @@ class Wanted:
     def plan(self) -> str:
         """What `up` would do, with the document; secrets are hidden."""
         target, release = self.context.target, self.release
+        pushed, serves = "not in the registry: it is pushed first", "nothing"
+        if not self.looked:
+            pushed = serves = "not asked"
         if not release.image:
             repository = f"{self.context.places.registry_server}/{self.context.project.name}"
             release = replace(release, image=f"{repository}@{_NOT_PUSHED}")
@@ -53,18 +61,18 @@ class Wanted:
         lines = [
             f"environment: {self.context.environment.stage}, {target.what}",
             f"revision:    {release.revision}",
-            f"image:       {self.release.image or 'not in the registry: it is pushed first'}",
-            f"serves now:  {self.live.state if self.live else 'nothing'}",
+            f"image:       {self.release.image or pushed}",
+            f"serves now:  {self.live.state if self.live else serves}",
             *self._steps(document),
             "document:",
             json.dumps(_shown(document), indent=2),
         ]
-        return "\n".join(lines)
+        return "\n".join(lines).replace(_NOT_ASKED, "<registry>")
 
     def _steps(self, document: Document) -> list[str]:
         target, live = self.context.target, self.live
         if live is None:
-            return ["would:       create it"]
+            return [f"would:       create it{'' if self.looked else ', or change what is there'}"]
         changes = target.differences(live.document, document)
         blockers = target.blockers(live.document, document)
         if blockers:
@@ -82,21 +90,15 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
     Raises:
         DeployError: this checkout is no release, or there are findings; it lists them all.
     """
-    for warning in warnings(context.project, context.environment):
-        context.say.warning(warning)
-    try:
-        checkout = checked_release(Wish(allow_dirty=allow_dirty))
-    except PackageError as error:
-        raise DeployError(str(error), "restore the models of this checkout") from None
+    release = _checkout(context, allow_dirty=allow_dirty)
     context, ground = context.inspect()
     findings = list(ground.findings)
-    release = Release("", checkout.revision, checkout.model_digest)
     live = None
     if ground.places is not None:
         more, live, (reference, about_image) = at_once(
             lambda: context.target.findings(release),
             lambda: context.target.read(),
-            lambda: _image(context, image, checkout.revision),
+            lambda: _image(context, image, release.revision),
         )
         findings += [*more, *about_image]
         release = replace(release, image=reference)
@@ -106,6 +108,39 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
     findings += refused_secrets(context.environment, known)
     require(findings, context.say.warning)
     return Wanted(context, release, live)
+
+
+def local(context: Context, image: str | None) -> Wanted:
+    """What this checkout asks for, as far as its files say it; Azure is not asked.
+
+    Raises:
+        DeployError: this checkout is no release, or a secret that it names has no usable value.
+    """
+    release = replace(_checkout(context, allow_dirty=True), image=image or "")
+    own = context.environment.secrets
+    known = given_secrets(context.say, own)
+    findings = secret_findings(own, (), known)
+    require([*findings, *refused_secrets(context.environment, known)], context.say.warning)
+    subscription = context.places.subscription
+    places = Places(
+        subscription=subscription,
+        registry_server=image.partition("/")[0] if image else _NOT_ASKED,
+        pull_identity=f"<identity {runtime_identity(context.project)}>",
+        apps_environment=apps_environment(context.project, context.environment, subscription),
+        workspace="<workspace>",
+    )
+    return Wanted(replace(context, places=places), release, None, looked=False)
+
+
+def _checkout(context: Context, *, allow_dirty: bool) -> Release:
+    """The release of this checkout, without an image; warns of what the configuration says."""
+    for warning in warnings(context.project, context.environment):
+        context.say.warning(warning)
+    try:
+        checkout = checked_release(Wish(allow_dirty=allow_dirty))
+    except PackageError as error:
+        raise DeployError(str(error), "restore the models of this checkout") from None
+    return Release("", checkout.revision, checkout.model_digest)
 
 
 def _image(context: Context, image: str | None, revision: str) -> tuple[str, list[Finding]]:

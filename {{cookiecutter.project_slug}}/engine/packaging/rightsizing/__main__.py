@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from engine.machine import doubt
 from engine.packaging.rightsizing.chart import bars, svg
 from engine.packaging.rightsizing.measure import MEGABYTE, Batch, Measurement
 from engine.packaging.rightsizing.recommend import Advice, Model, advise
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(package: Path, max_rows: int, wanted: float, chart: Path) -> Advice:
+    unquiet = doubt()
     cpus = granted_cpus()
     threads = [1] if cpus == 1 else [1, cpus]
     measured = [_measure(package, each, max_rows, "cpu") for each in threads]
@@ -57,6 +59,8 @@ def _report(package: Path, max_rows: int, wanted: float, chart: Path) -> Advice:
     print(f"cpu: {advice.cpu:g}, memory_gb: {advice.memory_gb:g}", end="")
     print("".join(f", {name}={value}" for name, value in advice.variables.items()))
     print("\n".join(f"- {reason}" for reason in advice.reasons))
+    if unquiet is not None:
+        print(f"note: {unquiet}")
     chart.parent.mkdir(parents=True, exist_ok=True)
     chart.write_text(svg(package.name, [*measured, *([cuda] if cuda else [])]), encoding="utf-8")
     print(f"chart: {chart}")
