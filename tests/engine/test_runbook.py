@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 DEPLOY = re.compile(r"python -m engine.deploy ([^|#;&]+)")
 MAKE = re.compile(r"(?:^|\s)make ([^|#;&]+)")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "engine" / "make.mk").read_text(encoding="utf-8")
 # Not settings: what the reader puts in.
 OTHER_NAMES = {"REVISION", "NAME"}
 

@@ -213,6 +213,7 @@ engine/load/run.py
 engine/load/samples.py
 engine/load/slo.py
 engine/load/verdict.py
+engine/make.mk
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py
