@@ -174,6 +174,12 @@ def test_without_an_environment_make_says_how(
     assert not (checkout.folder / ".venv").exists()
 
 
+def test_check_names_an_edited_engine_and_checks_the_models(checkout: Checkout) -> None:
+    assert checkout.make("check") == [
+        *("-m", "engine.upkeep.checksums", "-m", "engine.serving.check")
+    ]
+
+
 def test_help_lists_every_command_in_a_group(checkout: Checkout) -> None:
     """The commands are those that make itself knows."""
     database = checkout.start(("--print-data-base", "--question", "help"), {}).stdout

@@ -14,6 +14,7 @@ ALWAYS = """
 .github/workflows/rebuild.yml
 .github/workflows/rollback.yml
 .github/workflows/template.yml
+.gitattributes
 .gitignore
 .python-version
 Dockerfile
@@ -25,6 +26,9 @@ deploy/project.yaml
 docs/azure-setup.md
 docs/models.md
 docs/runbook.md
+engine/CHECKSUMS
+engine/README.md
+engine/VERSION
 engine/__init__.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
@@ -354,6 +358,7 @@ engine/serving/transports/oip_binary.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/upkeep/__init__.py
+engine/upkeep/checksums.py
 engine/upkeep/github.py
 engine/upkeep/locks.py
 engine/upkeep/offer.py

@@ -32,6 +32,7 @@ serve: $(VENV)/.serve ## Serve the models on 127.0.0.1:8000 (HOST, PORT and all 
 	@HOST=$${HOST:-127.0.0.1} LOG_FORMAT=$${LOG_FORMAT:-text} $(BIN)/python -m engine.serving
 
 check: $(VENV)/.serve ## Check every model package: files, versions, golden answers
+	@$(BIN)/python -m engine.upkeep.checksums
 	@$(BIN)/python -m engine.serving.check
 
 test: $(VENV)/.dev check ## Run the tests
