@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ class Checkout:
         shutil.copy(ROOT / ".python-version", folder)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
-        for name in ("python", "prometheus"):
+        for name in ("python", "prometheus", "uv"):
             (programs / name).write_text(RECORDS_ARGUMENTS, encoding="utf-8")
             (programs / name).chmod(0o755)
         for name in ("serve", "train", "deploy", "dev", "ci"):
@@ -178,6 +179,17 @@ def test_check_names_an_edited_engine_and_checks_the_models(checkout: Checkout) 
     assert checkout.make("check") == [
         *("-m", "engine.upkeep.checksums", "-m", "engine.serving.check")
     ]
+
+
+def test_the_locks_of_a_gpu_are_compiled_where_one_is_used(checkout: Checkout) -> None:
+    def compiled() -> list[str]:
+        words = checkout.make("lock")
+        return [word for before, word in pairwise(words) if before == "-o"]
+
+    here = [f"requirements/{name}.txt" for name in ("serve-cpu", "train", "dev", "deploy", "ci")]
+    assert compiled() == here
+    (checkout.folder / "requirements" / "serve-gpu.in").touch()
+    assert compiled() == [*here, "requirements/serve-gpu.txt", "requirements/cuda.txt"]
 
 
 def test_help_lists_every_command_in_a_group(checkout: Checkout) -> None:

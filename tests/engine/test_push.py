@@ -39,6 +39,20 @@ if sys.argv[1] == "push":
 """
 
 
+def test_a_gpu_image_needs_the_locks_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A project that was generated for the CPU has none; docker is not called."""
+    monkeypatch.setattr(image, "ROOT", tmp_path)
+    monkeypatch.setattr(image.subprocess, "run", lambda *_, **__: pytest.fail("docker was called"))
+    assert image.main(["build", "--accelerator", "gpu", "--tag", "service:gpu"]) == 1
+    assert capsys.readouterr().err == (
+        "image: requirements/serve-gpu.txt is missing: write "
+        "`-r ../engine/requirements/serve-gpu.in` into requirements/serve-gpu.in, run `make lock` "
+        "and commit both\n"
+    )
+
+
 class Registry:
     """Stands in for `az`, as far as the registry is concerned."""
 

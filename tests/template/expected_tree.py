@@ -258,6 +258,14 @@ engine/packaging/sklearn_table.py
 engine/packaging/skops_file.py
 engine/packaging/tolerance.py
 engine/packaging/write.py
+engine/requirements/ci.in
+engine/requirements/cuda.in
+engine/requirements/deploy.in
+engine/requirements/dev.in
+engine/requirements/serve-cpu.in
+engine/requirements/serve-gpu.in
+engine/requirements/serve.in
+engine/requirements/train.in
 engine/serving/__init__.py
 engine/serving/__main__.py
 engine/serving/budget.py
@@ -374,19 +382,11 @@ monitoring/alerts.yml
 monitoring/grafana-dashboard.json
 monitoring/prometheus.yml
 pyproject.toml
-requirements/ci.in
 requirements/ci.txt
-requirements/cuda.in
-requirements/cuda.txt
-requirements/deploy.in
 requirements/deploy.txt
-requirements/dev.in
 requirements/dev.txt
 requirements/serve-cpu.in
 requirements/serve-cpu.txt
-requirements/serve-gpu.in
-requirements/serve-gpu.txt
-requirements/serve.in
 requirements/train.in
 requirements/train.txt
 tests/__init__.py
@@ -397,6 +397,10 @@ training/train.py
 """
 
 
-def expected_files(model_format: str) -> list[str]:
-    """Return the sorted paths that a project with this model format consists of, .git aside."""
-    return sorted([*ALWAYS.split(), f"models/iris/model.{model_format}"])
+FOR_GPU = ["requirements/cuda.txt", "requirements/serve-gpu.in", "requirements/serve-gpu.txt"]
+
+
+def expected_files(model_format: str, runs_on: str) -> list[str]:
+    """Return the sorted paths that a project with these answers consists of, .git aside."""
+    gpu = [] if runs_on == "aci-cpu" else FOR_GPU
+    return sorted([*ALWAYS.split(), f"models/iris/model.{model_format}", *gpu])

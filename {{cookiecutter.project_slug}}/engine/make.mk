@@ -102,15 +102,17 @@ alerts: ## Check and test the alert rules in monitoring/
 lock: $(VENV)/.dev ## Compile requirements/*.in into locks with hashes (UPGRADE=1 for newer versions)
 	$(COMPILE) requirements/serve-cpu.in -o requirements/serve-cpu.txt
 	$(COMPILE) -c requirements/serve-cpu.txt requirements/train.in -o requirements/train.txt
-	$(COMPILE) -c requirements/train.txt requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) -c requirements/train.txt requirements/train.in engine/requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) -c requirements/dev.txt engine/requirements/deploy.in -o requirements/deploy.txt
+	$(COMPILE) -c requirements/dev.txt engine/requirements/ci.in -o requirements/ci.txt
+ifneq ($(wildcard requirements/serve-gpu.in),)
 	$(COMPILE) requirements/serve-gpu.in -o requirements/serve-gpu.txt
-	$(COMPILE) requirements/cuda.in -o requirements/cuda.txt
-	$(COMPILE) -c requirements/dev.txt requirements/deploy.in -o requirements/deploy.txt
-	$(COMPILE) -c requirements/dev.txt requirements/ci.in -o requirements/ci.txt
+	$(COMPILE) engine/requirements/cuda.in -o requirements/cuda.txt
+endif
 
 # --strict, or a database that cannot be reached would pass for "nothing found".
 audit: $(VENV)/.ci ## Look for known vulnerabilities of the locked packages
-	@for each in requirements/serve-*.txt requirements/cuda.txt; do \
+	@for each in $(wildcard requirements/serve-*.txt requirements/cuda.txt); do \
 		echo "$$each"; $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $$each || exit 1; done
 
 lint-ci: $(VENV)/.ci ## Check the workflows and the Dockerfile

@@ -69,6 +69,7 @@ def build(options: BuildOptions) -> None:
         DockerError: docker is missing, or the build failed.
         PackageError: there is no model package to build in.
     """
+    _find_lock(options.accelerator)
     command = build_command(client(), current_release(), options)
     _show(command)
     # The Dockerfile's mounts need BuildKit; Docker 23 and newer use it without being told.
@@ -77,6 +78,16 @@ def build(options: BuildOptions) -> None:
     status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603
     if status != 0:
         raise DockerError(f"docker build failed (exit code {status}); the cause stands above")
+
+
+def _find_lock(accelerator: str) -> None:
+    """A project that was generated for the CPU has no lock of the GPU image."""
+    source = f"requirements/serve-{accelerator}.in"
+    if not (ROOT / source).with_suffix(".txt").exists():
+        raise DockerError(
+            f"requirements/serve-{accelerator}.txt is missing: write `-r ../engine/{source}` into "
+            f"{source}, run `make lock` and commit both"
+        )
 
 
 def image_id(tag: str) -> str:
