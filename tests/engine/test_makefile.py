@@ -90,7 +90,7 @@ class Checkout:
         shutil.copy(ROOT / ".python-version", folder)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
-        for name in ("python", "prometheus", "uv"):
+        for name in ("python", "prometheus", "uv", "ruff", "mypy"):
             (programs / name).write_text(RECORDS_ARGUMENTS, encoding="utf-8")
             (programs / name).chmod(0o755)
         for name in ("serve", "train", "deploy", "dev", "ci"):
@@ -178,6 +178,15 @@ def test_without_an_environment_make_says_how(
 def test_check_names_an_edited_engine_and_checks_the_models(checkout: Checkout) -> None:
     assert checkout.make("check") == [
         *("-m", "engine.upkeep.checksums", "-m", "engine.serving.check")
+    ]
+
+
+def test_lint_passes_the_settings_of_the_engine(checkout: Checkout) -> None:
+    """mypy cannot extend a file; ruff finds the engine's through pyproject.toml."""
+    (checkout.folder / "tests").mkdir()
+    assert checkout.make("lint") == [
+        *("format", "--check", ".", "check", "."),
+        *("--config-file", "engine/mypy.ini", "engine", "tests"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def test_a_gpu_image_needs_the_locks_of_one(
 ) -> None:
     """A project that was generated for the CPU has none; docker is not called."""
     monkeypatch.setattr(image, "ROOT", tmp_path)
-    monkeypatch.setattr(image.subprocess, "run", lambda *_, **__: pytest.fail("docker was called"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("docker was called"))
     assert image.main(["build", "--accelerator", "gpu", "--tag", "service:gpu"]) == 1
     assert capsys.readouterr().err == (
         "image: requirements/serve-gpu.txt is missing: write "

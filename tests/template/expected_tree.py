@@ -218,6 +218,8 @@ engine/load/samples.py
 engine/load/slo.py
 engine/load/verdict.py
 engine/make.mk
+engine/mypy.ini
+engine/ruff.toml
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py

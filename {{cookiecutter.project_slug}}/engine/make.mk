@@ -41,7 +41,7 @@ test: $(VENV)/.dev check ## Run the tests
 lint: $(VENV)/.dev ## Check format, style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file engine/mypy.ini $(wildcard engine service.py training tests)
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .

@@ -43,8 +43,8 @@ def differences(engine: Path) -> list[str]:
     lines = (engine / MANIFEST).read_text(encoding="utf-8").splitlines()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     found = checksums(engine)
-    words = {name: "missing" for name in listed.keys() - found.keys()}
-    words |= {name: "added" for name in found.keys() - listed.keys()}
+    words = dict.fromkeys(listed.keys() - found.keys(), "missing")
+    words |= dict.fromkeys(found.keys() - listed.keys(), "added")
     words |= {
         name: "changed" for name in listed.keys() & found.keys() if listed[name] != found[name]
     }
