@@ -57,7 +57,7 @@ OPTIONS = [
     ("load", "URL", ["-m", "engine.load", "--url={}", "--seconds", "20"]),
     ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
     ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
-    ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),
+    ("monitor", "LISTEN", [None, None, None, "--web.listen-address={}"]),
     ("plan", "IMAGE", ["-m", "engine.deploy", "plan", "--image={}", "--", "staging"]),
     ("plan", "ENV", ["-m", "engine.deploy", "plan", "--", "{}"]),
     ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),

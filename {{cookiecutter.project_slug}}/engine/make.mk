@@ -87,15 +87,20 @@ rollback: env-given $(VENV)/.deploy ## Bring back the release before (ENV; TO=re
 
 ##@ Watch
 
+# The value of a field of deploy/project.yaml.
+named = $$(sed -nE 's/^$1: *"?([^" ]+).*/\1/p' deploy/project.yaml)
+
 monitor: ## Watch 127.0.0.1:8000 with Prometheus, on 127.0.0.1:9090 (LISTEN=address)
 	@command -v prometheus >/dev/null || { echo 'error: Prometheus is missing; Debian and Ubuntu: apt install prometheus' >&2; exit 1; }
 	@mkdir -p build
-	@exec prometheus --config.file=monitoring/prometheus.yml --storage.tsdb.path=build/prometheus \
+	@REPOSITORY=https://github.com/$(call named,owner)/$(call named,name); export REPOSITORY; \
+	exec prometheus --config.file=engine/monitoring/prometheus.yml --storage.tsdb.path=build/prometheus \
+		--enable-feature=expand-external-labels \
 		$(or $(call option,--web.listen-address,LISTEN),--web.listen-address=127.0.0.1:9090)
 
-alerts: ## Check and test the alert rules in monitoring/
+alerts: ## Check and test the alert rules in engine/monitoring/
 	@command -v promtool >/dev/null || { echo 'error: promtool is missing; Debian and Ubuntu: apt install prometheus' >&2; exit 1; }
-	@cd monitoring && promtool check config --lint-fatal prometheus.yml && promtool test rules alerts.test.yml
+	@cd engine/monitoring && promtool check config --lint-fatal prometheus.yml && promtool test rules alerts.test.yml
 
 ##@ Upkeep
 
