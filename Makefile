@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test lint format checksums lock bench picture clean
+.PHONY: help demo rehearse test lint format checksums size lock bench picture clean
 
 # PYTHON, else an interpreter itself and not a launcher, which may choose another one elsewhere.
 FIND_PYTHON = $${PYTHON:-$$(for each in python3 python3.13 python3.12 python3.11 python; do \
@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## Format the template's own code
 
 checksums: $(VENV)/.dev ## Write the manifest of the template's engine folder
 	@$(BIN)/python -m scripts.checksums
+
+size: $(VENV)/.dev ## Count the files and lines of a generated project, and renew docs/size.md
+	@$(BIN)/python -m scripts.size
 
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
 	@$(BIN)/python scripts/lock.py $(if $(value UPGRADE),--upgrade)

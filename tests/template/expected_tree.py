@@ -4,7 +4,6 @@ from __future__ import annotations
 
 ALWAYS = """
 .dockerignore
-.editorconfig
 .github/CODEOWNERS
 .github/dependabot.yml
 .github/workflows/ci.yml
@@ -395,7 +394,6 @@ requirements/train.txt
 tests/__init__.py
 tests/conftest.py
 tests/test_models.py
-training/__init__.py
 training/train.py
 """
 
