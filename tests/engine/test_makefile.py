@@ -57,7 +57,7 @@ OPTIONS = [
     ("load", "URL", ["-m", "engine.load", "--url={}", "--seconds", "20"]),
     ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
     ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
-    ("monitor", "LISTEN", [None, None, None, "--web.listen-address={}"]),
+    ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),
     ("plan", "IMAGE", ["-m", "engine.deploy", "plan", "--image={}", "--", "staging"]),
     ("plan", "ENV", ["-m", "engine.deploy", "plan", "--", "{}"]),
     ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),
@@ -87,6 +87,8 @@ class Checkout:
         shutil.copy(ROOT / "Makefile", folder)
         (folder / "engine").mkdir()
         shutil.copy(ROOT / "engine" / "make.mk", folder / "engine")
+        shutil.copytree(ROOT / "engine" / "monitoring", folder / "engine" / "monitoring")
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
         shutil.copy(ROOT / ".python-version", folder)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
@@ -232,6 +234,24 @@ def test_settings_on_the_command_line_are_data_too(checkout: Checkout) -> None:
     program.write_text('#!/bin/sh\nprintf "%s\\000" "$HOST" "$API_KEYS" >called\n')
     called = checkout.make("serve", f"API_KEYS={ALL_AT_ONCE}", "HOST=a b;touch OWNED")
     assert called == ["a b;touch OWNED", ALL_AT_ONCE]
+
+
+@pytest.mark.parametrize("port", [ALL_AT_ONCE, "http", "80 80", "/8000"])
+def test_monitor_takes_a_port_that_is_a_number(checkout: Checkout, port: str) -> None:
+    done = checkout.start(("monitor", f"PORT={port}"), {})
+    assert done.returncode != 0
+    assert "has to be a number" in done.stderr
+    assert not list(checkout.folder.glob("OWNED*"))
+    assert checkout.start(("monitor",), {"PORT": "8404"}).stdout == 'watching ["127.0.0.1:8404"]\n'
+
+
+@pytest.mark.parametrize("line", ['owner: "octo-org" # of us', "owner: octo-org"])
+def test_monitor_fills_in_the_repository(checkout: Checkout, line: str) -> None:
+    project = checkout.folder / "deploy" / "project.yaml"
+    project.write_text(f'name: "churn" # start of every name\n{line}\n', encoding="utf-8")
+    checkout.make("monitor")
+    written = (checkout.folder / "build" / "prometheus.yml").read_text(encoding="utf-8")
+    assert "    repository: https://github.com/octo-org/churn\n" in written
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,11 @@ def test_make_monitor_watches_the_service(
 ) -> None:
     port = free_port()
     with running(service_python, checkout) as url:
-        # The only change: the port of `make serve` may be taken on this machine.
         config = checkout / "engine" / "monitoring" / "prometheus.yml"
-        text = config.read_text(encoding="utf-8").replace("127.0.0.1:8000", url[len("http://") :])
+        text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("15s", "1s"), encoding="utf-8")
         process = subprocess.Popen(
-            ["make", "--silent", "monitor", f"LISTEN=127.0.0.1:{port}"],
+            ["make", "-s", "monitor", f"LISTEN=127.0.0.1:{port}", f"PORT={url.rpartition(':')[2]}"],
             cwd=checkout,
             env={**os.environ, "MAKEFLAGS": ""},
             stdout=subprocess.DEVNULL,
@@ -103,6 +102,7 @@ def test_make_monitor_watches_the_service(
                 lambda: bool(prometheus.now('inference_ready{job="inference"} == 1')),
                 30,
             )
+            assert len(prometheus.get("rules")["groups"][0]["rules"]) > 5
             # Every alert's link to the runbook begins with it.
             address = "repository: https://github.com/your-github-name/iris-service\n"
             assert address in prometheus.get("status/config")["yaml"]

@@ -90,12 +90,14 @@ rollback: env-given $(VENV)/.deploy ## Bring back the release before (ENV; TO=re
 # The value of a field of deploy/project.yaml.
 named = $$(sed -nE 's/^$1: *"?([^" ]+).*/\1/p' deploy/project.yaml)
 
-monitor: ## Watch 127.0.0.1:8000 with Prometheus, on 127.0.0.1:9090 (LISTEN=address)
+monitor: ## Watch 127.0.0.1:8000 (PORT) with Prometheus, on 127.0.0.1:9090 (LISTEN=address)
 	@command -v prometheus >/dev/null || { echo 'error: Prometheus is missing; Debian and Ubuntu: apt install prometheus' >&2; exit 1; }
+	@case "$$PORT" in *[!0-9]*) echo "error: PORT is '$$PORT' and has to be a number" >&2; exit 1;; esac
 	@mkdir -p build
-	@REPOSITORY=https://github.com/$(call named,owner)/$(call named,name); export REPOSITORY; \
-	exec prometheus --config.file=engine/monitoring/prometheus.yml --storage.tsdb.path=build/prometheus \
-		--enable-feature=expand-external-labels \
+	@sed "s/127.0.0.1:8000/127.0.0.1:$${PORT:-8000}/; s#- alerts.yml#- ../engine/monitoring/alerts.yml#; \
+		s#OWNER/NAME#$(call named,owner)/$(call named,name)#" engine/monitoring/prometheus.yml >build/prometheus.yml
+	@sed -n 's/.*targets: */watching /p' build/prometheus.yml
+	@exec prometheus --config.file=build/prometheus.yml --storage.tsdb.path=build/prometheus \
 		$(or $(call option,--web.listen-address,LISTEN),--web.listen-address=127.0.0.1:9090)
 
 alerts: ## Check and test the alert rules in engine/monitoring/
