@@ -27,6 +27,7 @@ docs/models.md
 docs/runbook.md
 engine/CHECKSUMS
 engine/README.md
+engine/actions/prepare/action.yml
 engine/VERSION
 engine/__init__.py
 engine/deploy/__init__.py
@@ -375,6 +376,7 @@ engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/words.py
 engine/upkeep/workflow_secrets.py
+engine/zizmor.yml
 load/slo.yaml
 models/iris/golden.npz
 models/iris/model.yaml

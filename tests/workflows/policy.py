@@ -14,7 +14,10 @@ import yaml
 
 Job = Mapping[str, Any]
 
-PINNED = re.compile(r"^\s*(?:- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+# Or an action of the checkout, which cannot change unnoticed either.
+PINNED = re.compile(
+    r"^\s*(?:- )?uses: (\./engine/actions/\w+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+)$"
+)
 LOGIN = "azure/login@"
 SCANNERS = ("anchore/", "aquasecurity/")
 

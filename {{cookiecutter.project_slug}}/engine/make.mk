@@ -123,10 +123,11 @@ audit: $(VENV)/.ci ## Look for known vulnerabilities of the locked packages
 		echo "$$each"; $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $$each || exit 1; done
 
 lint-ci: $(VENV)/.ci ## Check the workflows and the Dockerfile
-	@$(BIN)/zizmor --offline --quiet --persona auditor .github
+	@$(BIN)/zizmor --offline --quiet --persona auditor --config engine/zizmor.yml .github engine/actions
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions engine/actions/*/action.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
-	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml
+	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml engine/actions/*/action.yml
 	@$(BIN)/hadolint Dockerfile
 
 template-update: $(VENV)/.ci ## Take over what is new in the template (PATCH=file writes it down instead)
