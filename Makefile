@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test lint format lock bench picture clean
+.PHONY: help demo rehearse test lint format checksums size lock bench picture clean
 
 # PYTHON, else an interpreter itself and not a launcher, which may choose another one elsewhere.
 FIND_PYTHON = $${PYTHON:-$$(for each in python3 python3.13 python3.12 python3.11 python; do \
@@ -43,6 +43,13 @@ lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfi
 format: $(VENV)/.dev ## Format the template's own code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/python -m scripts.checksums
+
+checksums: $(VENV)/.dev ## Write the manifest of the template's engine folder
+	@$(BIN)/python -m scripts.checksums
+
+size: $(VENV)/.dev ## Count the files and lines of a generated project, and renew docs/size.md
+	@$(BIN)/python -m scripts.size
 
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
 	@$(BIN)/python scripts/lock.py $(if $(value UPGRADE),--upgrade)

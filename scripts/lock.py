@@ -1,8 +1,9 @@
 """Compile the locks of the template folder: `make lock`, `make lock UPGRADE=1`.
 
-The folder's requirements exist in two variants (one for each model format), so both are rendered,
-compiled with the generated repository's own `make lock`, and copied back. The joblib variant is
-compiled first, as the larger one, and its versions are what the other starts from.
+The folder's requirements exist in two variants (one for each model format; the ONNX one is rendered
+for a GPU and has its locks too), so both are rendered, compiled with the generated repository's own
+`make lock`, and copied back. The joblib variant is compiled first, as the larger one, and its
+versions are what the other starts from.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "requirements"
 FORMATS = ("joblib", "onnx")
+RUNS_ON = {"joblib": "aci-cpu", "onnx": "containerapps-t4"}
+FOR_GPU = ("cuda.txt", "serve-gpu.txt")
 CONDITIONAL = "serve-cpu.txt"
 UV = Path(sys.executable).parent / "uv"
 
@@ -38,6 +41,8 @@ def main() -> None:
 
 def template_name(lock: str, form: str) -> str:
     """The name in the template folder of a lock in a repository of that format."""
+    if lock in FOR_GPU:
+        return f"{{% if cookiecutter.__accelerator == 'gpu' %}}{lock}{{% endif %}}"
     if lock != CONDITIONAL:
         return lock
     return f"{{% if cookiecutter.model_format == '{form}' %}}{lock}{{% endif %}}"
@@ -47,7 +52,10 @@ def _compile(folder: Path, form: str, *, upgrade: bool) -> None:
     print(f"compiling the locks of the {form} variant", flush=True)
     rendered = Path(
         cookiecutter(
-            str(ROOT), no_input=True, output_dir=str(folder), extra_context={"model_format": form}
+            str(ROOT),
+            no_input=True,
+            output_dir=str(folder),
+            extra_context={"model_format": form, "runs_on": RUNS_ON[form]},
         )
     )
     requirements = rendered / "requirements"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes Prometheus and its promtool usable, which check, test and run monitoring/.
+# Makes Prometheus and its promtool usable, which check, test and run engine/monitoring/.
 #
 #   scripts/monitoring_tools.sh install|status    see scripts/debian_programs.sh
 set -euo pipefail

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
     ROOT / ".github" / "workflows",
     ROOT / "{{cookiecutter.project_slug}}" / ".github" / "workflows",
+    ROOT / "{{cookiecutter.project_slug}}" / "engine" / "actions" / "prepare",
 )
 PIN = re.compile(
     r"(?P<action>[\w.-]+/[\w.-]+)(?P<path>(?:/[\w.-]+)*)@(?P<commit>[0-9a-f]{40}) # (?P<tag>v\S+)"

@@ -13,7 +13,7 @@ from tests.once import installed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-Rendered = Callable[[str], Path]
+Rendered = Callable[..., Path]
 
 
 # These take minutes: begun first, they leave the short ones to fill the gaps.
@@ -46,18 +46,18 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """A function that gives the service rendered for a model format; nobody may change it."""
-    done: dict[str, Path] = {}
+    """A function that gives the service rendered for two answers; nobody may change it."""
+    done: dict[tuple[str, str], Path] = {}
 
-    def render(model_format: str) -> Path:
-        if model_format not in done:
+    def render(model_format: str, runs_on: str = "aci-cpu") -> Path:
+        if (model_format, runs_on) not in done:
             output = tmp_path_factory.mktemp(f"service-{model_format}")
-            answers = {"model_format": model_format}
+            answers = {"model_format": model_format, "runs_on": runs_on}
             project = cookiecutter(
                 str(REPOSITORY), no_input=True, output_dir=str(output), extra_context=answers
             )
-            done[model_format] = Path(project)
-        return done[model_format]
+            done[model_format, runs_on] = Path(project)
+        return done[model_format, runs_on]
 
     return render
 

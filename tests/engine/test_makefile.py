@@ -1,13 +1,18 @@
-"""Values of make's command line reach the programs as they were typed, and are never run."""
+"""Values of make's command line reach the programs as they were typed, and are never run.
+
+And what make says itself: its help, and what is missing.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -53,13 +58,22 @@ OPTIONS = [
     ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
     ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
     ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),
+    ("plan", "IMAGE", ["-m", "engine.deploy", "plan", "--image={}", "--", "staging"]),
     ("plan", "ENV", ["-m", "engine.deploy", "plan", "--", "{}"]),
     ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),
-    ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}"]),
+    ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}", "--", "staging"]),
     ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
-    ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}"]),
+    ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}", "--", "staging"]),
     ("template-update", "PATCH", ["-m", "engine.upkeep.template", "--patch={}"]),
 ]
+
+# What these targets do not work without; the value under test replaces it.
+NEEDED = {"plan": "ENV=staging", "up": "ENV=staging", "rollback": "ENV=staging"}
+
+
+def needed(target: str, *given: str) -> list[str]:
+    """The target with what it needs, and what is given."""
+    return [target, *(each for each in [NEEDED.get(target)] if each), *given]
 
 
 class Checkout:
@@ -71,11 +85,14 @@ class Checkout:
         for name in ("serve-cpu", "train", "deploy", "dev", "ci"):
             (folder / "requirements" / f"{name}.txt").touch()
         shutil.copy(ROOT / "Makefile", folder)
-        shutil.copytree(ROOT / "monitoring", folder / "monitoring")
+        (folder / "engine").mkdir()
+        shutil.copy(ROOT / "engine" / "make.mk", folder / "engine")
+        shutil.copytree(ROOT / "engine" / "monitoring", folder / "engine" / "monitoring")
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
         shutil.copy(ROOT / ".python-version", folder)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
-        for name in ("python", "prometheus"):
+        for name in ("python", "prometheus", "uv", "ruff", "mypy"):
             (programs / name).write_text(RECORDS_ARGUMENTS, encoding="utf-8")
             (programs / name).chmod(0o755)
         for name in ("serve", "train", "deploy", "dev", "ci"):
@@ -123,7 +140,7 @@ def test_a_value_is_data(checkout: Checkout, typed: str) -> None:
 def test_every_value_is_data(
     checkout: Checkout, target: str, name: str, expected: list[str | None]
 ) -> None:
-    called = checkout.make(target, f"{name}={ALL_AT_ONCE}")
+    called = checkout.make(*needed(target, f"{name}={ALL_AT_ONCE}"))
     for position, each in enumerate(expected):
         assert each is None or called[position] == each.format(ALL_AT_ONCE)
     assert len(called) == len(expected)
@@ -145,7 +162,73 @@ def test_a_value_that_is_empty_is_not_given(checkout: Checkout) -> None:
 def test_the_environment_alone_sets_no_value(checkout: Checkout, target: str) -> None:
     """Shells have variables called ENV, NAME or URL, and they mean something else there."""
     environment = {name: ALL_AT_ONCE for _, name, _ in OPTIONS} | {"OPTIONS": ALL_AT_ONCE}
-    assert checkout.make(target, **environment) == checkout.make(target)
+    typed = needed(target)
+    assert checkout.make(*typed, **environment) == checkout.make(*typed)
+
+
+@pytest.mark.parametrize("target", sorted(NEEDED))
+@pytest.mark.parametrize("given", [[], ["ENV="]])
+def test_without_an_environment_make_says_how(
+    checkout: Checkout, target: str, given: list[str]
+) -> None:
+    """Before anything is installed, and whatever ENV is called in the shell."""
+    shutil.rmtree(checkout.folder / ".venv")
+    done = checkout.start((target, *given), {"ENV": "production"})
+    assert done.returncode != 0
+    assert f"error: name the environment: make {target} ENV=staging\n" in done.stderr
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_check_names_an_edited_engine_and_checks_the_models(checkout: Checkout) -> None:
+    assert checkout.make("check") == [
+        *("-m", "engine.upkeep.checksums", "-m", "engine.serving.check")
+    ]
+
+
+def test_lint_passes_the_settings_of_the_engine(checkout: Checkout) -> None:
+    """mypy cannot extend a file; ruff finds the engine's through pyproject.toml."""
+    (checkout.folder / "tests").mkdir()
+    assert checkout.make("lint") == [
+        *("format", "--check", ".", "check", "."),
+        *("--config-file", "engine/mypy.ini", "engine", "tests"),
+    ]
+
+
+def test_the_locks_of_a_gpu_are_compiled_where_one_is_used(checkout: Checkout) -> None:
+    def compiled() -> list[str]:
+        words = checkout.make("lock")
+        return [word for before, word in pairwise(words) if before == "-o"]
+
+    here = [f"requirements/{name}.txt" for name in ("serve-cpu", "train", "dev", "deploy", "ci")]
+    assert compiled() == here
+    (checkout.folder / "requirements" / "serve-gpu.in").touch()
+    assert compiled() == [*here, "requirements/serve-gpu.txt", "requirements/cuda.txt"]
+
+
+def test_help_lists_every_command_in_a_group(checkout: Checkout) -> None:
+    """The commands are those that make itself knows."""
+    database = checkout.start(("--print-data-base", "--question", "help"), {}).stdout
+    phony = set(re.findall(r"^\.PHONY: (.*)$", database, re.M)[0].split()) - {"env-given"}
+    first, *groups = checkout.start(("help",), {}).stdout.split("\n\n")
+    assert "`make serve`" in first
+    assert [each.splitlines()[0] for each in groups] == [
+        *("Run and test", "Model", "Deploy", "Watch", "Upkeep")
+    ]
+    listed = [line.split()[0] for group in groups for line in group.splitlines()[1:]]
+    assert sorted(listed) == sorted(phony)
+
+
+def test_help_lists_the_owners_commands_too(checkout: Checkout) -> None:
+    with (checkout.folder / "Makefile").open("a", encoding="utf-8") as makefile:
+        makefile.write("include more.mk\n\nfirst: ## Do this\n\t@echo this\n")
+    (checkout.folder / "more.mk").write_text("second: ## And that\n\t@echo that\n")
+    own = checkout.start(("help",), {}).stdout.split("\n\n")[-1].splitlines()
+    assert [line.split(maxsplit=1) for line in own] == [
+        ["Yours"],
+        ["first", "Do this"],
+        ["second", "And that"],
+    ]
+    assert checkout.start(("first",), {}).stdout == "this\n"
 
 
 def test_settings_on_the_command_line_are_data_too(checkout: Checkout) -> None:
@@ -162,6 +245,15 @@ def test_monitor_takes_a_port_that_is_a_number(checkout: Checkout, port: str) ->
     assert "has to be a number" in done.stderr
     assert not list(checkout.folder.glob("OWNED*"))
     assert checkout.start(("monitor",), {"PORT": "8404"}).stdout == 'watching ["127.0.0.1:8404"]\n'
+
+
+@pytest.mark.parametrize("line", ['owner: "octo-org" # of us', "owner: octo-org"])
+def test_monitor_fills_in_the_repository(checkout: Checkout, line: str) -> None:
+    project = checkout.folder / "deploy" / "project.yaml"
+    project.write_text(f'name: "churn" # start of every name\n{line}\n', encoding="utf-8")
+    checkout.make("monitor")
+    written = (checkout.folder / "build" / "prometheus.yml").read_text(encoding="utf-8")
+    assert "    repository: https://github.com/octo-org/churn\n" in written
 
 
 @pytest.mark.parametrize(

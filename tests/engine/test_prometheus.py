@@ -14,7 +14,7 @@ from engine.load.slo import read_slo
 
 from tests.engine.project import ROOT
 
-MONITORING = ROOT / "monitoring"
+MONITORING = ROOT / "engine" / "monitoring"
 METRIC = re.compile(r"\b(?:inference|process)_\w+")
 OF_PROMETHEUS = {"up", "ALERTS"}
 # Absent without a GPU, and without a limit on memory.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ if sys.argv[1] == "push":
     pathlib.Path(folder / "pushed").touch()
     sys.exit(int(os.environ.get("PUSH_EXIT", "0")))
 """
+
+
+def test_a_gpu_image_needs_the_locks_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A project that was generated for the CPU has none; docker is not called."""
+    monkeypatch.setattr(image, "ROOT", tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("docker was called"))
+    assert image.main(["build", "--accelerator", "gpu", "--tag", "service:gpu"]) == 1
+    assert capsys.readouterr().err == (
+        "image: requirements/serve-gpu.txt is missing: write "
+        "`-r ../engine/requirements/serve-gpu.in` into requirements/serve-gpu.in, run `make lock` "
+        "and commit both\n"
+    )
 
 
 class Registry:

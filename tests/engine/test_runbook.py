@@ -15,7 +15,7 @@ from engine.serving.settings import Settings
 from tests.engine.project import ROOT
 
 TEXT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
-ALERTS = re.findall(r"- alert: (\w+)", (ROOT / "monitoring" / "alerts.yml").read_text())
+ALERTS = re.findall(r"- alert: (\w+)", (ROOT / "engine" / "monitoring" / "alerts.yml").read_text())
 AZURE_ONLY = ["BudgetNearLimit"]
 SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n?)*)", re.M)
 PARTS = ("**Means**", "**See**", "**Mend**", "**Go back**")
@@ -23,7 +23,7 @@ BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 DEPLOY = re.compile(r"python -m engine.deploy ([^|#;&]+)")
 MAKE = re.compile(r"(?:^|\s)make ([^|#;&]+)")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "engine" / "make.mk").read_text(encoding="utf-8")
 # Not settings: what the reader puts in.
 OTHER_NAMES = {"REVISION", "NAME"}
 
@@ -51,7 +51,9 @@ def test_every_alert_has_a_section_that_leads_out(alert: str) -> None:
 
 
 def test_the_addresses_in_the_alerts_are_those_of_the_sections() -> None:
-    content = yaml.safe_load((ROOT / "monitoring" / "alerts.yml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(
+        (ROOT / "engine" / "monitoring" / "alerts.yml").read_text(encoding="utf-8")
+    )
     for rule in content["groups"][0]["rules"]:
         _, _, anchor = rule["annotations"]["runbook_url"].partition("/docs/runbook.md#")
         assert anchor in {slug(title) for title, _ in SECTION.findall(TEXT)}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FILE = "monitoring/grafana-dashboard.json"
+FILE = "engine/monitoring/grafana-dashboard.json"
 
 
 class Query(NamedTuple):

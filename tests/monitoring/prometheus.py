@@ -20,6 +20,7 @@ STOP_SECONDS = 15
 SCRAPE = "1s"
 MINUTE = 2
 """Seconds that stand for a minute of the rules."""
+OUR_JOBS = 'job=~"inference.*"'
 MINUTES = re.compile(r"\b(\d+)m\b")
 
 
@@ -75,36 +76,32 @@ def configure(monitoring: Path, folder: Path, jobs: Mapping[str, Sequence[str]])
     """Write the service's own configuration and rules for several jobs, in a hurry; see ``MINUTE``.
 
     Args:
-        monitoring: the rendered folder.
+        monitoring: the engine's folder.
         folder: where to write.
-        jobs: the addresses (host:port) of each job. The rules are repeated for each of them.
+        jobs: the addresses (host:port) of each job. The rules watch them all.
     """
     folder.mkdir()
     config = yaml.safe_load((monitoring / "prometheus.yml").read_text(encoding="utf-8"))
     [scrape] = config["scrape_configs"]
-    own = scrape["job_name"]
     config["global"] = {"scrape_interval": SCRAPE, "evaluation_interval": SCRAPE}
     config["scrape_configs"] = [
         {**scrape, "job_name": job, "static_configs": [{"targets": list(addresses)}]}
         for job, addresses in jobs.items()
     ]
-    config["rule_files"] = [f"alerts-{job}.yml" for job in jobs]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     rules = yaml.safe_load((monitoring / "alerts.yml").read_text(encoding="utf-8"))
     [group] = rules["groups"]
-    for job in jobs:
-        own_rules = [faster(rule, own, job) for rule in group["rules"]]
-        content = {"groups": [{"name": job, "rules": own_rules}]}
-        (folder / f"alerts-{job}.yml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    group["rules"] = [faster(rule) for rule in group["rules"]]
+    (folder / "alerts.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
 
 
-def faster(rule: dict[str, Any], own: str, job: str) -> dict[str, Any]:
-    """The rule for another job, with seconds where it has minutes: tests cannot wait for those."""
+def faster(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule for all jobs, with seconds where it has minutes: tests cannot wait for those."""
 
     def hurried(text: str) -> str:
         return MINUTES.sub(lambda found: f"{int(found[1]) * MINUTE}s", text)
 
-    changed = {**rule, "expr": hurried(rule["expr"].replace(f'"{own}"', f'"{job}"'))}
+    changed = {**rule, "expr": hurried(rule["expr"].replace(OUR_JOBS, 'job=~".+"'))}
     if "for" in rule:
         changed["for"] = hurried(rule["for"])
     return changed

@@ -36,7 +36,7 @@ def test_memory_near_its_limit_is_told(
         container.seconds_until_ready(60)
         folder = tmp_path / "prometheus"
         address = f"127.0.0.1:{container.port}"
-        prometheus.configure(rendered_service / "monitoring", folder, {JOB: (address,)})
+        prometheus.configure(rendered_service / "engine" / "monitoring", folder, {JOB: (address,)})
         with prometheus.running(prometheus_program, folder) as asked:
             began = time.time()
             used = f'inference_memory_bytes{{job="{JOB}"}}'

@@ -53,7 +53,7 @@ def test_make_alerts_checks_and_tests_the_rules(prometheus_program: str, checkou
     command = ["make", "--silent", "alerts"]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rules = checkout / "monitoring" / "alerts.yml"
+    rules = checkout / "engine" / "monitoring" / "alerts.yml"
     rules.write_text(rules.read_text().replace("> 0.01", "> 0.5"), encoding="utf-8")
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode != 0
@@ -83,7 +83,7 @@ def test_make_monitor_watches_the_service(
 ) -> None:
     port = free_port()
     with running(service_python, checkout) as url:
-        config = checkout / "monitoring" / "prometheus.yml"
+        config = checkout / "engine" / "monitoring" / "prometheus.yml"
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("15s", "1s"), encoding="utf-8")
         process = subprocess.Popen(
@@ -99,11 +99,13 @@ def test_make_monitor_watches_the_service(
             wait_until_ready(prometheus, process)
             prometheus.wait(
                 "the service is scraped",
-                lambda: bool(prometheus.now('inference_ready{job="iris-service"} == 1')),
+                lambda: bool(prometheus.now('inference_ready{job="inference"} == 1')),
                 30,
             )
-            rules = prometheus.get("rules")["groups"][0]["rules"]
-            assert len(rules) > 5
+            assert len(prometheus.get("rules")["groups"][0]["rules"]) > 5
+            # Every alert's link to the runbook begins with it.
+            address = "repository: https://github.com/your-github-name/iris-service\n"
+            assert address in prometheus.get("status/config")["yaml"]
             page = httpx.get(prometheus.url, trust_env=False, follow_redirects=True)
             assert page.status_code == 200
             assert "Alerts" in page.text

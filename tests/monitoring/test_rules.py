@@ -30,8 +30,10 @@ ALERTS = (
 
 @pytest.fixture
 def monitoring(rendered_service: Path, tmp_path: Path) -> Path:
-    """A copy of the rendered folder, to be changed."""
-    return Path(shutil.copytree(rendered_service / "monitoring", tmp_path / "monitoring"))
+    """A copy of the folder, to be changed."""
+    return Path(
+        shutil.copytree(rendered_service / "engine" / "monitoring", tmp_path / "monitoring")
+    )
 
 
 def test_promtool_finds_no_fault(monitoring: Path, promtool: Promtool) -> None:

@@ -121,7 +121,7 @@ def running(program: str, python: Path, service: Path, folder: Path) -> Iterator
     }
     ports = {job: free_port() for job in (HEALTHY, *FAULTY, GONE)}
     jobs = {job: (f"127.0.0.1:{port}",) for job, port in ports.items()}
-    prometheus.configure(service / "monitoring", folder / "prometheus", jobs)
+    prometheus.configure(service / "engine" / "monitoring", folder / "prometheus", jobs)
     with ExitStack() as stack:
         asked = stack.enter_context(prometheus.running(program, folder / "prometheus"))
         world = World(python, service, models, ports, asked, folder)

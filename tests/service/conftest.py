@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Rendered
+
 from .containers import built_image, docker
 
 
@@ -36,7 +38,13 @@ def cpu_image(docker_engine: None, rendered_service: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def gpu_image(docker_engine: None, rendered_service: Path) -> Iterator[str]:
-    """The tag of the GPU image of the rendered service; cold, it downloads two gigabytes."""
-    with built_image(rendered_service, "gpu") as tag:
+def gpu_service(rendered: Rendered) -> Path:
+    """The service rendered for a T4: it has the locks of a GPU image."""
+    return rendered("onnx", "containerapps-t4")
+
+
+@pytest.fixture(scope="session")
+def gpu_image(docker_engine: None, gpu_service: Path) -> Iterator[str]:
+    """The tag of the GPU image; cold, it downloads two gigabytes."""
+    with built_image(gpu_service, "gpu") as tag:
         yield tag

@@ -36,9 +36,9 @@ def test_cuda_has_a_layer_of_its_own(gpu_image: str) -> None:
 
 
 def test_another_model_or_library_leaves_the_cuda_layer_as_it_is(
-    gpu_image: str, rendered_service: Path, tmp_path: Path
+    gpu_image: str, gpu_service: Path, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(rendered_service, tmp_path / "service"))
+    copy = Path(shutil.copytree(gpu_service, tmp_path / "service"))
     for file in (
         copy / "engine" / "serving" / "__init__.py",
         copy / "requirements" / "serve-gpu.txt",

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import REPOSITORY, Rendered
 
+TYPED = ["engine", "service.py", "training", "tests"]
+
 # The full tier runs the suite and the checkers by the README's own `make test` and `make lint`.
 DIFFERENCES = {
     "models/iris/model.joblib",
@@ -59,14 +61,17 @@ def test_the_types_of_the_tests_of_the_machinery_are_right(
     rendered_service: Path, service_python: Path
 ) -> None:
     """They need the packages of the service, and follow its settings."""
-    settings = str(rendered_service / "pyproject.toml")
+    settings = str(rendered_service / "engine" / "mypy.ini")
     checked = ("mypy", "--cache-dir", "/dev/null", "--config-file", settings, "-p", "tests.engine")
     run(service_python, REPOSITORY, *checked, MYPYPATH=str(rendered_service))
 
 
 @pytest.mark.fast_only
 def test_its_types_are_right(rendered_service: Path, service_python: Path) -> None:
-    run(service_python, rendered_service, "mypy", "--cache-dir", "/dev/null")
+    """The same as in `make lint`."""
+    folders = [name for name in TYPED if (rendered_service / name).exists()]
+    settings = ("--config-file", "engine/mypy.ini", "--cache-dir", "/dev/null")
+    run(service_python, rendered_service, "mypy", *settings, *folders)
 
 
 def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendered) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 ALWAYS = """
 .dockerignore
-.editorconfig
 .github/CODEOWNERS
 .github/dependabot.yml
 .github/workflows/ci.yml
@@ -30,6 +29,10 @@ docs/models.md
 docs/reference.md
 docs/runbook.md
 docs/service.md
+engine/CHECKSUMS
+engine/README.md
+engine/actions/prepare/action.yml
+engine/VERSION
 engine/__init__.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
@@ -222,6 +225,9 @@ engine/load/samples.py
 engine/load/slo.py
 engine/load/verdict.py
 engine/machine.py
+engine/make.mk
+engine/mypy.ini
+engine/ruff.toml
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py
@@ -262,6 +268,14 @@ engine/packaging/sklearn_table.py
 engine/packaging/skops_file.py
 engine/packaging/tolerance.py
 engine/packaging/write.py
+engine/requirements/ci.in
+engine/requirements/cuda.in
+engine/requirements/deploy.in
+engine/requirements/dev.in
+engine/requirements/serve-cpu.in
+engine/requirements/serve-gpu.in
+engine/requirements/serve.in
+engine/requirements/train.in
 engine/serving/__init__.py
 engine/serving/__main__.py
 engine/serving/api_version.py
@@ -372,6 +386,7 @@ engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/upkeep/__init__.py
 engine/upkeep/api.py
+engine/upkeep/checksums.py
 engine/upkeep/github.py
 engine/upkeep/locks.py
 engine/upkeep/offer.py
@@ -379,27 +394,21 @@ engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/words.py
 engine/upkeep/workflow_secrets.py
+engine/zizmor.yml
 load/slo.yaml
 models/iris/golden.npz
 models/iris/model.yaml
-monitoring/alerts.test.yml
-monitoring/alerts.yml
-monitoring/grafana-dashboard.json
-monitoring/prometheus.yml
+engine/monitoring/alerts.test.yml
+engine/monitoring/alerts.yml
+engine/monitoring/grafana-dashboard.json
+engine/monitoring/prometheus.yml
 pyproject.toml
-requirements/ci.in
 requirements/ci.txt
-requirements/cuda.in
-requirements/cuda.txt
-requirements/deploy.in
 requirements/deploy.txt
-requirements/dev.in
 requirements/dev.txt
 requirements/serve-cpu.in
 requirements/serve-cpu.txt
-requirements/serve-gpu.in
-requirements/serve-gpu.txt
-requirements/serve.in
+requirements/system.txt
 requirements/train.in
 requirements/train.txt
 service.py
@@ -407,11 +416,14 @@ tests/__init__.py
 tests/conftest.py
 tests/test_models.py
 tests/test_service.py
-training/__init__.py
 training/train.py
 """
 
 
-def expected_files(model_format: str) -> list[str]:
-    """Return the sorted paths that a project with this model format consists of, .git aside."""
-    return sorted([*ALWAYS.split(), f"models/iris/model.{model_format}"])
+FOR_GPU = ["requirements/cuda.txt", "requirements/serve-gpu.in", "requirements/serve-gpu.txt"]
+
+
+def expected_files(model_format: str, runs_on: str) -> list[str]:
+    """Return the sorted paths that a project with these answers consists of, .git aside."""
+    gpu = [] if runs_on == "aci-cpu" else FOR_GPU
+    return sorted([*ALWAYS.split(), f"models/iris/model.{model_format}", *gpu])

@@ -45,3 +45,20 @@ def test_formatting_and_fixing_leaves_git_status_empty(
     ruff(project, "check", "--fix")
     ruff(project, "format")
     assert git(project, "status", "--porcelain") == ""
+
+
+def test_the_owners_rules_extend_the_engines_and_do_not_touch_it(
+    render_into: Render, tmp_path: Path
+) -> None:
+    project = render_into(tmp_path)
+    for folder in ("engine", "training"):
+        (project / folder / "extra.py").write_text('"""Extra."""\n\nimport os\n', encoding="utf-8")
+    extended = '[tool.ruff]\nextend = "engine/ruff.toml"\n'
+    settings = project / "pyproject.toml"
+    text = settings.read_text(encoding="utf-8")
+    assert extended in text
+    settings.write_text(text.replace(extended, f'{extended}lint.extend-ignore = ["F401"]\n'))
+    found = ruff(project, "check", "--output-format", "concise").stdout
+    assert [line.split(":")[0] for line in found.splitlines() if "F401" in line] == [
+        "engine/extra.py"
+    ]

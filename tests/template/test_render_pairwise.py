@@ -63,7 +63,7 @@ def test_the_pairs_cover_every_choice() -> None:
 @every_pair
 def test_exactly_the_expected_files_are_written(answers: dict[str, str], render: Render) -> None:
     project = render(**answers)
-    assert files_in(project) == expected_files(answers["model_format"])
+    assert files_in(project) == expected_files(answers["model_format"], answers["runs_on"])
 
 
 @every_pair

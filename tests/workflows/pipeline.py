@@ -138,7 +138,8 @@ class Pipeline:
         return path
 
     def _actions(self) -> dict[str, Path]:
-        text = (self._repository / ".github" / "workflows" / "deploy.yml").read_text()
+        files = (".github/workflows/deploy.yml", "engine/actions/prepare/action.yml")
+        text = "".join((self._repository / name).read_text() for name in files)
         return {action: STAND_INS / name for action, name in USES.findall(text)}
 
     def _variables(self) -> dict[str, str]:

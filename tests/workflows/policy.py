@@ -14,7 +14,10 @@ import yaml
 
 Job = Mapping[str, Any]
 
-PINNED = re.compile(r"^\s*(?:- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+# Or an action of the checkout, which cannot change unnoticed either.
+PINNED = re.compile(
+    r"^\s*(?:- )?uses: (\./engine/actions/\w+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+)$"
+)
 LOGIN = "azure/login@"
 SCANNERS = ("anchore/", "aquasecurity/")
 
@@ -209,14 +212,14 @@ def promotion(workflow: Workflow) -> list[str]:
         job = workflow.jobs[name]
         if job.get("env", {}).get("IMAGE") != "${{ needs.publish.outputs.image }}":
             found.append(f"{name} does not deploy what was published")
-        ups = [step["run"] for step in job["steps"] if " deploy up " in str(step.get("run"))]
+        ups = [step["run"] for step in job["steps"] if "engine.deploy up " in str(step.get("run"))]
         if ups != [f'exec .venv/bin/python -m engine.deploy up {name} --image "$IMAGE"']:
             found.append(f"{name} deploys by {ups}")
         if job.get("environment", {}).get("name") != name:
             found.append(f"{name} is not in its environment")
         texts = [str(step.get("run")) for step in job["steps"]]
         verified = [at for at, text in enumerate(texts) if text.startswith("cosign verify ")]
-        deployed = [at for at, text in enumerate(texts) if " deploy up " in text]
+        deployed = [at for at, text in enumerate(texts) if "engine.deploy up " in text]
         if not verified or verified[0] > deployed[0]:
             found.append(f"{name} deploys before it has verified the signature")
     found += _order(workflow)

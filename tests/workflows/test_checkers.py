@@ -12,6 +12,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+ACTIONS = "engine/actions"
+
 pytestmark = pytest.mark.slow
 
 
@@ -24,7 +26,9 @@ def repository(request: pytest.FixtureRequest, rendered_service: Path) -> Path:
 @pytest.fixture
 def copy(rendered_service: Path, tmp_path: Path) -> Path:
     """The workflows of a generated repository, to be spoilt."""
-    shutil.copytree(rendered_service / ".github", tmp_path / ".github")
+    for name in (".github", ACTIONS):
+        shutil.copytree(rendered_service / name, tmp_path / name)
+    shutil.copy(rendered_service / "engine" / "zizmor.yml", tmp_path / "engine")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     return tmp_path
 
@@ -41,7 +45,11 @@ def workflows(repository: Path) -> list[Path]:
 
 
 def zizmor(tools: Path, cwd: Path) -> tuple[int, str]:
-    return check(cwd, tools / "zizmor", "--offline", "--quiet", "--persona", "auditor", ".github")
+    settings = Path("engine/zizmor.yml")
+    own = ["--config", settings, ACTIONS] if (cwd / settings).exists() else []
+    return check(
+        cwd, tools / "zizmor", "--offline", "--quiet", "--persona", "auditor", ".github", *own
+    )
 
 
 def schema(tools: Path, cwd: Path, kind: str, *files: Path) -> tuple[int, str]:
@@ -65,7 +73,9 @@ def lint(actionlint: Path, cwd: Path) -> tuple[int, str]:
     """Lint a copy whose pins are replaced by names of versions, so that inputs are checked."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shutil.copytree(cwd / ".github", folder / ".github")
+        for each in (".github", ACTIONS):
+            if (cwd / each).exists():
+                shutil.copytree(cwd / each, folder / each)
         subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
         for path in workflows(folder):
             text = path.read_text(encoding="utf-8")
@@ -95,6 +105,11 @@ def test_actionlint_finds_nothing(actionlint: Path, repository: Path) -> None:
 def test_the_schemas_fit(ci_tools: Path, repository: Path) -> None:
     status, output = schema(ci_tools, repository, "github-workflows", *workflows(repository))
     assert status == 0, output
+    actions = sorted((repository / ACTIONS).glob("*/action.yml"))
+    assert bool(actions) == (repository != REPOSITORY)
+    if actions:
+        status, output = schema(ci_tools, repository, "github-actions", *actions)
+        assert status == 0, output
     dependabot = repository / ".github" / "dependabot.yml"
     status, output = schema(ci_tools, repository, "dependabot", dependabot)
     assert status == 0, output
@@ -103,7 +118,8 @@ def test_the_schemas_fit(ci_tools: Path, repository: Path) -> None:
 def test_shellcheck_finds_nothing_in_any_script(
     ci_tools: Path, rendered_service: Path, repository: Path
 ) -> None:
-    status, output = shell(ci_tools, rendered_service, *workflows(repository))
+    actions = (repository / ACTIONS).glob("*/action.yml")
+    status, output = shell(ci_tools, rendered_service, *workflows(repository), *actions)
     assert status == 0, output
 
 
@@ -128,6 +144,12 @@ def spoil(copy: Path, name: str, good: str, bad: str) -> Path:
         ("workflows/ci.yml", "persist-credentials: false", "fetch-depth: 1", "artipacked"),
         (
             "workflows/ci.yml",
+            "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1",
+            "@v7",
+            "unpinned-uses",
+        ),
+        (
+            "../engine/actions/prepare/action.yml",
             "@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0",
             "@v7",
             "unpinned-uses",
@@ -157,7 +179,7 @@ def test_zizmor_finds_what_is_planted(
         ("needs: [build, scan]", "needs: [build, scam]", "scam"),
         ("ubuntu-24.04", "ubuntu-18.04", "ubuntu-18.04"),
         ("steps.push.outputs.image", "steps.psh.outputs.image", "psh"),
-        ("python-version-file: .python", "python-version-fil: .python", "python-version-fil"),
+        ("install: .venv", "instal: .venv", "instal"),
         ("client-id: ${{ vars", "clientid: ${{ vars", "clientid"),
         ("if-no-files-found: error", "if-no-files-fond: error", "if-no-files-fond"),
     ],
@@ -181,10 +203,14 @@ def test_the_schema_finds_a_misspelt_key(ci_tools: Path, copy: Path) -> None:
 def test_shellcheck_finds_a_missing_quote(
     ci_tools: Path, rendered_service: Path, copy: Path
 ) -> None:
-    path = spoil(copy, "workflows/deploy.yml", 'sign --yes "$IMAGE"', "sign --yes $IMAGE")
-    status, output = shell(ci_tools, rendered_service, path)
-    assert status != 0
-    assert "SC2086" in output
+    for name, good, bad in (
+        ("workflows/deploy.yml", 'sign --yes "$IMAGE"', "sign --yes $IMAGE"),
+        ("../engine/actions/prepare/action.yml", 'xargs make <<<"$PARTS"', "make $PARTS"),
+    ):
+        path = spoil(copy, name, good, bad)
+        status, output = shell(ci_tools, rendered_service, path)
+        assert status != 0
+        assert "SC2086" in output
 
 
 def test_hadolint_finds_a_missing_version(ci_tools: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.workflows.policy import Workflow
 REPOSITORY = Path(__file__).resolve().parents[2]
 OWN = policy.read(REPOSITORY / ".github" / "workflows")
 GENERATED = policy.read(REPOSITORY / "{{cookiecutter.project_slug}}" / ".github" / "workflows")
+PREPARE = REPOSITORY / "{{cookiecutter.project_slug}}/engine/actions/prepare/action.yml"
 DEPLOY = next(each for each in GENERATED if each.name == "deploy.yml")
 
 
@@ -48,8 +49,8 @@ def test_the_outcome_hears_of_every_gate() -> None:
 
 def test_equal_actions_have_equal_pins() -> None:
     pins: dict[str, set[str]] = {}
-    for workflow in (*OWN, *GENERATED):
-        for action, pin in re.findall(r"uses: ([\w./-]+)@(\w+ # \S+)", workflow.text):
+    for text in (*(workflow.text for workflow in (*OWN, *GENERATED)), PREPARE.read_text("utf-8")):
+        for action, pin in re.findall(r"uses: ([\w./-]+)@(\w+ # \S+)", text):
             pins.setdefault(action, set()).add(pin)
     assert {action: found for action, found in pins.items() if len(found) > 1} == {}
 
@@ -70,7 +71,7 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
         "      id-token: write # no",
     ),
     (policy.identities, "      id-token: write # log in to Azure as staging's own identity\n", ""),
-    (policy.caches, "          python-version-file: .python-version\n", "          cache: pip\n"),
+    (policy.caches, "          install: .venv/.deploy\n", "          cache: pip\n"),
     (
         policy.concurrency,
         "      group: deploy-production\n      cancel-in-progress: false",

@@ -83,6 +83,7 @@ def build(options: BuildOptions) -> None:
         DockerError: docker is missing, or the build failed.
         PackageError: there is no model package to build in.
     """
+    _find_lock(options.accelerator)
     command = build_command(client(), current_release(), options)
     _show(command)
     # The Dockerfile's mounts need BuildKit; Docker 23 and newer use it without being told.
@@ -94,6 +95,16 @@ def build(options: BuildOptions) -> None:
             _NO_BUILDX.format(command[0])
             if _lacks_buildx(command[0])
             else f"docker build failed (exit code {status}); the cause stands above"
+        )
+
+
+def _find_lock(accelerator: str) -> None:
+    """A project that was generated for the CPU has no lock of the GPU image."""
+    source = f"requirements/serve-{accelerator}.in"
+    if not (ROOT / source).with_suffix(".txt").exists():
+        raise DockerError(
+            f"requirements/serve-{accelerator}.txt is missing: write `-r ../engine/{source}` into "
+            f"{source}, run `make lock` and commit both"
         )
 
 

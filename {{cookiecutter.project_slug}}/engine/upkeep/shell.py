@@ -1,4 +1,4 @@
-"""`python -m engine.upkeep.shell FILE…`: shellcheck for every `run:` of workflows.
+"""`python -m engine.upkeep.shell FILE…`: shellcheck for every `run:` of workflows and actions.
 
 Expressions of GitHub (``${{ … }}``) are no shell, so a word stands in for each. Exit code 0 when
 shellcheck finds nothing.
@@ -18,8 +18,9 @@ EXPRESSION = re.compile(r"\$\{\{.*?\}\}", re.DOTALL)
 
 
 def scripts(workflow: Path) -> Iterator[tuple[str, str]]:
-    """Where each script stands, and the script, of one workflow."""
-    jobs = yaml.safe_load(workflow.read_text(encoding="utf-8")).get("jobs", {})
+    """Where each script is, and the script, of one workflow or composite action."""
+    read = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    jobs = read["jobs"] if "jobs" in read else {"runs": read["runs"]}
     for job, content in jobs.items():
         for number, step in enumerate(content.get("steps", []), start=1):
             if "run" in step:

@@ -1,1 +1,0 @@
-"""Train the models. Nothing here is part of the image; it needs requirements/train.txt."""
