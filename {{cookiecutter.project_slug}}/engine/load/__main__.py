@@ -28,8 +28,8 @@ from engine.load.proxy import proxy_arguments
 from engine.load.run import ROOT, run_locust
 from engine.load.slo import Slo, read_slo
 from engine.load.verdict import judge
-from engine.serving.proxies import keep_local_direct
 from engine.machine import doubt
+from engine.serving.proxies import keep_local_direct
 
 READY_SECONDS = 60.0
 LOG = ROOT / "build" / "load-service.log"
