@@ -46,7 +46,7 @@ def workflows(repository: Path) -> list[Path]:
 
 def zizmor(tools: Path, cwd: Path) -> tuple[int, str]:
     settings = Path("engine/zizmor.yml")
-    own = ["--config", settings, ACTIONS] if (cwd / settings).exists() else []
+    own: list[str | Path] = ["--config", settings, ACTIONS] if (cwd / settings).exists() else []
     return check(
         cwd, tools / "zizmor", "--offline", "--quiet", "--persona", "auditor", ".github", *own
     )
