@@ -272,6 +272,9 @@ engine/serving/http/inference.py
 engine/serving/http/openapi.py
 engine/serving/http/page/__init__.py
 engine/serving/http/page/charts.js
+engine/serving/http/page/common.js
+engine/serving/http/page/docs.html
+engine/serving/http/page/docs.js
 engine/serving/http/page/index.html
 engine/serving/http/page/metrics.js
 engine/serving/http/page/page.css

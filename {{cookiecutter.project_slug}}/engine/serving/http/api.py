@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
 from engine.serving.http.asgi import error_answer
 from engine.serving.http.openapi import document
+from engine.serving.http.page import add_pages
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
@@ -47,6 +48,8 @@ def create_api(
         description=facts.description,
         version=facts.version,
         lifespan=lifespan,
+        # FastAPI's own pages load their scripts from another host; see engine.serving.http.page.
+        docs_url=None,
         redoc_url=None,
         # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry
         # could be switched on by environment variables, and then records bodies of refused
@@ -63,11 +66,7 @@ def create_api(
     _add_metadata(app, release, host, lifecycle)
     _add_metrics(app, metrics)
     with_keys = bool(settings.api_keys)
-    if settings.page:
-        # Imported here, because a service without the page has no use for it.
-        from engine.serving.http.page import add_page
-
-        add_page(app, facts.title, facts.description, with_keys)
+    add_pages(app, with_keys, settings.page)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
