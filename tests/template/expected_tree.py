@@ -316,6 +316,7 @@ engine/serving/package/golden.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
 engine/serving/release.py
+engine/serving/remarks.py
 engine/serving/runtimes/__init__.py
 engine/serving/runtimes/base.py
 engine/serving/runtimes/cpu.py

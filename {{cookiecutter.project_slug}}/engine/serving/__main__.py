@@ -21,6 +21,7 @@ if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 import gc
+import logging
 import sys
 
 from engine.serving.errors import SettingsError, StartupError
@@ -42,7 +43,9 @@ def main() -> int:
     gc.disable()
     from engine.serving import server, workers
     from engine.serving.logs import setup as logs
-    from engine.serving.settings import load_settings
+    from engine.serving.remarks import remarks
+    from engine.serving.runtimes.cpu import granted_cpus
+    from engine.serving.settings import Settings, load_settings
 
     gc.freeze()
     gc.enable()
@@ -53,6 +56,8 @@ def main() -> int:
             print(f"error: {fault}", file=sys.stderr)
         return WRONG_SETTINGS
     logs.configure(settings)
+    for each in remarks(os.environ, Settings.model_fields, settings.workers, granted_cpus()):
+        logging.getLogger("engine.serving").warning(each)
     try:
         try:
             return server.serve(settings) if settings.workers == 1 else workers.serve(settings)
