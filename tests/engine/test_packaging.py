@@ -212,7 +212,12 @@ class TestSklearn:
         assert manifest["outputs"][0]["labels"] == ["no", "yes"]
         assert manifest["training"]["licence"] == "MIT"
         assert manifest["training"]["estimator"] == "LogisticRegression"
-        assert remarks == []
+        # This project serves ONNX models, and its lock has no scikit-learn.
+        version = manifest["training"]["packages"]["scikit-learn"]
+        assert remarks == [
+            f"the model needs scikit-learn {version}, and serve-cpu.txt does not have it; add "
+            f"scikit-learn=={version} to requirements/serve-cpu.in and run `make lock`"
+        ]
 
     def test_the_conversion_answers_as_scikit_learn(self, fitted: Path, tmp_path: Path) -> None:
         model, manifest, _ = made(fitted, tmp_path / "m", samples=tmp_path / "s.npy", to="onnx")

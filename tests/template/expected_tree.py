@@ -313,6 +313,7 @@ engine/serving/package/download.py
 engine/serving/package/drift.py
 engine/serving/package/fetch.py
 engine/serving/package/golden.py
+engine/serving/package/lock.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
 engine/serving/release.py

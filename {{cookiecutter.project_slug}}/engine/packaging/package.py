@@ -18,6 +18,7 @@ from engine.packaging.options import Options
 from engine.packaging.write import Format, Source, write_package
 from engine.serving.errors import PackageError, StartupError
 from engine.serving.package.drift import differences
+from engine.serving.package.lock import serving_lock
 from engine.serving.package.manifest import Batching, Manifest, read_manifest
 
 __all__ = ["Format", "Source", "package", "write_package"]
@@ -42,6 +43,13 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
     remarks += [
         f"{each.severity}: {each}" for each in differences(manifest) if each.severity == "risky"
     ]
+    lock = serving_lock()
+    if manifest.format == "joblib" and lock is not None:
+        remarks += [
+            f"{each.reason}; {each.fix}"
+            for each in differences(manifest, lock.one_each(), where=lock.path.name)
+            if each.severity == "refused"
+        ]
     if not manifest.training.licence:
         remarks.append("nobody says under which licence the model may be used; say --licence")
     return folder, remarks

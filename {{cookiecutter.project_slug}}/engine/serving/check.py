@@ -9,8 +9,12 @@ import argparse
 import os
 import sys
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from engine.serving.errors import StartupError
+
+if TYPE_CHECKING:
+    from engine.serving.package.manifest import Manifest
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -48,6 +52,7 @@ def _faults(expected_digest: str) -> list[str]:
     for directory in directories:
         try:
             model = load_model(read_package(directory), settings)
+            _check_lock(model.manifest)
         except StartupError as error:
             faults.append(f"model {directory.name!r}: {error}")
         else:
@@ -57,6 +62,20 @@ def _faults(expected_digest: str) -> list[str]:
                 f"{model.provider}): {rows} golden samples answered as in training"
             )
     return faults
+
+
+def _check_lock(manifest: Manifest) -> None:
+    """Compare with the lock of what is served: this environment may have the training set, too.
+
+    Raises:
+        PackageError: the lock lacks what the model needs, or has another version of it.
+    """
+    from engine.serving.package.drift import check_drift
+    from engine.serving.package.lock import serving_lock
+
+    lock = serving_lock()
+    if lock is not None:
+        check_drift(manifest, lock.one_each(), lock.path.name)
 
 
 def _runtime_faults() -> list[str]:
