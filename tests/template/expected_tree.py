@@ -227,6 +227,7 @@ engine/packaging/drift/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
 engine/packaging/keras_source.py
+engine/packaging/labels.py
 engine/packaging/mlflow_source.py
 engine/packaging/onnx_file.py
 engine/packaging/onnx_load.py
@@ -236,6 +237,7 @@ engine/packaging/options.py
 engine/packaging/package.py
 engine/packaging/pickles.py
 engine/packaging/provenance.py
+engine/packaging/replaced.py
 engine/packaging/rightsizing/__init__.py
 engine/packaging/rightsizing/__main__.py
 engine/packaging/rightsizing/chart.py
@@ -244,6 +246,7 @@ engine/packaging/rightsizing/recommend.py
 engine/packaging/rightsizing/write.py
 engine/packaging/rows.py
 engine/packaging/samples.py
+engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
 engine/packaging/sklearn_columns.py
 engine/packaging/sklearn_onnx.py

@@ -81,6 +81,13 @@ def write_package(models_dir: Path, source: Source) -> Path:
         StartupError: the package would not be served, or answers differently from training;
             whatever stood in its place before is untouched.
     """
+    try:
+        return _write_package(models_dir, source)
+    except OSError as error:  # a full disk, a folder without rights
+        raise PackageError(f"{models_dir}: cannot be written: {error.strerror or error}") from None
+
+
+def _write_package(models_dir: Path, source: Source) -> Path:
     models_dir.mkdir(parents=True, exist_ok=True)
     target = models_dir / source.name
     with tempfile.TemporaryDirectory(dir=models_dir, prefix=".new-") as scratch:

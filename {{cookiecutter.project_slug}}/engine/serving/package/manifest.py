@@ -82,7 +82,8 @@ class InputTensor(_Strict):
 
 
 class OutputTensor(_Strict):
-    """One output. ``labels`` names the classes that an integer output counts.
+    """One output. ``labels`` names the classes that an integer output counts, or the columns of
+    another one.
 
     ``method`` is the estimator's method behind the output of a joblib model.
     """

@@ -16,6 +16,7 @@ import simdjson
 from engine.serving.errors import InvalidInput
 from engine.serving.inference.job import Inputs, views
 from engine.serving.inference.model import Model
+from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
 from engine.serving.transports.few import FewRows, json_rows
@@ -74,7 +75,7 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
     first, *others = model.manifest.outputs
     predictions = outputs[first.name]
     answer: dict[str, Any] = {"predictions": _jsonable(predictions)}
-    if first.labels:
+    if first.labels and counts_classes(first):
         labels, count = first.labels, len(first.labels)
         answer["labels"] = [
             labels[value] if 0 <= value < count else None
@@ -87,6 +88,11 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def counts_classes(output: OutputTensor) -> bool:
+    """Whether the values are numbers of classes; else labels name the columns."""
+    return output.datatype.startswith(("INT", "UINT"))
+
+
 class Contract:
     """The contract for one model, with all that is the same for each of its requests."""
 
@@ -96,7 +102,8 @@ class Contract:
         self._few = FewRows(model.signature)
         first, *others = model.manifest.outputs
         self._first = first.name
-        self._labels = [orjson.dumps(label) for label in first.labels or ()]
+        labels = first.labels if counts_classes(first) else ()
+        self._labels = [orjson.dumps(label) for label in labels]
         self._others = [(orjson.dumps(each.name), each.name) for each in others]
         model_of = orjson.dumps({"model": model.name, "version": model.manifest.version})
         self._end = b"," + model_of[1:]

@@ -254,13 +254,18 @@ function showAnswer(answer, text, took) {
   try { content = JSON.parse(text); } catch { /* a proxy's page; shown as it is */ }
   const id = answer.headers.get("X-Request-Id");
   const facts = [`${answer.status} in ${seconds(took)}`, ...(id ? [`request ${id}`] : [])];
-  const lead = answer.ok ? (content.labels ? listed(content.labels) : "Answered") : content.error;
+  const words = content.labels ?? content.predictions;
+  const named = Array.isArray(words) && words.every((each) => typeof each === "string");
+  const lead = answer.ok ? (named ? listed(words) : "Answered") : content.error;
   outcome(answer.ok ? "good" : "bad", lead ?? "Refused", facts.join(" · "));
   if (answer.ok) showClasses(content);
   at("answer").textContent = text.length > LONGEST_SHOWN
     ? `${text.slice(0, LONGEST_SHOWN)}\n… ${bytes(text.length)} in all` : spread(text);
   at("answer").hidden = false;
 }
+
+const isDistribution = ({ names, row }) => Array.isArray(row) && row.length === names?.length
+  && row.every((part) => part >= 0) && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
 
 function outcome(kind, lead, facts = "") {
   at("outcome").className = kind;
@@ -270,12 +275,14 @@ function outcome(kind, lead, facts = "") {
 }
 
 /** Bars for one row of probabilities: an output with as many numbers as there are labels. */
-function showClasses({ labels, outputs = {} }) {
-  const names = models[at("choice").selectedIndex].outputs[0].parameters?.labels;
-  const fits = (row) => Array.isArray(row) && row.length === names?.length
-    && row.every((part) => part >= 0) && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
-  const row = Object.values(outputs).map(([first]) => first).find(fits);
-  if (labels?.length !== 1 || !row) return;
+function showClasses({ predictions, outputs = {} }) {
+  if (predictions?.length !== 1) return;
+  const described = models[at("choice").selectedIndex].outputs;
+  const { names, row } = described.map(({ name, parameters }, position) => ({
+    names: parameters?.labels ?? described[0].parameters?.labels,
+    row: position ? outputs[name]?.[0] : predictions[0],
+  })).find(isDistribution) ?? {};
+  if (!row) return;
   const largest = names.map((name, index) => [name, row[index]])
     .sort(([, a], [, b]) => b - a).slice(0, 5);
   at("classes").replaceChildren(...largest.map(([name, part]) => {
