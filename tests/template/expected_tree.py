@@ -358,6 +358,7 @@ engine/serving/transports/json_tensor.py
 engine/serving/transports/json_walk.py
 engine/serving/transports/oip.py
 engine/serving/transports/oip_binary.py
+engine/serving/transports/records.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/upkeep/__init__.py

@@ -1,7 +1,8 @@
 """`POST /predict` and `/predict/{name}`: the contract that the tutorials of this field teach.
 
 Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
-for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
+for a model with several inputs, or ``{"data": [{"column": value, ...}]}`` for a table. Answer:
+``{"predictions": [2], ...}``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values
 from engine.serving.transports.few import FewRows, json_rows
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
+from engine.serving.transports.records import are_records, as_arrays, is_column
 
 FEW = 32
 
@@ -52,6 +54,9 @@ def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Ar
     specs = model.signature.inputs
     # With the lists of other fields counted too, the fast way is merely not taken.
     brackets = opening_brackets(body)
+    if are_records(data, model):
+        document = as_arrays(data, model, most)
+        data, brackets = document["data"], -1
     if isinstance(data, simdjson.Object):
         arrays: dict[str, Array] = {}
         if len(data) > 1:
@@ -64,7 +69,8 @@ def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Ar
     if len(specs) > 1:
         names = ", ".join(repr(spec.name) for spec in specs)
         raise InvalidInput(
-            f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
+            f'the model takes {len(specs)} inputs: "data" must be an object with {names}; send for '
+            f"example {_short_example(model)}",
             field="data",
         )
     return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
@@ -166,7 +172,10 @@ def example(model: Model) -> str:
     """A request body that works: the first golden sample, as JSON text."""
     inputs = model.package.golden.inputs
     rows = {name: value[:1] if model.signature.batched else value for name, value in inputs.items()}
-    data: Any = {name: _jsonable(value) for name, value in rows.items()}
+    data: Any = {
+        spec.name: _jsonable(rows[spec.name].reshape(-1) if is_column(spec) else rows[spec.name])
+        for spec in model.signature.inputs
+    }
     if len(data) == 1:
         (data,) = data.values()
     return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
