@@ -59,7 +59,9 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
             if each.severity == "refused"
         ]
     if not manifest.training.licence:
-        remarks.append("nobody says under which licence the model may be used; say --licence")
+        remarks.append(
+            "the manifest names no licence; say with --licence under which the model may be used"
+        )
     return folder, remarks
 
 
