@@ -101,7 +101,7 @@ def test_another_python_is_harmless_where_the_pickle_holds_only_data(
     assert severity == ["harmless", "risky"]
 
 
-class Doubled(LinearRegression):
+class Doubled(LinearRegression):  # type: ignore[misc]
     """An estimator whose code is no library's."""
 
 
@@ -135,8 +135,8 @@ def test_a_module_that_only_the_training_set_has_is_refused_everywhere_alike(
     _, remarks = package(str(tmp_path / "m.joblib"), options, tmp_path / "models")
     assert [each for each in remarks if "needs" in each] == [f"{wanted} and run `make lock`"]
     doctor = ["--lock", str(lock)]
-    for command in (lambda: check.main([]), lambda: report.main(doctor)):
-        assert command() == 1
+    for command, arguments in ((check.main, []), (report.main, doctor)):
+        assert command(arguments) == 1
         said = capsys.readouterr()
         assert "needs pandas" in said.out + said.err
         assert f"add pandas=={pd.__version__} to requirements/serve-cpu.in" in said.out + said.err

@@ -194,7 +194,7 @@ class TestOnnx:
         assert "model.onnx filter=lfs" in attributes
 
 
-class Unknown(LinearRegression):
+class Unknown(LinearRegression):  # type: ignore[misc]
     """An estimator that skl2onnx has no converter for."""
 
 
