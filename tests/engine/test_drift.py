@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from engine.packaging.drift import __main__ as report
 from engine.packaging.drift.compare import Places, of_model, of_places
-from engine.packaging.drift.sources import Lock, read_lock
+from engine.packaging.options import Options
+from engine.packaging.package import package
+from engine.serving import check
 from engine.serving.environment import Environment, this_environment
+from engine.serving.package.drift import differences
+from engine.serving.package.lock import Lock, place_of, read_lock
 from engine.serving.package.manifest import Manifest, read_manifest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from tests.engine.project import ROOT
 
@@ -72,6 +84,80 @@ def test_a_difference_is_weighed_by_the_format(
 def test_another_python_is_risky_for_a_pickle_only(model: Manifest) -> None:
     assert severities(manifest(model, "joblib", "3.12.1"), places()) == {"Python": "risky"}
     assert severities(manifest(model, "onnx", "3.12.1"), places()) == {"Python": "harmless"}
+
+
+def test_another_python_is_harmless_where_the_pickle_holds_only_data(
+    fitted: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.joblib"
+    x = np.load(fitted.with_suffix(".npy"))
+    joblib.dump(Doubled().fit(x, x[:, 0]), other)
+    severity = []
+    for source in (fitted, other):
+        folder, _ = package(str(source), Options(samples=fitted.with_suffix(".npy")), tmp_path)
+        made = read_manifest(folder)
+        packages = made.training.packages
+        severity += [each.severity for each in differences(made, packages, python="3.2.1")]
+    assert severity == ["harmless", "risky"]
+
+
+class Doubled(LinearRegression):  # type: ignore[misc]
+    """An estimator whose code is no library's."""
+
+
+@pytest.fixture
+def fitted(tmp_path: Path) -> Path:
+    """A regression in a file, with samples beside it."""
+    x = np.arange(12.0).reshape(6, 2)
+    joblib.dump(LinearRegression().fit(x, x[:, 0]), tmp_path / "plain.joblib")
+    np.save(tmp_path / "plain.npy", x)
+    return tmp_path / "plain.joblib"
+
+
+def test_a_module_that_only_the_training_set_has_is_refused_everywhere_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment has the training set, and an image will have the lock alone."""
+    table = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": ["x", "y", "x"]})
+    steps = make_column_transformer((OneHotEncoder(), ["b"]), remainder="passthrough")
+    model = make_pipeline(steps, LinearRegression()).fit(table, [1.0, 2.0, 3.0])
+    joblib.dump(model, tmp_path / "m.joblib")
+    table.to_csv(tmp_path / "m.csv", index=False)
+    lock = tmp_path / "serve-cpu.txt"
+    monkeypatch.setattr("engine.serving.package.lock.SERVE_LOCK", lock)
+    monkeypatch.setattr("engine.serving.package.lock.read_lock", lambda: read_lock(lock))
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    names = ("scikit-learn", "numpy", "joblib", "scipy")
+    lock.write_text("".join(f"{name}=={metadata.version(name)}\n" for name in names))
+    wanted = f"the model needs pandas {pd.__version__}, and serve-cpu.txt does not have it; add "
+    wanted += f"pandas=={pd.__version__} to requirements/serve-cpu.in"
+    options = Options(samples=tmp_path / "m.csv", licence="MIT")
+    _, remarks = package(str(tmp_path / "m.joblib"), options, tmp_path / "models")
+    assert [each for each in remarks if "needs" in each] == [f"{wanted} and run `make lock`"]
+    doctor = ["--lock", str(lock)]
+    for command, arguments in ((check.main, []), (report.main, doctor)):
+        assert command(arguments) == 1
+        said = capsys.readouterr()
+        assert "needs pandas" in said.out + said.err
+        assert f"add pandas=={pd.__version__} to requirements/serve-cpu.in" in said.out + said.err
+    lock.write_text(lock.read_text() + f"pandas=={pd.__version__}\n")
+    _, remarks = package(str(tmp_path / "m.joblib"), options, tmp_path / "models")
+    assert [each for each in remarks if "needs" in each] == []
+    assert check.main([]) == report.main(doctor) == 0
+
+
+@pytest.mark.parametrize(
+    ("locked", "place"),
+    [
+        ("scikit-learn==1.9.1 \\\n", "requirements/serve-cpu.in"),
+        ("onnxruntime==1.31.1 \\\n", "requirements/train.in"),
+    ],
+)
+def test_a_version_is_pinned_where_the_training_lock_takes_it_from(
+    tmp_path: Path, locked: str, place: str
+) -> None:
+    (tmp_path / "serve-cpu.txt").write_text(locked)
+    assert place_of("scikit-learn", tmp_path) == place
 
 
 def test_the_finding_says_what_stands_where_and_which_line_to_change(model: Manifest) -> None:

@@ -237,6 +237,20 @@ def test_memory_of_a_container_under_cgroup_1(tmp_path: Path) -> None:
     assert memory.read_memory(tmp_path) is None
 
 
+def test_what_the_kernel_killed_is_counted_in_both_versions(tmp_path: Path) -> None:
+    """The files as "Control Group v2" and "Memory Resource Controller" of the kernel have them."""
+    events = "low 0\nhigh 0\nmax 512\noom 4\noom_kill 3\noom_group_kill 0"
+    _write(tmp_path / "two", memory__events=events)
+    assert memory.oom_kills(tmp_path / "two") == 3
+    control = "oom_kill_disable 0\nunder_oom 0\noom_kill 2"
+    _write(tmp_path / "one" / "memory", memory__oom_control=control)
+    assert memory.oom_kills(tmp_path / "one") == 2
+    # Older kernels have the file without the number.
+    _write(tmp_path / "one" / "memory", memory__oom_control="oom_kill_disable 0\nunder_oom 0")
+    assert memory.oom_kills(tmp_path / "one") is None
+    assert memory.oom_kills(tmp_path / "none") is None
+
+
 def test_outside_a_container_there_is_no_memory_of_it(tmp_path: Path) -> None:
     assert memory.read_memory(tmp_path) is None
     assert list(memory.collect(tmp_path)) == []

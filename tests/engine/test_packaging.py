@@ -20,7 +20,9 @@ from engine.serving.package.golden import write_golden
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
+from skl2onnx import to_onnx
+from skl2onnx.common.exceptions import MissingShapeCalculator
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 CPU = Settings(execution_providers=("cpu",))
 F32 = TensorProto.FLOAT
@@ -192,6 +194,10 @@ class TestOnnx:
         assert "model.onnx filter=lfs" in attributes
 
 
+class Unknown(LinearRegression):  # type: ignore[misc]
+    """An estimator that skl2onnx has no converter for."""
+
+
 class TestSklearn:
     """Pickled estimators."""
 
@@ -212,7 +218,12 @@ class TestSklearn:
         assert manifest["outputs"][0]["labels"] == ["no", "yes"]
         assert manifest["training"]["licence"] == "MIT"
         assert manifest["training"]["estimator"] == "LogisticRegression"
-        assert remarks == []
+        # This project serves ONNX models, and its lock has no scikit-learn.
+        version = manifest["training"]["packages"]["scikit-learn"]
+        assert remarks == [
+            f"the model needs scikit-learn {version}, and serve-cpu.txt does not have it; add "
+            f"scikit-learn=={version} to requirements/serve-cpu.in and run `make lock`"
+        ]
 
     def test_the_conversion_answers_as_scikit_learn(self, fitted: Path, tmp_path: Path) -> None:
         model, manifest, _ = made(fitted, tmp_path / "m", samples=tmp_path / "s.npy", to="onnx")
@@ -245,6 +256,21 @@ class TestSklearn:
         )
         (tmp_path / "zipped.joblib").write_bytes(gzip.compress(content)[:-20])
         assert "damaged, or truncated" in refused(tmp_path / "zipped.joblib", tmp_path / "models")
+
+    def test_a_reason_that_is_not_ours_is_cut_between_words(
+        self, fitted: Path, tmp_path: Path
+    ) -> None:
+        """skl2onnx explains at length that it does not know an estimator."""
+        x = np.load(tmp_path / "s.npy")
+        joblib.dump(Unknown().fit(x, x[:, 0]), tmp_path / "m.joblib")
+        words = refused(
+            tmp_path / "m.joblib", tmp_path / "o", samples=tmp_path / "s.npy", to="onnx"
+        )
+        reason = words.partition("cannot be converted to ONNX: ")[2].partition(";")[0]
+        assert reason.endswith(" …")
+        with pytest.raises(MissingShapeCalculator) as whole:
+            to_onnx(Unknown().fit(x, x[:, 0]), x)
+        assert set(reason.split()[:-1]) <= set(str(whole.value).split())
 
     def test_the_target_among_the_columns_is_noticed(self, fitted: Path, tmp_path: Path) -> None:
         (tmp_path / "s.csv").write_text("a,b,c,target\n1,2,3,0\n4,5,6,1\n")

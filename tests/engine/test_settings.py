@@ -11,9 +11,11 @@ import httpx
 import pytest
 from engine.deploy.__main__ import COMMANDS
 from engine.serving.errors import SettingsError
+from engine.serving.remarks import remarks
 from engine.serving.settings import Settings, load_settings, markdown_table
 
 from tests.engine.project import ROOT
+from tests.engine.server import started
 
 KEY = "a-planted-key-0123456789"
 
@@ -98,3 +100,57 @@ def test_the_reference_lists_every_route(sample: httpx.Client) -> None:
     paths = set(re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", table)) - {"/docs", "/"}
     documented = set(sample.get("/openapi.json").json()["paths"])
     assert {re.sub(r"/(sides|\{name\})", "/{model}", path) for path in documented} <= paths
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("log_levl", "LOG_LEVEL"),
+        ("WORKER", "WORKERS"),
+        ("API_KEY", "API_KEYS"),
+        ("MODEL_DIR", "MODELS_DIR"),
+        ("MAX_BACTH_ROWS", "MAX_BATCH_ROWS"),
+        ("TRACE_SAMPLE_RATE", "TRACE_SAMPLE_RATIO"),
+    ],
+)
+def test_a_misspelt_setting_is_pointed_out(typed: str, meant: str) -> None:
+    said = remarks([typed], Settings.model_fields, 1, 1)
+    assert said == [f"{typed.upper()} is not a setting and has no effect; did you mean {meant}?"]
+    # The right one is given, too: the other one belongs to something else.
+    assert remarks([typed, meant], Settings.model_fields, 1, 1) == []
+
+
+def test_variables_of_others_are_no_misspelt_settings() -> None:
+    # What shells, Python, Docker, Kubernetes, Azure and OpenTelemetry set.
+    others = """
+        PATH HOME HOSTNAME HOSTTYPE PAGER PAGES LANG LANGUAGE TERM SHELL SHLVL USER LOGNAME MAIL PWD
+        EDITOR LS_COLORS OLDPWD DISPLAY TMPDIR PORTS GPG_KEY PYTHON_VERSION PYTHONUNBUFFERED
+        KUBERNETES_PORT KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT IRIS_PORT IRIS_SERVICE_HOST
+        CONTAINER_APP_NAME CONTAINER_APP_PORT CONTAINER_APP_REVISION CONTAINER_APP_HOSTNAME
+        IDENTITY_ENDPOINT IDENTITY_HEADER MSI_ENDPOINT WEBSITE_HOSTNAME WEB_CONCURRENCY MODEL_NAME
+        OTEL_EXPORTER_OTLP_HEADERS OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_METRIC_EXPORT_TIMEOUT
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT OTEL_SERVICE_NAME OTEL_TRACES_SAMPLER
+        NVIDIA_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES OMP_NUM_THREADS HTTP_PROXY NO_PROXY
+        APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL LOGGING_LEVEL_ROOT GIT_REVIEW
+    """
+    assert remarks(others.split(), Settings.model_fields, 1, 1) == []
+
+
+def test_more_workers_than_cpus_are_remarked() -> None:
+    (said,) = remarks([], Settings.model_fields, workers=64, cpus=2)
+    assert said.startswith("WORKERS=64 and this process may use 2 CPUs")
+    assert said.endswith("use WORKERS=2")
+    assert remarks([], Settings.model_fields, workers=2, cpus=2) == []
+
+
+def test_remarks_are_in_the_log_of_a_service_that_starts(tmp_path: Path) -> None:
+    with started(tmp_path, API_KEY="k") as server:
+        server.wait_for("failed")  # there is no model
+        server.stop()
+        assert server.process.stderr is not None
+        assert "did you mean API_KEYS?" in server.process.stderr.read()
+
+
+def test_the_readme_shows_the_table_of_every_variable() -> None:
+    assert markdown_table() in (Path(ROOT) / "README.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from engine.serving.lifecycle import State
 from engine.serving.metrics.pulse import PERIOD_SECONDS
 from engine.serving.metrics.slab import Count, Distribution, Slab
 from engine.serving.settings import Settings
-from engine.serving.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker
+from engine.serving.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker, why_it_ended
 
 from tests.engine.coded_model import write_failing
 from tests.engine.server import Server, running, started
@@ -101,6 +101,19 @@ def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> Non
         server.wait_for("ready")
         os.kill(children(server)[1], signal.SIGKILL)
         assert server.process.wait(timeout=30) != 0
+        assert server.process.stderr is not None
+        last = server.process.stderr.read().splitlines()[-1]
+    assert "a worker was killed (SIGKILL), most likely because memory ran out" in last
+    assert "use fewer WORKERS, or give the container more memory" in last
+
+
+def test_why_a_worker_ended_as_the_kernel_and_its_exit_code_say() -> None:
+    out_of_memory = "the kernel killed a worker (SIGKILL) because memory ran out"
+    assert why_it_ended(-signal.SIGKILL, 0, 1).startswith(out_of_memory)
+    # Killed by somebody else, in a container whose kernel counts and counted nothing new.
+    assert "most likely" in why_it_ended(-signal.SIGKILL, 1, 1)
+    assert why_it_ended(-signal.SIGSEGV, 0, 0) == "a worker was ended by the signal SIGSEGV"
+    assert why_it_ended(3, None, None) == "a worker ended by itself with exit code 3"
 
 
 def test_last_words_are_heard_though_connections_were_left_untaken() -> None:

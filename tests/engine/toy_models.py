@@ -106,6 +106,47 @@ def write_fixed(folder: Path) -> Path:
     )  # fmt: skip
 
 
+def write_table(folder: Path) -> Path:
+    """`people`: columns age FP32[-1, 1], which may be missing, and port BYTES[-1, 1], given back,
+    and two parts with names: the age is lost, or saved.
+    """
+    age = np.array([[41.5], [np.nan], [7]], dtype=np.float32)
+    port = np.array([["Cherbourg"], ["Dover"], ["Dover"]], dtype=np.object_)
+    parts = np.array([[0, 1], [1, 0], [0, 1]], dtype=np.float32)
+    lost = helper.make_tensor("lost", TensorProto.FLOAT, [2], [1.0, 0.0])
+    saved = helper.make_tensor("saved", TensorProto.FLOAT, [2], [0.0, 1.0])
+    shape = helper.make_tensor("wide", TensorProto.INT64, [2], [1, 2])
+    nodes = [
+        helper.make_node("Identity", ["port"], ["port_out"]),
+        helper.make_node("Identity", ["age"], ["age_out"]),
+        helper.make_node("Expand", ["age", "wide"], ["both"]),
+        helper.make_node("IsNaN", ["both"], ["missing"]),
+        helper.make_node("Where", ["missing", "lost", "saved"], ["parts"]),
+    ]
+    inputs = [
+        tensor("age", "FP32", -1, 1) | {"allow_nan": True},
+        tensor("port", "BYTES", -1, 1),
+    ]
+    outputs = [
+        tensor("port_out", "BYTES", -1, 1),
+        tensor("age_out", "FP32", -1, 1),
+        tensor("parts", "FP32", -1, 2) | {"labels": ["lost", "saved"]},
+    ]
+    golden = {"port_out": port, "age_out": age, "parts": parts}
+    given = {"age": age, "port": port}
+    return _write(folder, "people", nodes, inputs, outputs, given, golden, [lost, saved, shape])
+
+
+def write_named(folder: Path) -> Path:
+    """`named`: FP32[-1, 2], whose columns have names, and the number of the larger one."""
+    x = np.array([[1, 2], [4, 3]], dtype=np.float32)
+    nodes = [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0)]
+    inputs = [tensor("x", "FP32", -1, 2) | {"features": ["width (cm)", "height (cm)"]}]
+    outputs = [tensor("label", "INT64", -1) | {"labels": ["wide", "high"]}]
+    label = x.argmax(axis=1).astype(np.int64)
+    return _write(folder, "named", nodes, inputs, outputs, {"x": x}, {"label": label})
+
+
 def write_slow(folder: Path) -> Path:
     """`slow`: FP32[-1, 1] given back after some tenths of a second of multiplying matrices."""
     x = np.ones((1, 1), dtype=np.float32)

@@ -38,10 +38,10 @@ def visit(browser: Browser) -> Iterator[Visit]:
     """A function that opens a page; in the end no visit may have asked or complained elsewhere."""
     visits: list[tuple[str, Watched]] = []
 
-    def go(url: str, *, expects: str = "", **options: Any) -> Page:
+    def go(url: str, *, path: str = "", expects: str = "", **options: Any) -> Page:
         page = browser.new_context(**options).new_page()
         visits.append((url, Watched(page, expects)))
-        page.goto(url)
+        page.goto(f"{url}{path}")
         return page
 
     yield go

@@ -47,6 +47,14 @@ def test_not_ready(failed: str, visit: Visit, scheme: str) -> None:
     assert faults(page) == []
 
 
+def test_the_documentation(guarded: str, visit: Visit) -> None:
+    page = visit(guarded, path="/docs", viewport=PHONE)
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.get_by_text("Schema").click()
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 def test_axe_would_find_a_fault(url: str, visit: Visit) -> None:
     page = visit(url)
     expect(page.locator("#state")).to_have_text("Ready")

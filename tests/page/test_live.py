@@ -103,7 +103,7 @@ def test_charts_move_and_can_be_read_without_being_seen(url: str, visit: Visit) 
         page.get_by_text("The charts as a table").click()
         row = page.get_by_role("row", name=re.compile("^Latency, p95"))
         expect(row).to_contain_text(re.compile(r"p95([\d.]+ ms){3}"))
-        expect(page.locator("#figures")).to_contain_text(re.compile(r"Event loop late\s*[\d.]+ ms"))
+        expect(page.locator("#figures")).to_contain_text(re.compile(r"Server lag\s*[\d.]+ ms"))
         expect(page.locator("#figures")).to_contain_text(re.compile(r"Memory\s*[\d.]+ [MG]iB"))
 
 

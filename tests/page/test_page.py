@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,7 @@ from .conftest import KEY, Visit
 from .proxy import behind
 
 pytestmark = pytest.mark.slow
-MOST_BYTES = 13_000  # compressed, as a browser gets it
+MOST_BYTES = 13_400  # compressed, as a browser gets it
 WRONG = "wrong-key-0123456789"
 FLOWER = '{"data": [[5.1, 3.5, 1.4, 0.2], [5.9, 3.0, 5.1, 1.8]]}'
 
@@ -138,6 +139,29 @@ def test_a_wrong_key_is_refused_and_not_repeated(guarded: str, visit: Visit) -> 
 def test_the_key_is_asked_for_only_where_it_is_needed(url: str, guarded: str, visit: Visit) -> None:
     expect(visit(url).locator("#key")).to_be_hidden()
     expect(visit(guarded).locator("#key")).to_be_visible()
+
+
+def test_text_classes_are_shown_with_their_shares(url: str, visit: Visit) -> None:
+    """A model whose classes are text, as the service describes it and as it answers."""
+    page = visit(url)
+    models = get(url, "v2/models")
+    models["models"][0]["outputs"] = [
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {
+            "name": "probabilities",
+            "datatype": "FP64",
+            "shape": [-1, 2],
+            "parameters": {"labels": ["died", "survived"]},
+        },
+    ]
+    page.route("**/v2/models", lambda route: route.fulfill(json=models))
+    answer = {"predictions": ["died"], "outputs": {"probabilities": [[0.65, 0.35]]}}
+    page.route("**/predict/iris", lambda route: route.fulfill(json=answer))
+    page.reload()
+    expect(page.locator(".tensors li", has_text="Labels: died, survived")).to_have_count(1)
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#outcome b")).to_have_text("died")
+    expect(page.locator("#classes p").first).to_have_text(re.compile("died.*65.0%"))
 
 
 def test_a_refusal_names_the_field(url: str, visit: Visit) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,19 @@ def main() -> None:
     folder, models = Path(sys.argv[1]), Path("models")
     shutil.rmtree(models)
     package(str(_churn(folder)), Options(samples=folder / "churn.csv"), models)
+    _locked("scikit-learn", "pandas")
     scores = str(_scores(folder))
     package(scores, Options(samples=folder / "scores.npz"), models)
     (folder / "code.py").write_text(CODE)
     percent = Options(name="percent", samples=folder / "scores.npz", code=folder / "code.py")
     package(scores, percent, models)
     package(str(_pair(folder)), Options(samples=folder / "pair.npz"), models)
+
+
+def _locked(*names: str) -> None:
+    """Put into the lock of what is served what `make model` asks for, as `make lock` does."""
+    with Path("requirements/serve-cpu.txt").open("a") as lock:
+        lock.writelines(f"{name}=={metadata.version(name)}\n" for name in names)
 
 
 def _churn(folder: Path) -> Path:

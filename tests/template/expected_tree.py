@@ -242,6 +242,7 @@ engine/packaging/drift/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
 engine/packaging/keras_source.py
+engine/packaging/labels.py
 engine/packaging/mlflow_source.py
 engine/packaging/onnx_file.py
 engine/packaging/onnx_load.py
@@ -251,6 +252,7 @@ engine/packaging/options.py
 engine/packaging/package.py
 engine/packaging/pickles.py
 engine/packaging/provenance.py
+engine/packaging/replaced.py
 engine/packaging/rightsizing/__init__.py
 engine/packaging/rightsizing/__main__.py
 engine/packaging/rightsizing/chart.py
@@ -259,6 +261,7 @@ engine/packaging/rightsizing/recommend.py
 engine/packaging/rightsizing/write.py
 engine/packaging/rows.py
 engine/packaging/samples.py
+engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
 engine/packaging/sklearn_columns.py
 engine/packaging/sklearn_onnx.py
@@ -298,6 +301,9 @@ engine/serving/http/openapi.py
 engine/serving/http/own_routes.py
 engine/serving/http/page/__init__.py
 engine/serving/http/page/charts.js
+engine/serving/http/page/common.js
+engine/serving/http/page/docs.html
+engine/serving/http/page/docs.js
 engine/serving/http/page/index.html
 engine/serving/http/page/metrics.js
 engine/serving/http/page/page.css
@@ -340,10 +346,12 @@ engine/serving/package/download.py
 engine/serving/package/drift.py
 engine/serving/package/fetch.py
 engine/serving/package/golden.py
+engine/serving/package/lock.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
 engine/serving/proxies.py
 engine/serving/release.py
+engine/serving/remarks.py
 engine/serving/runtimes/__init__.py
 engine/serving/runtimes/base.py
 engine/serving/runtimes/cpu.py
@@ -382,6 +390,7 @@ engine/serving/transports/json_tensor.py
 engine/serving/transports/json_walk.py
 engine/serving/transports/oip.py
 engine/serving/transports/oip_binary.py
+engine/serving/transports/records.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/upkeep/__init__.py

@@ -34,7 +34,8 @@ export UV_CUSTOM_COMPILE_COMMAND := make lock
 ##@ Run and test
 
 serve: $(VENV)/.serve ## Serve the models on 127.0.0.1:8000 (HOST, PORT and all other settings apply)
-	@HOST=$(serve_host) LOG_FORMAT=$${LOG_FORMAT:-text} $(BIN)/python -m engine.serving
+	@GIT_REVISION=$${GIT_REVISION-$$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)} \
+		HOST=$(serve_host) LOG_FORMAT=$${LOG_FORMAT:-text} $(BIN)/python -m engine.serving
 
 check: $(VENV)/.serve ## Check every model package: files, versions, golden answers
 	@$(BIN)/python -m engine.upkeep.checksums

@@ -123,6 +123,4 @@ def _output(
     tensor.pop("allow_nan", None)
     if served.dtype.kind == "f":
         tensor["tolerance"] = tolerance_of(expected, served, options, noise).entry()
-    if options.labels and served.dtype.kind == "i":
-        tensor["labels"] = list(options.labels)
     return tensor

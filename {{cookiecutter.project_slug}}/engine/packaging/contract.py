@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 LIBRARIES = frozenset(
@@ -18,6 +20,11 @@ LIBRARIES = frozenset(
     )
 )  # fmt: skip
 API = "scikit-learn's API"
+# What every serving set for joblib models has.
+SERVED = frozenset(
+    ("_codecs", "builtins", "collections", "copyreg", "functools", "joblib", "numpy", "operator",
+     "scipy", "sklearn", "threadpoolctl")
+)  # fmt: skip
 
 
 def promised(estimator: Any) -> str:
@@ -27,13 +34,32 @@ def promised(estimator: Any) -> str:
     return API if modules_of(estimator) <= LIBRARIES else ""
 
 
-def promised_of(content: bytes) -> str:
-    """The same for an estimator in a joblib file that was loaded before."""
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """What a pickle holds: the promise of ``promised``, and the manifest's fields on training."""
+
+    promised: str
+    holds_code: bool
+    needs: tuple[str, ...]
+
+
+def read_pickled(content: bytes, dataframe: bool = False) -> Pickled:
+    """Look at the estimator in a joblib file that was loaded before.
+
+    Args:
+        content: the file.
+        dataframe: whether it is called with a DataFrame, and so needs pandas.
+    """
     import joblib
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return promised(joblib.load(io.BytesIO(content)))
+        estimator = joblib.load(io.BytesIO(content))
+    modules = modules_of(estimator)
+    providers = metadata.packages_distributions()
+    needs = {name for module in modules - SERVED for name in providers.get(module, [])[:1]}
+    needs |= {"pandas"} if dataframe else set()
+    return Pickled(promised(estimator), not modules <= LIBRARIES, tuple(sorted(needs)))
 
 
 def modules_of(value: Any) -> set[str]:

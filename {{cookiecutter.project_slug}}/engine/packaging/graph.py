@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import onnx
@@ -86,7 +87,7 @@ def _fault(infer: Infer, numbers: tuple[int, ...], inner: Inner) -> tuple[str, b
                     words = f"output {name!r} has a dimension that the graph does not tie to"
                     return f"{words} the input's shape", None not in shape
     except Exception as error:  # noqa: BLE001 - inference and the runtime raise their own classes
-        reason = " ".join(str(error).split())[:200]
+        reason = shorten(str(error), 200, placeholder=" …")
         return f"the graph's shapes cannot be inferred: {reason}", False
     return "", False
 

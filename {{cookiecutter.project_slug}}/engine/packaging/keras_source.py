@@ -6,6 +6,7 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def keras_source(
         # Lambda layers hold code, and are not run.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - Keras raises anything
-        reason = " ".join(str(error).split())[:300]
+        reason = shorten(str(error), 300, placeholder=" …")
         raise PackageError(f"{path}: Keras {keras.__version__} cannot read it: {reason}") from None
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
@@ -69,7 +70,7 @@ def _export(model: Any, exported: Path, path: Path) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             model.export(exported, format="onnx", verbose=False)
     except Exception as error:  # noqa: BLE001 - Keras and its exporters raise anything
-        reason = " ".join(str(error).split())[:300]
+        reason = shorten(str(error), 300, placeholder=" …")
         raise PackageError(f"{path}: Keras cannot export it to ONNX: {reason}") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -67,7 +68,7 @@ def download(address: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
     except Exception as error:  # noqa: BLE001 - MLflow's stores raise their own classes
-        reason = " ".join(str(error).split())[:300]
+        reason = shorten(str(error), 300, placeholder=" …")
         raise PackageError(f"{address}: MLflow cannot fetch it: {reason}") from None
 
 

@@ -48,7 +48,9 @@ def package_name(options: Options, stem: str) -> str:
     """
     if options.name:
         return options.name
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")
+    # A version at the end is one of the library or of the model, and no part of its name.
+    named = re.sub(r"[-_.]?(v\d+(\.\d+)*|\d+(\.\d+)+)$", "", stem) or stem
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", named).strip("-._")
     if not plain:
         raise PackageError(f"{stem!r} cannot be the name of a package; say --name NAME")
     return plain

@@ -14,10 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from engine.packaging import shipped
+from engine.packaging.labels import labelled
 from engine.packaging.options import Options
+from engine.packaging.replaced import keep
 from engine.packaging.write import Format, Source, write_package
 from engine.serving.errors import PackageError, StartupError
 from engine.serving.package.drift import differences
+from engine.serving.package.lock import serving_lock
 from engine.serving.package.manifest import Batching, Manifest, read_manifest
 
 __all__ = ["Format", "Source", "package", "write_package"]
@@ -35,15 +39,29 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
         StartupError: it is refused; whatever stood in its place before is untouched.
     """
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
+    made, kept = keep(labelled(made, options), models_dir / made.name)
+    sample_is_alone = shipped.is_alone(models_dir)
     folder = write_package(models_dir, made)
     manifest = read_manifest(folder)
+    remarks += kept
+    if sample_is_alone and made.name != shipped.NAME:
+        remarks.append(shipped.step_aside(models_dir))
     if not manifest.signature.batched:
         remarks.append(f"each request runs alone: {manifest.training.batching}")
     remarks += [
         f"{each.severity}: {each}" for each in differences(manifest) if each.severity == "risky"
     ]
+    lock = serving_lock()
+    if manifest.format == "joblib" and lock is not None:
+        remarks += [
+            f"{each.reason}; {each.fix}"
+            for each in differences(manifest, lock.one_each(), where=lock.path.name)
+            if each.severity == "refused"
+        ]
     if not manifest.training.licence:
-        remarks.append("nobody says under which licence the model may be used; say --licence")
+        remarks.append(
+            "the manifest names no licence; say with --licence under which the model may be used"
+        )
     return folder, remarks
 
 
@@ -162,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--to", choices=("onnx",), help="convert a scikit-learn model")
     add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json")
     add("--types", default="", help="of CSV columns, where open: zip=string,age=number,member=bool")
-    add("--labels", default="", help="names of the classes that an integer output counts: a,b,c")
+    add("--labels", default="", help="names of the classes, in the order of the model: a,b,c")
     add("--tolerance", type=float, help="absolute and relative, for floating-point outputs")
     add("--relative", type=float, help="relative tolerance, where it is another one")
     add("--reason", default="", help="why that tolerance")

@@ -17,6 +17,7 @@ from typing import Any
 import sklearn
 
 from engine.serving.errors import PackageError
+from engine.serving.package.lock import place_of
 
 LFS_POINTER = b"version https://git-lfs"
 VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
@@ -65,7 +66,7 @@ def check_version(version: str | None, path: Path) -> None:
     raise PackageError(
         f"{path}: was pickled by scikit-learn {version} and this environment has "
         f"{sklearn.__version__}, so it is not unpickled; put scikit-learn=={version} into "
-        "requirements/train.in and run `make lock`, or train again"
+        f"{place_of('scikit-learn')} and run `make lock`, or train again"
     )
 
 

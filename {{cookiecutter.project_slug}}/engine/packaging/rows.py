@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ class Trial:
             self._run(_rows_of(self._inputs, [0]))
             slow = time.perf_counter() - began > SLOW_SECONDS
         except Exception as error:  # noqa: BLE001 - runtimes and hooks raise their own classes
-            return f"one row alone cannot be run: {' '.join(str(error).split())[:200]}"
+            return f"one row alone cannot be run: {_reason(error)}"
         if slow:
             self._sizes = SIZES_WHEN_SLOW
         random = np.random.default_rng(SEED)
@@ -164,7 +165,7 @@ class Trial:
                 fault = self._compare(rows, random, gentle=make is not _extreme)
             except Exception as error:  # noqa: BLE001 - see above
                 if make is _own:
-                    return f"rows cannot be run in batches: {' '.join(str(error).split())[:200]}"
+                    return f"rows cannot be run in batches: {_reason(error)}"
                 continue  # made-up values are not what the model takes
             if fault:
                 return fault
@@ -380,3 +381,7 @@ def largest_difference(one: Array, other: Array) -> float:
         difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
     finite = difference[np.isfinite(difference)]
     return float(finite.max()) if finite.size else 0.0
+
+
+def _reason(error: Exception) -> str:
+    return shorten(str(error), 200, placeholder=" …")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from sklearn.base import is_classifier
@@ -77,7 +78,7 @@ def _convert(estimator: Any, table: Table) -> Any:
         except Exception as error:  # noqa: BLE001 - converters raise anything
             fault = error
             break
-    reason = " ".join(str(fault).split())[:300]
+    reason = shorten(str(fault), 300, placeholder=" …")
     raise PackageError(
         f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; package it as joblib "
         "instead (without --to onnx)"

@@ -40,6 +40,8 @@ def answers(
         output = {"name": name, "datatype": datatype_of(value), "shape": shape, "method": method}
         if method == "predict" and options.labels:
             output["labels"] = _labels(value, options)
+        elif method in ("predict_proba", "decision_function"):
+            output |= _columns(estimator, value)
         outputs.append(output)
     return outputs, golden
 
@@ -60,6 +62,14 @@ def _methods(estimator: Any) -> dict[str, Method]:
 def _plain(value: Array) -> Array:
     """Whole numbers as INT64: KMeans counts in 32 bits, and nobody means anything by it."""
     return value.astype(np.int64) if value.dtype.kind in "iu" else value
+
+
+def _columns(estimator: Any, value: Array) -> dict[str, Any]:
+    """Names of the columns, where the classes are not just counted from 0."""
+    classes = [str(each) for each in getattr(estimator, "classes_", ())]
+    counted = classes == [str(number) for number in range(len(classes))]
+    fits = value.shape[1:] == (len(classes),)
+    return {"labels": classes} if fits and not counted else {}
 
 
 def _labels(value: Array, options: Options) -> list[str]:

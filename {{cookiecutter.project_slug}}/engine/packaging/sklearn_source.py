@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.packaging.contract import SERVED
 from engine.packaging.given_answers import check_given
 from engine.packaging.options import Options, package_name
 from engine.packaging.pickles import read_pickle, unpickle
@@ -30,8 +31,6 @@ MADE_UP = (
     "no samples were given, so the golden record holds random numbers; give real ones with "
     "--samples"
 )
-# What every serving set for joblib models has.
-SERVED = frozenset(("builtins", "joblib", "numpy", "scipy", "sklearn", "threadpoolctl"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +86,6 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
             estimator, table, outputs, golden, origin.path, provenance, options
         )
         return source, remarks + more
-    needed = _foreign(estimator) | ({"pandas"} if table.form == "dataframe" else set())
-    for name in sorted(needed):
-        remarks.append(
-            f"the model needs {name} where it is served: add it to requirements/serve-cpu.in"
-        )
     return _as_it_is(table, outputs, golden, origin, provenance, options), remarks
 
 

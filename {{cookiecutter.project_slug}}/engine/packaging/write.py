@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from engine.packaging.contract import Pickled, read_pickled
 from engine.packaging.rows import Claim, Verdict, judge
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import load_model
@@ -46,7 +47,8 @@ class Source:
     installed ones whose versions belong there, ``packages`` holds versions that are known from
     elsewhere and win. ``files`` are further files by their name in the package; ``manifest`` holds
     further keys of the manifest. ``verdict`` says whether requests may share runs, None where that
-    was not judged yet; ``batching`` is what the person says about it.
+    was not judged yet; ``batching`` is what the person says about it. ``pickled`` is what writing
+    finds in a joblib model.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Source:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
     batching: Batching = "auto"
+    pickled: Pickled | None = None
 
 
 def write_package(models_dir: Path, source: Source) -> Path:
@@ -78,11 +81,21 @@ def write_package(models_dir: Path, source: Source) -> Path:
         StartupError: the package would not be served, or answers differently from training;
             whatever stood in its place before is untouched.
     """
+    try:
+        return _write_package(models_dir, source)
+    except OSError as error:  # a full disk, a folder without rights
+        raise PackageError(f"{models_dir}: cannot be written: {error.strerror or error}") from None
+
+
+def _write_package(models_dir: Path, source: Source) -> Path:
     models_dir.mkdir(parents=True, exist_ok=True)
     target = models_dir / source.name
     with tempfile.TemporaryDirectory(dir=models_dir, prefix=".new-") as scratch:
         fresh = Path(scratch) / source.name
         fresh.mkdir()
+        if source.format == "joblib":
+            table = source.manifest.get("table") == "dataframe"
+            source = replace(source, pickled=read_pickled(source.model, table))
         if source.verdict is None:
             source = replace(source, verdict=_judged(fresh, source))
         _write_files(fresh, source)
@@ -106,10 +119,8 @@ def _judged(directory: Path, source: Source) -> Verdict:
     inner = {name: value.shape[1:] for name, value in source.golden_inputs.items()}
     if source.manifest.get("code_file"):
         claim = Claim(OWN_CODE, source.batching)
-    elif source.format == "joblib":
-        from engine.packaging.contract import promised_of
-
-        claim = Claim(OWN_STEPS, source.batching, promised_of(source.model))
+    elif source.pickled is not None:
+        claim = Claim(OWN_STEPS, source.batching, source.pickled.promised)
     else:
         from engine.packaging.graph import unproven_of
 
@@ -127,6 +138,8 @@ def _write_files(directory: Path, source: Source) -> None:
             shutil.copyfile(path, directory / name)
         except OSError as error:
             raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+    pickled = source.pickled
+    needs = sorted(pickled.needs if pickled else ())
     manifest: dict[str, Any] = {
         "manifest_version": 1,
         "name": source.name,
@@ -142,11 +155,12 @@ def _write_files(directory: Path, source: Source) -> None:
         "training": {
             "python": source.python,
             "packages": {
-                **{name: metadata.version(name) for name in source.libraries},
+                **{name: metadata.version(name) for name in (*source.libraries, *needs)},
                 **source.packages,
             },
             **{key: value for key, value in source.training.items() if value},
             **({"batching": source.verdict.reason} if source.verdict else {}),
+            **({"needs": needs, "holds_code": pickled.holds_code} if pickled else {}),
         },
     }
     text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=100)

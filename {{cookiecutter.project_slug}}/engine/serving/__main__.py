@@ -21,6 +21,7 @@ if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 import gc
+import logging
 import sys
 
 from engine.serving.errors import SettingsError, StartupError
@@ -44,8 +45,10 @@ def main() -> int:
     gc.disable()
     from engine.serving import server, workers
     from engine.serving.logs import setup as logs
+    from engine.serving.remarks import remarks
+    from engine.serving.runtimes.cpu import granted_cpus
     from engine.serving.service_file import own_extension
-    from engine.serving.settings import load_settings
+    from engine.serving.settings import Settings, load_settings
 
     gc.freeze()
     gc.enable()
@@ -57,8 +60,9 @@ def main() -> int:
     except SettingsError as error:
         faults += error.faults
     code = WRONG_SETTINGS
+    known = set(Settings.model_fields)
     try:
-        own_extension()
+        known |= {name for each in own_extension().own_settings for name in type(each).model_fields}
     except SettingsError as error:
         faults += error.faults
     except StartupError as error:
@@ -69,6 +73,8 @@ def main() -> int:
             print(f"error: {fault}", file=sys.stderr)
         return code
     logs.configure(settings)
+    for each in remarks(os.environ, known, settings.workers, granted_cpus()):
+        logging.getLogger("engine.serving").warning(each)
     try:
         try:
             return server.serve(settings) if settings.workers == 1 else workers.serve(settings)

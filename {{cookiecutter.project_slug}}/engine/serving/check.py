@@ -15,6 +15,7 @@ from engine.serving.errors import StartupError
 
 if TYPE_CHECKING:
     from engine.serving.inference.model import Model
+    from engine.serving.package.manifest import Manifest
 
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
 
@@ -60,6 +61,7 @@ def _faults(expected_digest: str, *, record: bool) -> list[str]:
     for directory in directories:
         try:
             model = load_model(read_package(directory), settings)
+            _check_lock(model.manifest)
         except StartupError as error:
             faults.append(f"model {directory.name!r}: {error}")
         else:
@@ -99,6 +101,20 @@ def _after_hooks(models: list[Model], *, record: bool) -> list[str]:
         )
     run_stop_hooks(extension)
     return faults
+
+
+def _check_lock(manifest: Manifest) -> None:
+    """Compare with the lock of what is served: this environment may have the training set, too.
+
+    Raises:
+        PackageError: the lock lacks what the model needs, or has another version of it.
+    """
+    from engine.serving.package.drift import check_drift
+    from engine.serving.package.lock import serving_lock
+
+    lock = serving_lock()
+    if lock is not None:
+        check_drift(manifest, lock.one_each(), lock.path.name)
 
 
 def _runtime_faults() -> list[str]:

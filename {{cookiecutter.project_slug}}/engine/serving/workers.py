@@ -24,6 +24,7 @@ from types import FrameType
 from engine.serving.errors import StartupError
 from engine.serving.listening import accept_all, listen, turn_away
 from engine.serving.logs import setup as logs
+from engine.serving.metrics.memory import oom_kills
 from engine.serving.metrics.slab import Slab
 from engine.serving.server import Server
 from engine.serving.service import make_slab
@@ -131,6 +132,7 @@ class Dispatcher:
         """
         listener = listen(self._settings)
         listener.setblocking(False)
+        killed = oom_kills()
         # Forked before any thread is started or any model is loaded.
         slab = make_slab(self._settings)
         workers: list[Worker] = []
@@ -155,7 +157,7 @@ class Dispatcher:
             return code
         if reason := ended.last_words():
             raise StartupError(reason)
-        log.error("a worker ended by itself with exit code %s", ended.process.exitcode)
+        log.error(why_it_ended(ended.process.exitcode or 0, killed, oom_kills()))
         return abs(ended.process.exitcode or 0) or 1
 
     def stop(self, number: int = 0, frame: FrameType | None = None) -> None:
@@ -197,6 +199,25 @@ class Dispatcher:
                     # It stays readable, and asking it again at once would only use up the CPU.
                     selector.unregister(desk.listener)
         return None
+
+
+def why_it_ended(exitcode: int, before: int | None, after: int | None) -> str:
+    """One sentence on a worker that was not asked to stop.
+
+    Args:
+        exitcode: of the process; negative: the signal that ended it.
+        before: what ``oom_kills`` said when the workers started.
+        after: what it says now.
+    """
+    if exitcode >= 0:
+        return f"a worker ended by itself with exit code {exitcode}"
+    name = signal.Signals(-exitcode).name
+    if exitcode != -signal.SIGKILL:
+        return f"a worker was ended by the signal {name}"
+    way_out = "use fewer WORKERS, or give the container more memory"
+    if after is not None and after > (before or 0):
+        return f"the kernel killed a worker ({name}) because memory ran out; {way_out}"
+    return f"a worker was killed ({name}), most likely because memory ran out; {way_out}"
 
 
 def _stop(workers: list[Worker], drain_seconds: float) -> int:

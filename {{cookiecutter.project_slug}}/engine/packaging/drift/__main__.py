@@ -13,25 +13,24 @@ from pathlib import Path
 
 from engine.deploy.docker import DockerError
 from engine.packaging.drift.compare import Finding, Places, of_model, of_places
-from engine.packaging.drift.sources import image_environment, read_lock
+from engine.packaging.drift.sources import image_environment
 from engine.serving.environment import this_environment
 from engine.serving.errors import StartupError
 from engine.serving.package.digest import find_packages
+from engine.serving.package.lock import SERVE_LOCK, read_lock
 from engine.serving.package.manifest import read_manifest
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the report."""
     parser = argparse.ArgumentParser(prog="python -m engine.packaging.drift", description=__doc__)
     parser.add_argument("--models-dir", type=Path, default=Path(os.getenv("MODELS_DIR", "models")))
-    parser.add_argument("--lock", type=Path, default=ROOT / "requirements" / "serve-cpu.txt")
+    parser.add_argument("--lock", type=Path, default=SERVE_LOCK)
     parser.add_argument("--image", help="compare with this image as well")
     asked = parser.parse_args(arguments)
     try:
         image = image_environment(asked.image) if asked.image else None
-        places = Places(read_lock(asked.lock, ROOT / ".python-version"), this_environment(), image)
+        places = Places(read_lock(asked.lock), this_environment(), image)
         reports = [
             (f"model {directory.name}", of_model(read_manifest(directory), places))
             for directory in find_packages(asked.models_dir)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.packaging.drift.sources import Lock
 from engine.serving.environment import Environment
 from engine.serving.package.drift import Difference, Severity, differences
+from engine.serving.package.lock import Lock
 from engine.serving.package.manifest import Manifest
 
 ORDER: tuple[Severity, ...] = ("refused", "risky", "harmless")
@@ -41,12 +41,13 @@ class Finding:
 def of_model(manifest: Manifest, places: Places) -> list[Finding]:
     """How training differs from lock, environment and image; the worst first."""
     found: dict[str, list[tuple[str, Difference]]] = {}
-    sides = [("lock", places.lock.one_each(), places.lock.python or places.here.python)]
-    sides.append(("here", places.here.packages, places.here.python))
-    if places.image is not None:
-        sides.append(("image", places.image.packages, places.image.python))
-    for side, packages, python in sides:
-        for each in differences(manifest, packages, python):
+    lock, here, image = places.lock, places.here, places.image
+    sides = [("lock", lock.one_each(), lock.python or here.python, lock.path.name)]
+    sides.append(("here", here.packages, here.python, "this environment"))
+    if image is not None:
+        sides.append(("image", image.packages, image.python, "the image"))
+    for side, packages, python, where in sides:
+        for each in differences(manifest, packages, python, where):
             found.setdefault(each.name, []).append((side, each))
     findings = [_merged(name, sides_of) for name, sides_of in found.items()]
     return sorted(findings, key=lambda finding: ORDER.index(finding.severity))

@@ -17,6 +17,7 @@ from engine.serving.http.auth import KeyGuard
 from engine.serving.http.openapi import document
 from engine.serving.http.own_routes import add_own_routes, error_response
 from engine.serving.inference.hooked import HookedModel
+from engine.serving.http.page import add_pages
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
@@ -53,6 +54,8 @@ def create_api(
         description=facts.description,
         version=facts.version,
         lifespan=lifespan,
+        # FastAPI's own pages load their scripts from another host; see engine.serving.http.page.
+        docs_url=None,
         redoc_url=None,
         # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry
         # could be switched on by environment variables, and then records bodies of refused
@@ -69,11 +72,7 @@ def create_api(
     _add_metadata(app, release, host, lifecycle)
     _add_metrics(app, metrics)
     with_keys = bool(settings.api_keys)
-    if settings.page:
-        # Imported here, because a service without the page has no use for it.
-        from engine.serving.http.page import add_page
-
-        add_page(app, facts.title, facts.description, with_keys)
+    add_pages(app, with_keys, settings.page)
     if extension.has_hooks:
         _add_answers(app, host, KeyGuard(settings.api_keys))
     add_own_routes(app, extension.routes, extension.open_routes, settings, lifecycle)

@@ -10,8 +10,10 @@ from fastapi.openapi.utils import get_openapi
 
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
+from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip, tutorial
+from engine.serving.transports.records import column_names, is_column
 
 Schema = dict[str, Any]
 _JSON_TYPES = {"B": "string", "F": "number", "I": "integer", "U": "integer"}
@@ -65,23 +67,57 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
 
 
 def _predict(model: Model) -> Schema:
-    specs = model.signature.inputs
-    data: Schema = _nested(specs[0])
-    if len(specs) > 1:
-        data = {
-            "type": "object",
-            "required": [spec.name for spec in specs],
-            "properties": {spec.name: _nested(spec) for spec in specs},
-        }
     features = model.manifest.inputs[0].features
     described = f" Columns: {', '.join(features)}." if features else ""
     return _operation(
         f"Predict with {model.name}",
         f"{model.manifest.description}{described}",
-        {"type": "object", "required": ["data"], "properties": {"data": data}},
+        {"type": "object", "required": ["data"], "properties": {"data": _data(model)}},
         json.loads(tutorial.example(model)),
-        {"type": "object", "required": ["predictions"], "properties": {"predictions": {}}},
+        _answer(model),
     )
+
+
+def _data(model: Model) -> Schema:
+    """The forms that `data` may have: arrays, and for a table records as well."""
+    specs, columns = model.signature.inputs, column_names(model)
+    arrays: Schema = _nested(specs[0])
+    if len(specs) > 1:
+        arrays = {
+            "type": "object",
+            "required": [spec.name for spec in specs],
+            "properties": {spec.name: _nested(spec) for spec in specs},
+        }
+    if not columns:
+        return arrays
+    each = [_value(spec) for spec in specs] * (len(columns) if len(specs) == 1 else 1)
+    record = {
+        "type": "object",
+        "required": list(columns),
+        "properties": dict(zip(columns, each, strict=True)),
+        "additionalProperties": False,
+    }
+    return {"anyOf": [arrays, {"type": "array", "items": record, "minItems": 1}]}
+
+
+def _answer(model: Model) -> Schema:
+    """The answer to `/predict`, with the names of the classes."""
+    first, *others = model.manifest.outputs
+    parts: Schema = {"predictions": _output(first)}
+    if first.labels and tutorial.counts_classes(first):
+        labels = {"type": ["string", "null"], "enum": [*first.labels, None]}
+        parts["labels"] = {"type": "array", "items": labels}
+    if others:
+        outputs = {each.name: _output(each) for each in others}
+        parts["outputs"] = {"type": "object", "properties": outputs}
+    parts |= {"model": {"type": "string"}, "version": {"type": "string"}}
+    return {"type": "object", "required": list(parts), "properties": parts}
+
+
+def _output(output: OutputTensor) -> Schema:
+    named = output.labels and not tutorial.counts_classes(output)
+    words = {"description": f"Columns: {', '.join(output.labels)}."} if named else {}
+    return {"type": "array", "items": {}} | words if output.shape else words
 
 
 def _infer(model: Model) -> Schema:
@@ -142,14 +178,18 @@ def _operation(
     }
 
 
+def _value(spec: TensorSpec) -> Schema:
+    """One value of a tensor; null where it may be missing."""
+    kind = {"BYTES": "string", "BOOL": "boolean"}.get(spec.datatype)
+    kind = kind or _JSON_TYPES.get(spec.datatype[0], "number")
+    missing = spec.missing is not None or (spec.allow_nan and kind == "number")
+    return {"type": [kind, "null"] if missing else kind}
+
+
 def _nested(spec: TensorSpec) -> Schema:
-    """Lists within lists, as the shape says."""
-    schema: Schema = {"type": _JSON_TYPES.get(spec.datatype[0], "number")}
-    if spec.datatype == "BYTES":
-        schema = {"type": "string"}
-    elif spec.datatype == "BOOL":
-        schema = {"type": "boolean"}
-    for dimension in reversed(spec.shape):
+    """Lists within lists, as the shape says; a column of a table is one list."""
+    schema = _value(spec)
+    for dimension in reversed(spec.shape[:1] if is_column(spec) else spec.shape):
         schema = {"type": "array", "items": schema, "minItems": 1}
         if dimension != -1:
             schema |= {"minItems": dimension, "maxItems": dimension}

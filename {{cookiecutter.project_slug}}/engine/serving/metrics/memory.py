@@ -10,6 +10,7 @@ Kubernetes calls the working set.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,12 +41,23 @@ def read_memory(cgroup: Path = CGROUP) -> Memory | None:
     return _version_2(cgroup) or _version_1(cgroup / "memory")
 
 
+def oom_kills(cgroup: Path = CGROUP) -> int | None:
+    """Processes of this container that the kernel has killed because memory ran out.
+
+    None where it does not say: outside of a container, or before Linux 4.13.
+    """
+    for counted in (cgroup / "memory.events", cgroup / "memory" / "memory.oom_control"):
+        with suppress(OSError):
+            return _number(counted, "oom_kill")
+    return None
+
+
 def _version_2(folder: Path) -> Memory | None:
     try:
         # The root group, that is the whole machine, has neither file.
         used = int((folder / "memory.current").read_text())
         limit = (folder / "memory.max").read_text().strip()
-        unused_cache = _stat(folder, "inactive_file")
+        unused_cache = _number(folder / "memory.stat", "inactive_file") or 0
         return Memory(max(0, used - unused_cache), None if limit == "max" else int(limit))
     except (OSError, ValueError):
         return None
@@ -55,19 +67,19 @@ def _version_1(folder: Path) -> Memory | None:
     try:
         used = int((folder / "memory.usage_in_bytes").read_text())
         limit = int((folder / "memory.limit_in_bytes").read_text())
-        unused_cache = _stat(folder, "total_inactive_file")
+        unused_cache = _number(folder / "memory.stat", "total_inactive_file") or 0
     except (OSError, ValueError):
         return None
     # Without a limit it cannot be told from the root group, that is the whole machine.
     return Memory(max(0, used - unused_cache), limit) if limit < NO_LIMIT_V1 else None
 
 
-def _stat(folder: Path, name: str) -> int:
-    for line in (folder / "memory.stat").read_text().splitlines():
+def _number(file: Path, name: str) -> int | None:
+    for line in file.read_text().splitlines():
         key, _, value = line.partition(" ")
         if key == name:
             return int(value)
-    return 0
+    return None
 
 
 def collect(cgroup: Path = CGROUP) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ Severity = Literal["harmless", "risky", "refused"]
 MUST_AGREE = {"scikit-learn": 2, "numpy": 1}
 # What else shapes the answers of a pickled model while it is served.
 IN_PICKLES = ("scipy", "joblib", "pandas", "cloudpickle", "xgboost", "lightgbm", "catboost")
+HERE = "this environment"
 ADVICE = "put {0}=={1} into requirements/serve-cpu.in and run `make lock`"
 
 
@@ -39,12 +40,15 @@ class Difference:
         return f"{self.name} {self.trained} in training, {self.here or 'none'} here"
 
 
-def check_drift(manifest: Manifest, installed: Mapping[str, str] | None = None) -> list[str]:
+def check_drift(
+    manifest: Manifest, installed: Mapping[str, str] | None = None, where: str = HERE
+) -> list[str]:
     """Compare versions of training with those installed here.
 
     Args:
         manifest: the package's manifest.
         installed: versions by distribution name; read from the environment when not given.
+        where: what holds them, for the sentences.
 
     Returns:
         Differences that are risky but not refused, a sentence each.
@@ -55,7 +59,7 @@ def check_drift(manifest: Manifest, installed: Mapping[str, str] | None = None) 
     if manifest.format != "joblib":
         return []
     risky = []
-    for each in differences(manifest, installed):
+    for each in differences(manifest, installed, where=where):
         if each.severity == "refused":
             raise PackageError(f"{each.reason}; {each.fix}")
         if each.severity == "risky":
@@ -64,7 +68,10 @@ def check_drift(manifest: Manifest, installed: Mapping[str, str] | None = None) 
 
 
 def differences(
-    manifest: Manifest, installed: Mapping[str, str] | None = None, python: str = ""
+    manifest: Manifest,
+    installed: Mapping[str, str] | None = None,
+    python: str = "",
+    where: str = HERE,
 ) -> list[Difference]:
     """All differences, the refused ones first, Python last.
 
@@ -72,33 +79,43 @@ def differences(
         manifest: the package's manifest.
         installed: versions by distribution name; read from the environment when not given.
         python: version of Python; that of this process when not given.
+        where: what holds them, for the sentences.
     """
-    rule = _of_pickle if manifest.format == "joblib" else _of_onnx
-    found = list(rule(manifest, installed))
+    if manifest.format == "joblib":
+        found = list(_of_pickle(manifest, installed, where))
+    else:
+        found = list(_of_onnx(manifest, installed))
     here = python or platform.python_version()
     trained = manifest.training.python
     if here.split(".")[:2] != trained.split(".")[:2]:
-        pickled = manifest.format == "joblib"
-        found.append(
-            Difference(
-                "Python",
-                trained,
-                here,
-                "risky" if pickled else "harmless",
-                "a pickle may hold code of one Python" if pickled else "an ONNX file holds no code",
-                f"generate the service for Python {'.'.join(trained.split('.')[:2])}",
-            )
-        )
+        found.append(_of_python(manifest, trained, here))
     return found
 
 
-def _of_pickle(manifest: Manifest, installed: Mapping[str, str] | None) -> Iterator[Difference]:
+def _of_python(manifest: Manifest, trained: str, here: str) -> Difference:
+    minor = ".".join(trained.split(".")[:2])
+    fix = f"generate the service for Python {minor}, or train and package the model again here"
+    if manifest.format != "joblib":
+        return Difference("Python", trained, here, "harmless", "an ONNX file holds no code", fix)
+    if manifest.training.holds_code is False:
+        reason = "the pickle holds data of libraries and no code of one Python"
+        return Difference("Python", trained, here, "harmless", reason, fix)
+    return Difference("Python", trained, here, "risky", "a pickle may hold code of one Python", fix)
+
+
+def _of_pickle(
+    manifest: Manifest, installed: Mapping[str, str] | None, where: str
+) -> Iterator[Difference]:
     packages = manifest.training.packages
     for name, parts in MUST_AGREE.items():
-        yield from _must_agree(name, parts, packages.get(name), _version(name, installed))
+        here = _version(name, installed)
+        yield from _must_agree(name, parts, packages.get(name), here, where)
     for name, trained in packages.items():
         here = _version(name, installed)
         if name in MUST_AGREE or here == trained:
+            continue
+        if here is None and name in manifest.training.needs:
+            yield _missing(name, trained, where)
             continue
         used = name in IN_PICKLES and (here is not None or name not in ("cloudpickle", "scipy"))
         yield Difference(
@@ -112,7 +129,7 @@ def _of_pickle(manifest: Manifest, installed: Mapping[str, str] | None) -> Itera
 
 
 def _must_agree(
-    name: str, parts: int, trained: str | None, here: str | None
+    name: str, parts: int, trained: str | None, here: str | None, where: str
 ) -> Iterator[Difference]:
     if trained is None:
         yield Difference(
@@ -123,12 +140,10 @@ def _must_agree(
     if here == trained:
         return
     if here is None:
-        reason = f"the model needs {name} {trained}, and {name} is not installed here"
-        fix = f"add {name}=={trained} to requirements/serve-cpu.in and run `make lock`"
-        yield Difference(name, trained, None, "refused", reason, fix)
+        yield _missing(name, trained, where)
     elif here.split(".")[:parts] != trained.split(".")[:parts]:
         reason = (
-            f"the model was trained with {name} {trained} and this environment has {here}, which "
+            f"the model was trained with {name} {trained} and {where} has {here}, which "
             "may read its pickle wrongly"
         )
         fix = f"{ADVICE.format(name, trained)}, or train again with `make train`"
@@ -136,6 +151,12 @@ def _must_agree(
     else:
         reason = "a pickle holds library internals, which patch releases rarely change"
         yield Difference(name, trained, here, "risky", reason, ADVICE.format(name, trained))
+
+
+def _missing(name: str, trained: str, where: str) -> Difference:
+    reason = f"the model needs {name} {trained}, and {where} does not have it"
+    fix = f"add {name}=={trained} to requirements/serve-cpu.in and run `make lock`"
+    return Difference(name, trained, None, "refused", reason, fix)
 
 
 def _of_onnx(manifest: Manifest, installed: Mapping[str, str] | None) -> Iterator[Difference]:

@@ -82,7 +82,8 @@ class InputTensor(_Strict):
 
 
 class OutputTensor(_Strict):
-    """One output. ``labels`` names the classes that an integer output counts.
+    """One output. ``labels`` names the classes that an integer output counts, or the columns of
+    another one.
 
     ``method`` is the estimator's method behind the output of a joblib model.
     """
@@ -100,6 +101,9 @@ class Training(_Strict):
 
     ``golden`` says who computed the golden outputs, ``run`` names the tracked run, and ``source``
     the file or program that the model comes from. ``batching`` is why requests share runs, or not.
+    Of a joblib model, ``needs`` names the packages without which it cannot be loaded, beside those
+    that every such model needs, and ``holds_code`` says whether the pickle holds more than data of
+    known libraries; None, in packages of older versions: nobody looked.
     """
 
     python: str
@@ -111,6 +115,8 @@ class Training(_Strict):
     golden: str = ""
     run: str = ""
     batching: str = ""
+    needs: tuple[str, ...] = ()
+    holds_code: bool | None = None
 
 
 class Manifest(_Strict):

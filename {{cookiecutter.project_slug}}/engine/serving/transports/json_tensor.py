@@ -61,11 +61,20 @@ def nested_tensor(
         array = None
     if array is None:
         array = walk(node, spec, field, nesting)
-    return array.reshape(_completed(array.shape, spec))
+    shape = _completed(array.shape, spec)
+    if not shape and spec.shape:
+        raise InvalidInput(
+            f"{field} is a single value; put the values of a row into a list",
+            field=field,
+            rule=f"shape {list(spec.shape)}",
+        )
+    return array.reshape(shape)
 
 
 def _completed(shape: tuple[int, ...], spec: TensorSpec) -> tuple[int, ...]:
-    """The shape with the dimension that a single row, or a column of a table, leaves out."""
+    """The shape with the dimensions that a single row, or a column of a table, leaves out."""
+    if not shape and spec.shape == (-1, 1):
+        return (1, 1)
     if len(shape) == len(spec.shape) - 1:
         if spec.shape[1:] == (1,):
             return (*shape, 1)

@@ -142,6 +142,8 @@ def _refuse(value: Any, spec: TensorSpec, field: str) -> NoReturn:
         wanted = f"a whole number from {limits.min} to {limits.max}"
     else:
         wanted = {"f": "a number", "b": "true or false", "O": "text"}[dtype.kind]
+    if value is None and dtype.kind in "fO":
+        wanted += ": the samples that the model was packaged with have no missing value"
     raise InvalidInput(
         f"{field} is {_show(value)}; {spec.datatype} takes {wanted}",
         field=field,

@@ -1,7 +1,8 @@
 """`POST /predict` and `/predict/{name}`: the contract that the tutorials of this field teach.
 
 Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
-for a model with several inputs. Answer: ``{"predictions": [2], ...}``.
+for a model with several inputs, or ``{"data": [{"column": value, ...}]}`` for a table. Answer:
+``{"predictions": [2], ...}``.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import simdjson
 from engine.serving.errors import InvalidInput
 from engine.serving.inference.job import Inputs, views
 from engine.serving.inference.model import Model
+from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
 from engine.serving.transports.few import FewRows, json_rows
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
+from engine.serving.transports.records import are_records, as_arrays, is_column
 
 FEW = 32
 
@@ -51,6 +54,9 @@ def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Ar
     specs = model.signature.inputs
     # With the lists of other fields counted too, the fast way is merely not taken.
     brackets = opening_brackets(body)
+    if are_records(data, model):
+        document = as_arrays(data, model, most)
+        data, brackets = document["data"], -1
     if isinstance(data, simdjson.Object):
         arrays: dict[str, Array] = {}
         if len(data) > 1:
@@ -63,7 +69,8 @@ def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Ar
     if len(specs) > 1:
         names = ", ".join(repr(spec.name) for spec in specs)
         raise InvalidInput(
-            f'the model takes {len(specs)} inputs: "data" must be an object with {names}',
+            f'the model takes {len(specs)} inputs: "data" must be an object with {names}; send for '
+            f"example {_short_example(model)}",
             field="data",
         )
     return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
@@ -74,7 +81,7 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
     first, *others = model.manifest.outputs
     predictions = outputs[first.name]
     answer: dict[str, Any] = {"predictions": _jsonable(predictions)}
-    if first.labels:
+    if first.labels and counts_classes(first):
         labels, count = first.labels, len(first.labels)
         answer["labels"] = [
             labels[value] if 0 <= value < count else None
@@ -87,6 +94,11 @@ def encode(outputs: Mapping[str, Array], model: Model) -> bytes:
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def counts_classes(output: OutputTensor) -> bool:
+    """Whether the values are numbers of classes; else labels name the columns."""
+    return output.datatype.startswith(("INT", "UINT"))
+
+
 class Contract:
     """The contract for one model, with all that is the same for each of its requests."""
 
@@ -96,7 +108,8 @@ class Contract:
         self._few = FewRows(model.signature)
         first, *others = model.manifest.outputs
         self._first = first.name
-        self._labels = [orjson.dumps(label) for label in first.labels or ()]
+        labels = first.labels if counts_classes(first) else ()
+        self._labels = [orjson.dumps(label) for label in labels]
         self._others = [(orjson.dumps(each.name), each.name) for each in others]
         model_of = orjson.dumps({"model": model.name, "version": model.manifest.version})
         self._end = b"," + model_of[1:]
@@ -159,7 +172,10 @@ def example(model: Model) -> str:
     """A request body that works: the first golden sample, as JSON text."""
     inputs = model.package.golden.inputs
     rows = {name: value[:1] if model.signature.batched else value for name, value in inputs.items()}
-    data: Any = {name: _jsonable(value) for name, value in rows.items()}
+    data: Any = {
+        spec.name: _jsonable(rows[spec.name].reshape(-1) if is_column(spec) else rows[spec.name])
+        for spec in model.signature.inputs
+    }
     if len(data) == 1:
         (data,) = data.values()
     return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()

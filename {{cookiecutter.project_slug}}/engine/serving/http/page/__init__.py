@@ -1,7 +1,9 @@
-"""The page at `/`: what runs, whether it is ready, live charts, and a form that predicts.
+"""The pages of the service. At `/`: what runs, whether it is ready, live charts, and a form that
+predicts; at `/docs`: every operation of the API, with an example that can be sent.
 
-One document without external parts. Its style and scripts are files of their own here and are put
-into it once, at the start, so that behind any path prefix there is only one address to get right.
+Each is one document without external parts. Style and scripts are files of their own here and are
+put into it once, at the start, so that behind any path prefix there is only one address to get
+right, and nothing is asked of another host.
 """
 
 from __future__ import annotations
@@ -15,22 +17,29 @@ from string import Template
 
 from fastapi import FastAPI, Request, Response
 
-SCRIPTS = ("metrics.js", "charts.js", "page.js")
+PAGE = ("index.html", ("common.js", "metrics.js", "charts.js", "page.js"))
+DOCS = ("docs.html", ("common.js", "docs.js"))
 
 
-def add_page(app: FastAPI, title: str, description: str, with_keys: bool) -> None:
-    """Answer `/` with the page.
+def add_pages(app: FastAPI, with_keys: bool, with_page: bool) -> None:
+    """Answer `/docs`, and `/` where the page is wanted.
 
     Args:
-        title: of the service, for people.
-        description: what it predicts, in one sentence; may be empty.
-        with_keys: whether inference asks for an API key, so that the page has a field for it.
+        app: its title and description head both pages.
+        with_keys: whether inference asks for an API key, so that the pages have a field for it.
+        with_page: whether there is a page at `/`.
     """
+    _add(app, "/docs", *DOCS, with_keys)
+    if with_page:
+        _add(app, "/", *PAGE, with_keys)
+
+
+def _add(app: FastAPI, path: str, file: str, scripts: tuple[str, ...], with_keys: bool) -> None:
     style = _read("page.css")
-    script = "\n".join(_read(name) for name in SCRIPTS)
-    document = Template(_read("index.html")).substitute(
-        title=escape(title),
-        description=escape(description),
+    script = "\n".join(_read(name) for name in scripts)
+    document = Template(_read(file)).substitute(
+        title=escape(app.title),
+        description=escape(app.description),
         key_hidden="" if with_keys else "hidden",
         style=style,
         script=script,
@@ -45,8 +54,8 @@ def add_page(app: FastAPI, title: str, description: str, with_keys: bool) -> Non
         "Vary": "Accept-Encoding",
     }
 
-    @app.get("/", include_in_schema=False)
-    async def index(request: Request) -> Response:
+    @app.get(path, include_in_schema=False)
+    async def page(request: Request) -> Response:
         if "gzip" in request.headers.get("accept-encoding", ""):
             packed_headers = headers | {"Content-Encoding": "gzip"}
             return Response(packed, media_type="text/html", headers=packed_headers)

@@ -74,12 +74,6 @@ const line = (values, part) => runs(values, part).map((run) => `M${run.join("L")
 const area = (values, part) => runs(values, part)
   .map((run) => `M${run[0][0]} ${HEIGHT}L${run.join("L")}L${run.at(-1)[0]} ${HEIGHT}Z`).join("");
 
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
 /** One chart: makes its figure, and draws the samples. */
 class Chart {
   constructor({ title, from, text, axis = linear, least, series, marks = {} }) {

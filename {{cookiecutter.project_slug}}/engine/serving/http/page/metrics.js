@@ -1,4 +1,3 @@
-"use strict";
 // From the text of /metrics to numbers. Any metric may be missing; what depends on it is undefined.
 
 /** One scrape: a map of metric names to samples, each with its labels and value. */

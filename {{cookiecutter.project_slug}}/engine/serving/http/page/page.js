@@ -1,7 +1,7 @@
 // The page itself: asks the service every two seconds while it is seen, and sends predictions.
 
 const PERIOD = 2000, PATIENCE = 8000;
-const LONGEST_SHOWN = 20_000, FEW = 12;
+const FEW = 12;
 const at = (id) => document.getElementById(id);
 
 // The service's root is where this page is, with or without a slash behind a prefix.
@@ -20,11 +20,22 @@ const read = async (path) => {
   return answer.ok ? answer : Promise.reject(new Error(`${path} answered ${answer.status}`));
 };
 
+/** What a term means, for those who point at it. */
+const MEANINGS = {
+  Commit: "The commit of the repository that is running.",
+  "Models' checksum": "SHA-256 over all model packages: the same models, the same checksum.",
+  Checksum: "SHA-256 over the package of this model.",
+  "In flight": "Requests that are being answered now.",
+  CPU: "CPU time used per second, of all processes of the service.",
+  "Server lag": "How late the server comes to work that waits for it (event loop lag): 99 of 100 "
+    + "times it is this or less. More than some 50 ms: it needs more CPU.",
+};
+
 /** Fill a list of terms; what is undefined is left out. */
 function terms(list, entries) {
   list.replaceChildren(...Object.entries(entries).filter(([, text]) => text !== undefined)
     .map(([name, text]) => element("div", {},
-      element("dt", { textContent: name }),
+      element("dt", { textContent: name, title: MEANINGS[name] ?? "" }),
       text instanceof Node ? text : element("dd", { textContent: text }))));
 }
 
@@ -47,8 +58,8 @@ function showServer(server) {
   showState(server.state, STATES[server.state] ?? server.state);
   terms(at("release"), {
     Version: server.version,
-    Revision: digest(server.revision),
-    "Digest of the models": digest(server.model_digest),
+    Commit: digest(server.revision),
+    "Models' checksum": digest(server.model_digest),
   });
 }
 
@@ -116,7 +127,7 @@ function showFigures(scrape, sample) {
     CPU: known(sample.cpu) ? `${sample.cpu.toFixed(2)} cores` : undefined,
     Memory: portion(scrape, "inference_memory_bytes", "inference_memory_limit_bytes")
       ?? one("process_resident_memory_bytes", bytes),
-    "Event loop late": known(sample.lag) ? `${seconds(sample.lag)} p99` : undefined,
+    "Server lag": known(sample.lag) ? `${seconds(sample.lag)} p99` : undefined,
     "GPU memory": portion(
       scrape, "inference_device_memory_used_bytes", "inference_device_memory_total_bytes"),
     "GPU busy": one("inference_device_utilization_ratio", (sum) => percent(
@@ -161,7 +172,7 @@ function showModel(model, scrape) {
     Version: model.versions.join(", "),
     "Computes on": names[provider] ?? provider,
     Platform: model.platform,
-    Digest: digest(sum),
+    Checksum: digest(sum),
   });
   at("inputs").replaceChildren(...model.inputs.map(tensor));
   at("outputs").replaceChildren(...model.outputs.map(tensor));
@@ -205,7 +216,16 @@ const shownSample = (text) => (text.length > LONGEST_SHOWN ? "" : text);
 function restore() {
   at("body").value = shownSample(golden);
   at("body").placeholder = golden && !at("body").value
-    ? `The golden sample, ${bytes(golden.length)}, is sent as it is.` : "";
+    ? `The example, ${bytes(golden.length)}, is sent as it is.` : "";
+  showCalls();
+}
+
+const path = () => `predict/${encodeURIComponent(at("choice").value)}`;
+
+function showCalls() {
+  const body = at("body").value || "the request";
+  at("calls").textContent = calls(
+    "POST", String(new URL(path(), root)), body, !at("key").closest("[hidden]"));
 }
 
 async function predict(event) {
@@ -217,11 +237,10 @@ async function predict(event) {
     return;
   }
   const headers = { "Content-Type": "application/json", ...(key && { "X-API-Key": key }) };
-  const path = `predict/${encodeURIComponent(at("choice").value)}`;
   const begun = performance.now();
   at("predict").ariaBusy = "true";
   try {
-    const answer = await ask(path, { method: "POST", headers, body: at("body").value || golden });
+    const answer = await ask(path(), { method: "POST", headers, body: at("body").value || golden });
     const text = await answer.text();
     showAnswer(answer, text, (performance.now() - begun) / 1000);
   } catch {
@@ -235,7 +254,9 @@ function showAnswer(answer, text, took) {
   try { content = JSON.parse(text); } catch { /* a proxy's page; shown as it is */ }
   const id = answer.headers.get("X-Request-Id");
   const facts = [`${answer.status} in ${seconds(took)}`, ...(id ? [`request ${id}`] : [])];
-  const lead = answer.ok ? (content.labels ? listed(content.labels) : "Answered") : content.error;
+  const words = content.labels ?? content.predictions;
+  const named = Array.isArray(words) && words.every((each) => typeof each === "string");
+  const lead = answer.ok ? (named ? listed(words) : "Answered") : content.error;
   outcome(answer.ok ? "good" : "bad", lead ?? "Refused", facts.join(" · "));
   if (answer.ok) showClasses(content);
   at("answer").textContent = text.length > LONGEST_SHOWN
@@ -243,18 +264,8 @@ function showAnswer(answer, text, took) {
   at("answer").hidden = false;
 }
 
-/** JSON with some air, as text: a number that is read and written again may lose digits. */
-function spread(text) {
-  let depth = 0;
-  return text.replace(/"(?:[^"\\]|\\.)*"|[[\]{}:,]/g, (token) => {
-    if (token === "[" || token === "{") depth += 1;
-    if (token === "]" || token === "}") depth -= 1;
-    if (token === "{" && depth === 1) return "{\n  ";
-    if (token === "}" && depth === 0) return "\n}";
-    if (token === ",") return depth === 1 ? ",\n  " : ", ";
-    return token === ":" ? ": " : token;
-  });
-}
+const isDistribution = ({ names, row }) => Array.isArray(row) && row.length === names?.length
+  && row.every((part) => part >= 0) && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
 
 function outcome(kind, lead, facts = "") {
   at("outcome").className = kind;
@@ -264,12 +275,14 @@ function outcome(kind, lead, facts = "") {
 }
 
 /** Bars for one row of probabilities: an output with as many numbers as there are labels. */
-function showClasses({ labels, outputs = {} }) {
-  const names = models[at("choice").selectedIndex].outputs[0].parameters?.labels;
-  const fits = (row) => Array.isArray(row) && row.length === names?.length
-    && row.every((part) => part >= 0) && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
-  const row = Object.values(outputs).map(([first]) => first).find(fits);
-  if (labels?.length !== 1 || !row) return;
+function showClasses({ predictions, outputs = {} }) {
+  if (predictions?.length !== 1) return;
+  const described = models[at("choice").selectedIndex].outputs;
+  const { names, row } = described.map(({ name, parameters }, position) => ({
+    names: parameters?.labels ?? described[0].parameters?.labels,
+    row: position ? outputs[name]?.[0] : predictions[0],
+  })).find(isDistribution) ?? {};
+  if (!row) return;
   const largest = names.map((name, index) => [name, row[index]])
     .sort(([, a], [, b]) => b - a).slice(0, 5);
   at("classes").replaceChildren(...largest.map(([name, part]) => {
@@ -337,6 +350,7 @@ addEventListener("pagehide", () => { at("key").value = ""; });
 at("choice").addEventListener("change", () => choose().then(restore, () => {}));
 at("restore").addEventListener("click", restore);
 at("try").addEventListener("submit", predict);
+at("try").addEventListener("input", showCalls);
 at("body").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("try").requestSubmit();
 });

@@ -1,0 +1,74 @@
+"""A table as a list of records, one object for each row: what ``df.to_dict("records")`` gives."""
+
+from __future__ import annotations
+
+from typing import Any, TypeGuard
+
+import orjson
+import simdjson
+
+from engine.serving.errors import InvalidInput, quoted
+from engine.serving.inference.model import Model
+from engine.serving.tensors.signature import TensorSpec
+from engine.serving.transports.bounds import check_keys, check_rows
+from engine.serving.transports.json_body import parse_object
+
+
+def is_column(spec: TensorSpec) -> bool:
+    """Whether an input is one column of a table."""
+    return spec.shape in ((-1,), (-1, 1))
+
+
+def column_names(model: Model) -> tuple[str, ...]:
+    """The keys of a record; none where the model takes no table with named columns."""
+    specs, features = model.signature.inputs, model.manifest.inputs[0].features
+    if all(is_column(spec) for spec in specs):
+        return tuple(spec.name for spec in specs)
+    return features if len(specs) == 1 and specs[0].shape == (-1, len(features)) else ()
+
+
+def are_records(data: Any, model: Model) -> TypeGuard[simdjson.Array]:
+    """Whether a list begins with a record, and the model takes a table."""
+    first = data[0] if isinstance(data, simdjson.Array) and len(data) else None
+    return isinstance(first, simdjson.Object) and bool(column_names(model))
+
+
+def as_arrays(records: simdjson.Array, model: Model, most: int) -> simdjson.Object:
+    """The request that says the same in arrays: a list for each input, or for each row.
+
+    Args:
+        records: one or more.
+        model: takes a table.
+        most: rows allowed.
+
+    Raises:
+        InvalidInput: a record lacks a column, or has one that the model does not take.
+        BodyTooLarge: more rows than allowed.
+    """
+    names = column_names(model)
+    check_rows(len(records), most)
+    rows = [_row(record, names, f"data[{position}]") for position, record in enumerate(records)]
+    data: Any = rows
+    if is_column(model.signature.inputs[0]):
+        data = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    return parse_object(orjson.dumps({"data": data}))
+
+
+def _row(record: Any, names: tuple[str, ...], field: str) -> list[Any]:
+    if not isinstance(record, simdjson.Object):
+        raise InvalidInput(f"{field} is no object, and the first row is one", field=field)
+    keys = set(check_keys(record, field, len(names)))
+    for missing in sorted(set(names) - keys)[:1]:
+        raise InvalidInput(f"{field} has no {quoted(missing)}", field=field, rule=_rule(names))
+    for unknown in sorted(keys - set(names))[:1]:
+        raise InvalidInput(
+            f"{field} has {quoted(unknown)}, and the model has no such column",
+            field=field,
+            rule=_rule(names),
+        )
+    row = record.as_dict()
+    return [row[name] for name in names]
+
+
+def _rule(names: tuple[str, ...]) -> str:
+    return f"the keys {', '.join(map(repr, names))}"
