@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -150,7 +151,3 @@ def test_remarks_are_in_the_log_of_a_service_that_starts(tmp_path: Path) -> None
         server.stop()
         assert server.process.stderr is not None
         assert "did you mean API_KEYS?" in server.process.stderr.read()
-
-
-def test_the_readme_shows_the_table_of_every_variable() -> None:
-    assert markdown_table() in (Path(ROOT) / "README.md").read_text(encoding="utf-8")

@@ -16,8 +16,8 @@ from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.openapi import document
 from engine.serving.http.own_routes import add_own_routes, error_response
-from engine.serving.inference.hooked import HookedModel
 from engine.serving.http.page import add_pages
+from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
