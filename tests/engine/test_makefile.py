@@ -58,7 +58,10 @@ OPTIONS = [
     ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}"]),
     ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
     ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}"]),
-    ("template-update", "PATCH", ["-m", "engine.upkeep.template", "--patch={}"]),
+    *(
+        ("update", name, ["-m", "engine.upkeep.update", f"--{name.lower()}={{}}"])
+        for name in ("TEMPLATE", "TO", "CHOICE", "PATCH")
+    ),
 ]
 
 
