@@ -71,9 +71,9 @@ def pull_requests(repository: Repository) -> Step:
     def allow(found: Found) -> tuple[Command, ...]:
         # The other setting of this call stays as it is; `read` is that of new repositories.
         default = value_at(found, "default_workflow_permissions") or "read"
-        fields = ("-f", f"default_workflow_permissions={default}")
-        fields += ("-F", "can_approve_pull_request_reviews=true")
-        return (gh("api", "--method", "PUT", path, *fields),)
+        kept = ("-f", f"default_workflow_permissions={default}")
+        allowed = ("-F", "can_approve_pull_request_reviews=true")
+        return (gh("api", "--method", "PUT", path, *kept, *allowed),)
 
     return Step(
         key="pull requests",
