@@ -26,9 +26,12 @@ FOLDER = "{{cookiecutter.project_slug}}"
 STAGING = "deploy/environments/staging.yaml"
 OWN_TEST = "def test_mine() -> None:\n    assert True\n"
 OWN_SECTION = "\n## Who to call\n\nThe team of the orchids.\n"
-SLIM = shutil.ignore_patterns("serving", "packaging", "telemetry", "__pycache__", ".venv")
+LEFTOVERS = shutil.ignore_patterns("__pycache__", ".venv")
+LARGE = ("deploy", "load", "packaging", "serving")
 
 Change = Callable[[Path], None]
+
+pytestmark = pytest.mark.slow
 
 
 def git(cwd: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -61,7 +64,9 @@ class Template:
         folder.mkdir()
         shutil.copy(REPOSITORY / "cookiecutter.json", folder)
         shutil.copytree(REPOSITORY / "hooks", folder / "hooks")
-        shutil.copytree(REPOSITORY / FOLDER, folder / FOLDER, ignore=SLIM)
+        shutil.copytree(REPOSITORY / FOLDER, folder / FOLDER, ignore=LEFTOVERS)
+        for name in LARGE:
+            shutil.rmtree(folder / FOLDER / "engine" / name, ignore_errors=True)
         git(folder, "init", "--quiet", "--initial-branch=main")
         self.first = commit(folder, "first")
         self.address = folder.as_uri()
@@ -508,7 +513,6 @@ def test_locks_that_the_owner_did_not_touch_come_from_the_template(
     assert (project / "requirements" / "dev.txt").read_text() == theirs
 
 
-@pytest.mark.slow
 def test_uv_keeps_the_owners_pins(project: Path, update: Update) -> None:
     """With the real uv: an older version that the owner's lock has stays."""
     lock = project / "requirements" / "deploy.txt"
@@ -575,7 +579,6 @@ def cruft_create(service: Path, folder: Path, template: str, *options: str) -> P
     return folder / "iris-service"
 
 
-@pytest.mark.slow
 def test_after_cruft_create_nothing_is_left_to_commit(
     template: Template, rendered_service: Path, tmp_path: Path
 ) -> None:
@@ -615,13 +618,11 @@ def files(project: Path) -> set[str]:
     return {name for name in listed.splitlines() if (project / name).exists()}
 
 
-@pytest.mark.slow
 def test_what_the_owner_changed_is_kept(from_release: Path) -> None:
     assert OWN_SECTION in (from_release / "README.md").read_text(encoding="utf-8")
     assert (from_release / "tests" / "test_mine.py").read_text() == OWN_TEST
 
 
-@pytest.mark.slow
 def test_everything_else_is_as_if_generated_today(
     from_release: Path, rendered_service: Path
 ) -> None:
@@ -632,7 +633,6 @@ def test_everything_else_is_as_if_generated_today(
     assert (differing, missing) == ([], [])
 
 
-@pytest.mark.slow
 def test_the_owners_tests_run_beside_those_of_the_template(
     from_release: Path, service_python: Path
 ) -> None:
