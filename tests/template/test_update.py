@@ -27,7 +27,7 @@ STAGING = "deploy/environments/staging.yaml"
 OWN_TEST = "def test_mine() -> None:\n    assert True\n"
 OWN_SECTION = "\n## Who to call\n\nThe team of the orchids.\n"
 LEFTOVERS = shutil.ignore_patterns("__pycache__", ".venv")
-LARGE = ("deploy", "load", "packaging", "serving")
+LARGE = ("deploy", "load", "packaging")
 
 Change = Callable[[Path], None]
 
@@ -101,7 +101,7 @@ def second(folder: Path) -> None:
     for name in ("engine/__init__.py", "engine/upkeep/words.py", STAGING):
         append(folder / name, "# second\n")
     append(folder / "docs" / "runbook.md", "second\n")
-    edit(folder / "README.md", "A machine-learning model behind HTTP", "A model behind HTTP")
+    edit(folder / "README.md", "\n## ", "\n## Second: ")
     for name in ("engine/new.py", "docs/new.md"):
         (folder / name).write_text("# New\n")
 
@@ -110,7 +110,8 @@ def other_locks(folder: Path) -> None:
     """Other pins, and another requirement of the tests."""
     for name in ("train", "dev"):
         edit(folder / "requirements" / f"{name}.txt", "#", "# the template's\n#")
-    edit(folder / "requirements" / "dev.in", "\n", "\n# second\n")
+    for source in folder.glob("**/requirements/dev.in"):
+        append(source, "# second\n")
 
 
 def other_api(folder: Path) -> None:
@@ -247,14 +248,14 @@ def test_without_a_known_template_the_address_is_asked_for_and_then_enough(
     assert (project / "nothing.patch").read_text() == ""
     (project / "nothing.patch").unlink()
     append(project / "README.md", OWN_SECTION)
-    append(project / "tests" / "__init__.py", "# mine\n")
+    append(project / "tests" / "conftest.py", "# mine\n")
     commit(project, "mine")
     done = update(project, f"--template={template.address}", "--to=second")
     assert done.code == 0, done.err
     new = git(template.folder, "rev-parse", "second").strip()
     assert (state(project)["template"], state(project)["commit"]) == (template.address, new)
     assert "from " + template.first[:7] in done.out
-    assert "tests/__init__.py" not in git(project, "diff", "--staged", "--name-only")
+    assert "tests/conftest.py" not in git(project, "diff", "--staged", "--name-only")
 
 
 # What an update does.
@@ -264,7 +265,9 @@ def test_without_a_known_template_the_address_is_asked_for_and_then_enough(
 def owned(project: Path) -> Path:
     """With edits of its owner's, of which none meets one of the second version."""
     append(project / "README.md", OWN_SECTION)
-    (project / "service.py").write_text("API = 1\nMINE = True\n")
+    if not (project / "service.py").exists():
+        (project / "service.py").write_text("API = 1\n")
+    append(project / "service.py", "MINE = True\n")
     edit(project / STAGING, "\n", "\n# mine\n")
     (project / "tests" / "test_mine.py").write_text(OWN_TEST)
     append(project / "pyproject.toml", "\n[tool.mine]\nyes = true\n")
@@ -279,7 +282,7 @@ def test_an_update_beside_the_owners_edits_has_no_conflict_and_keeps_them(
     done = update(owned, "--to=second")
     assert done.code == 0, done.err
     readme = (owned / "README.md").read_text(encoding="utf-8")
-    assert "A model behind HTTP" in readme
+    assert "\n## Second: " in readme
     assert readme.endswith(OWN_SECTION)
     assert (owned / "service.py").read_text().endswith("MINE = True\n")
     staging = (owned / STAGING).read_text()
@@ -364,7 +367,7 @@ def test_a_choice_that_the_template_does_not_offer_is_refused(
 @pytest.fixture
 def conflicting(project: Path) -> Path:
     """Owner and template change the same line, and add the same file."""
-    edit(project / "README.md", "A machine-learning model behind HTTP", "My model behind HTTP")
+    edit(project / "README.md", "\n## ", "\n## Mine: ")
     (project / "docs" / "new.md").write_text("mine\n")
     commit(project, "mine")
     return project
@@ -443,7 +446,7 @@ def test_an_engine_that_does_not_accept_service_py_is_not_installed(
     done = update(owned, "--to=api")
     assert done.code == 1
     assert "does not accept your service.py" in done.err
-    assert "no API 1: API = 1" in done.err
+    assert "MINE = True" in done.err
     assert git(owned, "status", "--porcelain") == "?? scratch.txt\n"
 
 
@@ -500,7 +503,7 @@ def test_locks_are_compiled_from_the_owners_and_never_merged(project: Path, upda
         text = (project / "requirements" / f"{name}.txt").read_text()
         assert text.startswith("# mine\n")
         assert "the template's" not in text
-        assert text.endswith(f"# compiled from requirements/{name}.in\n")
+        assert "# compiled from " in text.splitlines()[-1]
     assert not (project / ".venv").exists()
 
 
@@ -515,9 +518,9 @@ def test_locks_that_the_owner_did_not_touch_come_from_the_template(
 
 def test_uv_keeps_the_owners_pins(project: Path, update: Update) -> None:
     """With the real uv: an older version that the owner's lock has stays."""
-    lock = project / "requirements" / "deploy.txt"
-    append(project / "requirements" / "deploy.in", "six\n")
-    append(lock, "six==1.16.0\n")
+    lock = project / "requirements" / "train.txt"
+    append(project / "requirements" / "train.in", "toolz\n")
+    append(lock, "toolz==0.12.0\n")
     commit(project, "mine")
     before = pins(lock.read_text())
     done = update(project, "--to=locks")

@@ -380,13 +380,10 @@ def _keep_own(merge: Merge, ours: Files, base: Files, new: Files) -> bool:
 
 
 def _locks(files: Files) -> list[str]:
-    """A lock is a .txt in a folder `requirements` with an .in of its name beside it."""
-    found = (PurePosixPath(path) for path in files if path.endswith(".txt"))
-    return [
-        str(path)
-        for path in found
-        if path.parent.name == "requirements" and str(path.with_suffix(".in")) in files
-    ]
+    """A lock is a .txt in a folder `requirements`, and such a folder has an .in of its name."""
+    found = [path for path in map(PurePosixPath, files) if path.parent.name == "requirements"]
+    names = {path.stem for path in found if path.suffix == ".in"}
+    return [str(path) for path in found if path.suffix == ".txt" and path.stem in names]
 
 
 def _requirements(files: Files) -> Files:
