@@ -307,12 +307,13 @@ def test_edits_of_the_engine_are_named_and_merged_and_removed_files_stay_away(
     project: Path, update: Update
 ) -> None:
     edit(project / "engine" / "upkeep" / "words.py", '"""', '"""Mine. ')
+    (project / "engine" / "mine.py").write_text("# mine\n")
     (project / "docs" / "runbook.md").unlink()
     commit(project, "mine")
     done = update(project, "--to=second")
     assert done.code == 0, done.err
-    assert "you changed 1 file(s) of engine/" in done.out
-    assert "engine/upkeep/words.py" in done.out
+    assert "you changed 2 file(s) of engine/" in done.out
+    assert "engine/mine.py, engine/upkeep/words.py\n" in done.out
     words = (project / "engine" / "upkeep" / "words.py").read_text()
     assert words.startswith('"""Mine. ')
     assert words.endswith("# second\n")

@@ -84,6 +84,8 @@ def read_state(project: Path) -> State:
     try:
         state: State = json.loads((project / STATE).read_text(encoding="utf-8"))
         answers(state)
+        if not {"template", "commit"} <= state.keys():
+            raise KeyError("template and commit")
     except FileNotFoundError:
         raise Failed(
             f"there is no {STATE}, which records the template and the answers of this repository; "
@@ -130,6 +132,8 @@ def prepare(
     base = template.render(old, before, folder / "recorded")
     theirs = template.render(new, after, folder / "new")
     accept_service(project, theirs)
+    if not (theirs / STATE).exists():
+        raise Failed(f"the version {template.name(new)} is older than this way to update")
     rendered: State = json.loads((theirs / STATE).read_text(encoding="utf-8"))
     title = f"from {template.name(old)} to {template.name(new)}"
     changed = [
@@ -141,7 +145,6 @@ def prepare(
         state={
             **state,
             **rendered,
-            "template": template.address,
             "checkout": to or state.get("checkout"),
         },
     )
@@ -180,7 +183,7 @@ def combine(merge: Merge, project: Path, base: Files, new: Files, folder: Path) 
     edited = sorted(
         path
         for path in base.keys() | ours.keys()
-        if path.startswith(ENGINE) and path in base and ours.get(path) != base[path]
+        if path.startswith(ENGINE) and ours.get(path) != base.get(path)
     )
     if edited:
         merge.notes.append(
