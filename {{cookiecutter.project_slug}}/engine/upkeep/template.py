@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = "{{cookiecutter.project_slug}}"
 # Folders that the template copies without rendering: as good as a version number.
 VERBATIM = ("engine", ".github/workflows", "tests", "training")
 # git works on its own here: no hooks, signatures or settings of the person, and a name to commit.
@@ -138,7 +137,9 @@ class Template:
         wanted = _trees(project, [f"{first}:{name}" for name in VERBATIM])
         order = ("--topo-order", "--reverse")
         commits = git("rev-list", *order, "--all", cwd=self._folder).split()
-        names = [f"{commit}:{FOLDER}/{name}" for commit in commits for name in VERBATIM]
+        top = git("ls-tree", "--name-only", "HEAD", cwd=self._folder).splitlines()
+        folder = next(name for name in top if name.startswith("{{"))
+        names = [f"{commit}:{folder}/{name}" for commit in commits for name in VERBATIM]
         found = _trees(self._folder, names)
         for number, commit in enumerate(commits):
             if found[number * len(VERBATIM) : (number + 1) * len(VERBATIM)] == wanted:
