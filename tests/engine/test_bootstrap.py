@@ -162,6 +162,7 @@ def test_only_production_waits_for_a_person() -> None:
         str(each.arguments[3]).rpartition("/")[2]: each.arguments
         for each in commands(plan(ground()))
         if each.arguments[:3] == ("api", "--method", "PUT")
+        and "/environments/" in str(each.arguments[3])
     }
     assert "reviewers[][id]=7" in puts["production"]
     assert not any("reviewers" in str(each) for each in puts["staging"])

@@ -10,9 +10,10 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.looks import Clock
 from engine.deploy.bootstrap.plan import plan
-from engine.deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
+from engine.deploy.bootstrap.runner import CHECK, MADE, REPAIRED, THERE, Result, Runner
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.errors import DeployError
+from engine.deploy.gh import GhError
 from engine.deploy.say import Say
 
 from .bootstrap_world import Killed, PretendedAzure, ground
@@ -161,6 +162,54 @@ def test_what_only_a_person_can_mend_is_reported_with_the_fix() -> None:
     assert wrong[0] == "registry"
     assert "--role-assignment-mode rbac" in wrong[1].fix
     assert len(azure.changes) == changes
+
+
+class NewRepository:
+    """GitHub's settings for workflows, as a new repository has them.
+
+    ``forbids`` is the status that a change gets: 409 where the organisation decides.
+    """
+
+    def __init__(self, default: str = "read", forbids: int = 0) -> None:
+        self.settings: dict[str, Any] = {
+            "default_workflow_permissions": default,
+            "can_approve_pull_request_reviews": False,
+        }
+        self.forbids = forbids
+
+    def find(self, *_arguments: str) -> dict[str, Any]:
+        return dict(self.settings)
+
+    def change(self, *arguments: str) -> None:
+        if self.forbids:
+            raise GhError(self.forbids, "Conflict", "gh api", "ask")
+        assert arguments[:3] == ("api", "--method", "PUT")
+        given = dict(each.split("=") for each in arguments if "=" in each)
+        self.settings |= {name: value == "true" or value for name, value in given.items()}
+
+
+def pull_requests_only() -> tuple[Step, ...]:
+    return tuple(step for step in plan(ground()) if step.key == "pull requests")
+
+
+@pytest.mark.parametrize("default", ["read", "write"])
+def test_workflows_may_open_pull_requests_and_get_no_other_rights(default: str) -> None:
+    github = NewRepository(default)
+    assert [each.outcome for each in run(github, pull_requests_only())] == [REPAIRED]
+    assert github.settings == {
+        "default_workflow_permissions": default,
+        "can_approve_pull_request_reviews": True,
+    }
+    assert [each.outcome for each in run(github, pull_requests_only())] == [THERE]
+
+
+def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -> None:
+    assert plan(ground())[-1].key == "pull requests"
+    [result] = run(NewRepository(forbids=409), pull_requests_only())
+    assert result.outcome == CHECK
+    assert "Allow GitHub Actions to create" in result.wrong[0].fix
+    with pytest.raises(DeployError):
+        run(NewRepository(forbids=403), pull_requests_only())
 
 
 def test_a_failed_attempt_is_made_again() -> None:

@@ -112,19 +112,89 @@ def test_versions_that_fail_become_an_issue_and_no_pull_request(repository: Path
     words, body = said(repository)[-1]
     assert words[:2] == ["issue", "create"]
     assert "| numpy | 2.4.0 | 2.5.0 |" in body
-    branches = git("branch", "--list", cwd=repository.parent / "origin.git")
-    assert "rebuild/locks" not in branches
+    assert "rebuild/locks" not in branches(repository)
+
+
+EXPLANATION = "Update from v1 to v2:\n- engine/ was as generated\n"
+
+
+def patch(repository: Path, name: str, content: str) -> Path:
+    """What `make update PATCH=template.patch` writes for an update that adds a file."""
+    (repository / name).parent.mkdir(parents=True, exist_ok=True)
+    (repository / name).write_text(content)
+    git("add", name, cwd=repository)
+    difference = git("diff", "--cached", "--binary", cwd=repository) + "\n"
+    git("reset", "--quiet", "--hard", cwd=repository)
+    (repository / "template.patch").write_text(EXPLANATION + difference)
+    return repository / "template.patch"
+
+
+def branches(repository: Path) -> str:
+    return git("branch", "--list", cwd=repository.parent / "origin.git")
 
 
 def test_a_patch_of_the_template_becomes_a_pull_request(repository: Path) -> None:
-    (repository / "new.txt").write_text("news\n")
-    git("add", "new.txt", cwd=repository)
-    patch = git("diff", "--cached", cwd=repository) + "\n"
-    git("reset", "--quiet", "--hard", cwd=repository)
-    (repository / "template.patch").write_text(patch)
+    patch(repository, "new.txt", "news\n")
     assert offer.main(["template", "--patch", "template.patch"]) == 0
     tree = git("ls-tree", "--name-only", "template/update", cwd=repository.parent / "origin.git")
     assert tree.split() == ["new.txt", "requirements"]
+    words, body = said(repository)[-1]
+    assert words[:2] == ["pr", "create"]
+    assert body.startswith(EXPLANATION)
+
+
+def test_conflicts_with_the_template_become_an_issue(repository: Path) -> None:
+    """The file explains them and holds no change; nothing is pushed."""
+    (repository / "template.patch").write_text("you changed the same places of\n  README.md\n")
+    assert offer.main(["template", "--patch", "template.patch"]) == 0
+    words, body = said(repository)[-1]
+    assert words[:2] == ["issue", "create"]
+    assert "README.md" in body
+    assert "make update" in body
+    assert "template/update" not in branches(repository)
+
+
+def test_an_update_of_workflows_becomes_an_issue_with_the_patch(repository: Path) -> None:
+    """GITHUB_TOKEN cannot push them, and the update is not offered without them."""
+    text = patch(repository, ".github/workflows/new.yml", "name: New\n").read_text()
+    assert offer.main(["template", "--patch", "template.patch"]) == 0
+    words, body = said(repository)[-1]
+    assert words[:2] == ["issue", "create"]
+    assert "- `.github/workflows/new.yml`" in body
+    assert "does not let the token of a workflow push such files" in body
+    assert "template/update" not in branches(repository)
+    shown = body.partition("diff\n")[2].partition("`" * 8)[0]
+    assert shown == text
+    git("apply", "--check", "template.patch", cwd=repository)
+
+
+def test_a_patch_that_no_issue_can_hold_stays_with_the_run(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GitHub takes 65,536 characters."""
+    monkeypatch.setenv("GITHUB_RUN_ID", "12")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "o/r")
+    patch(repository, ".github/workflows/new.yml", "# long\n" * 9000)
+    assert offer.main(["template", "--patch", "template.patch"]) == 0
+    _, body = said(repository)[-1]
+    assert len(body) < 65_536
+    assert "/o/r/actions/runs/12" in body
+
+
+def test_a_repository_that_forbids_pull_requests_of_workflows_is_told_how_to_allow_them(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message is GitHub's."""
+    gh = repository.parent / "bin" / "gh"
+    gh.write_text(
+        "#!/bin/sh\ncase $2 in create) echo 'pull request create failed: GraphQL: GitHub Actions "
+        "is not permitted to create or approve pull requests (createPullRequest)' >&2; exit 1; esac"
+    )
+    patch(repository, "new.txt", "news\n")
+    assert offer.main(["template", "--patch", "template.patch"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "template/update is pushed" in error
+    assert "bootstrap" in error
 
 
 def test_an_empty_patch_is_nothing_new(repository: Path) -> None:

@@ -64,7 +64,10 @@ OPTIONS = [
     ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}", "--", "staging"]),
     ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
     ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}", "--", "staging"]),
-    ("template-update", "PATCH", ["-m", "engine.upkeep.template", "--patch={}"]),
+    *(
+        ("update", name, ["-m", "engine.upkeep.update", f"--{name.lower()}={{}}"])
+        for name in ("TEMPLATE", "TO", "CHOICE", "PATCH")
+    ),
 ]
 
 # What these targets do not work without; the value under test replaces it.

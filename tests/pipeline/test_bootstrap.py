@@ -241,6 +241,10 @@ def test_github_knows_where_and_as_whom(done: Done) -> None:
         "AZURE_BUILD_CLIENT_ID": clients["build"],
         "AZURE_PRUNE_CLIENT_ID": clients["prune"],
     }
+    assert state["workflow_permissions"] == {
+        "default_workflow_permissions": "read",
+        "can_approve_pull_request_reviews": True,
+    }
     for stage in STAGES:
         environment = state["environments"][stage]
         client = done.identity(f"deploy-{stage}")["clientId"]

@@ -78,6 +78,18 @@ def test_variables(double: AzureDouble, base: str) -> None:
     assert listed["variables"] == [{"name": "AZURE_TENANT_ID", "value": "two"}]
 
 
+def test_permissions_of_workflows(double: AzureDouble) -> None:
+    """As GitHub's description of the API has it: two optional fields, and 204 for a change."""
+    double.github_repository("octo-org/iris")
+    path = f"{REPO}/actions/permissions/workflow"
+    new = {"default_workflow_permissions": "read", "can_approve_pull_request_reviews": False}
+    assert gh(double, path) == new
+    assert gh(double, path, "PUT", {"can_approve_pull_request_reviews": True}) is None
+    assert gh(double, path) == new | {"can_approve_pull_request_reviews": True}
+    with pytest.raises(CommandError, match="422"):
+        gh(double, path, "PUT", {"can_approve_pull_request_reviews": "true"})
+
+
 def test_what_is_not_modelled_and_what_was_planned(double: AzureDouble) -> None:
     double.github_repository("octo-org/iris")
     with pytest.raises(CommandError, match="does not model GET /repos/octo-org/iris/issues"):

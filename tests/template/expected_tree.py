@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ALWAYS = """
+.cruft.json
 .dockerignore
 .github/CODEOWNERS
 .github/dependabot.yml
@@ -401,6 +402,7 @@ engine/upkeep/locks.py
 engine/upkeep/offer.py
 engine/upkeep/shell.py
 engine/upkeep/template.py
+engine/upkeep/update.py
 engine/upkeep/words.py
 engine/upkeep/workflow_secrets.py
 engine/zizmor.yml

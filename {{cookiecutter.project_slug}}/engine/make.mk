@@ -2,7 +2,7 @@
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
 .PHONY: help serve check test lint format train model doctor profile image run-image load monitor \
-	alerts plan up status rollback env-given lock lint-ci audit template-update clean
+	alerts plan up status rollback env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
 FIND_PYTHON = $${PYTHON:-$$(for each in python$$(cat .python-version) python3 python; do \
@@ -136,8 +136,9 @@ lint-ci: $(VENV)/.ci ## Check the workflows and the Dockerfile
 	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml engine/actions/*/action.yml
 	@$(BIN)/hadolint Dockerfile
 
-template-update: $(VENV)/.ci ## Take over what is new in the template (PATCH=file writes it down instead)
-	@$(BIN)/python -m engine.upkeep.template $(call option,--patch,PATCH)
+update: $(VENV)/.ci ## Take over what is new in the template (CHOICE=question=answer changes an answer; TEMPLATE, TO, MERGE=1, PATCH=file)
+	@$(BIN)/python -m engine.upkeep.update $(call option,--template,TEMPLATE) $(call option,--to,TO) \
+		$(call option,--choice,CHOICE) $(if $(filter 1,$(value MERGE)),--merge) $(call option,--patch,PATCH)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

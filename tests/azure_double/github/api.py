@@ -39,6 +39,8 @@ class GitHub:
             for method, path, handle in (
                 ("GET", _REPO, show_repository),
                 ("GET", f"{_REPO}/actions/oidc/customization/sub", show_subject),
+                ("GET", f"{_REPO}/actions/permissions/workflow", show_permissions),
+                ("PUT", f"{_REPO}/actions/permissions/workflow", set_permissions),
                 *environments.routes(_REPO, _ENV),
                 *variables.routes(_REPO, _ENV),
             )
@@ -140,3 +142,24 @@ def show_subject(
         shown["use_immutable_subject"] = one.subjects == "immutable"
         shown["sub_claim_prefix"] = one.subject_prefix
     return 200, shown
+
+
+def show_permissions(
+    _state: State, one: Repository, _values: dict[str, str], _body: dict[str, Any]
+) -> Answer:
+    """What the token of a workflow may do where the workflow does not say."""
+    return 200, one.workflow_permissions
+
+
+def set_permissions(
+    _state: State, one: Repository, _values: dict[str, str], body: dict[str, Any]
+) -> Answer:
+    """Both fields are optional; each has the type that the API's description gives."""
+    kinds = {"default_workflow_permissions": str, "can_approve_pull_request_reviews": bool}
+    for name, value in body.items():
+        if not isinstance(value, kinds.get(name, ())):
+            raise GitHubError(422, f"Invalid request: {name} is {value!r}")
+    if body.get("default_workflow_permissions", "read") not in ("read", "write"):
+        raise GitHubError(422, "default_workflow_permissions is read or write")
+    one.workflow_permissions = one.workflow_permissions | body
+    return 204, None

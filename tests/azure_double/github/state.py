@@ -38,6 +38,13 @@ class Repository:
     subjects: str
     environments: dict[str, Environment] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    # As in a new repository.
+    workflow_permissions: dict[str, Any] = field(
+        default_factory=lambda: {
+            "default_workflow_permissions": "read",
+            "can_approve_pull_request_reviews": False,
+        }
+    )
 
     @property
     def subject_prefix(self) -> str:

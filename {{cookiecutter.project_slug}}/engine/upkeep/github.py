@@ -56,11 +56,24 @@ def push_branch(branch: str, message: str) -> None:
 
 
 def open_pull_request(branch: str, title: str, body: str) -> None:
-    """Open one, or renew the text of the one that is open."""
+    """Open one, or renew the text of the one that is open.
+
+    Raises:
+        Refused: gh failed; where the repository forbids it, the message says how to allow it.
+    """
     is_open = run("gh", "pr", "list", "--head", branch, "--state", "open", "--json", "number")
     verb = "edit" if is_open.strip() not in ("", "[]") else "create"
     target = [branch] if verb == "edit" else ["--head", branch]
-    run("gh", "pr", verb, *target, "--title", title, "--body-file", "-", stdin=body)
+    try:
+        run("gh", "pr", verb, *target, "--title", title, "--body-file", "-", stdin=body)
+    except Refused as error:
+        if "not permitted to create" not in str(error):
+            raise
+        raise Refused(
+            f"the branch {branch} is pushed, but this repository does not let workflows open pull "
+            "requests; `python -m engine.deploy bootstrap` allows it, and so does Settings, "
+            "Actions, General, Allow GitHub Actions to create and approve pull requests"
+        ) from None
 
 
 def open_issue(title: str, body: str) -> None:

@@ -8,6 +8,7 @@ token can write.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,13 @@ START_CHECKS = (
     "one to run its checks."
 )
 FAILED_TITLE = "The newest versions do not pass"
+UPDATE_TITLE = "Take over what is new in the template"
+WORKFLOW = re.compile(r"^diff --git .* b/(\.github/workflows/.*)$", re.MULTILINE)
+WORKFLOWS = (
+    "This update changes files that run as workflows. GitHub does not let the token of a workflow "
+    "push such files, and without them the rest may not work, so there is no pull request:"
+)
+BY_HAND = "`make update` in a checkout of yours makes the same update; push it like any change."
 
 
 def offer_locks(result: str) -> str:
@@ -43,19 +51,37 @@ def offer_locks(result: str) -> str:
 
 
 def offer_template(patch: Path) -> str:
-    """Offer what the template changed, given as a patch; an empty one means nothing is new."""
-    if not patch.read_text(encoding="utf-8").strip():
+    """Offer what the template changed.
+
+    Args:
+        patch: what `make update PATCH=…` wrote: an explanation, and below it the change, if it can
+            be made without a person. An empty file means nothing is new.
+    """
+    text = patch.read_text(encoding="utf-8", errors="replace")
+    if not text.strip():
         patch.unlink()
         return "the template has nothing new"
+    explanation, diff, _ = text.partition("diff --git ")
+    workflows = WORKFLOW.findall(text)
+    if not diff:
+        github.open_issue(UPDATE_TITLE, f"{explanation}\n{BY_HAND}\n")
+        return "the update needs a person: reported as an issue"
+    if workflows:
+        files = "".join(f"- `{name}`\n" for name in dict.fromkeys(workflows))
+        body = f"{explanation}\n{WORKFLOWS}\n\n{files}\n{BY_HAND}\n"
+        # An issue holds 65,536 characters; the artifact of the run holds the patch of any length.
+        if len(body) + len(text) < 60_000:
+            fence = "`" * 8
+            block = f"{fence}diff\n{text}{fence}"
+            body += f"\n<details><summary>The patch</summary>\n\n{block}\n\n</details>\n"
+        else:
+            body += f"\nThe artifact `template-patch` is the patch: {github.run_url()}\n"
+        github.open_issue(UPDATE_TITLE, body)
+        return "the update changes workflows: reported as an issue"
     github.run("git", "apply", "--index", str(patch))
     patch.unlink()
-    title = "Take over what is new in the template"
-    body = (
-        "From the template that this repository was generated from. Look for files ending in "
-        f"`.rej`: changes that met edits of yours.\n\n{START_CHECKS}\n"
-    )
-    github.push_branch("template/update", title)
-    github.open_pull_request("template/update", title, body)
+    github.push_branch("template/update", UPDATE_TITLE)
+    github.open_pull_request("template/update", UPDATE_TITLE, f"{explanation}\n{START_CHECKS}\n")
     return "offered what is new in the template"
 
 

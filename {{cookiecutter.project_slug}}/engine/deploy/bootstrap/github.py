@@ -64,6 +64,37 @@ def variables(ground: Ground, repository: Repository) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def pull_requests(repository: Repository) -> Step:
+    """Pull requests of the scheduled workflows, which new repositories forbid."""
+    path = f"repos/{repository.name}/actions/permissions/workflow"
+
+    def allow(found: Found) -> tuple[Command, ...]:
+        # The other setting of this call stays as it is; `read` is that of new repositories.
+        default = value_at(found, "default_workflow_permissions") or "read"
+        kept = ("-f", f"default_workflow_permissions={default}")
+        allowed = ("-F", "can_approve_pull_request_reviews=true")
+        return (gh("api", "--method", "PUT", path, *kept, *allowed),)
+
+    return Step(
+        key="pull requests",
+        what="the permission of workflows to open pull requests on GitHub",
+        purpose="lets the weekly workflows offer newer locks and a newer template",
+        look=gh("api", path),
+        make=allow(None),
+        rules=(
+            Rule(
+                path="can_approve_pull_request_reviews",
+                wanted=True,
+                wrong="is not given",
+                repair=allow,
+                fix="an owner of the organisation allows it: Settings, Actions, General, Allow "
+                "GitHub Actions to create and approve pull requests",
+            ),
+        ),
+        optional=True,
+    )
+
+
 def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step:
     path = f"repos/{repository}/environments/{stage}"
 

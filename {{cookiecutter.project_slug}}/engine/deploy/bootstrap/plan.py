@@ -27,4 +27,5 @@ def plan(ground: Ground) -> tuple[Step, ...]:
     if ground.repository is not None:
         steps += github.environments(ground, ground.repository)
         steps += github.variables(ground, ground.repository)
+        steps.append(github.pull_requests(ground.repository))
     return tuple(steps)

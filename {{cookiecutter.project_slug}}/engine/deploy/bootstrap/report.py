@@ -66,6 +66,7 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
         f"    AZURE_SUBSCRIPTION_ID={account.subscription}",
         f"    AZURE_BUILD_CLIENT_ID={clients['identity build']}",
         f"    AZURE_PRUNE_CLIENT_ID={clients['identity prune']}",
+        "  Actions, General: Allow GitHub Actions to create and approve pull requests",
     ]
     for stage in ground.environments:
         client = clients[f"identity deploy {stage}"]

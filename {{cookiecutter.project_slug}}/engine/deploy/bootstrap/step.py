@@ -102,6 +102,7 @@ class Step:
         among: picks it from the list that the look shows.
         state: path to its state, or what gives it, where making it takes Azure some time.
         cost: what it costs by being there.
+        optional: an organisation may forbid it (409); that is reported, and the bootstrap goes on.
     """
 
     key: str
@@ -114,6 +115,7 @@ class Step:
     rules: tuple[Rule, ...] = ()
     guard: Guard | None = None
     cost: Cost = FREE
+    optional: bool = False
 
 
 def az(*arguments: Argument) -> Command:
