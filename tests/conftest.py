@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests.durations import (
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
 from tests.once import installed
+
+__all__ = [
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -12,8 +12,19 @@ import pytest
 # Before anything imports onnxruntime, which reads it once.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from tests.durations import (
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
 from tests.engine import toy_models
 from tests.engine.server import running
+
+__all__ = [
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+]
 
 
 @pytest.fixture(scope="session")

@@ -359,6 +359,7 @@ engine/upkeep/offer.py
 engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/words.py
+engine/upkeep/workflow_rules.py
 engine/upkeep/workflow_secrets.py
 load/slo.yaml
 models/iris/golden.npz
@@ -385,7 +386,9 @@ requirements/train.in
 requirements/train.txt
 tests/__init__.py
 tests/conftest.py
+tests/test_configuration.py
 tests/test_models.py
+tests/test_workflows.py
 training/__init__.py
 training/train.py
 """
