@@ -46,7 +46,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             file = PurePosixPath(report.nodeid.partition("::")[0])
             for place in (f"{file.parent}/", str(file)):
                 seconds[place] += report.duration
-                cpu[place] += dict(report.user_properties).get(CPU, 0.0)
+                cpu[place] += sum(v for _, v in report.user_properties if isinstance(v, float))
     places = sorted(seconds, key=seconds.__getitem__, reverse=True)
     folders = [place for place in places if place.endswith("/")]
     files = [place for place in places if not place.endswith("/")][:COSTLIEST]
