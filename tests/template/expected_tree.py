@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ALWAYS = """
+.devcontainer/devcontainer.json
 .dockerignore
 .editorconfig
 .github/CODEOWNERS
@@ -16,6 +17,7 @@ ALWAYS = """
 .github/workflows/template.yml
 .gitignore
 .python-version
+AGENTS.md
 Dockerfile
 Makefile
 README.md
