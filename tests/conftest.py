@@ -15,6 +15,7 @@ from tests.durations import (
     pytest_terminal_summary,
 )
 from tests.once import installed
+from tests.tiers import pytest_collection_modifyitems as sample
 
 __all__ = [
     "pytest_runtest_makereport",
@@ -25,6 +26,9 @@ __all__ = [
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Rendered = Callable[[str], Path]
+
+# They run in the environment of the service: python -m scripts.test_engine.
+collect_ignore = ["engine"]
 
 
 # These take minutes: begun first, they leave the short ones to fill the gaps.
@@ -39,8 +43,10 @@ LONG = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files of ``LONG`` come first."""
+    """The files of ``LONG`` come first; of what is `sampled` the first case is fast."""
+    sample(items)
     places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

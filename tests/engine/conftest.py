@@ -19,8 +19,10 @@ from tests.durations import (
 )
 from tests.engine import toy_models
 from tests.engine.server import running
+from tests.tiers import pytest_collection_modifyitems
 
 __all__ = [
+    "pytest_collection_modifyitems",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
     "pytest_terminal_summary",

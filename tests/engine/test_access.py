@@ -123,6 +123,7 @@ def test_names_in_the_page_are_text() -> None:
     assert "$title ${x}" in text
 
 
+@pytest.mark.slow
 def test_without_the_page_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     code = "import sys; from engine.serving.service import Service; "
     code += "from engine.serving.settings import Settings; "
@@ -141,6 +142,7 @@ def test_without_the_page_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     assert seen == ["True", "False"]
 
 
+@pytest.mark.slow
 def test_logs_are_json_lines_without_keys_or_payloads(toy_dir: Path) -> None:
     settings = {"DEFAULT_MODEL": "scale", "API_KEYS": OLD, "LOG_LEVEL": "debug"}
     with started(toy_dir, **settings) as server:

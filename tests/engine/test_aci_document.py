@@ -26,6 +26,10 @@ from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.volume import examples
+
+pytestmark = pytest.mark.sampled
+
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")
 IDENTITY = (
@@ -347,7 +351,7 @@ def environments(draw: st.DrawFn) -> Environment:
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> None:
     plain = render(configured, RELEASE, PLACES, TAGS)
@@ -358,7 +362,7 @@ def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> 
     assert json.loads(json.dumps(rendered)) == rendered
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) -> None:
     rendered = render(configured, RELEASE, PLACES, TAGS)
@@ -371,7 +375,7 @@ def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) ->
     assert secret_names(restorable(live)) == secret_names(rendered)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> None:
     live = answered(render(configured, RELEASE, PLACES, TAGS))

@@ -272,6 +272,7 @@ def run_case(name: str, case: Case, url: str, models: Path, folder: Path) -> dic
     return content
 
 
+@pytest.mark.slow
 def test_real_runs_are_judged_rightly(
     sample: httpx.Client, sample_dir: Path, tmp_path: Path
 ) -> None:
@@ -301,6 +302,7 @@ def test_real_runs_are_judged_rightly(
     assert "wrong answer: golden check failed" in failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--url", "ftp://x"], ["--users", "0"], ["--slo", "absent.yaml"], ["--what"]]
 )

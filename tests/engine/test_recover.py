@@ -31,6 +31,8 @@ from tests.engine.rollout_world import (
     wanted,
 )
 
+pytestmark = pytest.mark.sampled
+
 CANCELLED_JOB_SECONDS = 240
 CHANGES = {"apply", "restore", "delete"}
 

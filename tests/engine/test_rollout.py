@@ -39,6 +39,8 @@ from tests.engine.rollout_world import (
     wanted,
 )
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture(autouse=True)
 def cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:

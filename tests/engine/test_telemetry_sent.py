@@ -36,6 +36,7 @@ def of_type(collector: Collector, kind: str) -> list[dict[str, Any]]:
     return [item for item in list(collector.items) if item["data"]["baseType"] == kind]
 
 
+@pytest.mark.slow
 def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) -> None:
     with (
         collecting() as collector,
@@ -90,6 +91,7 @@ def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sampled_requests_count_for_those_that_were_not(toy_dir: Path) -> None:
     with (
         collecting() as collector,
@@ -107,6 +109,7 @@ def test_sampled_requests_count_for_those_that_were_not(toy_dir: Path) -> None:
     assert {item["sampleRate"] for item in requests} == {50.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_both_get_all_that_was_answered_before_a_stop(toy_dir: Path, workers: str) -> None:
     with collecting() as insights, collecting() as otlp:
@@ -127,6 +130,7 @@ def test_both_get_all_that_was_answered_before_a_stop(toy_dir: Path, workers: st
         assert otlp.faults == insights.faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("kind", ["hangs", "is gone"])
 def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, workers: str) -> None:
@@ -165,6 +169,7 @@ def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, worke
         assert "refused" in log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -196,6 +201,7 @@ def test_a_malformed_connection_string_stops_the_start(text: str, rule: str) -> 
     assert INSTRUMENTATION_KEY not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

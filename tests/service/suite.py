@@ -20,7 +20,7 @@ def copied(service: Path, target: Path, models: Path | None = None) -> Path:
     return target
 
 
-def tested(python: Path, service: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_tests_of(python: Path, service: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run its tests with pytest's arguments, as its `make test` does."""
     return subprocess.run(
         [python, "-m", "pytest", "-q", "-rp", "-p", "no:cacheprovider", *arguments],
@@ -36,7 +36,7 @@ def tested(python: Path, service: Path, *arguments: str) -> subprocess.Completed
 
 def assert_every_model_passes(python: Path, service: Path, models: Iterable[str]) -> None:
     """All its tests pass, and each of these models was asked over both protocols."""
-    done = tested(python, service)
+    done = run_tests_of(python, service)
     assert done.returncode == 0, done.stdout[-6000:]
     for model in models:
         for name in ("predict_gives", "open_inference_protocol_gives"):

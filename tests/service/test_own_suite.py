@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Rendered
-from tests.service.suite import assert_every_model_passes, copied, tested
+from tests.once import BUILD
+from tests.service.suite import assert_every_model_passes, copied, run_tests_of
 
 # The full tier runs the suite and the checkers by the README's own `make test` and `make lint`.
 DIFFERENCES = {
@@ -20,6 +21,9 @@ DIFFERENCES = {
     "requirements/serve-cpu.in",
     "requirements/serve-cpu.txt",
 }
+
+# What mypy knows of the packages and of files that did not change, kept with the environments.
+MYPY = ("mypy", "--cache-dir", str(BUILD / "mypy-service"))
 
 
 def run(python: Path, folder: Path, *arguments: str, **variables: str) -> None:
@@ -78,7 +82,7 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
         assert good in text, path
         (service / path).write_text(text.replace(good, bad, 1), encoding="utf-8")
     tests = ("tests/test_configuration.py", "tests/test_workflows.py")
-    printed = tested(service_python, service, *tests).stdout
+    printed = run_tests_of(service_python, service, *tests).stdout
     for sentence in (
         r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
         r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
@@ -95,13 +99,13 @@ def test_the_types_of_the_tests_of_the_machinery_are_right(
 ) -> None:
     """They need the packages of the service, and follow its settings."""
     settings = str(rendered_service / "pyproject.toml")
-    checked = ("mypy", "--cache-dir", "/dev/null", "--config-file", settings, "-p", "tests.engine")
+    checked = (*MYPY, "--config-file", settings, "-p", "tests.engine")
     run(service_python, REPOSITORY, *checked, MYPYPATH=str(rendered_service))
 
 
 @pytest.mark.fast_only
 def test_its_types_are_right(rendered_service: Path, service_python: Path) -> None:
-    run(service_python, rendered_service, "mypy", "--cache-dir", "/dev/null")
+    run(service_python, rendered_service, *MYPY)
 
 
 def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendered) -> None:

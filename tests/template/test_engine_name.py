@@ -18,7 +18,7 @@ print(json.dumps([name for name in ("engine", "yaml") if importlib.util.find_spe
 
 def found(python: Path, folder: Path) -> list[str]:
     """Which of some modules an environment has, seen from an empty folder."""
-    command = [python, "-c", FOUND]
+    command: list[str | Path] = [python, "-c", FOUND]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     names: list[str] = json.loads(done.stdout)
     return names
