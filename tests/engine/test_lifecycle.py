@@ -281,7 +281,7 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         assert outcomes == ["closed after its answer"] * len(threads)
 
 
-def ask_until_closed(server: Server, outcomes: list[str]) -> None:
+def ask_until_closed(server: Server, outcomes: list[str], pause: float = 0) -> None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -298,6 +298,7 @@ def ask_until_closed(server: Server, outcomes: list[str]) -> None:
         if answer.headers.get("connection") == "close":
             outcomes.append("closed after its answer")
             return
+        time.sleep(pause)
     outcomes.append("never closed")
 
 

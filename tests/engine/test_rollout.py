@@ -503,6 +503,7 @@ def test_after_death_at_any_moment_another_release_can_be_deployed(
         assert serves(world, wanted(GOOD)), moment
 
 
+@pytest.mark.slow
 def test_dying_twice_is_no_worse() -> None:
     for moment in range(steps_of(deployed, CRASHES, 2)):
         for second in range(0, 60, 3):
