@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
-from engine.deploy.targets import aci_document
+from engine.deploy.targets import aci_document, fingerprint
 from engine.deploy.targets.aci_compare import blockers, comparable, config_digest, differences
 from engine.deploy.targets.aci_document import (
     file_for_az,
@@ -29,6 +30,8 @@ from hypothesis import strategies as st
 from tests.engine.volume import examples
 
 pytestmark = pytest.mark.sampled
+
+COST = fingerprint._COST
 
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")
@@ -310,6 +313,12 @@ def test_a_fingerprint_knows_its_secrets_and_gives_nothing_away() -> None:
 @pytest.mark.parametrize("fingerprint", [None, "", "x", "scrypt1:zz:00", "scrypt0:00:00", "::"])
 def test_a_fingerprint_that_cannot_be_read_matches_nothing(fingerprint: str | None) -> None:
     assert not same_secrets({}, fingerprint)
+
+
+def test_a_guess_at_a_fingerprint_costs_memory() -> None:
+    """With the real cost, which the other tests make small."""
+    assert 128 * COST["n"] * COST["r"] == 32 * 1024 * 1024
+    assert len(hashlib.scrypt(b"guess", salt=b"salt", **COST)) == 32
 
 
 def test_no_secrets_have_a_fingerprint_too() -> None:

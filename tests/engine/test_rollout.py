@@ -19,7 +19,6 @@ from engine.deploy.journal import FAILED, KEPT, RESTORED
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
 from engine.deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
-from engine.deploy.targets import fingerprint
 from engine.deploy.targets.base import Document, Live
 
 from tests.engine.rollout_world import (
@@ -40,12 +39,6 @@ from tests.engine.rollout_world import (
 )
 
 pytestmark = pytest.mark.sampled
-
-
-@pytest.fixture(autouse=True)
-def cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scrypt is made to cost time, and here it runs thousands of times."""
-    monkeypatch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
 
 
 BAD = (CRASHES, NEVER_READY, SLOW, WRONG_MODEL)
