@@ -33,7 +33,7 @@ def as_array(values: object, package: Package, name: str) -> Array:
 
 
 def test_there_is_a_model() -> None:
-    assert DIRECTORIES
+    assert DIRECTORIES, "models/ has no package; `make model FROM=…` writes one"
 
 
 @every_model
