@@ -14,9 +14,13 @@ import yaml
 
 GENERATED = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 sys.path.insert(0, str(GENERATED))
+# Byte code beside the sources would be copied into every project that is rendered.
+WRITES, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
 from engine.upkeep import workflow_rules as rules  # noqa: E402
 from engine.upkeep.workflow_rules import Job, Workflow  # noqa: E402
+
+sys.dont_write_bytecode = WRITES
 
 __all__ = ["GENERATED", "Workflow", "rules"]
 
