@@ -25,10 +25,11 @@ fi
 run() { # MARKERS: all tests with them, those of the machinery in an environment of their own
     local status=0
     .venv/bin/python -m pytest -m "$1" -n 3 --dist loadfile --no-loadscope-reorder || status=1
-    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 3 || status=1
+    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 3 --dist loadfile || status=1
     exit "$status"
 }
 if [[ "$TIER" == fast ]]; then
+    export ACI_ML_FAST=1
     run "not slow"
 fi
 

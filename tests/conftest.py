@@ -9,11 +9,26 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests.durations import (
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
 from tests.once import installed
+from tests.tiers import pytest_collection_modifyitems as sample
+
+__all__ = [
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 Rendered = Callable[..., Path]
+
+# They run in the environment of the service: python -m scripts.test_engine.
+collect_ignore = ["engine"]
 
 
 # These take minutes: begun first, they leave the short ones to fill the gaps.
@@ -28,8 +43,10 @@ LONG = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files of ``LONG`` come first."""
+    """The files of ``LONG`` come first; of what is `sampled` the first case is fast."""
+    sample(items)
     places = {REPOSITORY / "tests" / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,41 @@ import pytest
 # Before anything imports onnxruntime, which reads it once.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from engine.deploy.targets import fingerprint
 from engine.serving.proxies import keep_local_direct
 
+from tests.durations import (
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
 from tests.engine import toy_models
 from tests.engine.server import running
+from tests.tiers import pytest_collection_modifyitems
+
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_runtest_makereport",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates_are_read_once() -> Iterator[None]:
+    """Each HTTP client reads all certificates of the machine: 60 ms of CPU, hundreds of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fingerprints_are_cheap() -> Iterator[None]:
+    """scrypt is made to cost time, and the tests of rollouts run it thousands of times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+        yield
+
 
 keep_local_direct()
 

@@ -121,6 +121,7 @@ def test_names_in_a_page_are_text(path: str) -> None:
     assert "$title ${x}" in text
 
 
+@pytest.mark.slow
 def test_logs_are_json_lines_without_keys_or_payloads(toy_dir: Path) -> None:
     settings = {"DEFAULT_MODEL": "scale", "API_KEYS": OLD, "LOG_LEVEL": "debug"}
     with started(toy_dir, **settings) as server:

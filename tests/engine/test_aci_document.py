@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
-from engine.deploy.targets import aci_document
+from engine.deploy.targets import aci_document, fingerprint
 from engine.deploy.targets.aci_compare import blockers, comparable, config_digest, differences
 from engine.deploy.targets.aci_document import (
     file_for_az,
@@ -25,6 +26,12 @@ from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.engine.volume import examples
+
+pytestmark = pytest.mark.sampled
+
+COST = fingerprint._COST
 
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")
@@ -308,6 +315,12 @@ def test_a_fingerprint_that_cannot_be_read_matches_nothing(fingerprint: str | No
     assert not same_secrets({}, fingerprint)
 
 
+def test_a_guess_at_a_fingerprint_costs_memory() -> None:
+    """With the real cost, which the other tests make small."""
+    assert 128 * COST["n"] * COST["r"] == 32 * 1024 * 1024
+    assert len(hashlib.scrypt(b"guess", salt=b"salt", **COST)) == 32
+
+
 def test_no_secrets_have_a_fingerprint_too() -> None:
     assert same_secrets({}, secrets_fingerprint({}))
 
@@ -347,7 +360,7 @@ def environments(draw: st.DrawFn) -> Environment:
     )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> None:
     plain = render(configured, RELEASE, PLACES, TAGS)
@@ -358,7 +371,7 @@ def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> 
     assert json.loads(json.dumps(rendered)) == rendered
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) -> None:
     rendered = render(configured, RELEASE, PLACES, TAGS)
@@ -371,7 +384,7 @@ def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) ->
     assert secret_names(restorable(live)) == secret_names(rendered)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> None:
     live = answered(render(configured, RELEASE, PLACES, TAGS))

@@ -35,6 +35,8 @@ from engine.serving.tensors.signature import Signature, TensorSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.volume import examples
+
 INLINE = Profile(0.0, 0.0, 1000, 1000)
 TENTH = Profile(0.1, 0.0, 1000, 1000)
 THREADED = Profile(INLINE_SECONDS * 10, 0.0, 1000, 1000)
@@ -767,7 +769,7 @@ def test_a_model_that_a_large_batch_broke_is_not_served() -> None:
         measure(run, 256)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
     widths=st.lists(st.integers(1, 3), min_size=12, max_size=12),

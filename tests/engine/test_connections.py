@@ -16,7 +16,7 @@ import pytest
 from engine.serving.listening import listen
 from engine.serving.settings import Settings
 
-from tests.engine import toy_models
+from tests.engine.coded_model import write_sleeping
 from tests.engine.exposition import value
 from tests.engine.server import Server, running
 
@@ -61,6 +61,7 @@ def closed_after(connection: socket.socket) -> tuple[float, bytes]:
     return time.monotonic() - begun, received
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent", [b"", b"POST /predict HTTP/1.1\r\nHost:"], ids=["nothing", "half a header"]
 )
@@ -70,6 +71,7 @@ def test_a_client_that_does_not_finish_its_headers_is_closed(server: Server, sen
     assert received == b""
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_finish_its_body_is_told_and_closed(server: Server) -> None:
     seconds, received = closed_after(connect(server, HEAD % len(BODY) + BODY[:5]))
     assert TIMEOUT * 0.9 < seconds < TIMEOUT + 3
@@ -77,6 +79,7 @@ def test_a_client_that_does_not_finish_its_body_is_told_and_closed(server: Serve
     assert b"did not arrive within 1 s" in received
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_its_answer_is_closed(server: Server) -> None:
     """Its answer is larger than all buffers on the way."""
     rows = b'{"data": [' + b",".join([b"[1e9,1e9,1e9]"] * 350_000) + b"]}"
@@ -93,6 +96,7 @@ def test_a_client_that_does_not_read_its_answer_is_closed(server: Server) -> Non
     assert len(body) < length
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("line", [b"a:b\r\n", b"a"], ids=["headers", "one header"])
 def test_heads_that_do_not_end_cost_little_memory(server: Server, line: bytes) -> None:
@@ -116,6 +120,7 @@ def resident_bytes(server: Server) -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's share is bounded on Linux only")
 def test_a_client_that_asks_and_never_reads_is_not_answered_for_long(server: Server) -> None:
     """What waits for it is kernel memory, which counts as the container's."""
@@ -149,6 +154,7 @@ def answered(server: Server) -> float:
     return value(text, "inference_requests_total", route="predict", status="200") or 0
 
 
+@pytest.mark.slow
 def test_an_idle_connection_between_requests_is_kept(server: Server) -> None:
     with httpx.Client(base_url=server.url) as client:
         assert client.post("/predict", json={"data": [1, 2, 3]}).status_code == 200
@@ -156,6 +162,7 @@ def test_an_idle_connection_between_requests_is_kept(server: Server) -> None:
         assert client.post("/predict", json={"data": [1, 2, 3]}).status_code == 200
 
 
+@pytest.mark.slow
 def test_slow_clients_do_not_delay_others(server: Server) -> None:
     slow = [connect(server, b"POST /predict HTTP/1.1\r\nX") for _ in range(15)]
     answer = httpx.post(f"{server.url}/predict", json={"data": [1, 2, 3]}, timeout=TIMEOUT / 2)
@@ -164,6 +171,7 @@ def test_slow_clients_do_not_delay_others(server: Server) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 def test_too_many_connections_are_refused_at_once_with_retry_after(server: Server) -> None:
     held = [connect(server) for _ in range(20)]
     time.sleep(0.1)
@@ -177,6 +185,7 @@ def test_too_many_connections_are_refused_at_once_with_retry_after(server: Serve
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_large_body_in_many_pieces_is_whole(server: Server) -> None:
     rows = [[float(index), 2.0, 3.0] for index in range(20_000)]
     body = json.dumps({"data": rows}).encode()
@@ -193,6 +202,7 @@ def test_a_large_body_in_many_pieces_is_whole(server: Server) -> None:
     assert json.loads(answer)["predictions"][-1] == [2 * 19_999.0, 4.0, 6.0]
 
 
+@pytest.mark.slow
 def test_a_body_that_outgrows_the_limit_is_refused_while_it_comes(server: Server) -> None:
     chunked = (
         b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
@@ -209,15 +219,16 @@ def test_a_body_that_outgrows_the_limit_is_refused_while_it_comes(server: Server
     assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+@pytest.mark.slow
 def test_rows_of_a_client_that_went_away_are_not_computed(tmp_path: Path) -> None:
-    toy_models.write_slow(tmp_path)
+    models = write_sleeping(tmp_path, 0.6)
     body = b'{"data": [[1]]}'
-    with running(tmp_path, COMPUTE_LANES="1", MAX_BATCH_ROWS="1") as server:
+    with running(models, COMPUTE_LANES="1", MAX_BATCH_ROWS="1") as server:
         computes, leaves, stays = (connect(server, HEAD % len(body) + body) for _ in range(3))
-        time.sleep(0.05)
+        time.sleep(0.2)
         leaves.close()
         for connection in (computes, stays):
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         text = httpx.get(f"{server.url}/metrics").text
-        assert 'inference_batch_rows_sum{model="slow"} 2.0' in text
+        assert 'inference_batch_rows_sum{model="coded"} 2.0' in text
         assert 'inference_requests_total{route="predict",status="499"} 1.0' in text

@@ -214,6 +214,7 @@ import engine.deploy.__main__
 """
 
 
+@pytest.mark.slow
 def test_the_commands_need_no_package_that_is_not_locked_for_the_deploy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ONLY_WHAT_DEPLOYS],

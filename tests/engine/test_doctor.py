@@ -209,6 +209,7 @@ def doctor(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_a_saved_log_is_read_without_asking_anybody() -> None:
     subject = "repo:me@1/iris@2:environment:staging"
     log = f"Run azure/login\nError: AADSTS700213: No matching ... assertion subject '{subject}'.\n"
@@ -220,6 +221,7 @@ def test_a_saved_log_is_read_without_asking_anybody() -> None:
     assert (quiet.returncode, quiet.stdout) == (0, "the log shows nothing that is known here\n")
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_exit_code_2() -> None:
     assert doctor().returncode == 2
     assert doctor("staging", "--log", "-").returncode == 2

@@ -18,6 +18,8 @@ from tests.engine.exposition import ask
 from tests.engine.logged import logged
 from tests.engine.server import Server
 
+pytestmark = pytest.mark.slow
+
 # How soon somebody who looks must see it; a machine under load is slow.
 SECONDS = 10.0
 KEY = "a-key-0123456789abcdef"

@@ -188,6 +188,7 @@ def test_a_build_puts_it_into_the_models_folder(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_the_service_serves_what_it_fetched_beside_its_own(
     zipped: tuple[bytes, str], toy_dir: Path, tmp_path: Path
 ) -> None:
@@ -208,6 +209,7 @@ def test_the_service_serves_what_it_fetched_beside_its_own(
         assert facts["model_digest"] in httpx.get(f"{server.url}/metrics").text
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_fetched_keeps_the_service_not_ready(tmp_path: Path) -> None:
     from tests.engine.server import started
 

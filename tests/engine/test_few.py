@@ -23,6 +23,8 @@ from engine.serving.transports.json_body import LARGE_BYTES, opening_brackets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.volume import examples
+
 X = TensorSpec("x", "FP32", (-1, 3))
 SIGNATURE = Signature((X,), (TensorSpec("y", "FP32", (-1, 3)),))
 NUMBER = st.one_of(
@@ -50,7 +52,7 @@ def exact(body: bytes) -> Array | str:
     return arrays["x"]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(st.lists(st.one_of(NUMBER, NUMBER, NUMBER, ODD), min_size=2, max_size=4), max_size=4),
     st.sampled_from(["{}", '{{"data":{}}}', ' {{ "data" : {} }}\n', '{{"d\\u0061ta":{}}}']),
@@ -155,7 +157,7 @@ def parts(array: Array, sizes: Sequence[int]) -> list[Array]:
     return np.split(array, np.cumsum(sizes)[:-1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(SIZES, st.data())
 def test_answers_cut_from_a_batch_are_those_of_each_request(
     named: dict[str, Model], sizes: list[int], data: st.DataObject

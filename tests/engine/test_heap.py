@@ -10,6 +10,8 @@ import pytest
 
 from tests.engine.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Blocks too large for Python's own allocator; the last one keeps the heap from shrinking by itself.
 PROGRAM = """
 import os

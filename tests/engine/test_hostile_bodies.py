@@ -33,6 +33,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.server import running
+from tests.engine.volume import examples
 from tests.engine.wire import Memory
 
 MAX_ROWS = 500
@@ -365,7 +366,7 @@ SHAPE = st.sampled_from([shape for shape, _ in SHAPES[1:]] + ["[1, 3]", "[2, 2, 
 STUBS = [X, WIDE, DEEP, TEXT, WHOLE, ONE]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     model=st.sampled_from(STUBS),
     value=JSON_VALUE,
@@ -547,6 +548,7 @@ PROBED = [
 ]
 
 
+@pytest.mark.slow
 def test_the_probe_is_answered_beside_the_costliest_bodies(plain: httpx.Client) -> None:
     waits: list[float] = []
     over = threading.Event()
@@ -570,6 +572,7 @@ def test_the_probe_is_answered_beside_the_costliest_bodies(plain: httpx.Client) 
     assert max(waits) < PROBE_SECONDS
 
 
+@pytest.mark.slow
 def test_without_a_key_nothing_is_decoded(plain: httpx.Client) -> None:
     for body in (b"", b"\xff", b"{}" + b" " * (LARGE_BODY + 1)):
         answer = plain.post("/predict", content=body, headers={"X-API-Key": "w" * 16})

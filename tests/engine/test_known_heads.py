@@ -14,6 +14,7 @@ from engine.serving.http.inference import Route
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.volume import examples
 from tests.engine.wire import World, opened, post
 
 BODY = b'{"data":[[1,2,3]]}'
@@ -77,7 +78,7 @@ def streams(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
     return [(piece, draw(st.booleans())) for piece in pieces]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 @given(pieces=streams())
 def test_any_stream_is_answered_as_by_the_parser(
     world: World, pieces: list[tuple[bytes, bool]]

@@ -120,6 +120,7 @@ def test_a_run_that_does_not_end_makes_the_process_not_live_until_it_ends(
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_broken_package_keeps_the_service_live_but_not_ready(
     toy_dir: Path, tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_broken_package_keeps_the_service_live_but_not_ready(
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_cuda_without_cuda_ends_the_process_with_one_line(toy_dir: Path) -> None:
     with started(toy_dir, EXECUTION_PROVIDERS="cuda") as server:
         assert server.process.wait(timeout=30) == 1
@@ -148,6 +150,7 @@ def test_cuda_without_cuda_ends_the_process_with_one_line(toy_dir: Path) -> None
     assert "EXECUTION_PROVIDERS=cuda, but CUDA cannot be used" in lines[0]
 
 
+@pytest.mark.slow
 def test_cuda_with_leave_to_fall_back_runs_on_the_cpu_and_shows_it(toy_dir: Path) -> None:
     with running(toy_dir, EXECUTION_PROVIDERS="cuda,cpu", **ONE_MODEL) as server:
         model = httpx.get(f"{server.url}/v2/models/scale").json()
@@ -162,6 +165,7 @@ def _send_half(server: Server) -> socket.socket:
     return connection
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_request_that_was_begun(toy_dir: Path) -> None:
     with started(toy_dir, **ONE_MODEL) as server:
         server.wait_for("ready")
@@ -180,6 +184,7 @@ def test_sigterm_finishes_the_request_that_was_begun(toy_dir: Path) -> None:
         assert server.process.wait(timeout=10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_does_not_wait_for_ever(tmp_path: Path, workers: str) -> None:
     """What is computed or sent for longer than DRAIN_SECONDS gets the same answer on both ways into
@@ -214,6 +219,7 @@ def test_sigterm_does_not_wait_for_ever(tmp_path: Path, workers: str) -> None:
     assert told == [503, 503, 503]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_a_download_at_once(tmp_path: Path, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as store:
@@ -227,6 +233,7 @@ def test_sigterm_ends_a_download_at_once(tmp_path: Path, workers: str) -> None:
                 assert server.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("moment", [0.0, 0.1, 0.3, 0.8])
 def test_no_signal_is_lost_while_starting(toy_dir: Path, workers: str, moment: float) -> None:
@@ -256,6 +263,7 @@ def wait_until_blocked(pid: int) -> None:
     raise AssertionError("SIGTERM is not blocked")
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
     """Keep-alive clients ask without a pause; each answered request is whole and right."""
     with started(toy_dir, **ONE_MODEL) as server:
@@ -273,7 +281,7 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         assert outcomes == ["closed after its answer"] * len(threads)
 
 
-def ask_until_closed(server: Server, outcomes: list[str]) -> None:
+def ask_until_closed(server: Server, outcomes: list[str], pause: float = 0) -> None:
     connection = http.client.HTTPConnection(server.host, server.port, timeout=10)
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -290,6 +298,7 @@ def ask_until_closed(server: Server, outcomes: list[str]) -> None:
         if answer.headers.get("connection") == "close":
             outcomes.append("closed after its answer")
             return
+        time.sleep(pause)
     outcomes.append("never closed")
 
 
@@ -307,6 +316,7 @@ def test_a_listener_that_turns_away_keeps_what_waits_and_takes_no_more() -> None
         waiting.close()
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_said_in_one_line(toy_dir: Path) -> None:
     with (
         running(toy_dir, **ONE_MODEL) as first,
@@ -318,6 +328,7 @@ def test_a_port_in_use_is_said_in_one_line(toy_dir: Path) -> None:
         assert line.startswith(f"error: cannot listen on 127.0.0.1:{first.port}")
 
 
+@pytest.mark.slow
 def test_telemetry_of_onnxruntime_is_off_before_it_is_imported() -> None:
     code = (
         "import os, sys, engine.serving.__main__\n"

@@ -282,6 +282,7 @@ def run_case(name: str, case: Case, url: str, models: Path, folder: Path) -> dic
     return content
 
 
+@pytest.mark.slow
 def test_real_runs_are_judged_rightly(
     sample: httpx.Client, sample_dir: Path, tmp_path: Path
 ) -> None:
@@ -322,6 +323,7 @@ def local_run(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_log_of_its_own_service_is_a_file(sample_dir: Path, tmp_path: Path) -> None:
     slow_lines = {"LOG_SLOW_SECONDS": "0.0001", "LOG_FORMAT": "json"}
     done = local_run(tmp_path, MODELS_DIR=str(sample_dir), **slow_lines)
@@ -338,6 +340,7 @@ def test_why_its_own_service_does_not_start_is_shown(tmp_path: Path) -> None:
     assert "WORKERS" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [["--url", "ftp://x"], ["--users", "0"], ["--slo", "absent.yaml"], ["--what"]]
 )

@@ -15,6 +15,8 @@ from tests.engine.exposition import ask
 from tests.engine.logged import events_of, logged
 from tests.engine.server import Server, started
 
+pytestmark = pytest.mark.slow
+
 KEY, WRONG_KEY = "planted-key-9f8e7d6c5b", "planted-guess-1a2b3c4d"
 VALUE, TEXT = "98765.4321", "planted-payload"
 JSON = "application/json"

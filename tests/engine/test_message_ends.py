@@ -21,6 +21,8 @@ from engine.serving.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADE
 
 from tests.engine.wire import Memory, World, opened, post
 
+pytestmark = pytest.mark.sampled
+
 KEY = "a-key-of-this-test"
 BODY = b'{"data":[[1,2,3]]}'
 KEYED = f"X-API-Key: {KEY}"

@@ -17,6 +17,8 @@ from tests.engine.coded_model import write_sleeping
 from tests.engine.exposition import ask, value
 from tests.engine.server import Server, running, started
 
+pytestmark = pytest.mark.slow
+
 ONE_AT_A_TIME = {"COMPUTE_LANES": "1", "MAX_BATCH_ROWS": "1"}
 SECONDS = 20.0
 

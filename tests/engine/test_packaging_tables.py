@@ -28,6 +28,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tests.engine.test_packaging import double, made, refused, save
 
+pytestmark = pytest.mark.sampled
+
 ROWS = 8
 TARGET = ["east", "east", "other", "other"] * 5
 KINDS = ["shop", "flat", "flat", "shop"] * 5

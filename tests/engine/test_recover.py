@@ -20,7 +20,6 @@ from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
-from engine.deploy.targets import fingerprint
 from engine.deploy.targets.base import Live
 
 from tests.engine.rollout_world import (
@@ -36,14 +35,10 @@ from tests.engine.rollout_world import (
     wanted,
 )
 
+pytestmark = pytest.mark.sampled
+
 CANCELLED_JOB_SECONDS = 240
 CHANGES = {"apply", "restore", "delete"}
-
-
-@pytest.fixture(autouse=True)
-def cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scrypt is made to cost time, and here it runs hundreds of times."""
-    monkeypatch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
 
 
 def deployed() -> World:

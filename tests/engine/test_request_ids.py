@@ -35,6 +35,7 @@ def test_made_ids_are_unique_over_processes_too() -> None:
     assert len({each.of({}, number) for each in (one, other) for number in range(100)}) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/scale/infer", "/predict/nobody"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 def test_every_inference_answer_carries_it(server: Server, path: str, method: str) -> None:

@@ -19,7 +19,6 @@ from engine.deploy.journal import FAILED, KEPT, RESTORED
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
 from engine.deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
-from engine.deploy.targets import fingerprint
 from engine.deploy.targets.base import Document, Live
 
 from tests.engine.rollout_world import (
@@ -39,11 +38,7 @@ from tests.engine.rollout_world import (
     wanted,
 )
 
-
-@pytest.fixture(autouse=True)
-def cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scrypt is made to cost time, and here it runs thousands of times."""
-    monkeypatch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+pytestmark = pytest.mark.sampled
 
 
 BAD = (CRASHES, NEVER_READY, SLOW, WRONG_MODEL)
@@ -501,6 +496,7 @@ def test_after_death_at_any_moment_another_release_can_be_deployed(
         assert serves(world, wanted(GOOD)), moment
 
 
+@pytest.mark.slow
 def test_dying_twice_is_no_worse() -> None:
     for moment in range(steps_of(deployed, CRASHES, 2)):
         for second in range(0, 60, 3):

@@ -15,7 +15,6 @@ from engine.deploy.config import names
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import Busy, RolloutFailed, TakenOver
-from engine.deploy.targets import fingerprint
 
 from tests.engine.rollout_world import BEFORE_IMAGE, CRASHES, World, plain, site_of, wanted
 
@@ -78,8 +77,7 @@ class Turns:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_deploys_that_begin_together_never_mix(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+def test_deploys_that_begin_together_never_mix(seed: int) -> None:
     world = World()
     roll_out(site_of(world), wanted(BEFORE_IMAGE))
     world.applied.clear()

@@ -61,6 +61,7 @@ def test_execution_providers(
     assert load_settings().execution_providers == expected
 
 
+@pytest.mark.slow
 def test_wrong_settings_stop_the_process_before_it_listens() -> None:
     environment = {"PATH": os.environ["PATH"], "PORT": "99999", "LOG_LEVEL": "loud"}
     done = subprocess.run(

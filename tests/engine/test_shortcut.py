@@ -74,6 +74,7 @@ def in_two(connection: socket.socket, sent: bytes, at: int) -> None:
     connection.sendall(sent[at:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sent",
     [
@@ -108,6 +109,7 @@ def test_both_ways_give_the_same_answer(server: Server, sent: bytes) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [10, 60, -1], ids=["request line", "headers", "body"])
 def test_a_request_in_pieces_is_answered(server: Server, at: int) -> None:
     with connect(server) as connection:
@@ -117,6 +119,7 @@ def test_a_request_in_pieces_is_answered(server: Server, at: int) -> None:
         assert answer(connection)[0] == 200
 
 
+@pytest.mark.slow
 def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None:
     def of(value: int) -> bytes:
         return request("/predict", json.dumps({"data": [[value, 0, 0]]}).encode())
@@ -131,6 +134,7 @@ def test_requests_sent_ahead_are_answered_in_their_order(server: Server) -> None
     assert values == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 def test_an_old_client_is_answered_and_the_connection_closed(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(request("/predict", BODY, version="1.0"))
@@ -139,6 +143,7 @@ def test_an_old_client_is_answered_and_the_connection_closed(server: Server) -> 
         assert connection.recv(1) == b""
 
 
+@pytest.mark.slow
 def test_a_client_that_asks_first_is_told_to_go_on(server: Server) -> None:
     with connect(server) as connection:
         sent = request("/predict", BODY, "Expect: 100-continue")
@@ -149,6 +154,7 @@ def test_a_client_that_asks_first_is_told_to_go_on(server: Server) -> None:
         assert answer(connection)[0] == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True], ids=["declared", "chunked"])
 def test_too_large_a_body_is_refused_also_when_it_comes_at_once(
     toy_dir: Path, chunked: bool
@@ -167,6 +173,7 @@ def test_too_large_a_body_is_refused_also_when_it_comes_at_once(
     assert "MAX_BODY_BYTES" in json.loads(answered)["rule"]
 
 
+@pytest.mark.slow
 def test_an_escaped_path_goes_the_long_way_to_the_same_model(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(request("/predict/sc%61le?x=1", BODY))

@@ -11,6 +11,8 @@ import pytest
 from tests.engine.collectors import collecting
 from tests.engine.server import started
 
+pytestmark = pytest.mark.slow
+
 # Python reports what it does to such a hook, whichever library asks for it.
 HOOK = """
 import os, sys

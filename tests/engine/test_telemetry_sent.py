@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +15,6 @@ from engine.serving.settings import Settings, load_settings
 from engine.serving.telemetry.otel.destinations import TIMEOUT_SECONDS
 
 from tests.engine.collectors import INSTRUMENTATION_KEY, Collector, collecting
-from tests.engine.project import ROOT
 from tests.engine.server import free_port, running, started
 from tests.engine.test_lifecycle import ask_until_closed
 
@@ -36,6 +33,7 @@ def of_type(collector: Collector, kind: str) -> list[dict[str, Any]]:
     return [item for item in list(collector.items) if item["data"]["baseType"] == kind]
 
 
+@pytest.mark.slow
 def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) -> None:
     with (
         collecting() as collector,
@@ -90,6 +88,7 @@ def test_application_insights_gets_requests_phases_and_metrics(toy_dir: Path) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sampled_requests_count_for_those_that_were_not(toy_dir: Path) -> None:
     with (
         collecting() as collector,
@@ -107,6 +106,7 @@ def test_sampled_requests_count_for_those_that_were_not(toy_dir: Path) -> None:
     assert {item["sampleRate"] for item in requests} == {50.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_both_get_all_that_was_answered_before_a_stop(toy_dir: Path, workers: str) -> None:
     with collecting() as insights, collecting() as otlp:
@@ -127,6 +127,7 @@ def test_both_get_all_that_was_answered_before_a_stop(toy_dir: Path, workers: st
         assert otlp.faults == insights.faults == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("kind", ["hangs", "is gone"])
 def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, workers: str) -> None:
@@ -142,7 +143,8 @@ def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, worke
             server.wait_for("ready")
             outcomes: list[str] = []
             threads = [
-                threading.Thread(target=ask_until_closed, args=(server, outcomes)) for _ in range(8)
+                threading.Thread(target=ask_until_closed, args=(server, outcomes, 0.05))
+                for _ in range(8)
             ]
             for thread in threads:
                 thread.start()
@@ -178,24 +180,21 @@ def test_no_answer_is_lost_with_a_collector_that(toy_dir: Path, kind: str, worke
         (f"InstrumentationKey={INSTRUMENTATION_KEY};;IngestionEndpoint=https://x/", "name=value"),
     ],
 )
-def test_a_malformed_connection_string_stops_the_start(text: str, rule: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.serving"],
-        cwd=ROOT,
-        env={CONNECTION: text},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {CONNECTION}=(hidden): ")
-    assert rule in line
-    assert "secret-key" not in line
-    assert INSTRUMENTATION_KEY not in line
+def test_a_malformed_connection_string_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, text: str, rule: str
+) -> None:
+    """As all wrong settings do, with exit code 2: tests/engine/test_settings.py."""
+    monkeypatch.setenv(CONNECTION, text)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    (fault,) = refused.value.faults
+    assert fault.startswith(f"{CONNECTION}=(hidden): ")
+    assert rule in fault
+    assert "secret-key" not in fault
+    assert INSTRUMENTATION_KEY not in fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

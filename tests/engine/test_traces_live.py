@@ -20,6 +20,8 @@ from tests.engine import toy_models
 from tests.engine.collectors import Collector, MetricSeen, SpanSeen, collecting
 from tests.engine.server import Server, running
 
+pytestmark = pytest.mark.slow
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = "00f067aa0ba902b7"
 SERVER_KIND = 2

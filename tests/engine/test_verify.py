@@ -90,6 +90,7 @@ def test_every_datatype_several_inputs_and_fixed_shapes_pass(
     assert verify(url_of(toys), wanted, LIMITS, models=toy_dir).passed
 
 
+@pytest.mark.slow
 def test_a_service_that_takes_few_rows_is_asked_in_small_pieces(
     verify: Verify, toy_dir: Path
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_busy_service_is_asked_again_when_it_says(verify: Verify, sample: http
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
 
 
+@pytest.mark.slow
 def test_a_failed_service_is_not_waited_for_and_its_reason_is_shown(
     verify: Verify, tmp_path: Path
 ) -> None:
@@ -289,6 +291,7 @@ def test_proxies_of_the_environment_are_used(
         verify("http://no-such-name.invalid:8000", None, IMPATIENT)
 
 
+@pytest.mark.slow
 def test_a_key_is_sent_where_it_is_needed_and_shown_nowhere(
     verify: Verify, sample_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +353,7 @@ def test_the_command_line_fails_with_cause_and_fix(
     assert "fix: the image was built from other models" in printed.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [[], ["staging", "--url", "http://x"], ["--url", "x:8000"], ["--url", "http://x/y"]],

@@ -54,6 +54,7 @@ def connections_of(worker: int, port: int) -> int:
     )
 
 
+@pytest.mark.slow
 def test_connections_are_shared_out_evenly(toy_dir: Path) -> None:
     with running(toy_dir, **TWO) as server:
         clients = [http.client.HTTPConnection(server.host, server.port) for _ in range(10)]
@@ -69,6 +70,7 @@ def test_connections_are_shared_out_evenly(toy_dir: Path) -> None:
             client.close()
 
 
+@pytest.mark.slow
 def test_metrics_are_summed_whichever_worker_is_asked(toy_dir: Path) -> None:
     with running(toy_dir, **TWO) as server:
         for _ in range(6):
@@ -81,6 +83,7 @@ def test_metrics_are_summed_whichever_worker_is_asked(toy_dir: Path) -> None:
             assert "inference_ready 1.0" in text
 
 
+@pytest.mark.slow
 def test_a_broken_package_is_told_by_every_worker(toy_dir: Path, tmp_path: Path) -> None:
     with started(tmp_path, **TWO) as server:
         for _ in range(4):
@@ -88,6 +91,7 @@ def test_a_broken_package_is_told_by_every_worker(toy_dir: Path, tmp_path: Path)
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_cuda_without_cuda_ends_everything_with_one_line(toy_dir: Path) -> None:
     with started(toy_dir, EXECUTION_PROVIDERS="cuda", LOG_FORMAT="text", **TWO) as server:
         assert server.process.wait(timeout=30) == 1
@@ -96,6 +100,7 @@ def test_cuda_without_cuda_ends_everything_with_one_line(toy_dir: Path) -> None:
     assert len([line for line in lines if "EXECUTION_PROVIDERS=cuda, but" in line]) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> None:
     with started(toy_dir, **TWO) as server:
         server.wait_for("ready")
@@ -127,6 +132,7 @@ def test_last_words_are_heard_though_connections_were_left_untaken() -> None:
         assert ended.last_words() == ""
 
 
+@pytest.mark.slow
 def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path) -> None:
     models = write_failing(tmp_path, 'DeviceLost("CUDA failure 700")')
     with running(models, WORKERS="2") as server:
@@ -140,6 +146,7 @@ def test_a_worker_that_lost_its_device_makes_all_of_them_not_live(tmp_path: Path
         assert httpx.get(f"{server.url}/readyz").status_code == 503
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.0, 0.2, 0.4, 0.6])
 def test_a_stop_while_starting_is_a_clean_one(toy_dir: Path, moment: float) -> None:
     with started(toy_dir, **TWO) as server:
@@ -149,6 +156,7 @@ def test_a_stop_while_starting_is_a_clean_one(toy_dir: Path, moment: float) -> N
         assert server.stop() in (0, -signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_workers_stop_when_the_dispatcher_is_killed(toy_dir: Path) -> None:
     with started(toy_dir, **TWO) as server:
         server.wait_for("ready")
@@ -161,6 +169,7 @@ def test_workers_stop_when_the_dispatcher_is_killed(toy_dir: Path) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
     with started(toy_dir, **TWO) as server:
         server.wait_for("ready")
@@ -178,6 +187,7 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         assert outcomes == ["closed after its answer"] * len(threads)
 
 
+@pytest.mark.slow
 def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
     """More connections than it takes: the rest goes to the other one, and a stop is obeyed."""
     with started(toy_dir, DRAIN_SECONDS="1", **TWO) as server:

@@ -13,8 +13,6 @@ from onnx import TensorProto, helper
 OPSET = 21
 IR_VERSION = 10
 LIBRARIES = ("onnx", "numpy")
-SLOW_SIZE = 1500
-SLOW_STEPS = 4
 ELEMENT: dict[Datatype, int] = {
     "BOOL": TensorProto.BOOL, "UINT8": TensorProto.UINT8, "UINT16": TensorProto.UINT16,
     "UINT32": TensorProto.UINT32, "UINT64": TensorProto.UINT64, "INT8": TensorProto.INT8,
@@ -145,29 +143,6 @@ def write_named(folder: Path) -> Path:
     outputs = [tensor("label", "INT64", -1) | {"labels": ["wide", "high"]}]
     label = x.argmax(axis=1).astype(np.int64)
     return _write(folder, "named", nodes, inputs, outputs, {"x": x}, {"label": label})
-
-
-def write_slow(folder: Path) -> Path:
-    """`slow`: FP32[-1, 1] given back after some tenths of a second of multiplying matrices."""
-    x = np.ones((1, 1), dtype=np.float32)
-    size = helper.make_tensor("size", TensorProto.INT64, [2], [SLOW_SIZE, SLOW_SIZE])
-    zero = helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])
-    nodes = [
-        # The matrix depends on the input, or it would all be computed while loading.
-        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
-        helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
-        helper.make_node("Expand", ["nothing", "size"], ["m0"]),
-        *[
-            helper.make_node("MatMul", [f"m{step}", f"m{step}"], [f"m{step + 1}"])
-            for step in range(SLOW_STEPS)
-        ],
-        helper.make_node("ReduceMax", [f"m{SLOW_STEPS}"], ["still_nothing"], keepdims=0),
-        helper.make_node("Add", ["x", "still_nothing"], ["y"]),
-    ]
-    return _write(
-        folder, "slow", nodes, [tensor("x", "FP32", -1, 1)], [tensor("y", "FP32", -1, 1)],
-        {"x": x}, {"y": x}, [size, zero],
-    )  # fmt: skip
 
 
 def write_pick(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import yaml
 
 from tests.models import asking
 from tests.models.conftest import Packaged, Served
+from tests.service.suite import assert_every_model_passes, copied
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +64,15 @@ def test_every_logged_model_answers_as_its_framework(
             assert ask(client, name, answers["samples"])["label"].tolist() == labels.tolist(), name
         got = ask(client, "keras", answers["samples"])["species"]
         np.testing.assert_allclose(got, answers["keras"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_tests_of_a_repository_whose_only_model_is_a_keras_net_pass(
+    models: Path, rendered_service: Path, service_python: Path, tmp_path: Path
+) -> None:
+    """It runs as ONNX, without Keras."""
+    shutil.copytree(models / "keras", tmp_path / "models" / "keras")
+    service = copied(rendered_service, tmp_path / "service", tmp_path / "models")
+    assert_every_model_passes(service_python, service, ["keras"])
 
 
 def ask(client: Any, name: str, samples: asking.Array) -> dict[str, asking.Array]:

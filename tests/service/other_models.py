@@ -1,9 +1,9 @@
-"""Replace the sample model by models of other kinds, as an owner does.
+"""Package models of other kinds than the sample, as an owner does.
 
 A program, run in the folder of a rendered service: `python other_models.py FOLDER` keeps its
-sources in FOLDER, removes every package in models/, and packages:
+sources in FOLDER, and writes into FOLDER/models:
 
-- `churn`: scikit-learn, fitted on a table with text and missing values, its labels are text;
+- `churn`: scikit-learn, fitted on a DataFrame with text and missing values, its labels are text;
 - `scores`: a network whose only output are three floats, with no label beside them;
 - `percent`: the same with code that adds an output;
 - `pair`: two inputs, one of them text, and one golden sample.
@@ -11,7 +11,6 @@ sources in FOLDER, removes every package in models/, and packages:
 
 from __future__ import annotations
 
-import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -37,9 +36,9 @@ def postprocess(outputs):
 
 
 def main() -> None:
-    """Replace all models."""
-    folder, models = Path(sys.argv[1]), Path("models")
-    shutil.rmtree(models)
+    """Package them all."""
+    folder = Path(sys.argv[1])
+    models = folder / "models"
     package(str(_churn(folder)), Options(samples=folder / "churn.csv"), models)
     _locked("scikit-learn", "pandas")
     scores = str(_scores(folder))

@@ -16,6 +16,8 @@ from tests.conftest import Rendered
 
 from .running import running
 
+pytestmark = pytest.mark.slow
+
 PROBABILITIES_WITHIN = 1e-5
 
 

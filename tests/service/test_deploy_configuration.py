@@ -48,6 +48,7 @@ def read(service_python: Path, folder: Path, **answers: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("runs_on", "model_format", "content"),
     [

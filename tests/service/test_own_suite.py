@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, Rendered
+from tests.once import BUILD
+from tests.service.suite import assert_every_model_passes, copied, run_tests_of
 
 TYPED = ["engine", "service.py", "training", "tests"]
 
@@ -21,6 +23,9 @@ DIFFERENCES = {
     "requirements/serve-cpu.in",
     "requirements/serve-cpu.txt",
 }
+
+# What mypy knows of the packages and of files that did not change, kept with the environments.
+MYPY = ("mypy", "--cache-dir", str(BUILD / "mypy-service"))
 
 
 def run(python: Path, folder: Path, *arguments: str, **variables: str) -> None:
@@ -39,22 +44,56 @@ def run(python: Path, folder: Path, *arguments: str, **variables: str) -> None:
 
 @pytest.mark.fast_only
 def test_its_own_tests_pass(rendered_service: Path, service_python: Path) -> None:
-    run(service_python, rendered_service, "pytest", "-q", "-n", "2", "-p", "no:cacheprovider")
+    assert_every_model_passes(service_python, rendered_service, ["iris"])
 
 
 def test_its_own_tests_hold_for_other_models(
     rendered_service: Path, service_python: Path, tmp_path: Path
 ) -> None:
-    """Text labels, no labels, an added output, several inputs: the sample is replaced by them."""
-    service = tmp_path / "service"
-    shutil.copytree(rendered_service, service, ignore=shutil.ignore_patterns("__pycache__"))
-    make = [str(service_python), str(Path(__file__).with_name("other_models.py")), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(service)}
+    """Text labels from a DataFrame, no labels, an output of code, several inputs; no sample.
+
+    tests/models/test_mlflow.py does the same with a Keras network alone.
+    """
+    program = str(Path(__file__).with_name("other_models.py"))
     done = subprocess.run(
-        make, cwd=service, env=environment, capture_output=True, text=True, timeout=600, check=False
+        [str(service_python), program, str(tmp_path)],
+        cwd=rendered_service,
+        env={**os.environ, "PYTHONPATH": str(rendered_service)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    run(service_python, service, "pytest", "-q", "-p", "no:cacheprovider")
+    service = copied(rendered_service, tmp_path / "service", tmp_path / "models")
+    assert_every_model_passes(service_python, service, ["churn", "scores", "percent", "pair"])
+
+
+def test_a_mistake_of_the_owner_is_named_in_one_sentence(
+    rendered_service: Path, service_python: Path, tmp_path: Path
+) -> None:
+    """Wherever it is: an environment, the promise, a secret, or a workflow."""
+    service = copied(rendered_service, tmp_path / "service")
+    for path, good, bad in (
+        ("deploy/environments/staging.yaml", "cpu: 1", "cpu: 99"),
+        ("deploy/environments/production.yaml", "secrets: []", "secrets: [TOKEN]"),
+        ("load/slo.yaml", "users: 20", "users: 0"),
+        (".github/workflows/ci.yml", "    timeout-minutes: ", "    # timeout-minutes: "),
+    ):
+        text = (service / path).read_text(encoding="utf-8")
+        assert good in text, path
+        (service / path).write_text(text.replace(good, bad, 1), encoding="utf-8")
+    tests = ("tests/test_configuration.py", "tests/test_workflows.py")
+    printed = run_tests_of(service_python, service, *tests).stdout
+    for sentence in (
+        r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
+        r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
+        r"slo\.yaml: users is 0: input should be greater than or equal to 1; correct it",
+        r"ci\.yml: job \w+ has no time limit; add timeout-minutes",
+    ):
+        assert re.search(sentence, printed), printed
+    assert "4 failed" in printed
+    assert "Traceback" not in printed and " def test_" not in printed
 
 
 def test_the_types_of_the_tests_of_the_machinery_are_right(
@@ -62,7 +101,7 @@ def test_the_types_of_the_tests_of_the_machinery_are_right(
 ) -> None:
     """They need the packages of the service, and follow its settings."""
     settings = str(rendered_service / "engine" / "mypy.ini")
-    checked = ("mypy", "--cache-dir", "/dev/null", "--config-file", settings, "-p", "tests.engine")
+    checked = (*MYPY, "--config-file", settings, "-p", "tests.engine")
     run(service_python, REPOSITORY, *checked, MYPYPATH=str(rendered_service))
 
 
@@ -70,8 +109,8 @@ def test_the_types_of_the_tests_of_the_machinery_are_right(
 def test_its_types_are_right(rendered_service: Path, service_python: Path) -> None:
     """The same as in `make lint`."""
     folders = [name for name in TYPED if (rendered_service / name).exists()]
-    settings = ("--config-file", "engine/mypy.ini", "--cache-dir", "/dev/null")
-    run(service_python, rendered_service, "mypy", *settings, *folders)
+    settings = ("--config-file", "engine/mypy.ini")
+    run(service_python, rendered_service, *MYPY, *settings, *folders)
 
 
 def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendered) -> None:

@@ -25,6 +25,8 @@ import pytest
 from .proxies import COMMANDS, proxy
 from .running import running
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = int(os.environ.get("PROXY_ANSWERS", "1500"))
 CHECKERS = 2
 # Two flowers: what is asked openly, and what is hidden.

@@ -15,6 +15,8 @@ import pytest
 
 from tests.service.running import STOP_SECONDS, free_port, wait_until_ready
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 20
 CALLS = "trace=socket,connect,bind,listen,sendto,sendmsg,open,openat,creat"
 WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_APPEND|creat\(")

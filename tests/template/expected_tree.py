@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ALWAYS = """
 .cruft.json
+.devcontainer/devcontainer.json
 .dockerignore
 .github/CODEOWNERS
 .github/dependabot.yml
@@ -17,6 +18,7 @@ ALWAYS = """
 .gitattributes
 .gitignore
 .python-version
+AGENTS.md
 Dockerfile
 Makefile
 README.md
@@ -404,6 +406,7 @@ engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/update.py
 engine/upkeep/words.py
+engine/upkeep/workflow_rules.py
 engine/upkeep/workflow_secrets.py
 engine/zizmor.yml
 load/slo.yaml
@@ -425,8 +428,10 @@ requirements/train.txt
 service.py
 tests/__init__.py
 tests/conftest.py
+tests/test_configuration.py
 tests/test_models.py
 tests/test_service.py
+tests/test_workflows.py
 training/train.py
 """
 

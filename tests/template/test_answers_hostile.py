@@ -15,6 +15,8 @@ import yaml
 
 from .conftest import Render
 
+pytestmark = pytest.mark.sampled
+
 # The longest texts that pass, and every character that some format of the project is touchy about.
 NAMES = [
     'It\'s "quoted" `twice`',

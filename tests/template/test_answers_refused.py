@@ -13,6 +13,8 @@ from cookiecutter.exceptions import FailedHookException
 
 from .conftest import REPOSITORY, Render, questions
 
+pytestmark = pytest.mark.sampled
+
 GPU_PLACES = ("containerapps-t4", "containerapps-a100", "aci-gpu")
 
 # answer, value, words of the rule that it breaks, the answer that is offered instead

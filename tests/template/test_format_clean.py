@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import Render, git
 
+pytestmark = pytest.mark.sampled
+
 VARIANTS = [
     {"model_format": "onnx"},
     {"model_format": "joblib"},

@@ -35,7 +35,13 @@ PAIRS = [
     dict(zip(CHOICES, values, strict=True))
     for values in AllPairs(list(CHOICES.values()), filter_func=is_allowed)
 ]
-every_pair = pytest.mark.parametrize("answers", PAIRS, ids=lambda a: "-".join(a.values()))
+# FAST=1 renders one pair of each format.
+FAST = [next(each for each in PAIRS if each["model_format"] == name) for name in ("onnx", "joblib")]
+every_pair = pytest.mark.parametrize(
+    "answers",
+    [pytest.param(each, marks=[] if each in FAST else pytest.mark.slow) for each in PAIRS],
+    ids=["-".join(each.values()) for each in PAIRS],
+)
 
 
 def is_copied(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""The rules that no checker knows: what these workflows promise, read from their YAML.
+"""The rules that only the template's own workflows keep, beside those for every owner.
 
 Each function gives the violations of one rule, as sentences; none means that the rule is kept.
 """
@@ -6,92 +6,39 @@ Each function gives the violations of one rule, as sentences; none means that th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-Job = Mapping[str, Any]
+GENERATED = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
+sys.path.insert(0, str(GENERATED))
+# Byte code beside the sources would be copied into every project that is rendered.
+WRITES, sys.dont_write_bytecode = sys.dont_write_bytecode, True
 
-# Or an action of the checkout, which cannot change unnoticed either.
-PINNED = re.compile(
-    r"^\s*(?:- )?uses: (\./engine/actions/\w+|[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+)$"
-)
+from engine.upkeep import workflow_rules as rules  # noqa: E402
+from engine.upkeep.workflow_rules import Job, Workflow  # noqa: E402
+
+sys.dont_write_bytecode = WRITES
+
+__all__ = ["GENERATED", "Workflow", "rules"]
+
 LOGIN = "azure/login@"
 SCANNERS = ("anchore/", "aquasecurity/")
 
 
-class Workflow:
-    """A workflow: its text, for comments, and its content."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-        self.content: dict[str, Any] = yaml.safe_load(text)
-        self.jobs: dict[str, dict[str, Any]] = self.content["jobs"]
-
-    def steps(self) -> Iterator[tuple[str, Job]]:
-        """Every step with the name of its job."""
-        for name, job in self.jobs.items():
-            for step in job.get("steps", []):
-                yield name, step
-
-
-def read(folder: Path) -> list[Workflow]:
-    """All workflows of a folder, by name."""
-    files = sorted(folder.glob("*.yml"))
-    return [Workflow(path.name, path.read_text(encoding="utf-8")) for path in files]
-
-
-def permissions(workflow: Workflow) -> list[str]:
-    """Nothing is granted to the workflow, each job says what it needs, each grant says why."""
-    found = []
-    if workflow.content.get("permissions") != {}:
-        found.append("the workflow does not start from `permissions: {}`")
-    found += [
-        f"job {name} has no permissions of its own"
-        for name, job in workflow.jobs.items()
-        if "permissions" not in job
-    ]
-    grant = re.compile(r"^ {6}[a-z-]+: (read|write)(?P<why> # .+)?$", re.MULTILINE)
-    found += [
-        f"no reason beside: {match[0].strip()}"
-        for match in grant.finditer(workflow.text)
-        if not match["why"]
-    ]
-    return found
-
-
-def time_limits(workflow: Workflow) -> list[str]:
-    """Every job ends by itself."""
+def one_line(workflow: Workflow) -> list[str]:
+    """A script is one line; what needs more is a program with tests."""
     return [
-        f"job {name} has no timeout-minutes"
-        for name, job in workflow.jobs.items()
-        if "timeout-minutes" not in job
+        f"job {job}: a script of several lines: {step['run'].splitlines()[0]} …"
+        for job, step in workflow.steps()
+        if "\n" in str(step.get("run", "")).strip()
     ]
-
-
-def pins(workflow: Workflow) -> list[str]:
-    """Every action is pinned by its full commit, with the version beside it."""
-    lines = [line for line in workflow.text.splitlines() if re.match(r"\s*(- )?uses:", line)]
-    return [f"not pinned: {line.strip()}" for line in lines if not PINNED.match(line)]
-
-
-def scripts(workflow: Workflow) -> list[str]:
-    """A script is one line, and gets values through its environment only."""
-    found = []
-    for job, step in workflow.steps():
-        script = str(step.get("run", ""))
-        if "${{" in script:
-            found.append(f"job {job}: an expression inside a script: {script}")
-        if "\n" in script.strip():
-            found.append(f"job {job}: a script of several lines: {script.splitlines()[0]} …")
-    return found
 
 
 def credentials(workflow: Workflow) -> list[str]:
-    """No checkout leaves a token behind, and no password of a cloud is stored anywhere."""
+    """No checkout leaves a token behind, and the keys of the clients are the only secret."""
     found = [
         f"job {job}: the checkout keeps its token"
         for job, step in workflow.steps()
@@ -99,10 +46,7 @@ def credentials(workflow: Workflow) -> list[str]:
         and step.get("with", {}).get("persist-credentials") is not False
     ]
     secrets = set(re.findall(r"secrets\.(\w+)", workflow.text)) - {"API_KEYS"}
-    found += [f"a stored secret: {name}" for name in sorted(secrets)]
-    if "creds:" in workflow.text:
-        found.append("azure/login with a stored password")
-    return found
+    return found + [f"a stored secret: {name}" for name in sorted(secrets)]
 
 
 def identities(workflow: Workflow) -> list[str]:
@@ -188,10 +132,8 @@ def _plain(groups: set[str | None]) -> set[str]:
 
 
 GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
-    permissions,
-    time_limits,
-    pins,
-    scripts,
+    *rules.RULES,
+    one_line,
     credentials,
     identities,
     caches,

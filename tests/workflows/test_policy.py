@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.workflows import policy
-from tests.workflows.policy import Workflow
+from tests.workflows.policy import Workflow, rules
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OWN = policy.read(REPOSITORY / ".github" / "workflows")
-GENERATED = policy.read(REPOSITORY / "{{cookiecutter.project_slug}}" / ".github" / "workflows")
-PREPARE = REPOSITORY / "{{cookiecutter.project_slug}}/engine/actions/prepare/action.yml"
+OWN = rules.read(REPOSITORY / ".github" / "workflows")
+GENERATED = rules.read(policy.GENERATED / ".github" / "workflows")
+PREPARE = policy.GENERATED / "engine/actions/prepare/action.yml"
 DEPLOY = next(each for each in GENERATED if each.name == "deploy.yml")
 
 
@@ -56,15 +56,17 @@ def test_equal_actions_have_equal_pins() -> None:
 
 
 PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
-    (policy.permissions, "permissions: {}\n", "permissions: read-all\n"),
-    (policy.permissions, "      contents: read # check out\n", "      contents: read\n"),
-    (policy.time_limits, "    timeout-minutes: 45\n", ""),
-    (policy.pins, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
-    (policy.pins, " # v7.0.1", ""),
-    (policy.scripts, "run: make lint", 'run: make lint "${{ github.ref }}"'),
-    (policy.scripts, "run: make lint", "run: |\n          make\n          make lint"),
+    (rules.permissions, "permissions: {}\n", "permissions: read-all\n"),
+    (rules.permissions, "      contents: read # check out\n", "      contents: read\n"),
+    (rules.time_limits, "    timeout-minutes: 45\n", ""),
+    (rules.pins, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
+    (rules.pins, " # v7.0.1", ""),
+    (rules.scripts, "run: make lint", 'run: make lint "${{ github.ref }}"'),
+    (policy.one_line, "run: make lint", "run: |\n          make\n          make lint"),
     (policy.credentials, "          persist-credentials: false\n", "          fetch-depth: 1\n"),
-    (policy.credentials, "secrets.API_KEYS", "secrets.AZURE_CREDENTIALS"),
+    (policy.credentials, "secrets.API_KEYS", "secrets.OTHER"),
+    (rules.passwords, "secrets.API_KEYS", "secrets.AZURE_CREDENTIALS"),
+    (rules.passwords, "          client-id:", "          creds: a password\n          client-id:"),
     (
         policy.identities,
         "      contents: read # check out; the scan itself needs nothing",
@@ -116,3 +118,14 @@ def test_a_planted_fault_is_found(
 ) -> None:
     assert good in DEPLOY.text
     assert rule(Workflow("planted.yml", DEPLOY.text.replace(good, bad, 1))) != []
+
+
+@pytest.mark.parametrize("action", ["./engine/actions/python", f"docker://a/b@sha256:{'a' * 64}"])
+def test_what_cannot_change_unnoticed_needs_no_pin(action: str) -> None:
+    assert rules.pins(Workflow("own.yml", f"jobs:\n  own:\n    uses: {action}\n")) == []
+
+
+@pytest.mark.parametrize("text", ["jobs: [", "name: Without\n", "- a list\n", "jobs:\n"])
+def test_what_is_no_workflow_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(ValueError, match=r"own\.yml (is not YAML|has no jobs)"):
+        Workflow("own.yml", text)

@@ -42,7 +42,7 @@ check: $(VENV)/.serve ## Check every model package: files, versions, golden answ
 	@$(BIN)/python -m engine.serving.check
 
 test: $(VENV)/.dev check ## Run the tests
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q
 
 lint: $(VENV)/.dev ## Check format, style and types
 	@$(BIN)/ruff format --check .

@@ -16,7 +16,8 @@ from typing import TextIO
 from engine.deploy.errors import DeployError
 
 HOST = "127.0.0.1"
-START_SECONDS = 60.0
+# A large model loads for minutes; a service that fails ends at once, and so does the wait.
+START_SECONDS = 300.0
 STOP_SECONDS = 15.0
 LAST_LINES = 20
 

@@ -71,7 +71,8 @@ def add(root: Path = ROOT) -> list[Gap]:
 
 def _deploying_steps(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The job, the environment and the content of each step that deploys."""
-    for job, content in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items():
+    workflow = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    for job, content in workflow["jobs"].items():
         place = content.get("environment") or ""
         stage = place if isinstance(place, str) else place.get("name", "")
         for step in content.get("steps", []):
