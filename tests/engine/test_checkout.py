@@ -45,7 +45,7 @@ def test_a_folder_of_another_owner_is_refused_in_gits_words(
     assert remote_url(repository) == "git@github.com:octo-org/iris.git"
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     said = subprocess.run(["git", "status"], cwd=repository, capture_output=True, text=True)
-    monkeypatch.setattr(push.image, "current_release", lambda: image.git_revision(repository))
+    monkeypatch.setattr(image, "current_release", lambda: image.git_revision(repository))
     for ask in (
         lambda: image.git_revision(repository),
         lambda: remote_url(repository),
@@ -131,7 +131,7 @@ def test_a_host_that_is_no_address_is_one_sentence(toy_dir: Path) -> None:
 def test_programs_work_in_a_folder_with_any_name(tmp_path: Path, sample_dir: Path) -> None:
     """What a shell, a glob or a list of paths would take apart."""
     folder = tmp_path / AWKWARD / "iris-service"
-    leave = shutil.ignore_patterns(".venv", ".git", "__pycache__", "requirements")
+    leave = shutil.ignore_patterns(".venv", ".git", "__pycache__")
     shutil.copytree(ROOT, folder, ignore=leave)
     slo = folder / "slo.yaml"
     slo.write_text(
