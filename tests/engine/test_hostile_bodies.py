@@ -54,6 +54,7 @@ class Stub:
             for spec in inputs
         }
         self.package = SimpleNamespace(golden=SimpleNamespace(inputs=samples))
+        self.manifest = SimpleNamespace(inputs=[SimpleNamespace(features=("a", "b", "c"))])
 
 
 X = Stub(TensorSpec("x", "FP32", (-1, 3)))
