@@ -49,6 +49,6 @@ offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: 
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
-# Three processes on two cores, since tests wait for containers and commands a third of their time. A
-# file stays in one of them: its tests share what they have built; tests/conftest.py says which begin.
-exec .venv/bin/python -m pytest -m "not fast_only" -n 3 --dist loadfile --no-loadscope-reorder
+# Two processes, since most tests wait for containers and commands. A file stays in one of them:
+# its tests share what they have built; tests/conftest.py says which files begin.
+exec .venv/bin/python -m pytest -m "not fast_only" -n 2 --dist loadfile --no-loadscope-reorder
