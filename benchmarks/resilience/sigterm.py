@@ -115,13 +115,11 @@ def _stop(site: Site, workers: int, number: int) -> Stop:
 
 
 def _wait_for_load(port: int) -> None:
-    """Wait for the first answer to a client, who takes a while to start on a busy machine."""
+    """Wait until a client was answered; ``promises`` finds a stop before which none was."""
+    url = f"http://127.0.0.1:{port}/metrics"
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while time.monotonic() < deadline:
-        with (
-            suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
-        ):
+        with suppress(OSError), urllib.request.urlopen(url, timeout=GIVE_UP_SECONDS) as answer:
             if ANSWERED.search(answer.read().decode()):
                 return
         time.sleep(0.02)
