@@ -20,12 +20,12 @@ elif ((${#missing[@]})); then
     exit 1
 fi
 
-# Three processes on two cores, since tests wait for containers and commands a third of their time. A
+# Two processes, since most tests wait for containers and commands. A
 # file stays in one of them: its tests share what they have built; tests/conftest.py says which begin.
 run() { # MARKERS: all tests with them, those of the machinery in an environment of their own
     local status=0
-    .venv/bin/python -m pytest -m "$1" -n 3 --dist loadfile --no-loadscope-reorder || status=1
-    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 3 --dist loadfile || status=1
+    .venv/bin/python -m pytest -m "$1" -n 2 --dist loadfile --no-loadscope-reorder || status=1
+    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 2 --dist loadfile || status=1
     exit "$status"
 }
 if [[ "$TIER" == fast ]]; then

@@ -1,4 +1,4 @@
-"""`make demo SERVE=0` with the format that is not the default; a README test runs `make demo`."""
+"""`make demo SERVE=0`: the whole way, for each model format, on this machine's Python."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ DEMO += "sys.exit(demo.serve(Path(sys.argv[1]), int(sys.argv[2]), stop=False))"
 
 
 @pytest.mark.slow
-def test_the_demo_prints_a_prediction_and_ends() -> None:
-    command = ["make", "demo", "SERVE=0", "FORMAT=joblib", f"PORT={free_port()}"]
+@pytest.mark.parametrize("model_format", ["onnx", "joblib"])
+def test_the_demo_prints_a_prediction_and_ends(model_format: str) -> None:
+    command = ["make", "demo", "SERVE=0", f"FORMAT={model_format}", f"PORT={free_port()}"]
     done = subprocess.run(
         command,
         cwd=REPOSITORY,

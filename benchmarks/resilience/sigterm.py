@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
+import urllib.request
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from benchmarks.resilience import kinds
@@ -24,6 +27,7 @@ GIVE_UP_SECONDS = 30
 LOAD_SECONDS = 60.0
 LOADED_SECONDS = 0.8
 STEP_SECONDS = 0.013
+ANSWERED = re.compile(r'^inference_requests_total\{[^}]*status="200"[^}]*\} [1-9]', re.MULTILINE)
 COLUMNS = ("workers", "model", "stops", "answers", "faults", "exit codes", "slowest exit s")
 
 
@@ -97,6 +101,7 @@ def _stop(site: Site, workers: int, number: int) -> Stop:
     shape = Shape(HEAVY_CLIENTS if heavy else IRIS_CLIENTS, LOAD_SECONDS)
     with serving(site, models, WORKERS=str(workers)) as service:
         clients = Clients(service.port, [kind], shape, until_gone=True)
+        _wait_for_load(service.port)
         # Never at the same moment of a batch.
         time.sleep(LOADED_SECONDS + number * STEP_SECONDS)
         begun = time.monotonic()
@@ -107,3 +112,14 @@ def _stop(site: Site, workers: int, number: int) -> Stop:
             code = -1
         seconds = time.monotonic() - begun
         return Stop(workers, kind.name, code, seconds, clients.seen())
+
+
+def _wait_for_load(port: int) -> None:
+    """Wait until a client was answered; ``promises`` finds a stop before which none was."""
+    url = f"http://127.0.0.1:{port}/metrics"
+    deadline = time.monotonic() + GIVE_UP_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError), urllib.request.urlopen(url, timeout=GIVE_UP_SECONDS) as answer:
+            if ANSWERED.search(answer.read().decode()):
+                return
+        time.sleep(0.02)

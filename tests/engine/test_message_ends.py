@@ -468,7 +468,7 @@ def test_a_client_that_leaves_gives_up_all_that_it_asked(
     monkeypatch.setattr(telemetry, "end", lambda _, status: statuses.append(status))
 
     async def leave() -> int:
-        connection = world.connect()
+        connection = world.connect(Memory())
         connection.data_received(head(KEYED, JSON, CHUNKED))
         connection.data_received(chunks(BODY) + LAST + LAST)
         while TASK not in connection._serving.scope:

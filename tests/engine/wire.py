@@ -91,17 +91,16 @@ class World:
         """What a coroutine returns on the event loop of the service."""
         return self._runner.run(asked)
 
-    def connect(self) -> Connection:
-        """A new connection, and what it wrote is forgotten."""
+    def connect(self, memory: Memory) -> Connection:
+        """A new connection that writes to a transport."""
         connection = self._server._protocol()
         assert isinstance(connection, Connection)
-        connection.connection_made(Memory())
+        connection.connection_made(memory)
         return connection
 
     async def _feed(self, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bool]:
-        connection, memory = self._server._protocol(), Memory()
-        assert isinstance(connection, Connection)
-        connection.connection_made(memory)
+        memory = Memory()
+        connection = self.connect(memory)
         for piece, turn in pieces:
             if memory.closed:
                 break

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.azure_double.client import AzureDouble
-from tests.service.containers import docker, docker_client
+from tests.service.containers import docker, docker_client, remove_image
 
 from .bootstrap_world import SLUG, Bootstrap, Ran, changes, copied
 from .commands import Azure
@@ -112,7 +112,7 @@ class Watched:
         server = self.image.partition("@")[0]
         for line in docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
             if line.startswith(server):
-                docker("image", "rm", "--force", line, check=False)
+                remove_image(line)
 
 
 def watched(double: AzureDouble, rendered: Path, python: Path, folder: Path) -> Watched:

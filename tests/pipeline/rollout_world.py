@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.azure_double.client import AzureDouble, Person
-from tests.service.containers import build_image, docker, docker_client
+from tests.service.containers import build_image, docker, docker_client, remove_image
 
 from .commands import Azure, run
 
@@ -322,7 +322,7 @@ class RolloutWorld:
         try:
             pushed = run(self.owner, docker_client(), "push", name)
         finally:
-            docker("image", "rm", name, check=False)
+            remove_image(name)
         found = re.search(r"digest: (sha256:[0-9a-f]{64})", pushed)
         assert found, pushed
         return f"{self.server}/{SLUG}@{found.group(1)}"
@@ -382,7 +382,7 @@ def derived(image: str, lines: str) -> Iterator[str]:
     try:
         yield tag
     finally:
-        docker("image", "rm", "--force", tag, check=False)
+        remove_image(tag)
 
 
 def rollout_world(
@@ -395,7 +395,7 @@ def rollout_world(
     try:
         yield RolloutWorld(double, service, python, IMAGE)
     finally:
-        docker("image", "rm", "--force", IMAGE, check=False)
+        remove_image(IMAGE)
         double.reset()
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.azure_double.client import AzureDouble
 from tests.readme.blocks import Reader, read_blocks
 from tests.service.conftest import docker_engine
-from tests.service.containers import docker, docker_client
+from tests.service.containers import docker, docker_client, remove_image
 
 from .bootstrap_world import REMOTE, REPOSITORY_NAME, SLUG, copied
 
@@ -43,7 +43,7 @@ def checkout(rendered_service: Path, service_python: Path, tmp_path: Path) -> It
     ).stdout.strip()
     for image in docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines():
         if image.endswith(f":{revision}"):
-            docker("image", "rm", "--force", image, check=False)
+            remove_image(image)
 
 
 def test_the_guide_leads_from_nothing_to_a_service_and_back(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.azure_double.client import AzureDouble
 from tests.service.conftest import docker_engine
-from tests.service.containers import docker, docker_client
+from tests.service.containers import docker_client, remove_image
 
 from .bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, Ran, changes, copied, roles
 from .commands import Azure, CommandError, run
@@ -194,7 +194,9 @@ def test_each_identity_can_do_its_work_and_no_other(done: Done, docker_engine: N
     early = done.bootstrap.deploy(prune, "prune")
     assert (early.code, early.out) == (0, ""), early.err
     assert "has no images of iris-service yet" in early.err
-    image = done.bootstrap.deploy(build, "push").out.strip()
+    pushed = done.bootstrap.deploy(build, "push")
+    assert pushed.code == 0, pushed.err
+    image = pushed.out.strip()
     up = ("up", "staging", "--image", image)
     try:
         assert done.bootstrap.deploy(build, *up).code == 1
@@ -222,14 +224,7 @@ def test_each_identity_can_do_its_work_and_no_other(done: Done, docker_engine: N
         )
         run(prune, *delete, "--image", f"{SLUG}:{tag.strip()}")
     finally:
-        docker(
-            "image",
-            "rm",
-            "--force",
-            image,
-            f"{image.partition('@')[0]}:{done.revision}",
-            check=False,
-        )
+        remove_image(image, f"{image.partition('@')[0]}:{done.revision}")
 
 
 def test_github_knows_where_and_as_whom(done: Done) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.azure_double.client import AzureDouble, Person
-from tests.service.containers import build_image, docker
+from tests.service.containers import build_image, remove_image
 
 from .commands import Azure
 from .rollout_world import PLANTED, REGION, SLUG, RolloutWorld, answers, failed, succeeded
@@ -168,7 +168,7 @@ def world(
         with AzureDouble(tmp_path_factory.mktemp("double")) as double:
             yield AppsWorld(double, service, service_python, IMAGE)
     finally:
-        docker("image", "rm", "--force", IMAGE, check=False)
+        remove_image(IMAGE)
 
 
 def test_a_life_in_staging(world: AppsWorld) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Rendered
-from tests.service.containers import docker_client
+from tests.service.containers import docker_client, remove_image
 from tests.service.running import free_port
 
 from .blocks import Reader, read_blocks
@@ -95,8 +95,6 @@ def test_the_readme_of_the_service(
             printed.append("" if repeated else reader.type(block))
     finally:
         reader.stop()
-        subprocess.run(
-            [docker_client(), "image", "rm", "-f", tag], check=False, capture_output=True
-        )
+        remove_image(tag)
     assert '"predictions":[2]' in printed[1]
     assert '"datatype":"INT64","data":[2]' in printed[2]

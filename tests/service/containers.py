@@ -58,6 +58,15 @@ def docker(*arguments: str, check: bool = True, timeout: float = 120) -> str:
     return done.stdout.strip()
 
 
+def remove_image(*tags: str) -> None:
+    """Remove images, if they are there, and no layers that another test may be building upon.
+
+    Without ``--no-prune`` the engine removes untagged parents too, also those that a build beside
+    this one has just taken from the cache: "No such image: sha256:...".
+    """
+    docker("image", "rm", "--force", "--no-prune", *tags, check=False)
+
+
 @contextmanager
 def unused_image_name() -> Iterator[str]:
     """A tag that nobody else has; the image that got it, if one did, is removed at the end."""
@@ -65,7 +74,7 @@ def unused_image_name() -> Iterator[str]:
     try:
         yield tag
     finally:
-        docker("image", "rm", "--force", tag, check=False)
+        remove_image(tag)
 
 
 def build_image(

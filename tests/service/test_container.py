@@ -28,13 +28,15 @@ def container(cpu_image: str) -> Iterator[Container]:
         yield started
 
 
-def test_it_is_ready_after_3_seconds_of_cpu_time(cpu_image: str) -> None:
-    """As seconds of a clock they would depend on what else runs on this machine."""
-    with running(cpu_image, *HARDENED, *LIMITS) as started:
-        started.seconds_until_ready()
-        # Behind the name: utime and stime are the 12th and 13th field, in hundredths of a second.
-        fields = docker("exec", started.name, "cat", "/proc/1/stat").rpartition(")")[2].split()
-    assert sum(map(int, fields[11:13])) < 3 * 100
+def test_it_is_ready_in_under_3_seconds(cpu_image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = []
+    # The best of three: other work on the machine slows a start down, nothing speeds it up.
+    for _ in range(3):
+        with running(cpu_image, *HARDENED, *LIMITS) as started:
+            seconds.append(started.seconds_until_ready())
+    with capsys.disabled():
+        print(f"\n  ready after {', '.join(f'{each:.2f}' for each in seconds)} s")
+    assert min(seconds) < 3
 
 
 def test_it_runs_without_root_and_without_capabilities(container: Container) -> None:
