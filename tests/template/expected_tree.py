@@ -6,7 +6,6 @@ ALWAYS = """
 .cruft.json
 .devcontainer/devcontainer.json
 .dockerignore
-.github/CODEOWNERS
 .github/dependabot.yml
 .github/workflows/ci.yml
 .github/workflows/deploy.yml
@@ -37,6 +36,7 @@ engine/README.md
 engine/actions/prepare/action.yml
 engine/VERSION
 engine/__init__.py
+engine/installed.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
 engine/deploy/alive.py
@@ -274,7 +274,6 @@ engine/packaging/sklearn_table.py
 engine/packaging/skops_file.py
 engine/packaging/tolerance.py
 engine/packaging/write.py
-engine/requirements/ci.in
 engine/requirements/cuda.in
 engine/requirements/deploy.in
 engine/requirements/dev.in
@@ -417,7 +416,6 @@ engine/monitoring/alerts.yml
 engine/monitoring/grafana-dashboard.json
 engine/monitoring/prometheus.yml
 pyproject.toml
-requirements/ci.txt
 requirements/deploy.txt
 requirements/dev.txt
 requirements/serve-cpu.in
@@ -426,12 +424,9 @@ requirements/system.txt
 requirements/train.in
 requirements/train.txt
 service.py
-tests/__init__.py
 tests/conftest.py
 tests/test_configuration.py
 tests/test_models.py
-tests/test_service.py
-tests/test_workflows.py
 training/train.py
 """
 

@@ -6,10 +6,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from tests.workflows.tools import python_tools
-
 FOUND = """
 import importlib.util, json
 print(json.dumps([name for name in ("engine", "yaml") if importlib.util.find_spec(name)]))
@@ -24,12 +20,8 @@ def found(python: Path, folder: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("lock", ["dev", "ci"])
-def test_no_locked_package_has_a_module_of_that_name(
-    lock: str, rendered_service: Path, service_python: Path, tmp_path: Path
-) -> None:
-    """dev.txt holds what serves, trains and deploys; ci.txt what checks workflows."""
-    python = service_python if lock == "dev" else python_tools(rendered_service) / "python"
-    names = found(python, tmp_path)
+def test_no_locked_package_has_a_module_of_that_name(service_python: Path, tmp_path: Path) -> None:
+    """dev.txt holds what serves, trains, deploys and checks workflows."""
+    names = found(service_python, tmp_path)
     assert "yaml" in names
     assert "engine" not in names

@@ -16,7 +16,6 @@ LOCKED = {
     "train": ["requirements/train.in"],
     "dev": ["requirements/train.in", "engine/requirements/dev.in"],
     "deploy": ["engine/requirements/deploy.in"],
-    "ci": ["engine/requirements/ci.in"],
     "serve-gpu": ["requirements/serve-gpu.in"],
     "cuda": ["engine/requirements/cuda.in"],
 }
@@ -38,7 +37,7 @@ def test_every_package_asked_for_is_locked(answers: dict[str, str], render: Rend
     project = render(**answers)
     locks = {path.stem: path for path in (project / "requirements").glob("*.txt")}
     locks.pop("system", None)
-    assert locks.keys() == LOCKED.keys() - ({"serve-gpu", "cuda"} if len(locks) < 7 else set())
+    assert locks.keys() == LOCKED.keys() - ({"serve-gpu", "cuda"} if len(locks) < 6 else set())
     for name, lock in locks.items():
         pinned = set(re.findall(r"^([a-z0-9.-]+)==", lock.read_text(encoding="utf-8"), re.M))
         for file in LOCKED[name]:

@@ -14,8 +14,8 @@ ACT = "github.com/nektos/act@v0.2.89"
 
 
 def python_tools(service: Path) -> Path:
-    """The folder of programs of the service's requirements/ci.txt, kept by the lock's hash."""
-    return installed("ci-venv", service / "requirements" / "ci.txt")
+    """The folder of programs of the service's requirements/dev.txt, kept by the lock's hash."""
+    return installed("service-venv", service / "requirements" / "dev.txt")
 
 
 def go_tool(module: str) -> Path | None:

@@ -117,18 +117,17 @@ lock: $(VENV)/.dev ## Compile requirements/*.in into locks with hashes (UPGRADE=
 	$(COMPILE) -c requirements/serve-cpu.txt requirements/train.in -o requirements/train.txt
 	$(COMPILE) -c requirements/train.txt requirements/train.in engine/requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt engine/requirements/deploy.in -o requirements/deploy.txt
-	$(COMPILE) -c requirements/dev.txt engine/requirements/ci.in -o requirements/ci.txt
 ifneq ($(wildcard requirements/serve-gpu.in),)
 	$(COMPILE) requirements/serve-gpu.in -o requirements/serve-gpu.txt
 	$(COMPILE) engine/requirements/cuda.in -o requirements/cuda.txt
 endif
 
 # --strict, or a database that cannot be reached would pass for "nothing found".
-audit: $(VENV)/.ci ## Look for known vulnerabilities of the locked packages
+audit: $(VENV)/.dev ## Look for known vulnerabilities of the locked packages
 	@for each in $(wildcard requirements/serve-*.txt requirements/cuda.txt); do \
 		echo "$$each"; $(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement $$each || exit 1; done
 
-lint-ci: $(VENV)/.ci ## Check the workflows and the Dockerfile
+lint-ci: $(VENV)/.dev ## Check the workflows and the Dockerfile
 	@$(BIN)/zizmor --offline --quiet --persona auditor --config engine/zizmor.yml .github engine/actions
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions engine/actions/*/action.yml
@@ -136,7 +135,7 @@ lint-ci: $(VENV)/.ci ## Check the workflows and the Dockerfile
 	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml engine/actions/*/action.yml
 	@$(BIN)/hadolint Dockerfile
 
-update: $(VENV)/.ci ## Take over what is new in the template (CHOICE=question=answer changes an answer; TEMPLATE, TO, MERGE=1, PATCH=file)
+update: $(VENV)/.dev ## Take over what is new in the template (CHOICE=question=answer changes an answer; TEMPLATE, TO, MERGE=1, PATCH=file)
 	@$(BIN)/python -m engine.upkeep.update $(call option,--template,TEMPLATE) $(call option,--to,TO) \
 		$(call option,--choice,CHOICE) $(if $(filter 1,$(value MERGE)),--merge) $(call option,--patch,PATCH)
 
@@ -179,10 +178,5 @@ $(VENV)/.deploy: requirements/deploy.txt | $(BIN)/python
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.serve
 	@echo "installing the $$(grep -c == $<) locked packages for development"
-	@$(PIP) -r $<
-	@touch $@
-
-$(VENV)/.ci: requirements/ci.txt $(VENV)/.dev
-	@echo "installing the $$(grep -c == $<) locked packages that check workflows"
 	@$(PIP) -r $<
 	@touch $@

@@ -1,13 +1,29 @@
-"""The files in deploy/ and load/ are legal, and the workflows pass every secret that they name."""
+"""`service.py`, the files in deploy/ and load/, and the workflows are legal, yours too."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from engine.deploy.config.read import environment_names, read_environment
 from engine.load.slo import read_slo
+from engine.serving.api_version import api_fault
+from engine.serving.package.digest import SERVICE_FILE
+from engine.serving.service_file import load_service_file
+from engine.upkeep.workflow_rules import RULES, Workflow, read
 from engine.upkeep.workflow_secrets import FIX, gaps
-from tests.conftest import ROOT
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_service_py_uses_an_api_version_that_this_engine_supports() -> None:
+    assert api_fault(SERVICE_FILE) is None
+
+
+def test_service_py_can_be_loaded_and_takes_no_route_of_the_engine() -> None:
+    load_service_file(SERVICE_FILE)
 
 
 def test_there_is_an_environment() -> None:
@@ -28,3 +44,14 @@ def test_the_promise_is_legal() -> None:
 def test_the_workflows_pass_every_secret() -> None:
     if found := gaps(ROOT):
         pytest.fail("\n".join([*map(str, found), FIX]), pytrace=False)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_workflow_keeps_the_rule(rule: Callable[[Workflow], list[str]]) -> None:
+    try:
+        workflows = read(ROOT / ".github" / "workflows")
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+    found = [f"{each.name}: {fault}" for each in workflows for fault in rule(each)]
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)

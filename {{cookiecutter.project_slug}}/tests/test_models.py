@@ -13,8 +13,8 @@ from engine.serving.errors import PackageError
 from engine.serving.package.golden import compare
 from engine.serving.package.reader import Package, read_package
 from engine.serving.tensors.datatypes import NUMPY, Array
-from tests.conftest import MODELS
 
+MODELS = Path(__file__).resolve().parents[1] / "models"
 DIRECTORIES = sorted(path.parent for path in MODELS.glob("*/model.yaml"))
 every_model = pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
 

@@ -12,27 +12,30 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from engine.deploy.commands import (
-    bootstrap,
-    doctor,
-    down,
-    logs,
-    monitoring,
-    plan,
-    power,
-    prune,
-    push,
-    recover,
-    rollback,
-    status,
-    up,
-    verify,
-)
-from engine.deploy.config.read import environment_names
-from engine.deploy.errors import ConfigError, DeployError, for_stage
-from engine.deploy.rollout.guard import Stopped
-from engine.deploy.say import Say, default_say
-from engine.serving.proxies import keep_local_direct
+from engine.installed import locked_packages
+
+with locked_packages(".venv/.deploy", "engine.deploy"):
+    from engine.deploy.commands import (
+        bootstrap,
+        doctor,
+        down,
+        logs,
+        monitoring,
+        plan,
+        power,
+        prune,
+        push,
+        recover,
+        rollback,
+        status,
+        up,
+        verify,
+    )
+    from engine.deploy.config.read import environment_names
+    from engine.deploy.errors import ConfigError, DeployError, for_stage
+    from engine.deploy.rollout.guard import Stopped
+    from engine.deploy.say import Say, default_say
+    from engine.serving.proxies import keep_local_direct
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 130

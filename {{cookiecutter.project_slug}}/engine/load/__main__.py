@@ -14,22 +14,25 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.deploy.errors import ConfigError, DeployError
-from engine.deploy.say import Say, default_say
-from engine.deploy.verification.address import address
-from engine.deploy.verification.parity import read_records
-from engine.deploy.verification.readiness import wait_until_ready
-from engine.deploy.verification.service import Service
-from engine.deploy.verify import key_from
-from engine.load import report
-from engine.load.local import local_service
-from engine.load.measured import measure
-from engine.load.proxy import proxy_arguments
-from engine.load.run import ROOT, run_locust
-from engine.load.slo import Slo, read_slo
-from engine.load.verdict import judge
-from engine.machine import doubt
-from engine.serving.proxies import keep_local_direct
+from engine.installed import locked_packages
+
+with locked_packages(".venv/.dev", "engine.load"):
+    from engine.deploy.errors import ConfigError, DeployError
+    from engine.deploy.say import Say, default_say
+    from engine.deploy.verification.address import address
+    from engine.deploy.verification.parity import read_records
+    from engine.deploy.verification.readiness import wait_until_ready
+    from engine.deploy.verification.service import Service
+    from engine.deploy.verify import key_from
+    from engine.load import report
+    from engine.load.local import local_service
+    from engine.load.measured import measure
+    from engine.load.proxy import proxy_arguments
+    from engine.load.run import ROOT, run_locust
+    from engine.load.slo import Slo, read_slo
+    from engine.load.verdict import judge
+    from engine.machine import doubt
+    from engine.serving.proxies import keep_local_direct
 
 READY_SECONDS = 60.0
 LOG = ROOT / "build" / "load-service.log"

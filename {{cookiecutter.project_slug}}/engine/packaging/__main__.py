@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from engine.packaging.package import main
-from engine.serving.proxies import keep_local_direct
+from engine.installed import locked_packages
+
+with locked_packages(".venv/.train", "engine.packaging"):
+    from engine.packaging.package import main
+    from engine.serving.proxies import keep_local_direct
 
 keep_local_direct()
 sys.exit(main())

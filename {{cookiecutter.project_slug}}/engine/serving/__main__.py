@@ -24,6 +24,7 @@ import gc
 import logging
 import sys
 
+from engine.installed import locked_packages
 from engine.serving.errors import SettingsError, StartupError
 from engine.serving.proxies import keep_local_direct
 
@@ -43,12 +44,13 @@ def main() -> int:
     # What is imported lives as long as the process: the collector need not look through it, neither
     # now nor in each worker, whose pages would have to be copied for its marks.
     gc.disable()
-    from engine.serving import server, workers
-    from engine.serving.logs import setup as logs
-    from engine.serving.remarks import remarks
-    from engine.serving.runtimes.cpu import granted_cpus
-    from engine.serving.service_file import own_extension
-    from engine.serving.settings import Settings, load_settings
+    with locked_packages(".venv/.serve", "engine.serving"):
+        from engine.serving import server, workers
+        from engine.serving.logs import setup as logs
+        from engine.serving.remarks import remarks
+        from engine.serving.runtimes.cpu import granted_cpus
+        from engine.serving.service_file import own_extension
+        from engine.serving.settings import Settings, load_settings
 
     gc.freeze()
     gc.enable()

@@ -48,7 +48,7 @@ MARKED = (
 ENGINE = "engine/"
 API_CHECK = "engine/upkeep/api.py"
 TOOLS = Path(sys.executable).parent
-LOCK_STAMPS = (".serve", ".train", ".deploy", ".dev", ".ci")
+LOCK_STAMPS = (".serve", ".train", ".deploy", ".dev")
 
 Files = dict[str, str]
 """The files of a tree: path to mode and hash, as `git update-index --index-info` takes them."""
