@@ -216,7 +216,7 @@ def test_a_saved_log_is_read_without_asking_anybody() -> None:
     done = doctor("--log", "-", stdin=log)
     assert done.returncode == 1, done.stderr
     assert subject in done.stdout
-    assert "fix: `python -m engine.deploy bootstrap`" in done.stdout
+    assert "fix: `.venv/bin/python -m engine.deploy bootstrap`" in done.stdout
     quiet = doctor("--log", "-", stdin=json.dumps({"level": "info", "message": "ready"}))
     assert (quiet.returncode, quiet.stdout) == (0, "the log shows nothing that is known here\n")
 

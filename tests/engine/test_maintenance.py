@@ -245,7 +245,7 @@ def test_the_outcome_names_the_gate_that_stopped_it(gate: str) -> None:
     assert production_is_mentioned
 
 
-NOT_KNOWN = "is not known: `python -m engine.deploy recover"
+NOT_KNOWN = "is not known: `.venv/bin/python -m engine.deploy recover"
 SERVES = [
     ({"up": "success", "serves": "new"}, "serves the new release."),
     (

@@ -199,11 +199,12 @@ def _fix(problem: Problem) -> str:
     if problem.code == "LinkedAuthorizationFailed":
         return (
             "give the deploy identity the role Managed Identity Operator on the runtime identity: "
-            "`python -m engine.deploy bootstrap`"
+            "`.venv/bin/python -m engine.deploy bootstrap`"
         )
     if problem.status == 403:
         return (
-            "the role is missing (roles take minutes to work): `python -m engine.deploy bootstrap`"
+            "the role is missing (roles take minutes to work): `.venv/bin/python -m engine.deploy "
+            "bootstrap`"
         )
     if problem.status == 429:
         return "Azure limits requests per hour; wait some minutes and run the same command again"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PLACEHOLDER = re.compile(r"(`(?:python -m engine.deploy )?[a-z]+) ENV\b")
+_PLACEHOLDER = re.compile(r"(`(?:\.venv/bin/python -m engine.deploy )?[a-z]+) ENV\b")
 
 
 class DeployError(Exception):

@@ -127,8 +127,8 @@ def _program() -> str:
     if path is None:
         raise NoAccess(
             f'there is no program "{name}"',
-            f"{_INSTALL}; or run `python -m engine.deploy bootstrap --without-github`, which says "
-            "what to set by hand",
+            f"{_INSTALL}; or run `.venv/bin/python -m engine.deploy bootstrap --without-github`, "
+            "which says what to set by hand",
         )
     return path
 

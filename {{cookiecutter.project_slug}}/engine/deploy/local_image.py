@@ -37,7 +37,7 @@ def check(reference: str, release: Release, expected_id: str | None) -> None:
         if labels.get(label) != value:
             raise DeployError(
                 f"the image {reference} says {label}={labels.get(label)}, this checkout {value}",
-                "build it from this commit: python -m engine.deploy.image build",
+                "build it from this commit: .venv/bin/python -m engine.deploy.image build",
             )
     platform = f"{shown['Os']}/{shown['Architecture']}"
     if platform != PLATFORM:

@@ -60,14 +60,14 @@ GATES: Mapping[str, Gate] = {
     "publish": Gate(
         "Publish",
         UNTOUCHED,
-        "Was the login refused, or the push? `python -m engine.deploy bootstrap` repairs "
+        "Was the login refused, or the push? `.venv/bin/python -m engine.deploy bootstrap` repairs "
         "identities, federated credentials and roles; it may be run again at any time.",
     ),
     "staging": Gate(
         "Staging",
         STAGING_ONLY,
         "The section of this page on staging names cause and fix; "
-        "`python -m engine.deploy doctor staging` looks again.",
+        "`.venv/bin/python -m engine.deploy doctor staging` looks again.",
         "staging",
     ),
     "load": Gate(
@@ -80,7 +80,7 @@ GATES: Mapping[str, Gate] = {
         "Production",
         "",
         "The section of this page on production names cause and fix; "
-        "`python -m engine.deploy doctor production` looks again.",
+        "`.venv/bin/python -m engine.deploy doctor production` looks again.",
         "production",
     ),
 }
@@ -112,8 +112,8 @@ def serves(stage: str, outputs: Mapping[str, Any]) -> str:
     if not known and outputs.get("up") in (SKIPPED, "failure"):
         return f"{title} was not changed."
     return (
-        f"What {stage} serves is not known: `python -m engine.deploy recover {stage}` finishes or "
-        "undoes an interrupted rollout and says what serves. If the job never began, "
+        f"What {stage} serves is not known: `.venv/bin/python -m engine.deploy recover {stage}` "
+        "finishes or undoes an interrupted rollout and says what serves. If the job never began, "
         "nothing was changed."
     )
 

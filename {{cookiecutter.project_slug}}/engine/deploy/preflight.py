@@ -17,7 +17,7 @@ from engine.deploy.errors import DeployError
 from engine.deploy.sight import workspace_id
 from engine.deploy.targets.base import Finding, Places
 
-_BOOTSTRAP = "`python -m engine.deploy bootstrap` makes it; it may be run again at any time"
+_BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
 _AT_ONCE = 4
 
@@ -175,7 +175,7 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
         Finding(
             f"the identity {identity['name']} may not pull from {registry['name']}: it has no role "
             f"{name} on it",
-            "`python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
+            "`.venv/bin/python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
         )
     ]
 

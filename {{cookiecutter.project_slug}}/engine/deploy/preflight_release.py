@@ -22,7 +22,7 @@ def image_findings(az: Az, project: Project, image: str) -> list[Finding]:
         az.json("acr", "repository", "show", *place)
     except AzError as error:
         if error.not_in_registry:
-            fix = "push it: `python -m engine.deploy push` prints the name by digest"
+            fix = "push it: `.venv/bin/python -m engine.deploy push` prints the name by digest"
             return [Finding(f"the image {reference} is not in {project.registry}", fix)]
         if _REFUSED.search(error.message):
             cause = f"the registry cannot be asked for {reference}: {error.message}"
@@ -52,7 +52,7 @@ def secret_findings(
             f"the secret {name} has no value",
             f"set the environment variable {name} of this command; in GitHub, a secret of that "
             "name in the environment, which the workflow passes: "
-            "`python -m engine.upkeep.workflow_secrets`",
+            "`.venv/bin/python -m engine.upkeep.workflow_secrets`",
         )
         for name in sorted(wanted - known)
     ]

@@ -143,7 +143,7 @@ def _server(az: Az, project: Project) -> str:
     if shown is None:
         raise DeployError(
             f"there is no registry {project.registry} in {project.shared_resource_group}",
-            "make it: python -m engine.deploy bootstrap",
+            "make it: .venv/bin/python -m engine.deploy bootstrap",
         )
     return str(shown["loginServer"])
 

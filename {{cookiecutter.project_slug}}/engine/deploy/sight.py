@@ -19,7 +19,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.targets.base import LOGS_KEY, Finding
 
 INSIGHTS = ("--resource-type", "Microsoft.Insights/components", "--api-version", "2020-02-02")
-_BOOTSTRAP = "`python -m engine.deploy bootstrap` makes it and gives the deploy its role"
+_BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it and gives the deploy its role"
 
 
 def looked_up(environment: Environment) -> frozenset[str]:

@@ -48,8 +48,8 @@ def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> s
             "",
             outcome.report,
             "",
-            f"Next: `python -m engine.deploy status {stage}`; "
-            f"back: `python -m engine.deploy rollback {stage}`",
+            f"Next: `.venv/bin/python -m engine.deploy status {stage}`; "
+            f"back: `.venv/bin/python -m engine.deploy rollback {stage}`",
         ]
     )
 

@@ -71,8 +71,8 @@ def open_pull_request(branch: str, title: str, body: str) -> None:
             raise
         raise Refused(
             f"the branch {branch} is pushed, but this repository does not let workflows open pull "
-            "requests; `python -m engine.deploy bootstrap` allows it, and so does Settings, "
-            "Actions, General, Allow GitHub Actions to create and approve pull requests"
+            "requests; `.venv/bin/python -m engine.deploy bootstrap` allows it, and so does "
+            "Settings, Actions, General, Allow GitHub Actions to create and approve pull requests"
         ) from None
 
 

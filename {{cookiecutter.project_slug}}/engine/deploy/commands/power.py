@@ -39,7 +39,7 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
         wait_until_stopped(context.site(()))
     say.step(
         "stopped, so it bills nothing; again: "
-        f"`python -m engine.deploy start {options.environment}`"
+        f"`.venv/bin/python -m engine.deploy start {options.environment}`"
     )
     return 0
 
@@ -67,7 +67,7 @@ def _look(context: Context) -> Live:
     if record is not None:
         raise Busy(
             f"a rollout has no end: {record.id}, by {record.by}, since {record.started}",
-            "wait for its end; if it was killed, `python -m engine.deploy up ENV` finishes it "
-            "first",
+            "wait for its end; if it was killed, `.venv/bin/python -m engine.deploy up ENV` "
+            "finishes it first",
         )
     return live

@@ -104,14 +104,14 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
     if found is None and any(record.open for record in records):
         raise DeployError(
             "no earlier release is on record, and a rollout was interrupted",
-            "`python -m engine.deploy recover ENV` finishes or undoes it",
+            "`.venv/bin/python -m engine.deploy recover ENV` finishes or undoes it",
         )
     if found is None:
         known = ", ".join(dict.fromkeys(_revision(target, each)[:_SHORT] for each in kept))
         raise DeployError(
             f"no earlier release {'' if revision == PREVIOUS else revision + ' '}is on record",
             f"on record are: {known or 'none'}; any commit can be deployed: check it out, and "
-            "`python -m engine.deploy up ENV`",
+            "`.venv/bin/python -m engine.deploy up ENV`",
         )
     return found
 

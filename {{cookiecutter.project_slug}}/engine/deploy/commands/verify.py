@@ -76,7 +76,8 @@ def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, L
     if live is None or live.address is None:
         what = "nothing is deployed" if live is None else "what is deployed has no address"
         raise DeployError(
-            f"{stage}: {what}", f"`python -m engine.deploy up {stage}`, or `doctor {stage}`"
+            f"{stage}: {what}",
+            f"`.venv/bin/python -m engine.deploy up {stage}`, or `doctor {stage}`",
         )
     require_image(live, options.image, stage)
     return live.address, limits_of(context.environment.rollout)

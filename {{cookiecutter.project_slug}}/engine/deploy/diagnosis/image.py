@@ -40,7 +40,7 @@ def identity_not_attached(evidence: Evidence) -> list[Diagnosis]:
             "image-identity",
             "the identity that is to pull the image is not attached to the container group",
             "name the same user-assigned identity under `identity` and under "
-            "`imageRegistryCredentials`; `python -m engine.deploy up` writes both",
+            "`imageRegistryCredentials`; `.venv/bin/python -m engine.deploy up` writes both",
             evidence=(*said, *(f"credential of {server}" for server in loose)),
             explains=_PULL_CODES | {ROLE_MISSING},
         )
@@ -58,8 +58,8 @@ def digest_absent(evidence: Evidence) -> list[Diagnosis]:
         Diagnosis(
             "image-absent",
             f"the registry does not have {images}",
-            "push it (`python -m engine.deploy push`), or roll back to one that is still there "
-            "(`python -m engine.deploy rollback`)",
+            "push it (`.venv/bin/python -m engine.deploy push`), or roll back to one that is "
+            "still there (`.venv/bin/python -m engine.deploy rollback`)",
             evidence=said,
             explains=_PULL_CODES | {ROLE_MISSING},
         )
@@ -83,8 +83,8 @@ def role_missing(evidence: Evidence) -> list[Diagnosis]:
         Diagnosis(
             ROLE_MISSING,
             why,
-            f"give it the role {role}: `python -m engine.deploy bootstrap`; a new role takes some "
-            "minutes",
+            f"give it the role {role}: `.venv/bin/python -m engine.deploy bootstrap`; a new role "
+            "takes some minutes",
             Certainty.CERTAIN if said else Certainty.LIKELY,
             said,
             explains=_PULL_CODES,
@@ -142,8 +142,8 @@ def refused(evidence: Evidence) -> list[Diagnosis]:
             + (
                 "the registry does not let the identity in" if by_role else "role, digest or server"
             ),
-            "check the role (`python -m engine.deploy bootstrap`; a new one takes minutes) and "
-            "that the digest is in the registry (`az acr repository show`)",
+            "check the role (`.venv/bin/python -m engine.deploy bootstrap`; a new one takes "
+            "minutes) and that the digest is in the registry (`az acr repository show`)",
             Certainty.LIKELY if by_role else Certainty.POSSIBLE,
             said,
             explains=frozenset({"provisioning-timeout"}),

@@ -15,7 +15,7 @@ from engine.deploy.diagnosis.sentences import SHOWN_CHARACTERS, Sentence, in_tex
 
 _SUBJECT = re.compile(r"assertion\s+subject\s+'([^']+)'")
 _WITH_NUMBERS = re.compile(r"repo:[^/@:]+@\d+/[^/@:]+@\d+:")
-_BOOTSTRAP = "`python -m engine.deploy bootstrap` registers the subject that GitHub really sends"
+_BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` registers the subject that GitHub sends"
 
 TABLE = (
     Sentence(
@@ -31,7 +31,7 @@ TABLE = (
         pattern(r"AADSTS700016"),
         "there is no identity with that client id in the tenant",
         "compare AZURE_CLIENT_ID of the GitHub environment and AZURE_TENANT_ID with "
-        "`az identity show`; `python -m engine.deploy bootstrap` sets both",
+        "`az identity show`; `.venv/bin/python -m engine.deploy bootstrap` sets both",
     ),
     Sentence(
         "oidc-permission",
@@ -45,7 +45,7 @@ TABLE = (
         pattern(r"Ensure '?client-id'? and '?tenant-id'? are supplied"),
         "the workflow has no client id or no tenant id",
         "the variables AZURE_CLIENT_ID (of the GitHub environment) and AZURE_TENANT_ID are "
-        "missing: run `python -m engine.deploy bootstrap`",
+        "missing: run `.venv/bin/python -m engine.deploy bootstrap`",
     ),
     Sentence(
         "oidc-expired",

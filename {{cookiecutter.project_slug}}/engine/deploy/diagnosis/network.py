@@ -43,8 +43,8 @@ def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "still-starting",
             f"the service answers and is {readiness.state or 'not ready'}: {readiness.detail}",
-            "wait; if it stays so: more cpu, or read its log (`python -m engine.deploy logs "
-            f"{evidence.stage}`)",
+            "wait; if it stays so: more cpu, or read its log (`.venv/bin/python -m engine.deploy "
+            f"logs {evidence.stage}`)",
             Certainty.POSSIBLE,
             ("GET /readyz",),
         )
@@ -66,7 +66,7 @@ def port_mismatch(evidence: Evidence) -> Iterator[Diagnosis]:
                 PORT_MISMATCH,
                 f"the service listens on port {port}, and {wrong[0]}",
                 f"set `port` in deploy/environments/{evidence.stage}.yaml, which sets all of them, "
-                "and leave PORT out of `variables`; then `python -m engine.deploy up`",
+                "and leave PORT out of `variables`; then `.venv/bin/python -m engine.deploy up`",
                 evidence=tuple(wrong),
                 explains=frozenset({"readiness", "unreachable", "liveness", "crash-loop"}),
             )
@@ -115,7 +115,8 @@ def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
         "the DNS name of a new group takes up to some minutes; then look at dns.label and region"
         if unknown
         else "is there a proxy or a firewall in between (NO_PROXY, outgoing ports)? Else "
-        f"`python -m engine.deploy stop {evidence.stage}` and `start`: the address may have moved",
+        f"`.venv/bin/python -m engine.deploy stop {evidence.stage}` and `start`: the address may "
+        "have moved",
         Certainty.LIKELY,
         tuple(filter(None, (_address(group),))),
     )

@@ -6,7 +6,7 @@ from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.sentences import GPU_RETIRED, TIMEOUT, Sentence, in_texts, pattern
 
-BOOTSTRAP = "run `python -m engine.deploy bootstrap` as an owner of the subscription"
+BOOTSTRAP = "run `.venv/bin/python -m engine.deploy bootstrap` as an owner of the subscription"
 
 TABLE = (
     Sentence(
@@ -25,8 +25,8 @@ TABLE = (
         ),
         "the subscription's quota {what} in {region} is used up: limit {limit}, in use {usage}, "
         "asked for {asked}",
-        "stop what is not needed (`python -m engine.deploy stop staging`), or have the quota "
-        "raised: Azure portal, Help + support, service and subscription limits",
+        "stop what is not needed (`.venv/bin/python -m engine.deploy stop staging`), or have the "
+        "quota raised: Azure portal, Help + support, service and subscription limits",
     ),
     Sentence(
         "quota-rate",
@@ -56,15 +56,16 @@ TABLE = (
         "transitioning",
         pattern(r"ContainerGroupTransitioning|is still transitioning"),
         "Azure is still busy with an earlier change of the container group",
-        "wait some minutes and run it again; if it stays so, `python -m engine.deploy stop` and "
-        "then `start`, at last `down` and `up`, or a support request",
+        "wait some minutes and run it again; if it stays so, `.venv/bin/python -m engine.deploy "
+        "stop` and then `start`, at last `down` and `up`, or a support request",
     ),
     Sentence(
         "immutable",
         pattern(r"updates on container group '(?P<name>[\w-]+)' are invalid.*delete it first"),
         "a property was changed that a container group cannot change while it exists (os type, "
         "cpu, memory, GPU, restart policy, network)",
-        "`python -m engine.deploy up` deletes and creates it; it does not serve meanwhile",
+        "`.venv/bin/python -m engine.deploy up` deletes and creates it; it does not serve "
+        "meanwhile",
     ),
     Sentence(
         "provider",
@@ -74,7 +75,7 @@ TABLE = (
         ),
         "the subscription does not use {namespace} yet",
         "register it once, as an owner: `az provider register --namespace {namespace} --wait`, or "
-        "run `python -m engine.deploy bootstrap`",
+        "run `.venv/bin/python -m engine.deploy bootstrap`",
     ),
     Sentence(
         "linked-role",
@@ -126,8 +127,8 @@ TABLE = (
         TIMEOUT,
         pattern(r"successful provisioning state after '?(?P<after>[\d:]+)'?"),
         "Azure gave up after {after}: the containers never ran; it goes on trying, and bills",
-        "the log and the events say what kept them from running; `python -m engine.deploy down` "
-        "removes the group",
+        "the log and the events say what kept them from running; `.venv/bin/python -m "
+        "engine.deploy down` removes the group",
         Certainty.LIKELY,
         symptom=True,
     ),
@@ -165,7 +166,7 @@ def not_registered(evidence: Evidence) -> list[Diagnosis]:
             "provider",
             f"the subscription does not use {namespace} yet",
             f"register it once, as an owner: `az provider register --namespace {namespace} "
-            "--wait`, or run `python -m engine.deploy bootstrap`",
+            "--wait`, or run `.venv/bin/python -m engine.deploy bootstrap`",
         )
         for namespace in evidence.unregistered[:1]
     ]

@@ -21,7 +21,7 @@ def nothing_there(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "absent",
             f"nothing is deployed to {evidence.stage}",
-            f"`python -m engine.deploy up {evidence.stage}`",
+            f"`.venv/bin/python -m engine.deploy up {evidence.stage}`",
             Certainty.LIKELY,
         )
 
@@ -32,7 +32,7 @@ def stopped(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "stopped",
             "it was stopped on purpose: nothing answers, nothing bills",
-            f"`python -m engine.deploy start {evidence.stage}`",
+            f"`.venv/bin/python -m engine.deploy start {evidence.stage}`",
             explains=frozenset({"unreachable", "readiness", "platform-stop", "secret"}),
         )
 
@@ -48,7 +48,8 @@ def unfinished(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "interrupted",
             f"the rollout {open_one.rollout} was interrupted{since}",
-            f"`python -m engine.deploy up {evidence.stage}` (or rollback) begins with finishing it",
+            f"`.venv/bin/python -m engine.deploy up {evidence.stage}` (or rollback) begins with "
+            "finishing it",
             evidence=(f"begun by {open_one.by}",) if open_one.by else (),
         )
     else:
@@ -77,8 +78,8 @@ def stuck(evidence: Evidence) -> Iterator[Diagnosis]:
         "stuck",
         f"Azure says {group.provisioning} {since}: it is stuck, or waits for an image that does "
         "not come",
-        f"`python -m engine.deploy stop {evidence.stage}`, wait until it is stopped, `start`; else "
-        "`down` and `up`; a network that blocks the registry shows no events at all",
+        f"`.venv/bin/python -m engine.deploy stop {evidence.stage}`, wait until it is stopped, "
+        "`start`; else `down` and `up`; a network that blocks the registry shows no events at all",
         certainty,
         (f"provisioningState {group.provisioning}", *_waiting(group)),
         explains=frozenset({"transitioning"}),
@@ -91,7 +92,8 @@ def failed(evidence: Evidence) -> Iterator[Diagnosis]:
         yield Diagnosis(
             FAILED,
             "Azure says that provisioning failed; it goes on trying, and bills",
-            f"`python -m engine.deploy up {evidence.stage}` with a release that works, or `down`",
+            f"`.venv/bin/python -m engine.deploy up {evidence.stage}` with a release that works, "
+            "or `down`",
             Certainty.LIKELY,
             symptom=True,
             explains=frozenset({TIMEOUT}) if not evidence.problems else frozenset(),
@@ -106,7 +108,7 @@ def secrets_missing(evidence: Evidence) -> Iterator[Diagnosis]:
             "secret",
             f"what runs was not given the secret(s) {names}, which the configuration names",
             f"set {names} as environment variable of "
-            f"`python -m engine.deploy up {evidence.stage}`; "
+            f"`.venv/bin/python -m engine.deploy up {evidence.stage}`; "
             "in GitHub: a secret of the environment",
         )
 

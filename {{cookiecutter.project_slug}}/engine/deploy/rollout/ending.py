@@ -58,8 +58,8 @@ def undo(
         second = as_deploy_error(error)
         raise RolloutFailed(
             f"{reason.cause}; and what was before it could not be restored: {second.cause}",
-            f"{second.fix}; then run `python -m engine.deploy up ENV` or `rollback ENV`: it begins "
-            "with finishing this one",
+            f"{second.fix}; then run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`: "
+            "it begins with finishing this one",
             mended=False,
         ) from error
     close(site, record, phase, f"{reason.cause}; {outcome}")

@@ -53,8 +53,8 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
         raise DeployError(
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
             "there is no record of what was before it",
-            "look at what it is (`python -m engine.deploy status`); "
-            "`python -m engine.deploy down ENV --yes` removes it, and `up` deploys anew",
+            "look at what it is (`.venv/bin/python -m engine.deploy status`); "
+            "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys anew",
         )
     return live
 

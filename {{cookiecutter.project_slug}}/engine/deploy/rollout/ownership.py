@@ -127,7 +127,8 @@ def require_there(site: Site) -> Live:
     live = site.target.read()
     if live is None:
         raise NotUp(
-            f"there is no {site.target.what}", "deploy it: `python -m engine.deploy up ENV`"
+            f"there is no {site.target.what}",
+            "deploy it: `.venv/bin/python -m engine.deploy up ENV`",
         )
     return live
 
@@ -164,5 +165,5 @@ def _rival(other: Record, mine: Record) -> bool:
 def _taken(record: Record, by: str) -> TakenOver:
     return TakenOver(
         f"the rollout {record.id} was taken over by {by}; this one touches nothing any more",
-        "look at what serves now: `python -m engine.deploy status`",
+        "look at what serves now: `.venv/bin/python -m engine.deploy status`",
     )

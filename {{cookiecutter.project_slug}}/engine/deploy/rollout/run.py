@@ -72,8 +72,8 @@ def _claim(site: Site, record: Record) -> None:
         close(site, record, FAILED, "another deploy came first")
         raise Busy(
             "another deploy came to its end while this one began; nothing was changed by this one",
-            "look at what serves now (`python -m engine.deploy status`), then run it again if "
-            "need be",
+            "look at what serves now (`.venv/bin/python -m engine.deploy status`), then run it "
+            "again if need be",
         ) from error
     except Exception as error:
         close(site, record, FAILED, f"could not begin: {as_deploy_error(error).cause}")
@@ -135,7 +135,8 @@ def _without_restart(site: Site, live: Live, wanted: Document) -> Outcome | None
         raise NotUp(
             f"{site.target.what} is what was asked for, and does not run: "
             f"{live.failure or live.state}",
-            "find out why: `python -m engine.deploy doctor ENV`; or deploy another release",
+            "find out why: `.venv/bin/python -m engine.deploy doctor ENV`; or deploy another "
+            "release",
         )
     return Outcome(kind, live.address)
 

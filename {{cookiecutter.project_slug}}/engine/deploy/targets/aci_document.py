@@ -158,7 +158,8 @@ def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
     if places.workspace is None:
         raise DeployError(
             f"there is no Log Analytics workspace for the log of {environment.name}",
-            "`python -m engine.deploy bootstrap` makes it; or write container_logs: false",
+            "`.venv/bin/python -m engine.deploy bootstrap` makes it; or write container_logs: "
+            "false",
         )
     workspace = {"workspaceId": places.workspace, "workspaceKey": None}
     return {"diagnostics": {"logAnalytics": workspace}}

@@ -208,6 +208,6 @@ class ContainerApps:
         app = self._client.app()
         if app is None:
             raise DeployError(
-                f"there is no {self.what}", "make it: `python -m engine.deploy up ENV`"
+                f"there is no {self.what}", "make it: `.venv/bin/python -m engine.deploy up ENV`"
             )
         return app

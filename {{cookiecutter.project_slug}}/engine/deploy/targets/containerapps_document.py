@@ -49,7 +49,7 @@ def render(
     if places.apps_environment is None:
         raise DeployError(
             f"there is no Container Apps environment for {environment.name}",
-            "`python -m engine.deploy bootstrap` makes it",
+            "`.venv/bin/python -m engine.deploy bootstrap` makes it",
         )
     return {
         "location": environment.region,

@@ -9,7 +9,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.targets.base import Finding, Places
 from engine.deploy.targets.containerapps_client import AppClient, Json
 
-_BOOTSTRAP = "`python -m engine.deploy bootstrap` makes it; it may be run again at any time"
+_BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 
 
 def findings(client: AppClient, environment: Environment, places: Places) -> list[Finding]:
@@ -37,7 +37,7 @@ def _environment_findings(found: Json, environment: Environment) -> list[Finding
     if not same(state, "Succeeded"):
         fix = (
             "wait until it is made; if it failed, delete it and run "
-            "`python -m engine.deploy bootstrap`"
+            "`.venv/bin/python -m engine.deploy bootstrap`"
         )
         listed.append(Finding(f"the Container Apps environment {name} is in state {state}", fix))
     region = plain(found["location"])

@@ -30,12 +30,12 @@ def check_image(image: str, server: str) -> None:
     if _BY_DIGEST.fullmatch(image) is None:
         raise DeployError(
             f"the image {image!r} is not named by its digest",
-            "name it REGISTRY/NAME@sha256:DIGEST, as `python -m engine.deploy push` prints it: a "
-            "tag can be moved, and then a rollback would bring back something else",
+            "name it REGISTRY/NAME@sha256:DIGEST, as `.venv/bin/python -m engine.deploy push` "
+            "prints it: a tag can be moved, and then a rollback would bring back something else",
         )
     if not same(image.partition("/")[0], server):
         raise DeployError(
             f"the image {image!r} is not in the registry {server!r}",
-            "push it there (`python -m engine.deploy push`): the identity of the service may pull "
-            "from that registry only",
+            "push it there (`.venv/bin/python -m engine.deploy push`): the identity of the "
+            "service may pull from that registry only",
         )

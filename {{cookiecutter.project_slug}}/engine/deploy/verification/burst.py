@@ -49,8 +49,8 @@ def check_burst(service: Service, records: Sequence[Record], limits: Limits) -> 
         raise Unsteady(
             f"{len(burst.failures)} of {total} requests to {service.url} failed: "
             f"{burst.failures[0]}",
-            "read its log (`python -m engine.deploy logs ENV`): restarts, errors, too little "
-            "memory?",
+            "read its log (`.venv/bin/python -m engine.deploy logs ENV`): restarts, errors, too "
+            "little memory?",
         )
     p50, p95 = burst.quantile(0.5), burst.quantile(0.95)
     measured = f"{total} requests, p50 {p50:.0f} ms, p95 {p95:.0f} ms"

@@ -75,7 +75,7 @@ def _look(service: Service) -> _Seen | None:
     if not isinstance(state, str):
         text = f"HTTP {response.status_code}: {what_it_said(response)}"
         cause = f"GET {service.url}{READY} is not answered by this service: {text}"
-        fix = "wait and look again (`python -m engine.deploy doctor ENV`), and check the address"
+        fix = "check the address, wait, and run `.venv/bin/python -m engine.deploy doctor ENV`"
         return _Seen(text, Unreachable(cause, fix))
     text = f"{state}: {reason}"
     cause = f"{service.url} is not ready: {text}"
@@ -88,8 +88,8 @@ def _fix(state: str, reason: str) -> str:
     if state == "failed":
         return "mend what the reason says, build and deploy again; `make check` looks at the models"
     if state == "draining":
-        return "it was asked to stop; look why: `python -m engine.deploy doctor ENV`"
+        return "it was asked to stop; look why: `.venv/bin/python -m engine.deploy doctor ENV`"
     return (
-        "read its log (`python -m engine.deploy logs ENV`); a large model needs a longer "
+        "read its log (`.venv/bin/python -m engine.deploy logs ENV`); a large model needs a longer "
         "ready_seconds"
     )

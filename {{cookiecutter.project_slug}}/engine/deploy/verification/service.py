@@ -44,7 +44,8 @@ _TRANSPORT = (
     ),
 )
 _UNKNOWN = (
-    "look whether it runs: `python -m engine.deploy status`, `python -m engine.deploy logs ENV`"
+    "look whether it runs: `.venv/bin/python -m engine.deploy status`, `.venv/bin/python -m "
+    "engine.deploy logs ENV`"
 )
 
 

@@ -121,7 +121,7 @@ def _unpack(archive: Path, target: Path, place: str) -> None:
             if len(folders) != 1 or not plain or f"{min(folders)}/{MANIFEST}" not in names:
                 raise PackageError(
                     f"{without_query(place)}: must hold one folder with {MANIFEST} and its files; "
-                    "make it with `python -m engine.packaging.archive models/<name>`"
+                    "make it with `.venv/bin/python -m engine.packaging.archive models/<name>`"
                 )
             for name in names:
                 path = target / name
