@@ -8,20 +8,22 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def locked_packages(target: str, command: str) -> Iterator[None]:
+def locked_packages(target: str) -> Iterator[None]:
     """Import what a command needs.
 
     Args:
         target: The target of the Makefile that installs the packages.
-        command: What follows `python -m`.
 
     Raises:
-        SystemExit: A package is not installed; with the command that installs it.
+        SystemExit: A package of a command is not installed; with what installs it.
+        ModuleNotFoundError: The same where no command of the engine runs, as in a notebook.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if not error.name or error.name.partition(".")[0] == "engine":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        command = spec.name.removesuffix(".__main__") if spec else ""
+        if not command.startswith("engine."):
             raise
         sys.exit(
             f"error: {sys.executable} has no package {error.name!r}: run `make {target}`, then "

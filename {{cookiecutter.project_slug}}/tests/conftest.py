@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 from engine.deploy.errors import DeployError
+from engine.deploy.verify import key_from
 from engine.load.local import local_service
 from engine.serving.errors import PackageError
+from engine.serving.proxies import keep_local_direct
 
-ROOT = Path(__file__).resolve().parents[1]
-MODELS = ROOT / "models"
+MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,12 +29,15 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[httpx.Client]:
-    """A client of the service, which goes through no proxy."""
+    """A client of the service, with a key where API_KEYS is set; it goes through no proxy."""
     os.environ["MODELS_DIR"] = str(MODELS)
+    keep_local_direct()
+    key = key_from(os.environ)
+    headers = {"X-API-Key": key} if key else {}
     try:
         with (
             local_service() as url,
-            httpx.Client(base_url=url, trust_env=False, timeout=60) as client,
+            httpx.Client(base_url=url, headers=headers, timeout=60) as client,
         ):
             yield client
     except DeployError as error:

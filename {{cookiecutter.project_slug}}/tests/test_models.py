@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import httpx
 import numpy as np
-import orjson
 import pytest
 
+from engine.deploy.verification.limits import Limits
+from engine.deploy.verification.parity import check_parity, served_records
+from engine.deploy.verification.service import Service
+from engine.deploy.verify import key_from
 from engine.serving.errors import PackageError
 from engine.serving.package.golden import compare
-from engine.serving.package.reader import Package, read_package
-from engine.serving.tensors.datatypes import NUMPY, Array
+from engine.serving.package.reader import read_package
+from engine.serving.tensors.datatypes import Array
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
+SECONDS = 60.0
 DIRECTORIES = sorted(path.parent for path in MODELS.glob("*/model.yaml"))
 every_model = pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
-
-
-def as_json(array: Array) -> object:
-    """Nested lists, with null for NaN."""
-    if array.dtype.kind == "O":
-        return array.tolist()
-    return orjson.loads(orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY))
-
-
-def as_array(values: object, package: Package, name: str) -> Array:
-    """A JSON value as the output of that name."""
-    (datatype,) = (each.datatype for each in package.manifest.outputs if each.name == name)
-    return np.array(values, dtype=NUMPY[datatype])
 
 
 def test_there_is_a_model() -> None:
@@ -37,36 +29,12 @@ def test_there_is_a_model() -> None:
 
 
 @every_model
-def test_predict_gives_the_training_outputs(client: httpx.Client, directory: Path) -> None:
-    package = read_package(directory)
-    lists = {name: as_json(value) for name, value in package.golden.inputs.items()}
-    data = lists if len(lists) > 1 else next(iter(lists.values()))
-    answer = client.post(f"/predict/{directory.name}", json={"data": data})
-    assert answer.status_code == 200, answer.text
-    first, *others = [output.name for output in package.manifest.outputs]
-    served = {first: as_array(answer.json()["predictions"], package, first)}
-    served |= {name: as_array(answer.json()["outputs"][name], package, name) for name in others}
-    compare(package.manifest.outputs, package.golden.outputs, served)
-
-
-@every_model
-def test_open_inference_protocol_gives_the_training_outputs(
-    client: httpx.Client, directory: Path
-) -> None:
-    package = read_package(directory)
-    inputs = [
-        {"name": each.name, "datatype": each.datatype, "shape": value.shape,
-         "data": as_json(value.reshape(-1))}
-        for each in package.manifest.inputs
-        for value in [package.golden.inputs[each.name]]
-    ]  # fmt: skip
-    answer = client.post(f"/v2/models/{directory.name}/infer", json={"inputs": inputs})
-    assert answer.status_code == 200, answer.text
-    served = {
-        each["name"]: as_array(each["data"], package, each["name"]).reshape(each["shape"])
-        for each in answer.json()["outputs"]
-    }
-    compare(package.manifest.outputs, package.golden.outputs, served)
+def test_the_golden_samples_are_answered_as_recorded(client: httpx.Client, directory: Path) -> None:
+    """As in training, over both protocols; where service.py has hooks, as `make check` records."""
+    with Service(str(client.base_url), key_from(os.environ), SECONDS) as service:
+        records = served_records(service, MODELS)
+        (record,) = (each for each in records if each.manifest.name == directory.name)
+        check_parity(service, [record], Limits(), print)
 
 
 @every_model

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from engine.installed import locked_packages
 
-with locked_packages(".venv/.deploy", "engine.deploy"):
+with locked_packages(".venv/.deploy"):
     from engine.deploy.commands import (
         bootstrap,
         doctor,

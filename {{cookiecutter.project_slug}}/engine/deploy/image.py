@@ -18,23 +18,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+from engine.installed import locked_packages
 
-from engine.deploy import git
-from engine.deploy.docker import (
-    CONTAINER_PORT,
-    NO_GPUS,
-    BuildOptions,
-    DockerError,
-    RunOptions,
-    build_command,
-    client,
-    run_command,
-)
-from engine.deploy.errors import DeployError
-from engine.serving.errors import PackageError
-from engine.serving.package.digest import models_digest
-from engine.serving.release import Release, read_release
+with locked_packages(".venv/.deploy"):
+    import yaml
+
+    from engine.deploy import git
+    from engine.deploy.docker import (
+        CONTAINER_PORT,
+        NO_GPUS,
+        BuildOptions,
+        DockerError,
+        RunOptions,
+        build_command,
+        client,
+        run_command,
+    )
+    from engine.deploy.errors import DeployError
+    from engine.serving.errors import PackageError
+    from engine.serving.package.digest import models_digest
+    from engine.serving.release import Release, read_release
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILDX_SINCE = 23

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine.installed import locked_packages
 
-with locked_packages(".venv/.dev", "engine.load"):
+with locked_packages(".venv/.dev"):
     from engine.deploy.errors import ConfigError, DeployError
     from engine.deploy.say import Say, default_say
     from engine.deploy.verification.address import address

@@ -6,7 +6,7 @@ import sys
 
 from engine.installed import locked_packages
 
-with locked_packages(".venv/.train", "engine.packaging"):
+with locked_packages(".venv/.train"):
     from engine.packaging.package import main
     from engine.serving.proxies import keep_local_direct
 

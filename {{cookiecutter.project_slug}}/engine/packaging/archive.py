@@ -7,9 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-from engine.serving.errors import PackageError
-from engine.serving.package.digest import MANIFEST, file_sha256
-from engine.serving.package.reader import read_package
+from engine.installed import locked_packages
+
+with locked_packages(".venv/.train"):
+    from engine.serving.errors import PackageError
+    from engine.serving.package.digest import MANIFEST, file_sha256
+    from engine.serving.package.reader import read_package
 
 # The same package gives the same bytes, and so the same checksum.
 EARLIEST = (1980, 1, 1, 0, 0, 0)

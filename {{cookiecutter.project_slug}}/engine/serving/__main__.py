@@ -44,7 +44,7 @@ def main() -> int:
     # What is imported lives as long as the process: the collector need not look through it, neither
     # now nor in each worker, whose pages would have to be copied for its marks.
     gc.disable()
-    with locked_packages(".venv/.serve", "engine.serving"):
+    with locked_packages(".venv/.serve"):
         from engine.serving import server, workers
         from engine.serving.logs import setup as logs
         from engine.serving.remarks import remarks

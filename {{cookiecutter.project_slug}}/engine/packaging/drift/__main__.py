@@ -11,14 +11,17 @@ import os
 import sys
 from pathlib import Path
 
-from engine.deploy.docker import DockerError
-from engine.packaging.drift.compare import Finding, Places, of_model, of_places
-from engine.packaging.drift.sources import image_environment
-from engine.serving.environment import this_environment
-from engine.serving.errors import StartupError
-from engine.serving.package.digest import find_packages
-from engine.serving.package.lock import SERVE_LOCK, read_lock
-from engine.serving.package.manifest import read_manifest
+from engine.installed import locked_packages
+
+with locked_packages(".venv/.serve"):
+    from engine.deploy.docker import DockerError
+    from engine.packaging.drift.compare import Finding, Places, of_model, of_places
+    from engine.packaging.drift.sources import image_environment
+    from engine.serving.environment import this_environment
+    from engine.serving.errors import StartupError
+    from engine.serving.package.digest import find_packages
+    from engine.serving.package.lock import SERVE_LOCK, read_lock
+    from engine.serving.package.manifest import read_manifest
 
 
 def main(arguments: list[str] | None = None) -> int:
