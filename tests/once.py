@@ -44,7 +44,7 @@ def installed(name: str, *locks: Path) -> Path:
 
 def install(*arguments: str) -> None:
     """Install wheels whose hashes a lock holds."""
-    options = ["--quiet", "--require-hashes", "--only-binary", ":all:"]
+    options = ["--quiet", "--compile-bytecode", "--require-hashes", "--only-binary", ":all:"]
     subprocess.run([UV, "pip", "install", *options, *arguments], check=True)
 
 

@@ -85,7 +85,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "requirements").mkdir()
-        for name in ("serve-cpu", "train", "deploy", "dev", "ci"):
+        for name in ("serve-cpu", "train", "deploy", "dev"):
             (folder / "requirements" / f"{name}.txt").touch()
         shutil.copy(ROOT / "Makefile", folder)
         (folder / "engine").mkdir()
@@ -98,7 +98,7 @@ class Checkout:
         for name in ("python", "prometheus", "uv", "ruff", "mypy"):
             (programs / name).write_text(RECORDS_ARGUMENTS, encoding="utf-8")
             (programs / name).chmod(0o755)
-        for name in ("serve", "train", "deploy", "dev", "ci"):
+        for name in ("serve", "train", "deploy", "dev"):
             (folder / ".venv" / f".{name}").touch()
 
     def make(self, *arguments: str, **environment: str) -> list[str]:
@@ -202,7 +202,7 @@ def test_the_locks_of_a_gpu_are_compiled_where_one_is_used(checkout: Checkout) -
         words = checkout.make("lock")
         return [word for before, word in pairwise(words) if before == "-o"]
 
-    here = [f"requirements/{name}.txt" for name in ("serve-cpu", "train", "dev", "deploy", "ci")]
+    here = [f"requirements/{name}.txt" for name in ("serve-cpu", "train", "dev", "deploy")]
     assert compiled() == here
     (checkout.folder / "requirements" / "serve-gpu.in").touch()
     assert compiled() == [*here, "requirements/serve-gpu.txt", "requirements/cuda.txt"]

@@ -148,7 +148,8 @@ def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path: Path) ->
     code = "import resource, sys; from engine.packaging.package import main; "
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300)); sys.exit(main(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(source), "--name=mine", f"--models-dir={models}"],
+        # Without -B, cut byte code of what is imported would stay in the environment.
+        [sys.executable, "-B", "-c", code, str(source), "--name=mine", f"--models-dir={models}"],
         cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]},
     )  # fmt: skip
     assert done.returncode == 1
