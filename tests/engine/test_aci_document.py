@@ -360,6 +360,7 @@ def environments(draw: st.DrawFn) -> Environment:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> None:

@@ -174,6 +174,7 @@ def run(azure: Any, steps: tuple[Step, ...]) -> tuple[Result, ...]:
     return Runner({"az": azure, "gh": azure}, Say(), clock=still()).run(steps)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("habit", HABITS)
 @pytest.mark.parametrize("target", ["aci", "containerapps"])
 def test_a_bootstrap_ends_and_finds_what_it_made(target: str, habit: str) -> None:

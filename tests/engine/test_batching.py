@@ -139,6 +139,7 @@ def test_rows_that_may_depend_on_others_run_alone(kind: str, tmp_path: Path) -> 
     assert words in remark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [3, 1])
 def test_a_detector_is_never_batched_whatever_is_declared(most: int, tmp_path: Path) -> None:
     """Not with samples and without, nor when the exporter calls its rows the input's."""
@@ -306,6 +307,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", STEPS)
 def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     kind: str, tmp_path: Path
@@ -321,6 +323,7 @@ def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     assert words in manifest["training"]["batching"]
 
 
+@pytest.mark.slow
 def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
     x = np.abs(np.random.default_rng(0).normal(size=(30, 3)))
     estimator = make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(x, x[:, 0])
@@ -332,6 +335,7 @@ def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
     assert not [each for each in noted if issubclass(each.category, RuntimeWarning)]
 
 
+@pytest.mark.slow
 def test_code_around_a_model_is_batched_only_when_declared(tmp_path: Path) -> None:
     source = save(tmp_path / "m.onnx", [node("Neg")], {"x": MATRIX}, {"y": MATRIX})
     np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).normal(size=(5, 4)).astype("f4"))

@@ -19,6 +19,8 @@ from engine.serving.proxies import keep_local_direct
 from tests.engine import server
 from tests.engine.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 AWKWARD = "a [b] (c), 'd' & $e"
 

@@ -79,7 +79,9 @@ def test_the_image_that_a_rollback_goes_to_is_needed_however_often_the_last_was_
 
 
 def test_a_command_is_named_with_the_environment_that_was_meant() -> None:
-    text = "run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
+    text = (
+        "run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
+    )
     assert for_stage(text, "staging") == (
         "run `.venv/bin/python -m engine.deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
     )

@@ -28,6 +28,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from tests.engine.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOW = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "onnxruntime": "1.31.1", "pydantic": "2.14.3"}
 TRAINED = {"scikit-learn": "1.9.1", "numpy": "2.4.6"}
 

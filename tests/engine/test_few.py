@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 from tests.engine.volume import examples
 
+pytestmark = pytest.mark.slow
+
 X = TensorSpec("x", "FP32", (-1, 3))
 SIGNATURE = Signature((X,), (TensorSpec("y", "FP32", (-1, 3)),))
 NUMBER = st.one_of(

@@ -34,6 +34,8 @@ from tests.engine.logged import logged
 from tests.engine.project import ROOT
 from tests.engine.server import Server, environment, free_port, running, started
 
+pytestmark = pytest.mark.slow
+
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
 HEAD = (
     b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"

@@ -29,6 +29,8 @@ from engine.serving.errors import PackageError
 from tests.engine.front import Answer, Asked, Change, front_of
 from tests.engine.project import ROOT
 
+pytestmark = pytest.mark.slow
+
 SLO = Slo(
     p95_ms=100,
     error_ratio=0.01,

@@ -28,7 +28,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tests.engine.test_packaging import double, made, refused, save
 
-pytestmark = pytest.mark.sampled
+pytestmark = pytest.mark.slow
 
 ROWS = 8
 TARGET = ["east", "east", "other", "other"] * 5

@@ -12,6 +12,8 @@ from engine.packaging.rightsizing.measure import Batch, Measurement, measure
 from engine.packaging.rightsizing.recommend import Advice, Model, advise, batch_limit
 from engine.packaging.rightsizing.write import write
 
+pytestmark = pytest.mark.slow
+
 NETWORK = Model("onnx", frozenset(("",)), 40.0)
 ENVIRONMENT = """\
 target: aci # or containerapps

@@ -29,6 +29,8 @@ from tests.engine.front import Answer, Asked, front_of
 from tests.engine.own_service import project
 from tests.engine.server import Server, environment, free_port, running, started
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import asyncio, time
 from contextlib import suppress

@@ -208,6 +208,7 @@ FAULTS: list[tuple[str, Change, type[VerifyError], str, str]] = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("change", "kind", "cause", "failed"), [pytest.param(*f[1:], id=f[0]) for f in FAULTS]
 )
@@ -237,6 +238,7 @@ def test_a_front_that_changes_nothing_passes(verify: Verify, sample: httpx.Clien
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
 
 
+@pytest.mark.slow
 def test_a_busy_service_is_asked_again_when_it_says(verify: Verify, sample: httpx.Client) -> None:
     def busy_at_first(asked: Asked, answer: Answer) -> Answer:
         if asked.path.startswith("/predict") and asked.position < 5:
@@ -259,6 +261,7 @@ def test_a_failed_service_is_not_waited_for_and_its_reason_is_shown(
     assert caught.value.report.checks[0].seconds < 5
 
 
+@pytest.mark.slow
 def test_waiting_ends_in_time_and_says_what_was_seen(verify: Verify, sample: httpx.Client) -> None:
     starting = b'{"ready": false, "state": "starting", "reason": "models are being loaded"}'
     change = on("/readyz", lambda a: replace(a, status=503, body=starting))
@@ -276,11 +279,13 @@ def test_nobody_there_is_unreachable(verify: Verify) -> None:
         verify(f"http://127.0.0.1:{free_port()}", None, IMPATIENT)
 
 
+@pytest.mark.slow
 def test_a_name_that_does_not_exist_is_unreachable(verify: Verify) -> None:
     with pytest.raises(Unreachable, match="does not resolve"):
         verify("http://no-such-name.invalid:8000", None, IMPATIENT)
 
 
+@pytest.mark.slow
 def test_proxies_of_the_environment_are_used(
     verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +338,7 @@ def root(sample_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_a_table(
     sample: httpx.Client, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
