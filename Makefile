@@ -25,14 +25,14 @@ help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or joblib, PORT, SERVE=0 to stop then)
-	@$(BIN)/python scripts/demo.py --python="$(FIND_PYTHON)" $(call option,--format,FORMAT) \
+	@$(BIN)/python -m scripts.demo --python="$(FIND_PYTHON)" $(call option,--format,FORMAT) \
 		$(call option,--port,PORT) $(if $(filter 0,$(value SERVE)),--stop)
 
 rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to the end, with no Azure account
 	@scripts/docker_engine.sh start >/dev/null
 	@scripts/base_image.sh
 	@scripts/azure_tools.sh install
-	@$(BIN)/python scripts/rehearse.py
+	@$(BIN)/python -m scripts.rehearse
 
 test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON="$(FIND_PYTHON)" scripts/test.sh $(if $(filter 1,$(value FAST)),fast,full)
@@ -52,7 +52,7 @@ size: $(VENV)/.dev ## Count the files and lines of a generated project, and rene
 	@$(BIN)/python -m scripts.size
 
 lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (UPGRADE=1 for newer versions)
-	@$(BIN)/python scripts/lock.py $(if $(value UPGRADE),--upgrade)
+	@$(BIN)/python -m scripts.lock $(if $(value UPGRADE),--upgrade)
 	@$(BIN)/python -m benchmarks.lock $(if $(value UPGRADE),--upgrade)
 
 bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)

@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
+from scripts.rendering import render
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "demo"
@@ -99,14 +99,7 @@ def _render(model_format: str) -> Path:
             shutil.rmtree(old)
     output.mkdir(parents=True, exist_ok=True)
     _say("generating a service with the default answers")
-    service = Path(
-        cookiecutter(
-            str(ROOT),
-            no_input=True,
-            output_dir=str(output),
-            extra_context={"model_format": model_format},
-        )
-    )
+    service = render(output, model_format=model_format)
     if kept.exists():
         kept.rename(service / ".venv")
     return service

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
+from scripts.rendering import render
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}" / "requirements"
@@ -50,14 +50,7 @@ def template_name(lock: str, form: str) -> str:
 
 def _compile(folder: Path, form: str, *, upgrade: bool) -> None:
     print(f"compiling the locks of the {form} variant", flush=True)
-    rendered = Path(
-        cookiecutter(
-            str(ROOT),
-            no_input=True,
-            output_dir=str(folder),
-            extra_context={"model_format": form, "runs_on": RUNS_ON[form]},
-        )
-    )
+    rendered = render(folder, model_format=form, runs_on=RUNS_ON[form])
     requirements = rendered / "requirements"
     first = TEMPLATE / template_name(CONDITIONAL, FORMATS[0])
     if form != FORMATS[0] and first.exists():

@@ -20,16 +20,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.rendering import render
+from tests.azure_double.client import AzureDouble
+from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME
+from tests.pipeline.rollout_world import DERIVED, derived
+from tests.service.containers import docker, docker_client
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from cookiecutter.main import cookiecutter  # noqa: E402
-
-from tests.azure_double.client import AzureDouble  # noqa: E402
-from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME  # noqa: E402
-from tests.pipeline.rollout_world import DERIVED, derived  # noqa: E402
-from tests.service.containers import docker, docker_client  # noqa: E402
-
 LOG = ROOT / "build" / "rehearse.log"
 LAST_LINES = 20
 NOISE = re.compile(
@@ -109,7 +106,7 @@ class Story:
 
 def generate(folder: Path) -> Path:
     """A new repository with a remote, as after `gh repo create`."""
-    repository = Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(folder)))
+    repository = render(folder)
     git(repository, "remote", "add", "origin", REMOTE)
     return repository
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from cookiecutter.main import cookiecutter
+from scripts.rendering import render
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "size.md"
@@ -54,11 +54,10 @@ def table(sizes: dict[str, Size]) -> str:
 def main() -> None:
     """Render, count, print, and write the table into the page."""
     with tempfile.TemporaryDirectory(prefix="size-") as folder:
-        project = cookiecutter(str(ROOT), no_input=True, output_dir=folder)
-        counted = table(measure(Path(project)))
+        counted = table(measure(render(folder)))
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(page[: page.index(HEAD)] + counted, encoding="utf-8")
-    print(f"\n{counted}")
+    print(counted)
 
 
 if __name__ == "__main__":

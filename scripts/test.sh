@@ -58,4 +58,4 @@ offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: 
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
-run "not fast_only"
+run ""

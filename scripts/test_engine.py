@@ -11,8 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cookiecutter.main import cookiecutter
-
+from scripts.rendering import render
 from tests.once import installed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -22,8 +21,8 @@ TESTS = REPOSITORY / "tests" / "engine"
 def main(arguments: list[str]) -> int:
     """Run them; the exit code of pytest."""
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
-        project = cookiecutter(str(REPOSITORY), no_input=True, output_dir=folder)
-        python = installed("service-venv", Path(project) / "requirements" / "dev.txt") / "python"
+        project = render(folder)
+        python = installed("service-venv", project / "requirements" / "dev.txt") / "python"
         # The conftest.py of the folders above need the environment of the template.
         where: list[str | Path] = [
             "-c",

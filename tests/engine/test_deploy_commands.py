@@ -83,7 +83,8 @@ def test_a_command_is_named_with_the_environment_that_was_meant() -> None:
         "run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`; ENVIRONMENT and ENV stay"
     )
     assert for_stage(text, "staging") == (
-        "run `.venv/bin/python -m engine.deploy up staging` or `rollback staging`; ENVIRONMENT and ENV stay"
+        "run `.venv/bin/python -m engine.deploy up staging` or `rollback staging`; "
+        "ENVIRONMENT and ENV stay"
     )
     assert for_stage(text, None) == text
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import httpx
-from cookiecutter.main import cookiecutter
 from playwright.sync_api import ViewportSize, expect
 
+from scripts.rendering import render
 from tests.once import installed
 from tests.service.running import running
 
@@ -43,7 +43,7 @@ def main() -> None:
     if path is None:
         raise SystemExit("error: no Chromium; scripts/browser.sh installs Debian's")
     with tempfile.TemporaryDirectory() as folder:
-        service = Path(cookiecutter(str(ROOT), no_input=True, output_dir=folder))
+        service = render(folder)
         python = installed("service-venv", service / "requirements" / "dev.txt") / "python"
         revision = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True)
         limits = {"MAX_BATCH_ROWS": "64", "GIT_REVISION": revision.strip()}

@@ -13,9 +13,6 @@ from tests.conftest import REPOSITORY, Rendered
 from tests.once import BUILD
 from tests.service.suite import assert_every_model_passes, copied, run_tests_of
 
-TYPED = ["engine", "service.py", "training", "tests"]
-
-# The full tier runs the suite and the checkers by the README's own `make test` and `make lint`.
 DIFFERENCES = {
     ".cruft.json",
     "models/iris/model.joblib",
@@ -43,11 +40,11 @@ def run(python: Path, folder: Path, *arguments: str, **variables: str) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
 
 
-@pytest.mark.fast_only
 def test_its_own_tests_pass(rendered_service: Path, service_python: Path) -> None:
     assert_every_model_passes(service_python, rendered_service, ["iris"])
 
 
+@pytest.mark.slow
 def test_its_own_tests_hold_for_other_models(
     rendered_service: Path, service_python: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +67,7 @@ def test_its_own_tests_hold_for_other_models(
     assert_every_model_passes(service_python, service, ["churn", "scores", "percent", "pair"])
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     rendered_service: Path, service_python: Path, tmp_path: Path
 ) -> None:
@@ -84,8 +82,7 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
         text = (service / path).read_text(encoding="utf-8")
         assert good in text, path
         (service / path).write_text(text.replace(good, bad, 1), encoding="utf-8")
-    tests = ("tests/test_configuration.py", "tests/test_workflows.py")
-    printed = run_tests_of(service_python, service, *tests).stdout
+    printed = run_tests_of(service_python, service, "tests/test_configuration.py").stdout
     for sentence in (
         r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
         r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
@@ -97,6 +94,7 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     assert "Traceback" not in printed and " def test_" not in printed
 
 
+@pytest.mark.slow
 def test_the_types_of_the_tests_of_the_machinery_are_right(
     rendered_service: Path, service_python: Path
 ) -> None:
@@ -104,14 +102,6 @@ def test_the_types_of_the_tests_of_the_machinery_are_right(
     settings = str(rendered_service / "engine" / "mypy.ini")
     checked = (*MYPY, "--config-file", settings, "-p", "tests.engine")
     run(service_python, REPOSITORY, *checked, MYPYPATH=str(rendered_service))
-
-
-@pytest.mark.fast_only
-def test_its_types_are_right(rendered_service: Path, service_python: Path) -> None:
-    """The same as in `make lint`."""
-    folders = [name for name in TYPED if (rendered_service / name).exists()]
-    settings = ("--config-file", "engine/mypy.ini")
-    run(service_python, rendered_service, *MYPY, *settings, *folders)
 
 
 def test_the_formats_differ_in_the_model_and_in_what_serves_it(rendered: Rendered) -> None:

@@ -17,6 +17,8 @@ import pytest
 
 from .running import running
 
+pytestmark = pytest.mark.slow
+
 CODE = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 KEY = "a-key-for-the-documentation"
 EXAMPLES = 4
@@ -113,3 +115,7 @@ def test_verification_is_not_misled_by_the_changed_answers(project: Project) -> 
     with running(project.python, project.folder) as url:
         told = project.run("engine.deploy", "verify", "--any-revision", "--url", url)
     assert "as recorded after the hooks: iris (30 samples)" in told
+
+
+def test_the_projects_own_tests_hold(project: Project) -> None:
+    project.run("pytest", "-q", "-p", "no:cacheprovider")

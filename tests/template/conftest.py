@@ -56,13 +56,33 @@ def _nobody_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template as a fresh clone would hold it."""
     copy = tmp_path_factory.mktemp("template") / "aci-ml-template"
     copy.mkdir()
     shutil.copy(REPOSITORY / "cookiecutter.json", copy)
     for folder in ("hooks", TEMPLATE_FOLDER):
         shutil.copytree(REPOSITORY / folder, copy / folder, ignore=LEFTOVERS)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def template(whole_template: Path) -> Path:
+    """Return the template that is rendered."""
+    return whole_template
+
+
+@pytest.fixture(scope="session")
+def light_template(whole_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy without the packages of engine/, for tests of what answers decide elsewhere.
+
+    No file of engine/ depends on an answer, and copying and committing them takes most of the time.
+    """
+    copy = tmp_path_factory.mktemp("light") / whole_template.name
+    shutil.copytree(whole_template, copy)
+    for path in (copy / TEMPLATE_FOLDER / "engine").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
     return copy
 
 
@@ -96,15 +116,15 @@ def render_into(template: Path, settings_file: Path) -> Render:
     return render_into
 
 
-RENDERED: dict[tuple[tuple[str, str], ...], Path] = {}
+RENDERED: dict[tuple[Path, tuple[tuple[str, str], ...]], Path] = {}
 
 
 @pytest.fixture
-def render(render_into: Render, tmp_path_factory: pytest.TempPathFactory) -> Render:
+def render(template: Path, render_into: Render, tmp_path_factory: pytest.TempPathFactory) -> Render:
     """Return a function that renders each set of answers once; nobody may change the result."""
 
     def render(**answers: str) -> Path:
-        key = tuple(sorted(answers.items()))
+        key = (template, tuple(sorted(answers.items())))
         if key not in RENDERED:
             RENDERED[key] = render_into(tmp_path_factory.mktemp("rendered"), **answers)
         return RENDERED[key]

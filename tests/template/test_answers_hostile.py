@@ -43,6 +43,12 @@ DESCRIPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def template(light_template: Path) -> Path:
+    """Most of these tests render."""
+    return light_template
+
+
 def literal_of(project: Path, key: str) -> str:
     """Return the text to the right of `key =` in pyproject.toml."""
     text = (project / "pyproject.toml").read_text(encoding="utf-8")

@@ -69,6 +69,12 @@ BAD_ANSWERS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def template(light_template: Path) -> Path:
+    """Most of these tests render."""
+    return light_template
+
+
 def refusal(
     render_into: Render, output: Path, capfd: pytest.CaptureFixture[str], **answers: str
 ) -> str:

@@ -11,6 +11,12 @@ import pytest
 from .conftest import Render, git
 
 
+@pytest.fixture(scope="module")
+def template(light_template: Path) -> Path:
+    """Most of these tests render."""
+    return light_template
+
+
 @pytest.fixture
 def own_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give git a name and an address, as on most people's machines."""

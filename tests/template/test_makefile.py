@@ -51,14 +51,14 @@ def make(checkout: Path, *arguments: str, **environment: str) -> list[str]:
 def test_the_values_of_a_demo_are_data(checkout: Path, shell: str) -> None:
     values = [f"{name}={TYPED}" for name in ("PYTHON", "FORMAT", "PORT")]
     assert make(checkout, "demo", "SERVE=0", f"SHELL={shell}", *values) == [
-        *(TYPED, "scripts/demo.py", f"--python={TYPED}", f"--format={TYPED}"),
+        *(TYPED, "-m", "scripts.demo", f"--python={TYPED}", f"--format={TYPED}"),
         *(f"--port={TYPED}", "--stop"),
     ]
 
 
 def test_the_environment_names_the_interpreter_and_nothing_else(checkout: Path) -> None:
     environment = dict.fromkeys(("PYTHON", "FORMAT", "PORT"), TYPED)
-    assert make(checkout, "demo", **environment)[1:] == ["scripts/demo.py", f"--python={TYPED}"]
+    assert make(checkout, "demo", **environment)[1:] == ["-m", "scripts.demo", f"--python={TYPED}"]
 
 
 def test_without_one_an_interpreter_is_found(checkout: Path) -> None:
