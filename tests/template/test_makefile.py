@@ -63,7 +63,7 @@ def test_the_environment_names_the_interpreter_and_nothing_else(checkout: Path) 
 
 def test_without_one_an_interpreter_is_found(checkout: Path) -> None:
     _, *arguments = make(checkout, "demo")
-    assert Path(arguments[1].removeprefix("--python=")).is_absolute()
+    assert Path(arguments[2].removeprefix("--python=")).is_absolute()
 
 
 def test_the_tests_get_the_interpreter_as_it_was_typed(checkout: Path) -> None:
