@@ -20,17 +20,24 @@ elif ((${#missing[@]})); then
     exit 1
 fi
 
-# Two processes, since most tests wait for containers and commands. A
-# file stays in one of them: its tests share what they have built; tests/conftest.py says which begin.
-run() { # MARKERS: all tests with them, those of the machinery in an environment of their own
-    local status=0
-    .venv/bin/python -m pytest -m "$1" -n 2 --dist loadfile --no-loadscope-reorder || status=1
-    .venv/bin/python -m scripts.test_engine -q -m "$1" -n 2 --dist loadfile || status=1
-    exit "$status"
-}
+# Byte code is kept, also where the environment says otherwise, and beside no source: hundreds of
+# services start here, and each would compile the engine.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$PWD/build/bytecode"
+rm -rf "$PYTHONPYCACHEPREFIX/tmp"
+
+# The tests of the machinery have an environment of their own. Their output comes after the others'.
 if [[ "$TIER" == fast ]]; then
     export ACI_ML_FAST=1
-    run "not slow"
+    log=$(mktemp)
+    .venv/bin/python -m scripts.test_engine -m "not slow" >"$log" 2>&1 &
+    machinery=$!
+    trap 'kill "$machinery" 2>/dev/null; rm -f "$log"' EXIT
+    status=0
+    .venv/bin/python -m pytest -m "not slow" || status=1
+    wait "$machinery" || status=1
+    cat "$log"
+    exit "$status"
 fi
 
 # Docker, or a loud word that the tests of images cannot run here. Where CI says that everything
@@ -58,4 +65,10 @@ offer azure_tools.sh ACI_ML_AZURE_TOOLS "gh, docker-registry or npm is missing: 
 offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts are NOT TESTED"
 offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
-run ""
+
+# Two processes each, since most tests wait for containers and commands. A file stays in one of them:
+# its tests share what they have built; tests/conftest.py says which files begin.
+status=0
+.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || status=1
+.venv/bin/python -m scripts.test_engine -q -n 2 --dist loadfile || status=1
+exit "$status"

@@ -16,8 +16,10 @@ from tests.durations import (
 )
 from tests.once import installed
 from tests.tiers import pytest_collection_modifyitems as sample
+from tests.tiers import pytest_ignore_collect
 
 __all__ = [
+    "pytest_ignore_collect",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
     "pytest_terminal_summary",

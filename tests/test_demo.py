@@ -59,6 +59,7 @@ def stand_in(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_the_service_ends_with_the_demo_whatever_signal_ends_it(name: str, stand_in: Path) -> None:
     port = free_port()

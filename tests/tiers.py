@@ -1,8 +1,23 @@
-"""The mark `sampled`: of a test with many cases, `make test FAST=1` runs the first."""
+"""What `make test FAST=1` leaves out beside the tests marked `slow`.
+
+Of a test with many cases that is marked `sampled` it runs the first.
+"""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
+
+ALL_SLOW = "\npytestmark = pytest.mark.slow\n"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Do not import a file in which every test is slow: scikit-learn alone takes seconds."""
+    if "ACI_ML_FAST" not in os.environ or collection_path.suffix != ".py":
+        return None
+    return ALL_SLOW in collection_path.read_text(encoding="utf-8") or None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,10 +24,11 @@ from tests.durations import (
 )
 from tests.engine import toy_models
 from tests.engine.server import running
-from tests.tiers import pytest_collection_modifyitems
+from tests.tiers import pytest_collection_modifyitems, pytest_ignore_collect
 
 __all__ = [
     "pytest_collection_modifyitems",
+    "pytest_ignore_collect",
     "pytest_runtest_makereport",
     "pytest_runtest_protocol",
     "pytest_terminal_summary",

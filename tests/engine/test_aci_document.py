@@ -372,6 +372,7 @@ def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> 
     assert json.loads(json.dumps(rendered)) == rendered
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) -> None:
@@ -385,6 +386,7 @@ def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) ->
     assert secret_names(restorable(live)) == secret_names(rendered)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
 def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> None:

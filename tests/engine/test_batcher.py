@@ -769,6 +769,7 @@ def test_a_model_that_a_large_batch_broke_is_not_served() -> None:
         measure(run, 256)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=examples(60))
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),

@@ -32,6 +32,8 @@ from sklearn.preprocessing import FunctionTransformer, scale
 from tests.engine import toy_models
 from tests.engine.test_packaging import made, save
 
+pytestmark = pytest.mark.slow
+
 CPU = Settings(execution_providers=("cpu",))
 F32, I64, TEXT = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
 MATRIX = (F32, ["rows", 4])
@@ -139,7 +141,6 @@ def test_rows_that_may_depend_on_others_run_alone(kind: str, tmp_path: Path) -> 
     assert words in remark
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("most", [3, 1])
 def test_a_detector_is_never_batched_whatever_is_declared(most: int, tmp_path: Path) -> None:
     """Not with samples and without, nor when the exporter calls its rows the input's."""
@@ -307,7 +308,6 @@ STEPS = {
 }
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("kind", STEPS)
 def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     kind: str, tmp_path: Path
@@ -323,7 +323,6 @@ def test_an_estimator_is_batched_by_its_library_s_word_or_a_person_s(
     assert words in manifest["training"]["batching"]
 
 
-@pytest.mark.slow
 def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
     x = np.abs(np.random.default_rng(0).normal(size=(30, 3)))
     estimator = make_pipeline(FunctionTransformer(np.log1p), LinearRegression()).fit(x, x[:, 0])
@@ -335,7 +334,6 @@ def test_trials_with_made_up_values_warn_of_nothing(tmp_path: Path) -> None:
     assert not [each for each in noted if issubclass(each.category, RuntimeWarning)]
 
 
-@pytest.mark.slow
 def test_code_around_a_model_is_batched_only_when_declared(tmp_path: Path) -> None:
     source = save(tmp_path / "m.onnx", [node("Neg")], {"x": MATRIX}, {"y": MATRIX})
     np.savez(tmp_path / "s.npz", x=np.random.default_rng(0).normal(size=(5, 4)).astype("f4"))

@@ -367,6 +367,7 @@ SHAPE = st.sampled_from([shape for shape, _ in SHAPES[1:]] + ["[1, 3]", "[2, 2, 
 STUBS = [X, WIDE, DEEP, TEXT, WHOLE, ONE]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(150), deadline=None)
 @given(
     model=st.sampled_from(STUBS),

@@ -78,6 +78,7 @@ def streams(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
     return [(piece, draw(st.booleans())) for piece in pieces]
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(250), deadline=None)
 @given(pieces=streams())
 def test_any_stream_is_answered_as_by_the_parser(

@@ -175,6 +175,7 @@ def test_the_golden_record_is_read_back_as_it_was_written(toy_dir: Path) -> None
     np.testing.assert_array_equal(golden.inputs["bytes"], toy_models.sample("BYTES"))
 
 
+@pytest.mark.slow
 class TestJoblib:
     """Pickles run code and hold library internals, so they are refused early."""
 

@@ -24,6 +24,8 @@ from skl2onnx import to_onnx
 from skl2onnx.common.exceptions import MissingShapeCalculator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+pytestmark = pytest.mark.slow
+
 CPU = Settings(execution_providers=("cpu",))
 F32 = TensorProto.FLOAT
 

@@ -23,6 +23,8 @@ from sklearn.linear_model import LogisticRegression
 from tests.engine.project import ROOT
 from tests.engine.test_packaging import F32, double, save
 
+pytestmark = pytest.mark.slow
+
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git, without anybody's settings."""
@@ -140,7 +142,6 @@ def test_a_name_is_that_of_the_file_without_its_version(stem: str, name: str) ->
     assert package_name(Options(), stem) == name
 
 
-@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path: Path) -> None:
     """The kernel's limit on a file's size stands for the disk: writing fails in the middle."""
     source, models = double(tmp_path / "m.onnx"), tmp_path / "models"
@@ -174,7 +175,6 @@ def outputs(folder: Path, source: Path, **options: object) -> dict[str, tuple[st
     return {each.name: each.labels for each in made.outputs}
 
 
-@pytest.mark.slow
 class TestLabels:
     """Names of classes, wherever a model has them."""
 

@@ -14,6 +14,8 @@ import pytest
 from tests.engine import toy_models
 from tests.engine.server import running
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = pd.DataFrame({"age": [31.5, None], "port": ["Cherbourg", "Dover"]})
 NAMED = pd.DataFrame({"height (cm)": [2.0, 1.0], "width (cm)": [1.0, 2.0]})
 

@@ -12,6 +12,8 @@ from cookiecutter.main import cookiecutter
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 READ = """
 import json
 from pathlib import Path
@@ -48,7 +50,6 @@ def read(service_python: Path, folder: Path, **answers: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("runs_on", "model_format", "content"),
     [

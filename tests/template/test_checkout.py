@@ -9,6 +9,8 @@ import pytest
 
 from tests.template.conftest import REPOSITORY, Render, files_in, git
 
+pytestmark = pytest.mark.slow
+
 ME = ("-c", "user.name=x", "-c", "user.email=x@example.invalid")
 
 

@@ -63,6 +63,7 @@ def test_without_an_identity_the_commit_is_made_and_the_way_to_own_it_is_told(
     assert "git commit --amend --reset-author" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_identity")
 def test_inside_another_work_tree_the_project_is_still_a_repository_of_its_own(
     render_into: Render, tmp_path: Path
@@ -73,6 +74,7 @@ def test_inside_another_work_tree_the_project_is_still_a_repository_of_its_own(
     assert git(project, "rev-list", "--count", "HEAD") == "1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_identity")
 def test_a_repository_that_calls_the_template_from_its_own_hook_is_left_alone(
     render_into: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,6 +103,7 @@ def test_without_git_the_project_is_written_and_the_lack_is_told(
     assert "git is not installed" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_git_refuses_is_told_in_its_own_words_and_the_project_stays(
     render_into: Render,
     tmp_path: Path,
@@ -118,6 +121,7 @@ def test_what_git_refuses_is_told_in_its_own_words_and_the_project_stays(
     assert "make test" in said.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_identity")
 def test_a_project_that_is_written_again_keeps_its_history(
     render: Render, render_into: Render, tmp_path: Path
@@ -130,6 +134,7 @@ def test_a_project_that_is_written_again_keeps_its_history(
     assert " M pyproject.toml\n" in git(project, "status", "--porcelain")
 
 
+@pytest.mark.slow
 def test_a_gpu_on_container_instances_is_allowed_with_a_warning(
     render_into: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

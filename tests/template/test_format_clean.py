@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Render, git
 
-pytestmark = pytest.mark.sampled
+pytestmark = pytest.mark.slow
 
 VARIANTS = [
     {"model_format": "onnx"},

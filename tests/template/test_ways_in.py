@@ -72,6 +72,7 @@ def test_the_page_for_agents_is_short(render: Render) -> None:
     assert len(agents(render()).splitlines()) <= 60
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("version", questions()["python_version"])
 def test_the_devcontainer_has_the_python_of_the_answer(version: str, render: Render) -> None:
     assert devcontainer(render(python_version=version))["image"] == f"python:{version}"
