@@ -14,8 +14,7 @@ def project(folder: Path, code: str) -> Path:
     """What the image holds, models apart, with this code behind `service = Extension()`."""
     folder.mkdir(exist_ok=True)
     (folder / "engine").mkdir()
-    for name in ("__init__.py", "installed.py"):
-        shutil.copy(ROOT / "engine" / name, folder / "engine")
+    shutil.copy(ROOT / "engine" / "__init__.py", folder / "engine")
     shutil.copytree(ROOT / "engine" / "serving", folder / "engine" / "serving")
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "service.py").write_text(BEGIN + code)

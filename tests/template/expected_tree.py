@@ -36,7 +36,6 @@ engine/README.md
 engine/actions/prepare/action.yml
 engine/VERSION
 engine/__init__.py
-engine/installed.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
 engine/deploy/alive.py
@@ -290,6 +289,7 @@ engine/serving/environment.py
 engine/serving/errors.py
 engine/serving/extension.py
 engine/serving/heap.py
+engine/serving/installed.py
 engine/serving/http/__init__.py
 engine/serving/http/api.py
 engine/serving/http/asgi.py

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.deploy"):
     from engine.deploy.commands import (

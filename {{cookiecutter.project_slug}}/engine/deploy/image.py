@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.deploy"):
     import yaml

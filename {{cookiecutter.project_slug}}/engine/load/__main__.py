@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.dev"):
     from engine.deploy.errors import ConfigError, DeployError

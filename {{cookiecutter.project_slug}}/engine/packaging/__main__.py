@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.train"):
     from engine.packaging.package import main

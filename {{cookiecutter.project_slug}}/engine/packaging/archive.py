@@ -7,7 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.train"):
     from engine.serving.errors import PackageError

@@ -24,8 +24,8 @@ import gc
 import logging
 import sys
 
-from engine.installed import locked_packages
 from engine.serving.errors import SettingsError, StartupError
+from engine.serving.installed import locked_packages
 from engine.serving.proxies import keep_local_direct
 
 WRONG_SETTINGS = 2

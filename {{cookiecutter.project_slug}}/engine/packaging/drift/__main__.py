@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from engine.installed import locked_packages
+from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.serve"):
     from engine.deploy.docker import DockerError
