@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from engine.serving.package.manifest import read_manifest
 from engine.serving.package.reader import read_package
 from engine.serving.service import Service
 from engine.serving.service_file import load_service_file
+from engine.serving.service_imports import import_faults
 from engine.serving.settings import Settings
 from fastapi import APIRouter
 from pydantic import Field, SecretStr
@@ -94,6 +96,14 @@ def test_an_update_can_ask_before_anything_is_installed(tmp_path: Path) -> None:
         ("service.requests_hook\n", "line 4: AttributeError: .*requests_hook"),
         ("@service.start\nasync def go(): ...\n", "the hook go is async; write an ordinary"),
         ("API = 9\n", "uses API 9, and this engine supports 1"),
+        ("import sys; sys.exit(3)\n", r"service\.py, line 4: SystemExit: 3"),
+        ("import no_such\n", r"No module named 'no_such'; .* requirements/serve-cpu\.in"),
+        ("@service.routes.get('about')\ndef about(): ...\n", "the route 'about' has to begin"),
+        ("@service.routes.websocket('/ws')\ndef ws(): ...\n", "/ws is a APIWebSocketRoute; "),
+        (
+            "@service.routes.get('/a')\n@service.open_routes.get('/a')\ndef a(): ...\n",
+            "GET /a is there twice",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, code: str, sentence: str) -> None:
@@ -240,12 +250,17 @@ def in_place(arrays: Arrays) -> None:
     arrays["x"][0, 0] = 9
 
 
+def put(arrays: Any) -> None:
+    arrays["x"] = np.zeros((2, 2), np.float32)
+
+
 BAD_REQUESTS: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "raises": (lambda x: 1 / 0, "failed with ZeroDivisionError"),
     "another error of the engine's": (lambda x: x["y"], "failed with KeyError"),
     "ends the process": (lambda x: sys.exit(1), "failed with SystemExit"),
     "changes in place": (in_place, "failed with ValueError"),
-    "no mapping": (lambda x: [1], "failed with AttributeError"),
+    "puts another in": (put, "failed with TypeError"),
+    "no mapping": (lambda x: [1], "returned list; return a dict of arrays, or None"),
     "unknown input": (lambda x: {"z": x["x"]}, "'z', which is no input"),
     "other rows": (lambda x: {"x": x["x"][:1]}, "changed the number of rows"),
     "other shape": (lambda x: {"x": x["x"][:, :1]}, r"takes \[-1, 2\]"),
@@ -261,12 +276,16 @@ def test_what_a_request_hook_must_not_do_is_its_own_failure(sample_dir: Path, na
         hooks_of(sample_dir, lambda _, inputs: hook(inputs)).before(ROWS)
 
 
-BAD_ANSWERS: dict[str, tuple[Mapping[str, Any], str]] = {
+BAD_ANSWERS: dict[str, tuple[Mapping[Any, Any], str]] = {
     "other rows": ({"sum": [1]}, r"'sum' with the shape \[1\] for 2 rows"),
     "no rows": ({"sum": 1}, r"'sum' with the shape \[\] for 2 rows"),
     "fractions for a label": ({"label": [0.5, 1]}, "'label' as FP64; it is INT64"),
     "other dimensions": ({"label": [[0], [1]]}, r"'label' with the shape \[2, 1\]"),
-    "no datatype": ({"sum": np.array([1j, 2])}, "failed with TypeError"),
+    "no datatype": ({"sum": np.array([1j, 2])}, "'sum' as ndarray; an array of numbers"),
+    "objects": ({"sum": np.array([object(), 1])}, "'sum' as ndarray; an array of numbers"),
+    "no text for a name": ({3: [1, 2]}, "with the name 3; names are text"),
+    "an empty name": ({"": [1, 2]}, "with the name ''; a name has up to 100"),
+    "a name with blanks": ({"a b\n": [1, 2]}, "a name has up to 100"),
 }
 
 
@@ -284,7 +303,10 @@ def test_an_added_output_comes_with_every_answer(sample_dir: Path) -> None:
     returned: dict[str, Any] = {"sum": [1, 2]}
     hooks = hooks_of(sample_dir, answer=lambda *_: returned, answers=golden)
     assert hooks.after(ROWS, OUTPUTS)["sum"].dtype == np.float32
-    returned["other"] = [1, 2]
+    returned["sum"] = [[1, 2], [3, 4]]
+    with pytest.raises(HookFailed, match=r"'sum' with the shape \[2, 2\] for 2 rows"):
+        hooks.after(ROWS, OUTPUTS)
+    returned |= {"sum": [1, 2], "other": [1, 2]}
     with pytest.raises(HookFailed, match="'other', which does not come with the golden answers"):
         hooks.after(ROWS, OUTPUTS)
     returned.clear()
@@ -359,3 +381,27 @@ def test_hooks_that_never_end_make_the_process_not_live(
         asyncio.run(requests())
     finally:
         end.set()  # or the threads would keep the tests from ending
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("import json, numpy\nfrom fastapi import FastAPI\n", None),
+        ("from engine.serving.extension import Extension\n", None),
+        ("from engine.serving import extension\n", None),
+        ("import engine.serving.settings\n", "may import engine.serving.extension only"),
+        ("from engine.serving.inference import queue\n", "engine.serving.extension only"),
+        (
+            "def later():\n    import sklearn.svm\n",
+            "line 2: imports sklearn.svm; the image has",
+        ),
+        ("from rules import LIMIT\n", "imports rules; the image has no such module: put the code"),
+        ("from . import rules\n", "the image has no such module"),
+    ],
+)
+def test_what_is_imported_and_not_in_the_image_is_named(
+    tmp_path: Path, code: str, fault: str | None
+) -> None:
+    """Whatever this environment has: the lock of what is served decides."""
+    found = import_faults(written_file(tmp_path, code), ["numpy", "fastapi"])
+    assert (found == []) if fault is None else re.search(fault, "".join(found)), found

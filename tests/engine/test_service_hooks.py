@@ -320,14 +320,37 @@ def test_the_load_test_knows_the_same_answers(client: httpx.Client, sample_dir: 
 def test_a_start_hook_that_fails_keeps_the_service_from_becoming_ready(
     sample_dir: Path, tmp_path: Path
 ) -> None:
-    code = "@service.start\ndef connect():\n    raise OSError('no database')\n"
+    code = "@service.start\ndef connect():\n    raise OSError('postgres://admin:pw@db refused')\n"
     root = project(tmp_path / "project", code)
     with started(sample_dir, root) as server:
         report = server.wait_for("failed", "ready")
-    sentence = "service.py: connect failed at start: OSError: no database"
+    # Probes are open, and the message may hold a password; `make check` has one reader.
+    sentence = "service.py: connect failed with OSError"
     assert report["reason"] == sentence
     done = subprocess.run(
         [sys.executable, "-m", "engine.serving.check"], cwd=root, text=True, timeout=120,
         env=environment(sample_dir, free_port(), {}), capture_output=True, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, f"error: {sentence}\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"error: {sentence}: postgres://admin:pw@db refused\n",
+    )
+
+
+def test_a_service_whose_hooks_cannot_be_recorded_fails_and_says_why(
+    sample_dir: Path, tmp_path: Path
+) -> None:
+    code = "@service.answer\ndef more(model, inputs, outputs):\n"
+    code += "    return {'': [0] * len(inputs['x'])}\n"
+    with started(sample_dir, project(tmp_path / "project", code)) as server:
+        report = server.wait_for("failed", "ready")
+    assert "more added an output with the name ''; a name has up to 100" in report["reason"]
+    refusing = "from engine.serving.extension import Refused\n@service.request\n"
+    refusing += "def none(model, inputs):\n    raise Refused('never')\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.serving.check"], text=True, timeout=120, check=False,
+        cwd=project(tmp_path / "refusing", refusing), capture_output=True,
+        env=environment(sample_dir, free_port(), {}),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "service.py refuses every golden request, for example with 'never'" in done.stderr

@@ -110,7 +110,7 @@ def test_a_model_of_another_scikit_learn_is_refused_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_python_and_numpy_are_named_as_risky(
+def test_another_scikit_learn_and_numpy_are_named_as_risky(
     logged: tuple[Path, str], packaged: Packaged, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(logged[0] / "pickled", tmp_path / "older"))
@@ -121,8 +121,10 @@ def test_another_python_and_numpy_are_named_as_risky(
     (folder / "MLmodel").write_text(yaml.safe_dump(manifest))
     done = packaged(folder, "--models-dir", tmp_path / "models")
     assert done.returncode == 0, done.stderr
-    for words in ("scikit-learn 1.9.0 in training", "numpy 2.0.1 in", "Python 3.10.4 in training"):
+    for words in ("scikit-learn 1.9.0 in training", "numpy 2.0.1 in"):
         assert f"risky: {words}" in done.stdout
+    # This pickle holds data only, which any Python reads.
+    assert "Python 3.10.4" not in done.stdout
 
 
 def test_a_flavour_that_is_unknown_is_refused(packaged: Packaged, tmp_path: Path) -> None:

@@ -366,6 +366,7 @@ engine/serving/runtimes/tables.py
 engine/serving/server.py
 engine/serving/service.py
 engine/serving/service_file.py
+engine/serving/service_imports.py
 engine/serving/settings.py
 engine/serving/telemetry/__init__.py
 engine/serving/telemetry/destinations.py

@@ -331,8 +331,32 @@ def test_a_changed_choice_brings_and_removes_what_belongs_to_it(
     assert state(project)["context"]["cookiecutter"]["runs_on"] == "containerapps-t4"
     commit(project, "containerapps")
     assert "nothing new" in update(project).out
+    address = state(project)["template"]
+    assert "nothing new" in update(project, f"--template={address}").out
     assert update(project, "--choice=runs_on=aci-cpu").code == 0
     assert tree(project) == git(project, "rev-parse", "HEAD~:").strip()
+
+
+def test_an_update_to_another_address_of_the_same_version_keeps_the_record(
+    project: Path, template: Template, update: Update, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    git(tmp_path, "clone", "--quiet", template.address, str(moved))
+    done = update(project, f"--template={moved}")
+    assert done.code == 0, done.err
+    assert state(project)["template"] == str(moved)
+    commit(project, "moved")
+    assert "nothing new" in update(project, f"--template={moved}").out
+    assert state(project)["template"] == str(moved)
+
+
+def test_of_a_removed_model_nothing_comes_back(project: Path, update: Update) -> None:
+    """The other format's files are new in a folder that is not there any more."""
+    git(project, "rm", "-r", "--quiet", "models/iris")
+    commit(project, "a model of my own")
+    done = update(project, "--choice=model_format=joblib")
+    assert done.code == 0, done.err
+    assert git(project, "ls-files", "models") == ""
 
 
 def test_an_answer_edited_in_the_file_is_a_changed_choice(project: Path, update: Update) -> None:

@@ -78,29 +78,43 @@ def _after_hooks(models: list[Model], *, record: bool) -> list[str]:
     """Load service.py, run its start and stop hooks, and answer the golden requests through it."""
     from engine.serving.inference import recording
     from engine.serving.inference.service_hooks import run_start_hooks, run_stop_hooks
+    from engine.serving.package.digest import SERVICE_FILE
+    from engine.serving.package.lock import serving_lock
     from engine.serving.service_file import own_extension
+    from engine.serving.service_imports import import_faults
 
+    lock = serving_lock()
+    faults = [] if lock is None else import_faults(SERVICE_FILE, lock.one_each())
     try:
         extension = own_extension()
         run_start_hooks(extension)
     except StartupError as error:
-        return [str(error)]
-    faults = []
+        return [*faults, _with_cause(error)]
     for model in models if extension.has_hooks else []:
         try:
             answers = recording.recorded(model, extension)
             if record:
                 recording.record(model, extension, answers)
         except StartupError as error:
-            faults.append(str(error))
+            faults.append(_with_cause(error))
             continue
         refused = sum(map(bool, answers.refusals))
+        if all(answers.refusals):
+            faults.append(
+                f"{model.name}: service.py refuses every golden request, for example with "
+                f"{answers.refusals[0]!r}; a rule must let through what the model was trained for"
+            )
         print(
             f"{model.name}: service.py answers {len(answers.refusals) - refused} golden requests "
             f"and refuses {refused}"
         )
     run_stop_hooks(extension)
     return faults
+
+
+def _with_cause(error: StartupError) -> str:
+    """The error, and on this machine what another's code said, which the service leaves out."""
+    return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
 
 
 def _check_lock(manifest: Manifest) -> None:

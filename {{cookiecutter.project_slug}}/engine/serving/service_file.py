@@ -54,9 +54,17 @@ def _run(path: Path) -> ModuleType:
         if type(error) is StartupError:
             raise StartupError(f"{path}: {error}") from None
         raise
-    except Exception as error:
+    # SystemExit too, which would end the process without a word.
+    except (Exception, SystemExit) as error:
         lines = [each.lineno for each in traceback.extract_tb(error.__traceback__)
                  if each.filename == str(path)]  # fmt: skip
         where = f", line {lines[-1]}" if lines else ""
-        raise StartupError(f"{path}{where}: {type(error).__name__}: {error}") from error
+        fix = ""
+        if isinstance(error, ModuleNotFoundError):
+            fix = (
+                "; the image has the packages of requirements/serve-cpu.in, and of this repository "
+            )
+            fix += "engine/ and service.py only: add the package there and run `make lock`"
+        told = f"{type(error).__name__}: {error}{fix}"
+        raise StartupError(f"{path}{where}: {told}") from error
     return module

@@ -59,8 +59,8 @@ def main() -> int:
         differing = [f"{ENGINE.name}/{MANIFEST} (missing)"]
     if differing:
         print(
-            f"remark: {', '.join(differing)}: not as delivered. The service runs, but the next "
-            "update replaces engine/ as a whole; engine/README.md says what to change instead."
+            f"remark: {', '.join(differing)}: not as delivered. The service runs, but each "
+            "update has to merge these files; engine/README.md says what to change instead."
         )
     return 0
 

@@ -127,7 +127,8 @@ def prepare(
         raise Failed(f"{template.address} has no tag, branch or commit {to!r}")
     template.check(new, choice)
     before, after = rendered_with(state), {**answers(state), **choice}
-    if (old, before) == (new, after) and not address:
+    moved = expanded(address or state["template"]) != expanded(state["template"] or "")
+    if (old, before) == (new, after) and not moved:
         return None
     base = template.render(old, before, folder / "recorded")
     theirs = template.render(new, after, folder / "new")
@@ -256,6 +257,8 @@ def deliver(merge: Merge, project: Path) -> None:
     except Failed:
         (project / STATE).write_text(edited, encoding="utf-8")
         raise
+    # git writes only what differs from the last commit.
+    git("checkout-index", "--force", "--", STATE, cwd=project)
 
 
 def deliver_conflicts(merge: Merge, project: Path) -> None:
@@ -365,11 +368,17 @@ def _keep_own(merge: Merge, ours: Files, base: Files, new: Files) -> bool:
     for files in (base, new):
         files.pop(STATE, None)
     gone = sorted(path for path in base if path not in ours and not path.startswith(ENGINE))
-    missed = [path for path in gone if path in new and new[path] != base[path]]
+    # Of a folder that was removed as a whole, new files stay away too.
+    kept_folders = {str(PurePosixPath(path).parent) for path in ours}
+    gone_folders = {str(PurePosixPath(path).parent) for path in gone} - kept_folders
+    gone += [
+        path for path in new if path not in base and str(PurePosixPath(path).parent) in gone_folders
+    ]
+    missed = [path for path in gone if path in new and new[path] != base.get(path)]
     if missed:
         merge.notes.append("left out, because you removed them: " + ", ".join(missed))
     for path in gone:
-        del base[path]
+        base.pop(path, None)
         new.pop(path, None)
     locks = [path for path in _locks(ours) if path in base]
     if all(ours[path] == base[path] for path in locks):

@@ -23,6 +23,7 @@ from engine.serving.inference.recording import recorded
 from engine.serving.inference.service_hooks import ServiceHooks, run_start_hooks
 from engine.serving.inference.timeline import Timeline
 from engine.serving.lifecycle import Lifecycle, State
+from engine.serving.logs.fault import fault_of
 from engine.serving.metrics.process import figures_of
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
@@ -93,6 +94,14 @@ class ServedModel:
         return len(inputs) if isinstance(inputs, list) else self.model.signature.check(inputs)
 
 
+def _cause(error: StartupError) -> dict[str, object]:
+    """For the log, what led to an error; its message only where messages are logged at all."""
+    if error.__cause__ is None:
+        return {}
+    with_messages = log.isEnabledFor(logging.DEBUG)
+    return {"fields": {"exception": fault_of(error.__cause__).text(with_messages=with_messages)}}
+
+
 class ModelHost:
     """Loads the models and keeps them.
 
@@ -133,18 +142,18 @@ class ModelHost:
             # Not in asyncio's own threads, for which a stop would have to wait.
             loop = asyncio.get_running_loop()
             loaded = await loop.run_in_executor(self._executor, self._load_and_warm_up)
+            for model, profile, answers in loaded:
+                self._serve(model, profile, answers)
         except ProviderError as error:
             self._lifecycle.fail(str(error))
             self._on_fatal(error)
         except StartupError as error:
             self._lifecycle.fail(str(error))
-            log.error("not ready: %s", error)
+            log.error("not ready: %s", error, extra=_cause(error))
         except Exception:
             self._lifecycle.fail("models could not be loaded: unexpected error, see the log")
             log.exception("not ready: unexpected error while loading models")
         else:
-            for model, profile, answers in loaded:
-                self._serve(model, profile, answers)
             heap.settle()
             self._lifecycle.set_ready()
             log.info("ready", extra={"fields": self._facts()})

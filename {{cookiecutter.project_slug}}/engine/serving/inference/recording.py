@@ -63,15 +63,24 @@ def answer_golden_requests(model: Model, hooks: ServiceHooks) -> Answers:
             if {name: _kind(array) for name, array in parts[0].items()} != {
                 name: _kind(array) for name, array in parts[-1].items()
             }:
-                raise HookFailed("service.py: the outputs that hooks add differ between requests")
+                first, last = parts[0], parts[-1]
+                names = sorted(
+                    name
+                    for name in first.keys() | last.keys()
+                    if (name in first) != (name in last) or _kind(first[name]) != _kind(last[name])
+                )
+                raise HookFailed(
+                    f"service.py: {names} differ in presence, type or shape from the first answer; an "
+                    "output that is added comes with every answer, alike"
+                )
         except InvalidInput as error:
             refusals.append(error.message)
-        except Exception as error:
-            cause = error.__cause__ or error
-            raise StartupError(
-                f"golden request {number} of model {model.name!r}: {error}"
-                + (f": {cause}" if cause is not error else "")
-            ) from error
+        except Exception as error:  # noqa: BLE001 - it becomes the reason
+            # Messages of others are left out: they may hold a password, and probes show the reason.
+            told = str(error) if isinstance(error, HookFailed) else type(error).__name__
+            raise StartupError(f"golden request {number} of model {model.name!r}: {told}") from (
+                error.__cause__ or error
+            )
     return Answers(tuple(refusals), joined(parts))
 
 

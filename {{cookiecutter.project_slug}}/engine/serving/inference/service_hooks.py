@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from engine.serving.package.manifest import Manifest
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype, canonical, datatype_of
 
 log = logging.getLogger(__name__)
+
+# What a name of an added output may be: it is written into JSON, metrics and documentation.
+OUTPUT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,99}")
 
 
 class HookFailed(Exception):
@@ -42,7 +47,7 @@ class ServiceHooks:
             None
             if answers is None
             else {
-                name: datatype_of(array)
+                name: (datatype_of(array), array.shape[1:])
                 for name, array in answers.outputs.items()
                 if name not in self._outputs
             }
@@ -107,18 +112,27 @@ class ServiceHooks:
         if own is not None:
             array = _cast(hook, name, array, own.datatype)
             right = array.ndim == len(own.shape)
-        else:
-            if self._added is not None:
-                if name not in self._added:
-                    raise HookFailed(
-                        f"{_name(hook)} added {name!r}, which does not come with the golden answers"
-                    )
-                array = _cast(hook, name, array, self._added[name])
+        elif self._added is None:
+            if not OUTPUT_NAME.fullmatch(name):
+                raise HookFailed(
+                    f"{_name(hook)} added an output with the name {name!r}; a name has up to 100 "
+                    "letters, digits and _ . : / -, and begins with a letter or _"
+                )
             right = True
+        elif name in self._added:
+            datatype, shape = self._added[name]
+            array = _cast(hook, name, array, datatype)
+            right = rows is None or array.shape[1:] == shape
+        else:
+            raise HookFailed(
+                f"{_name(hook)} added {name!r}, which does not come with the golden answers; an "
+                "output that is added comes with every answer"
+            )
         if not right or (rows is not None and array.shape[:1] != (rows,)):
             raise HookFailed(
                 f"{_name(hook)} returned {name!r} with the shape {list(array.shape)} for "
-                f"{1 if rows is None else rows} rows"
+                f"{1 if rows is None else rows} rows; an output has one element or row for each "
+                "row of the request, and the same other dimensions in every answer"
             )
         return array
 
@@ -127,14 +141,14 @@ def run_start_hooks(extension: Extension) -> None:
     """Call them in their order.
 
     Raises:
-        StartupError: one raised something.
+        StartupError: one raised something. Its message is left out, as it may hold a password and
+            the reason is shown by probes; it is the cause of this error.
     """
     for hook in extension.starts:
         try:
             hook()
         except BaseException as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise StartupError(f"{_name(hook)} failed at start: {reason}") from error
+            raise StartupError(f"{_name(hook)} failed with {type(error).__name__}") from error
 
 
 def run_stop_hooks(extension: Extension) -> None:
@@ -150,17 +164,38 @@ def _call(hook: Callable[..., Any], *arguments: Any) -> dict[str, Array]:
     """The arrays that a hook returns; none where it returns None."""
     try:
         changed = hook(*arguments)
-        if changed is None:
-            return {}
-        arrays = {name: canonical(np.asarray(array)) for name, array in changed.items()}
-        for array in arrays.values():
-            datatype_of(array)
     except InvalidInput:
         raise
     # Also what would end a thread or the event loop.
     except BaseException as error:
         raise HookFailed(f"{_name(hook)} failed with {type(error).__name__}") from error
-    return arrays
+    if changed is None:
+        return {}
+    if not isinstance(changed, Mapping):
+        raise HookFailed(
+            f"{_name(hook)} returned {type(changed).__name__}; return a dict of arrays, or None"
+        )
+    return {_text(hook, name): _array(hook, name, value) for name, value in changed.items()}
+
+
+def _text(hook: Callable[..., Any], name: object) -> str:
+    if not isinstance(name, str):
+        raise HookFailed(f"{_name(hook)} returned an array with the name {name!r}; names are text")
+    return name
+
+
+def _array(hook: Callable[..., Any], name: object, value: Any) -> Array:
+    try:
+        array = canonical(np.asarray(value))
+        datatype_of(array)
+        if array.dtype.kind == "O" and not all(isinstance(each, str) for each in array.flat):
+            raise TypeError("not all of them text")
+    except Exception as error:
+        raise HookFailed(
+            f"{_name(hook)} returned {name!r} as {type(value).__name__}; an array of numbers, "
+            "booleans or text of one shape can be sent"
+        ) from error
+    return array
 
 
 def _cast(hook: Callable[..., Any], name: str, array: Array, datatype: Datatype) -> Array:
@@ -176,11 +211,12 @@ def _cast(hook: Callable[..., Any], name: str, array: Array, datatype: Datatype)
 
 
 def _read_only(arrays: Arrays) -> Arrays:
-    views = {}
+    """Views that a hook cannot write into, in a mapping that it cannot write into either."""
+    views: dict[str, Array] = {}
     for name, array in arrays.items():
         views[name] = view = array.view()
         view.flags.writeable = False
-    return views
+    return MappingProxyType(views)
 
 
 def _name(hook: Callable[..., Any]) -> str:
