@@ -133,7 +133,7 @@ def _failed(request: Request, error: Exception) -> InferenceFailed:
 
 def route_faults(routers: Iterable[APIRouter]) -> Iterator[str]:
     """One sentence for each route that the engine has, or that nobody would ever reach."""
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     for router in routers:
         for route in router.routes:
             path = str(getattr(route, "path", "/"))
@@ -142,10 +142,10 @@ def route_faults(routers: Iterable[APIRouter]) -> Iterator[str]:
                 continue
             if not path.startswith("/"):
                 yield f"the route {path!r} has to begin with /"
-            again = sorted(method for method in route.methods if (method, path) in seen)
-            if again:
-                yield f"{again[0]} {path} is there twice, and the second is never asked"
-            seen |= {(method, path) for method in route.methods}
+            asked = {(method, path) for method in route.methods or ()}
+            if again := sorted(asked & seen):
+                yield f"{again[0][0]} {path} is there twice, and the second is never asked"
+            seen |= asked
             first = path.removeprefix("/").split("/")[0]
             if first in RESERVED or first.startswith(PREDICT) or "{" in first:
                 names = ", ".join(f"/{each}" for each in (*RESERVED, PREDICT))

@@ -70,8 +70,8 @@ def answer_golden_requests(model: Model, hooks: ServiceHooks) -> Answers:
                     if (name in first) != (name in last) or _kind(first[name]) != _kind(last[name])
                 )
                 raise HookFailed(
-                    f"service.py: {names} differ in presence, type or shape from the first answer; an "
-                    "output that is added comes with every answer, alike"
+                    f"service.py: {names} differ in presence, type or shape from the first answer; "
+                    "an output that is added comes with every answer, alike"
                 )
         except InvalidInput as error:
             refusals.append(error.message)
