@@ -162,7 +162,7 @@ def updater(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     render, done = module.Template.render, dict[str, Path]()
 
     def once(self: Any, commit: str, answered: Mapping[str, str], _folder: Path) -> Path:
-        key = json.dumps([commit, sorted(answered.items())])
+        key = json.dumps([self.address, commit, sorted(answered.items())])
         if key not in done:
             done[key] = render(self, commit, answered, tmp_path_factory.mktemp("version") / "new")
         return done[key]
@@ -344,7 +344,7 @@ def test_an_update_to_another_address_of_the_same_version_keeps_the_record(
     git(tmp_path, "clone", "--quiet", template.address, str(moved))
     done = update(project, f"--template={moved}")
     assert done.code == 0, done.err
-    assert state(project)["template"] == str(moved)
+    assert state(project)["template"] == str(moved), done.out
     commit(project, "moved")
     assert "nothing new" in update(project, f"--template={moved}").out
     assert state(project)["template"] == str(moved)
