@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from engine.deploy.__main__ import COMMANDS, main
 
 from tests.engine.fake_az import FakeAz, fails
+from tests.engine.project import ROOT
 
 NOT_LOGGED_IN = "ERROR: Please run 'az login' to setup account."
 TYPED = {
@@ -149,3 +151,19 @@ def test_a_missing_environment_is_answered_with_the_command_to_type(
         f"error: {arguments[0]} needs an environment: {example}"
         " (deploy/environments/ has: staging, production)\n"
     )
+
+
+@pytest.mark.slow
+def test_a_secret_without_a_value_is_no_obstacle_for_a_plan(bare: Path, tmp_path: Path) -> None:
+    """The document does not show it; `up` needs it."""
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    staging = project / "deploy" / "environments" / "staging.yaml"
+    staging.write_text(staging.read_text().replace("secrets: []", "secrets: [API_KEYS]"))
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.deploy", "plan", "staging"],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "warning: the secret API_KEYS has no value, which `up` needs; set the" in done.stderr
+    check_plan(done.stdout)

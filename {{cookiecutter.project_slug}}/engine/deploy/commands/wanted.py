@@ -114,13 +114,14 @@ def local(context: Context, image: str | None) -> Wanted:
     """What this checkout asks for, as far as its files say it; Azure is not asked.
 
     Raises:
-        DeployError: this checkout is no release, or a secret that it names has no usable value.
+        DeployError: this checkout is no release, or a secret that it names has an unusable value.
     """
     release = replace(_checkout(context, allow_dirty=True), image=image or "")
     own = context.environment.secrets
     known = given_secrets(context.say, own)
-    findings = secret_findings(own, (), known)
-    require([*findings, *refused_secrets(context.environment, known)], context.say.warning)
+    require(refused_secrets(context.environment, known), context.say.warning)
+    for missing in secret_findings(own, (), known):
+        context.say.warning(f"{missing.cause}, which `up` needs; {missing.fix}")
     subscription = context.places.subscription
     places = Places(
         subscription=subscription,
