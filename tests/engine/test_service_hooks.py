@@ -344,7 +344,7 @@ def test_a_service_whose_hooks_cannot_be_recorded_fails_and_says_why(
     code += "    return {'': [0] * len(inputs['x'])}\n"
     with started(sample_dir, project(tmp_path / "project", code)) as server:
         report = server.wait_for("failed", "ready")
-    assert "more added an output with the name ''; a name has up to 100" in report["reason"]
+    assert "more added an output with the name ''; a name has up to 100" in str(report["reason"])
     refusing = "from engine.serving.extension import Refused\n@service.request\n"
     refusing += "def none(model, inputs):\n    raise Refused('never')\n"
     done = subprocess.run(
