@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", default=Options().version)
     add("--description", default="")
     add("--to", choices=("onnx",), help="convert a scikit-learn model")
-    add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json")
+    add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json, .parquet")
     add("--types", default="", help="of CSV columns, where open: zip=string,age=number,member=bool")
     add("--labels", default="", help="names of the classes, in the order of the model: a,b,c")
     add("--tolerance", type=float, help="absolute and relative, for floating-point outputs")

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
+from engine.packaging.record import table_columns
 from engine.serving.errors import PackageError
 from engine.serving.tensors.datatypes import NUMPY, Array, canonical
 
@@ -22,7 +23,7 @@ MOST_ROWS = 64
 OUTPUT = "output/"
 # Under these keys JSON holds a table or arrays, the first of them that is there.
 WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
-KINDS = ".npz, .npy, .csv and .json"
+KINDS = ".npz, .npy, .csv, .json and .parquet"
 
 # "literal" is text in which nothing is missing, not even what pandas takes for a missing value.
 Kind = Literal["number", "bool", "string", "literal"]
@@ -74,7 +75,9 @@ def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
     Raises:
         PackageError: missing, of another kind, or unreadable.
     """
-    readers = {".npz": _npz, ".npy": _npy, ".csv": _csv, ".json": _json}
+    readers = {
+        ".npz": _npz, ".npy": _npy, ".csv": _csv, ".json": _json, ".parquet": _parquet,
+    }  # fmt: skip
     reader = readers.get(path.suffix)
     if reader is None:
         raise PackageError(f"{path}: samples are read from {KINDS} files")
@@ -144,6 +147,21 @@ def _json(path: Path) -> Samples:
         cut = given.columns and isinstance(each, list) and len(each) == len(rows)
         answers[name] = _array(each[:MOST_ROWS] if cut else each, name)
     return replace(given, outputs={**given.outputs, **answers})
+
+
+def _parquet(path: Path) -> Samples:
+    """A table whose columns have types; pandas reads it, with a library that it names."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except ImportError:
+        raise PackageError(
+            f"{path}: pandas reads Parquet with pyarrow, which is not installed: add it to "
+            "requirements/train.in, and run `make lock`"
+        ) from None
+    columns = table_columns(frame[:MOST_ROWS])
+    return Samples(columns={name: column(values, name) for name, values in columns.items()})
 
 
 def _parted(content: Any) -> tuple[Any, dict[str, Any]]:

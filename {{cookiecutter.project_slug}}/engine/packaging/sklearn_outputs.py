@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from engine.packaging.options import Options
+from engine.packaging.record import methods_of
 from engine.packaging.sklearn_calls import Table
 from engine.serving.errors import PackageError
 from engine.serving.package.manifest import Method
 from engine.serving.tensors.datatypes import Array, canonical, datatype_of
-
-PREDICTION = "prediction"
-LABEL = "label"
 
 
 def answers(
@@ -25,7 +23,7 @@ def answers(
         PackageError: a value has a type that cannot be carried, or the labels do not fit.
     """
     outputs, golden = [], {}
-    for name, method in _methods(estimator).items():
+    for name, method in methods_of(estimator).items():
         value = table.call(getattr(estimator, method))
         if value.dtype.kind == "O" and not all(isinstance(each, str) for each in value.reshape(-1)):
             raise PackageError(
@@ -44,19 +42,6 @@ def answers(
             output |= _columns(estimator, value)
         outputs.append(output)
     return outputs, golden
-
-
-def _methods(estimator: Any) -> dict[str, Method]:
-    if not hasattr(estimator, "predict"):
-        return {"transformed": "transform"}
-    classes = getattr(estimator, "classes_", None)
-    if isinstance(classes, list):  # several targets at once: a list of arrays for each method
-        return {LABEL: "predict"}
-    if hasattr(estimator, "predict_proba"):
-        return {LABEL: "predict", "probabilities": "predict_proba"}
-    if hasattr(estimator, "decision_function"):
-        return {LABEL: "predict", "scores": "decision_function"}
-    return {LABEL if classes is not None else PREDICTION: "predict"}
 
 
 def _plain(value: Array) -> Array:
