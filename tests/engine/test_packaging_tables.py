@@ -160,7 +160,7 @@ def test_a_type_that_nothing_tells_is_refused_with_the_ways_out(tmp_path: Path) 
     ("types", "words"),
     [
         ({"kind": "number"}, "--types kind=number: "),
-        ({"kind": "words"}, "a type is one of number, bool, string, literal"),
+        ({"kind": "words"}, "a type is one of number, float, bool, string, literal"),
         ({"colour": "string"}, "has no column 'colour'"),
     ],
 )
@@ -449,8 +449,25 @@ def test_whole_numbers_stay_whole_where_the_model_notices(tmp_path: Path) -> Non
     """One tensor of FP64 would make 3 to 3.0, and its text another one."""
     frame = pd.DataFrame({"low": [1, 2, 3, 4] * 5, "high": np.arange(20.0)})
     estimator = make_pipeline(Spelling(), LogisticRegression(C=99)).fit(frame, TARGET)
-    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS]))
+    told = refused(**stored(tmp_path, estimator, frame[:ROWS]))
+    assert "column 'low' holds '1', which can be a whole number or the fraction 1.0" in told
+    assert "--types low=number or --types low=float" in told
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:ROWS], "json"))
     assert [each["datatype"] for each in manifest["inputs"]] == ["INT64", "FP64"]
+    assert (
+        model.package.golden.outputs["label"].tolist() == estimator.predict(frame[:ROWS]).tolist()
+    )
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("number", "int64"), ("float", "float64")])
+def test_whole_cells_of_a_csv_file_are_what_the_person_says(
+    tmp_path: Path, kind: str, dtype: str
+) -> None:
+    """A file whose other rows hold fractions gave the model 3.0 in training, and not 3."""
+    frame = pd.DataFrame({"low": [1, 2, 3, 4] * 5, "high": np.arange(20.0)}).astype({"low": dtype})
+    estimator = make_pipeline(Spelling(), LogisticRegression(C=99)).fit(frame, TARGET)
+    samples = stored(tmp_path, estimator, frame[:ROWS].astype({"low": "int64"}))
+    model, _, _ = made(**samples, types={"low": kind})
     assert (
         model.package.golden.outputs["label"].tolist() == estimator.predict(frame[:ROWS]).tolist()
     )

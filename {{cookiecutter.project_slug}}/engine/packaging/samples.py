@@ -25,8 +25,9 @@ OUTPUT = "output/"
 WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
 KINDS = ".npz, .npy, .csv, .json and .parquet"
 
-# "literal" is text in which nothing is missing, not even what pandas takes for a missing value.
-Kind = Literal["number", "bool", "string", "literal"]
+# "number" is whole where all cells are, "float" never; "literal" is text in which nothing is missing,
+# not even what pandas takes for a missing value.
+Kind = Literal["number", "float", "bool", "string", "literal"]
 TYPES: Final = get_args(Kind)
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 WHOLE: Final = re.compile(r"[+-]?\d+")
@@ -280,6 +281,7 @@ def readings(cells: list[str]) -> dict[Kind, Array]:
         numbers = ["nan" if gap else next(filled) for gap in missing]
         if whole and fits:
             found["number"] = np.array([int(each) for each in numbers], dtype=np.int64)
+            found["float"] = found["number"].astype(np.float64)
         elif fits:
             found["number"] = np.array([float(each) for each in numbers], dtype=np.float64)
     found["string"] = np.array(

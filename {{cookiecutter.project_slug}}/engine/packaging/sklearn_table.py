@@ -289,6 +289,12 @@ def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
 
 def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
     words = {"number": "a number", "bool": "true or false", "string": "text", "literal": "text"}
+    if other == "float":
+        return (
+            f"column {name!r} holds {example!r}, which can be a whole number or the fraction "
+            f"{float(example)}, and the model answers them differently; say --types {name}=number "
+            f"or --types {name}=float, or give samples as JSON or Parquet, whose values have types"
+        )
     if "literal" in (kind, other):
         return (
             f"column {name!r} holds {example!r}, which can be text or a missing value, and the "
