@@ -254,6 +254,7 @@ engine/packaging/options.py
 engine/packaging/package.py
 engine/packaging/pickles.py
 engine/packaging/provenance.py
+engine/packaging/record.py
 engine/packaging/replaced.py
 engine/packaging/rightsizing/__init__.py
 engine/packaging/rightsizing/__main__.py
