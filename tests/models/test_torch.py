@@ -15,7 +15,7 @@ import pytest
 
 from tests.models.conftest import environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 MODEL = """
 import torch
