@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo rehearse test lint format checksums size lock bench picture clean
+.PHONY: help demo rehearse test test-all lint format checksums size lock bench picture clean
 
 # PYTHON, else an interpreter itself and not a launcher, which may choose another one elsewhere.
 FIND_PYTHON = $${PYTHON:-$$(for each in python3 python3.13 python3.12 python3.11 python; do \
@@ -36,6 +36,9 @@ rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to
 
 test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON="$(FIND_PYTHON)" scripts/test.sh $(if $(filter 1,$(value FAST)),fast,full)
+
+test-all: $(VENV)/.dev $(AZURE)/.complete ## Also what takes hours: ten times the examples of property tests; TORCH_PYTHON for PyTorch
+	@PYTHON="$(FIND_PYTHON)" scripts/test.sh all
 
 lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfile
 	@scripts/lint.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The tests, in two tiers: `fast` (rendering, and the machinery in a rendered service) and `full`
-# (also images, README commands and demos). `make test` calls this; PYTHON names the interpreter.
+# The tests, in three tiers: `fast` (rendering, and the machinery in a rendered service), `full` (also
+# images, README commands and demos) and `all` (also what is marked exhaustive, and more examples).
+# `make test` calls this; PYTHON names the interpreter.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,7 +69,9 @@ offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
 
 # Two processes each, since most tests wait for containers and commands. A file stays in one of them:
 # its tests share what they have built; tests/conftest.py says which files begin.
+chosen=(-n 2 --dist loadfile)
+if [[ "$TIER" == all ]]; then export ACI_ML_ALL=1; else chosen+=(-m "not exhaustive"); fi
 status=0
-.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder || status=1
-.venv/bin/python -m scripts.test_engine -q -n 2 --dist loadfile || status=1
+.venv/bin/python -m pytest "${chosen[@]}" --no-loadscope-reorder || status=1
+.venv/bin/python -m scripts.test_engine -q "${chosen[@]}" || status=1
 exit "$status"

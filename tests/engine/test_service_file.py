@@ -134,9 +134,12 @@ def test_the_faults_of_all_settings_are_reported_at_once(tmp_path: Path) -> None
         "class Own(ServiceSettings):\n"
         "    limit: float = Field(10, gt=0, description='Largest value.')\n"
         "    token: SecretStr | None = Field(None, min_length=20, description='Secret.')\n"
-        "service.settings(Own)\n",
+        "service.settings(Own)\n"
+        "class More(ServiceSettings):\n"
+        "    names: list[str] = Field(['a'], description='Languages.')\n"
+        "names = service.settings(More).names[0]\n",
     )
-    own = {"PORT": "abc", "LIMIT": "-1", "TOKEN": "too-short-to-show"}
+    own = {"PORT": "abc", "LIMIT": "-1", "TOKEN": "too-short-to-show", "NAMES": "a,b"}
     done = subprocess.run(
         [sys.executable, "-m", "engine.serving"],
         cwd=root,
@@ -147,10 +150,11 @@ def test_the_faults_of_all_settings_are_reported_at_once(tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 2
-    port, limit, token = done.stderr.splitlines()
+    port, limit, token, names = done.stderr.splitlines()
     assert port.startswith("error: PORT='abc': ")
     assert limit == "error: LIMIT='-1': Input should be greater than 0 (default: 10)"
     assert token.startswith("error: TOKEN=(hidden): ") and "too-short" not in done.stderr
+    assert '"names"' in names and names.endswith('; write it as JSON, for example ["a", "b"]')
     table = subprocess.run(
         [sys.executable, "-m", "engine.serving.settings"],
         cwd=root, capture_output=True, text=True, timeout=60, check=True,

@@ -24,6 +24,7 @@ from engine.deploy.verification.parity import read_records, served_records
 from engine.deploy.verification.service import Service
 from engine.deploy.verify import verify
 from engine.load.samples import prepare
+from engine.serving.package.reader import read_package
 
 from tests.engine.front import Answer, Asked, front_of
 from tests.engine.own_service import project
@@ -213,7 +214,7 @@ def test_routes_ask_for_the_key_and_fail_in_the_form_of_the_others(server: Serve
         own = anybody.get("/free?number=-1")
         assert (own.status_code, own.json()) == (409, {"error": "negative", "code": "http_409"})
         failed = anybody.get("/free?number=0")
-        assert (failed.status_code, failed.json()["code"]) == (500, "inference_failed")
+        assert (failed.status_code, failed.json()["code"]) == (500, "route_failed")
         document = anybody.get("/openapi.json").json()["paths"]
     assert document["/about"]["get"]["security"] == [{"ApiKey": []}, {"Bearer": []}]
     assert "security" not in document["/free"]["get"]
@@ -299,6 +300,36 @@ def test_hooks_that_answer_otherwise_than_in_the_build_are_noticed(
     (other / "factor").write_text("3")
     with running(sample_dir, other) as server, pytest.raises(VerifyError, match="'sum'"):
         verify(server.url, None, LIMITS, models=sample_dir)
+
+
+def test_answers_by_chance_fail_the_check_of_the_build(sample_dir: Path, tmp_path: Path) -> None:
+    code = "from itertools import count\nnumbers = count()\n@service.answer\n"
+    code += "def more(model, inputs, outputs):\n    number = next(numbers)\n"
+    code += "    return {'n': [number] * len(inputs['x'])}\n"
+    with pytest.raises(AssertionError, match=r"with other output 'n' the second time"):
+        checked(project(tmp_path / "project", code), sample_dir)
+
+
+def test_the_documented_example_is_a_sample_that_the_rules_let_through(
+    sample_dir: Path, tmp_path: Path
+) -> None:
+    code = "from engine.serving.extension import Refused\n@service.request\n"
+    code += "def bounded(model, inputs):\n    if inputs['x'][0, 1] > 0.8:\n"
+    code += "        raise Refused('no')\n"
+    first = read_package(sample_dir / "sides").golden.inputs["x"][:1]
+    with running(sample_dir, project(tmp_path / "project", code)) as server:
+        url = f"{server.url}/predict"
+        assert httpx.post(url, json={"data": first.tolist()}).status_code == 422
+        example = httpx.get(f"{server.url}/v2/models/sides/example").content
+        paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+        shown = paths["/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
+        infer = paths["/v2/models/sides/infer"]["post"]["requestBody"]["content"]
+        assert json.loads(example) == shown
+        assert httpx.post(url, content=example).status_code == 200
+        asked = httpx.post(
+            f"{server.url}/v2/models/sides/infer", json=infer["application/json"]["example"]
+        )
+        assert asked.status_code == 200, asked.text
 
 
 def test_the_load_test_knows_the_same_answers(client: httpx.Client, sample_dir: Path) -> None:

@@ -27,8 +27,18 @@ CODE = re.compile(r"`(az [^`]+)`")
 
 @pytest.fixture
 def checkout(rendered_service: Path, service_python: Path, tmp_path: Path) -> Iterator[Path]:
-    """A repository on a machine where `make .venv/.deploy` has been run; its image is removed."""
+    """A repository on a machine where `make .venv/.deploy` has been run; its image is removed.
+
+    It has a commit of its own: a test beside this one may have rendered the same commit in the same
+    second, and its image must stay.
+    """
     service = copied(rendered_service, tmp_path)
+    who = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(
+        ["git", *who, "commit", "--quiet", "--amend", "--message", "the guide's"],
+        cwd=service,
+        check=True,
+    )
     subprocess.run(["git", "remote", "add", "origin", REMOTE], cwd=service, check=True)
     programs = service / ".venv" / "bin"
     programs.mkdir(parents=True)

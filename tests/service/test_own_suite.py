@@ -22,6 +22,17 @@ DIFFERENCES = {
     "requirements/serve-cpu.txt",
 }
 
+OWN_IMPORTS = "import Extension, ServiceSettings\nfrom pydantic import Field\n"
+OWN_SETTING = """service = Extension()
+
+
+class Settings(ServiceSettings):
+    limit: int = Field(10, gt=0, description="Largest value.")
+
+
+service.settings(Settings)
+"""
+
 # What mypy knows of the packages and of files that did not change, kept with the environments.
 MYPY = ("mypy", "--cache-dir", str(BUILD / "mypy-service"))
 
@@ -76,6 +87,9 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     for path, good, bad in (
         ("deploy/environments/staging.yaml", "cpu: 1", "cpu: 99"),
         ("deploy/environments/production.yaml", "secrets: []", "secrets: [TOKEN]"),
+        ("deploy/environments/production.yaml", '  LOG_LEVEL: "info"', '  LIMIT: "0"'),
+        ("service.py", "import Extension\n", OWN_IMPORTS),
+        ("service.py", "service = Extension()\n", OWN_SETTING),
         ("load/slo.yaml", "users: 20", "users: 0"),
         (".github/workflows/ci.yml", "    timeout-minutes: ", "    # timeout-minutes: "),
     ):
@@ -85,12 +99,14 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     printed = run_tests_of(service_python, service, "tests/test_configuration.py").stdout
     for sentence in (
         r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
+        r"LIMIT='0': Input should be greater than 0 \(default: 10\)",
         r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
-        r"slo\.yaml: users is 0: input should be greater than or equal to 1; correct it",
+        r"slo\.yaml:\d+: users is 0: input should be greater than or equal to 1; correct it",
         r"ci\.yml: job \w+ has no time limit; add timeout-minutes",
     ):
         assert re.search(sentence, printed), printed
-    assert "4 failed" in printed
+    assert "5 failed" in printed
+    assert "During handling" not in printed
     assert "Traceback" not in printed and " def test_" not in printed
 
 

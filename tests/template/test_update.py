@@ -471,6 +471,7 @@ def test_an_engine_that_does_not_accept_service_py_is_not_installed(
     done = update(owned, "--to=api")
     assert done.code == 1
     assert "does not accept your service.py" in done.err
+    assert done.err.count("error:") == 1
     assert "MINE = True" in done.err
     assert git(owned, "status", "--porcelain") == "?? scratch.txt\n"
 

@@ -19,7 +19,9 @@ DEPLOY = next(each for each in GENERATED if each.name == "deploy.yml")
 
 
 def test_there_are_workflows() -> None:
-    assert [each.name for each in OWN] == ["refresh.yml", "release.yml", "test.yml"]
+    assert [each.name for each in OWN] == [
+        *("nightly.yml", "refresh.yml", "release.yml", "test.yml"),
+    ]
     names = ["ci", "deploy", "power", "prune", "rebuild", "rollback", "template"]
     assert [each.name for each in GENERATED] == [f"{name}.yml" for name in names]
 

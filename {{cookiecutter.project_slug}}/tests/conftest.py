@@ -12,7 +12,7 @@ import pytest
 from engine.deploy.errors import DeployError
 from engine.deploy.verify import key_from
 from engine.load.local import local_service
-from engine.serving.errors import PackageError
+from engine.serving.errors import StartupError
 from engine.serving.proxies import keep_local_direct
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -23,8 +23,8 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     """What the engine refuses fails a test with the engine's own words, and without a stack."""
     try:
         return (yield)
-    except (DeployError, PackageError) as error:
-        pytest.fail(str(error), pytrace=False)
+    except (DeployError, StartupError) as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ from engine.deploy.config.read import environment_names, read_environment
 from engine.load.slo import read_slo
 from engine.serving.api_version import api_fault
 from engine.serving.package.digest import SERVICE_FILE
+from engine.serving.remarks import remarks
 from engine.serving.service_file import load_service_file
+from engine.serving.settings import Settings
 from engine.upkeep.workflow_rules import RULES, Workflow, read
 from engine.upkeep.workflow_secrets import FIX, gaps
 
@@ -31,10 +33,18 @@ def test_there_is_an_environment() -> None:
 
 
 @pytest.mark.parametrize("stage", environment_names(ROOT))
-def test_an_environment_is_legal_for_its_target(stage: str) -> None:
+def test_an_environment_is_legal_for_its_target_and_for_service_py(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project, environment = read_environment(stage, ROOT)
     assert project.name
     assert environment.stage == stage
+    for name, value in environment.variables.items():
+        monkeypatch.setenv(name, value)
+    known = {*Settings.model_fields}
+    for own in load_service_file(SERVICE_FILE).own_settings:
+        known |= type(own).model_fields.keys()
+    assert remarks(environment.variables, known, workers=1, cpus=1) == []
 
 
 def test_the_promise_is_legal() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from engine.deploy.config.source import Source, read_source
 from engine.deploy.errors import ConfigError, Fault
 
 THINK_SECONDS = (0.02, 0.2)
@@ -70,25 +70,16 @@ def read_slo(path: Path, users: int | None = None, run_seconds: float | None = N
     Raises:
         ConfigError: with every fault.
     """
+    source = read_source(path.parent, path.name)
+    if source.faults:
+        raise ConfigError(source.faults)
     try:
-        content: Any = yaml.safe_load(path.read_bytes())
-        if not isinstance(content, dict):
-            raise _refused(path, "content", content, "must be a mapping of keys to values")
-        return Slo.model_validate(content).scaled(users, run_seconds)
-    except OSError as error:
-        raise _refused(path, "file", str(path), f"cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise _refused(path, "file", str(path), f"is no YAML: {error}") from None
+        return Slo.model_validate(source.data).scaled(users, run_seconds)
     except ValidationError as error:
-        raise ConfigError(tuple(_fault(path, item) for item in error.errors())) from None
+        raise ConfigError(tuple(_fault(source, item) for item in error.errors())) from None
 
 
-def _refused(path: Path, field: str, value: object, rule: str) -> ConfigError:
-    fix = "see the file of the template: p95_ms, error_ratio, minimum_rps, users, ..."
-    return ConfigError((Fault(path.name, field, value, " ".join(rule.split()), fix),))
-
-
-def _fault(path: Path, item: ErrorDetails) -> Fault:
+def _fault(source: Source, item: ErrorDetails) -> Fault:
     field = ".".join(str(part) for part in item["loc"]) or "objectives"
     value = None if item["type"] == "missing" else item["input"]
     rule = item["msg"].removeprefix("Value error, ")
@@ -96,4 +87,4 @@ def _fault(path: Path, item: ErrorDetails) -> Fault:
     fix = "correct it" if field in known or not item["loc"] else f"use {', '.join(known)}"
     if not item["loc"]:
         value = value["minimum_rps"] if isinstance(value, dict) else value
-    return Fault(path.name, field, value, rule[:1].lower() + rule[1:], fix)
+    return Fault(source.place(item["loc"]), field, value, rule[:1].lower() + rule[1:], fix)

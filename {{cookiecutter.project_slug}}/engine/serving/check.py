@@ -93,11 +93,17 @@ def _after_hooks(models: list[Model], *, record: bool) -> list[str]:
     for model in models if extension.has_hooks else []:
         try:
             answers = recording.recorded(model, extension)
+            changing = recording.unsteady(model, extension, answers)
             if record:
                 recording.record(model, extension, answers)
         except StartupError as error:
             faults.append(_with_cause(error))
             continue
+        if changing:
+            faults.append(
+                f"{model.name}: service.py answers the golden requests with other {changing} the "
+                "second time; an answer must depend on the request and the settings alone"
+            )
         refused = sum(map(bool, answers.refusals))
         if all(answers.refusals):
             faults.append(

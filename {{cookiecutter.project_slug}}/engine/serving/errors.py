@@ -178,6 +178,13 @@ class InferenceFailed(RequestError):
         self.fault = fault
 
 
+class RouteFailed(RequestError):
+    """A route of `service.py` raised an exception; details are in the log only."""
+
+    status = 500
+    code = "route_failed"
+
+
 class StartupError(Exception):
     """Something that an operator has to mend before the service can answer."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from fastapi import APIRouter
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
-from engine.serving.errors import InvalidInput, SettingsError, StartupError
+from engine.serving.errors import InvalidInput, StartupError
 from engine.serving.http.own_routes import OpenRoute, OwnRoute
 from engine.serving.settings import Settings, faults_of
 from engine.serving.tensors.datatypes import Array
@@ -45,7 +46,7 @@ class ServiceSettings(BaseSettings):
     """Settings of your own. A field's name in capitals is the environment variable.
 
     Every field needs a default, with which the image is built, and a description. A secret has the
-    type ``pydantic.SecretStr``: its value is never shown.
+    type ``pydantic.SecretStr``: its value is never shown. Lists and mappings are written as JSON.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -69,6 +70,7 @@ class Extension:
         self.routes = APIRouter(route_class=OwnRoute)
         self.open_routes = APIRouter(route_class=OpenRoute)
         self.own_settings: list[ServiceSettings] = []
+        self.setting_faults: list[str] = []
         self.requests: list[RequestHook] = []
         self.answers: list[AnswerHook] = []
         self.starts: list[Hook] = []
@@ -77,9 +79,10 @@ class Extension:
     def settings(self, model: type[S]) -> S:
         """The values of your settings, from the environment.
 
+        Where one breaks its rule these are the defaults: the rest of `service.py` is run, so that
+        the service reports all faults at once, and it does not start.
+
         Raises:
-            SettingsError: with one line for each variable that breaks its rule. The service
-                reports it together with the faults of its other settings.
             StartupError: a field has no default, or the name of a setting of the engine.
         """
         for name, field in model.model_fields.items():
@@ -89,8 +92,12 @@ class Extension:
                 raise StartupError(f"{name.upper()} has no default; the image is built with it")
         try:
             values = model()
-        except ValidationError as error:
-            raise SettingsError(faults_of(error, model)) from None
+        except (ValidationError, UnreadableSetting) as error:
+            if isinstance(error, ValidationError):
+                self.setting_faults += faults_of(error, model)
+            else:
+                self.setting_faults.append(f'{error}; write it as JSON, for example ["a", "b"]')
+            return cast("S", model.model_construct())
         self.own_settings.append(values)
         return values
 

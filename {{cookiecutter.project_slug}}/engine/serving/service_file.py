@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from engine.serving.api_version import api_fault
-from engine.serving.errors import StartupError
+from engine.serving.errors import SettingsError, StartupError
 from engine.serving.extension import Extension
 from engine.serving.http.own_routes import route_faults
 from engine.serving.package.digest import SERVICE_FILE
@@ -31,6 +31,8 @@ def load_service_file(path: Path = SERVICE_FILE) -> Extension:
     extension = getattr(_run(path), "service", None)
     if not isinstance(extension, Extension):
         raise StartupError(f"{path}: must define service = Extension()")
+    if extension.setting_faults:
+        raise SettingsError(extension.setting_faults)
     faults = list(route_faults((extension.routes, extension.open_routes)))
     if faults:
         raise StartupError(f"{path}: {'; '.join(faults)}")

@@ -41,9 +41,9 @@ UNCHANGED = (
     "of these places marked, so that you can choose.\n"
 )
 MARKED = (
-    "Both versions are marked there, and git does not commit these files yet. Edit each one and "
-    "`git add` it, then run `make lock` and `make test`, and commit. `git reset --hard` takes the "
-    "update back.\n"
+    "Both versions are marked there. Edit each file and `git add` it, then run `make lock` and "
+    "`make test`, and `git commit`; not `git commit -a`, which would take the marks along. "
+    "`git reset --hard` takes the update back.\n"
 )
 ENGINE = "engine/"
 API_CHECK = "engine/upkeep/api.py"
@@ -165,7 +165,8 @@ def accept_service(project: Path, rendering: Path) -> None:
         try:
             run(sys.executable, "-m", module, mine, cwd=rendering)
         except Failed as error:
-            raise Failed(f"the new engine does not accept your service.py: {error}") from None
+            told = str(error).splitlines()[-1].removeprefix("error: ")
+            raise Failed(f"the new engine does not accept your service.py: {told}") from None
 
 
 def combine(merge: Merge, project: Path, base: Files, new: Files, folder: Path) -> None:

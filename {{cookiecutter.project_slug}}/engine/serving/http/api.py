@@ -142,7 +142,7 @@ def _add_metadata(
 
     @app.get("/v2/models/{name}/example", tags=["metadata"])
     async def example(name: str) -> Response:
-        """A request body that works with `/predict`: the first golden sample."""
+        """A request body that works with `/predict`: a golden sample."""
         return Response(tutorial.example(host.get(name).model), media_type="application/json")
 
 

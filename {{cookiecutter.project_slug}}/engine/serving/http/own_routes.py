@@ -15,7 +15,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from engine.serving.errors import InferenceFailed, InvalidInput, NotReady, RequestError
+from engine.serving.errors import InvalidInput, NotReady, RequestError, RouteFailed
 from engine.serving.http.asgi import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.body import ClientGone, read_body
@@ -121,12 +121,12 @@ def _invalid(error: RequestValidationError) -> InvalidInput:
     return InvalidInput(f"{field}: {first['msg']}", field=field)
 
 
-def _failed(request: Request, error: Exception) -> InferenceFailed:
+def _failed(request: Request, error: Exception) -> RouteFailed:
     incident, fault = secrets.token_hex(8), fault_of(error)
     cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
     fields = {"request_id": incident, "path": request.url.path, "exception": cause}
     log.error("a request failed with %s, id %s", fault.name, incident, extra={"fields": fields})
-    return InferenceFailed(
+    return RouteFailed(
         f"unexpected error; the log has the cause under {incident}", incident=incident
     )
 

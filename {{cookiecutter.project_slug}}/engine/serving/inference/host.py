@@ -311,7 +311,7 @@ class ModelHost:
 
             on_stuck = partial(self.watch, model.name)
             hooks = ServiceHooks(self._extension, model.manifest, answers)
-            model.answer_as(answers.manifest(model.manifest))
+            model.answer_as(answers.manifest(model.manifest), answers.first)
             self._models[model.name] = HookedModel(
                 model, batcher, timeout, hooks, answers, limits, on_stuck
             )

@@ -37,6 +37,8 @@ class Model:
         # The name is the folder's as well.
         self.name: str = package.manifest.name
         self.version: str = package.manifest.version
+        self.sample = 0
+        """The golden sample that documentation shows."""
         self._runtime = runtime
 
     @property
@@ -48,9 +50,15 @@ class Model:
         """Compute outputs for inputs that passed the signature check."""
         return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
 
-    def answer_as(self, manifest: Manifest) -> None:
-        """Answers have more outputs than the model gives: those of this manifest."""
+    def answer_as(self, manifest: Manifest, sample: int) -> None:
+        """Answers have more outputs than the model gives, and rules refuse some samples.
+
+        Args:
+            manifest: with all outputs.
+            sample: the first one that is answered.
+        """
         self.manifest = manifest
+        self.sample = sample
         self.signature = replace(self.signature, outputs=manifest.signature.outputs)
 
     def verify(self) -> None:

@@ -13,12 +13,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.serving.errors import InvalidInput, StartupError
+from engine.serving.errors import InvalidInput, PackageError, StartupError
 from engine.serving.extension import Extension
 from engine.serving.inference.model import Model
 from engine.serving.inference.service_hooks import HookFailed, ServiceHooks
 from engine.serving.package.answers import Answers, joined, read_answers, written
 from engine.serving.package.digest import SERVICE_FILE, text_sha256
+from engine.serving.package.golden import compare
 from engine.serving.tensors.datatypes import Array
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,23 @@ def recorded(model: Model, extension: Extension, folder: Path = RECORDED) -> Ans
         log.info("%s: settings or device are not those of the build; golden requests are answered "
                  "again", model.name)  # fmt: skip
     return answer_golden_requests(model, ServiceHooks(extension, model.manifest))
+
+
+def unsteady(model: Model, extension: Extension, answers: Answers) -> str:
+    """What of the answers is another the second time, for a message; empty if nothing is.
+
+    Raises:
+        StartupError: a hook fails on a golden request.
+    """
+    again = answer_golden_requests(model, ServiceHooks(extension, model.manifest))
+    if again.refusals != answers.refusals:
+        return "refusals"
+    for output in answers.manifest(model.manifest).outputs if answers.outputs else ():
+        try:
+            compare((output,), answers.outputs, again.outputs)
+        except PackageError:
+            return f"output {output.name!r}"
+    return ""
 
 
 def answer_golden_requests(model: Model, hooks: ServiceHooks) -> Answers:

@@ -31,6 +31,11 @@ class Answers:
     refusals: tuple[str, ...]
     outputs: Mapping[str, Array]
 
+    @property
+    def first(self) -> int:
+        """The number of the first request that is not refused; 0 where all are."""
+        return self.refusals.index("") if "" in self.refusals else 0
+
     def manifest(self, manifest: Manifest) -> Manifest:
         """The manifest with the outputs that the hooks add."""
         known = {each.name for each in manifest.outputs}

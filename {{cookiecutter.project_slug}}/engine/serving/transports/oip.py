@@ -126,11 +126,11 @@ def encode(
 
 
 def example(model: Model) -> dict[str, Any]:
-    """A request that works, as a JSON object: the first golden sample."""
+    """A request that works, as a JSON object: a golden sample."""
     inputs = []
     for spec in model.signature.inputs:
         array = model.package.golden.inputs[spec.name]
-        row = array[:1] if model.signature.batched else array
+        row = array[model.sample :][:1] if model.signature.batched else array
         # Through JSON and back, so that NaN becomes null.
         flat = row.reshape(-1).tolist()
         data = orjson.loads(orjson.dumps(flat))

@@ -169,9 +169,10 @@ class Contract:
 
 
 def example(model: Model) -> str:
-    """A request body that works: the first golden sample, as JSON text."""
-    inputs = model.package.golden.inputs
-    rows = {name: value[:1] if model.signature.batched else value for name, value in inputs.items()}
+    """A request body that works: a golden sample, as JSON text."""
+    rows = dict(model.package.golden.inputs)
+    if model.signature.batched:
+        rows = {name: value[model.sample :][:1] for name, value in rows.items()}
     data: Any = {
         spec.name: _jsonable(rows[spec.name].reshape(-1) if is_column(spec) else rows[spec.name])
         for spec in model.signature.inputs
