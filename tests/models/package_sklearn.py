@@ -1,7 +1,7 @@
-"""Package every estimator that sklearn_models.py stored, as joblib and as ONNX.
+"""Package every estimator that a program beside this one stored, as joblib and as ONNX.
 
-A program: `python package_sklearn.py SOURCES OUTPUT` writes `OUTPUT/joblib`, `OUTPUT/onnx` and
-`OUTPUT/refused.json`.
+A program: `python package_sklearn.py SOURCES OUTPUT [as-is|onnx]` writes `OUTPUT/joblib`,
+`OUTPUT/onnx`, or one of them, and `OUTPUT/refused.json`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ def main() -> None:
     sources, output = Path(sys.argv[1]), Path(sys.argv[2])
     refused: dict[str, str] = {}
     for source in sorted(sources.glob("*.joblib")):
-        table = source.with_suffix(".csv")
-        samples = table if table.exists() else source.with_suffix(".npz")
+        (samples,) = (each for each in sources.glob(f"{source.stem}.*") if each != source)
         conversions: tuple[Literal["as-is", "onnx"], ...] = ("as-is", "onnx")
         for to in conversions:
+            if to not in (sys.argv[3:] or conversions):
+                continue
             form = "joblib" if to == "as-is" else to
             options = Options(name=source.stem, samples=samples, to=to, licence="made here")
             try:

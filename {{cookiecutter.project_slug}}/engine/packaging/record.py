@@ -58,14 +58,14 @@ def methods_of(model: Any) -> Mapping[str, str]:
     """The outputs of an estimator: name to the method that computes it."""
     if not hasattr(model, "predict"):
         return {"transformed": "transform"}
-    classes = getattr(model, "classes_", None)
-    if isinstance(classes, list):  # several targets at once: a list of arrays for each method
+    classes = getattr(model, "classes_", ())  # CatBoost's regressors have an empty list
+    if isinstance(classes, list) and classes:  # several targets at once: a list of arrays for each method
         return {LABEL: "predict"}
     if hasattr(model, "predict_proba"):
         return {LABEL: "predict", "probabilities": "predict_proba"}
     if hasattr(model, "decision_function"):
         return {LABEL: "predict", "scores": "decision_function"}
-    return {LABEL if classes is not None else PREDICTION: "predict"}
+    return {LABEL if len(classes) else PREDICTION: "predict"}
 
 
 def table_columns(frame: Any) -> dict[str, list[Any]]:

@@ -1,0 +1,69 @@
+"""LightGBM, XGBoost, CatBoost and statsmodels: packaged from samples of every form, and served.
+
+Each answers over HTTP as the library did in the process that fitted the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.models import asking
+from tests.models.conftest import Served
+from tests.models.test_sklearn import assert_same, golden_inputs
+
+pytestmark = pytest.mark.slow
+
+REFUSED = {"xgboost-booster as joblib": "Expecting data to be a DMatrix object"}
+NUMBERED = ("lightgbm-frame", "catboost-frame", "lightgbm-booster", "statsmodels-array",
+            "statsmodels-formula")  # fmt: skip
+PACKAGES = 14
+
+
+@pytest.fixture(scope="module")
+def boosted(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the answers of the libraries, and the packages below `joblib`."""
+    folder = tmp_path_factory.mktemp("boosting")
+    program("boosting_models.py", folder)
+    program("package_sklearn.py", folder, folder, "as-is")
+    return folder
+
+
+def test_what_is_refused_is_refused_for_its_reason(boosted: Path) -> None:
+    refused = json.loads((boosted / "refused.json").read_text())
+    assert refused.keys() == REFUSED.keys()
+    for name, words in REFUSED.items():
+        assert words in refused[name]
+
+
+def test_each_answers_as_its_library(boosted: Path, served: Served) -> None:
+    folders = sorted(path.parent for path in (boosted / "joblib").glob("*/model.yaml"))
+    assert len(folders) == PACKAGES
+    with served(boosted / "joblib") as url:
+        client = asking.client(url)
+        for folder in folders:
+            with np.load(boosted / "answers" / f"{folder.name}.npz") as archive:
+                expected = dict(archive)
+            answers = asking.ask(client, folder.name, golden_inputs(folder), binary=False)
+            first = "prediction" if folder.name in NUMBERED else "label"
+            assert_same(answers[first], expected["answer"], 1e-9, folder.name)
+            if "probabilities" in expected:
+                assert_same(answers["probabilities"], expected["probabilities"], 1e-6, folder.name)
+
+
+def test_types_are_those_of_the_table_that_the_model_was_fitted_on(boosted: Path) -> None:
+    def types(name: str) -> list[str]:
+        manifest = yaml.safe_load((boosted / "joblib" / name / "model.yaml").read_text())
+        return [f"{each['name']} {each['datatype']}" for each in manifest["inputs"]]
+
+    for name in ("lightgbm-words", "lightgbm-parquet", "xgboost-words", "catboost-words"):
+        assert types(name) == ["port BYTES", "age FP64"], name
+    for name in ("lightgbm-numbers", "xgboost-numbers"):
+        assert types(name) == ["port INT64", "age FP64"], name
+    for name in ("lightgbm-array", "xgboost-array", "catboost-array"):
+        assert types(name) == ["features FP64"], name
