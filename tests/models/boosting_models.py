@@ -1,7 +1,7 @@
 """Fit models of LightGBM, XGBoost, CatBoost and statsmodels, as a notebook would, with samples.
 
-A program: `python boosting_models.py OUTPUT` writes `<name>.joblib`, samples in one of the forms that
-`make model` reads, and `answers/<name>.npz` with what the model answered in this process.
+A program: `python boosting_models.py OUTPUT` writes `<name>.joblib`, samples in a form that `make
+model` reads, and `answers/<name>.npz` with what the model answered in this process.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import xgboost
+from engine.packaging.record import record
 from statsmodels.formula import api as formula
 from statsmodels.regression.linear_model import OLS
-
-from engine.packaging.record import record
 
 ROWS = 120
 SAMPLES = 18
@@ -50,23 +49,29 @@ def models() -> dict[str, tuple[Any, Any, str]]:
     rent["rent"] = 2 * rent.area + rent.town.map({"C": 0, "Q": 1, "S": 5}) + array[:, 1]
     raw = xgboost.DMatrix(array, of_array)
     pool = catboost.Pool(text, of_words, cat_features=["port"])
+    light, light_numbers = lightgbm.LGBMClassifier, lightgbm.LGBMRegressor
+    extreme, cat, cat_numbers = (
+        xgboost.XGBClassifier, catboost.CatBoostClassifier, catboost.CatBoostRegressor
+    )  # fmt: skip
+    booster = light(**LIGHT).fit(array, of_array).booster_
+    towns = rent[["area", "town"]]
     return {
-        "lightgbm-array": (lightgbm.LGBMClassifier(**LIGHT).fit(array, of_array), array, "npz"),
-        "lightgbm-frame": (lightgbm.LGBMRegressor(**LIGHT).fit(amounts, array[:, 1]), amounts, "csv"),
-        "lightgbm-words": (lightgbm.LGBMClassifier(**LIGHT).fit(words, of_words), words, "json"),
-        "lightgbm-numbers": (lightgbm.LGBMClassifier(**LIGHT).fit(numbers, of_numbers), numbers, "csv"),
-        "lightgbm-parquet": (lightgbm.LGBMClassifier(**LIGHT).fit(words, of_words), words, "parquet"),
-        "xgboost-array": (xgboost.XGBClassifier(**EXTREME).fit(array, of_array), array, "npz"),
-        "xgboost-words": (xgboost.XGBClassifier(**EXTREME).fit(words, of_words), words, "csv"),
-        "xgboost-numbers": (xgboost.XGBClassifier(**EXTREME).fit(numbers, of_numbers), numbers, "json"),
-        "catboost-array": (catboost.CatBoostClassifier(**CAT).fit(array, of_array), array, "npz"),
-        "catboost-frame": (catboost.CatBoostRegressor(**CAT).fit(amounts, array[:, 1]), amounts, "csv"),
-        "catboost-words": (catboost.CatBoostClassifier(**CAT).fit(pool), text, "json"),
-        "lightgbm-booster": (lightgbm.LGBMClassifier(**LIGHT).fit(array, of_array).booster_, array, "npz"),
+        "lightgbm-array": (light(**LIGHT).fit(array, of_array), array, "npz"),
+        "lightgbm-frame": (light_numbers(**LIGHT).fit(amounts, array[:, 1]), amounts, "csv"),
+        "lightgbm-words": (light(**LIGHT).fit(words, of_words), words, "json"),
+        "lightgbm-numbers": (light(**LIGHT).fit(numbers, of_numbers), numbers, "csv"),
+        "lightgbm-parquet": (light(**LIGHT).fit(words, of_words), words, "parquet"),
+        "xgboost-array": (extreme(**EXTREME).fit(array, of_array), array, "npz"),
+        "xgboost-words": (extreme(**EXTREME).fit(words, of_words), words, "csv"),
+        "xgboost-numbers": (extreme(**EXTREME).fit(numbers, of_numbers), numbers, "json"),
+        "catboost-array": (cat(**CAT).fit(array, of_array), array, "npz"),
+        "catboost-frame": (cat_numbers(**CAT).fit(amounts, array[:, 1]), amounts, "csv"),
+        "catboost-words": (cat(**CAT).fit(pool), text, "json"),
+        "lightgbm-booster": (booster, array, "npz"),
         "xgboost-booster": (xgboost.train({"objective": "binary:logistic"}, raw, 4), array, "npz"),
         "statsmodels-array": (OLS(array[:, 1], array).fit(), array, "npz"),
-        "statsmodels-formula": (formula.ols("rent ~ area + C(town)", rent).fit(), rent[["area", "town"]], "csv"),
-    }  # fmt: skip
+        "statsmodels-formula": (formula.ols("rent ~ area + C(town)", rent).fit(), towns, "csv"),
+    }
 
 
 def write_samples(model: Any, inputs: Any, path: Path) -> None:
