@@ -95,7 +95,7 @@ def main() -> None:
         write_samples(model, inputs, output / f"{name}.{form}")
         first = inputs[:SAMPLES]
         asked = xgboost.DMatrix(first) if isinstance(model, xgboost.Booster) else first
-        answers = {"answer": np.asarray(model.predict(asked))}
+        answers: dict[str, Any] = {"answer": np.asarray(model.predict(asked))}
         if hasattr(model, "predict_proba"):
             answers["probabilities"] = np.asarray(model.predict_proba(first))
         np.savez(output / "answers" / f"{name}.npz", **answers)
