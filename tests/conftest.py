@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests import signals
 from tests.durations import (
     pytest_runtest_makereport,
     pytest_runtest_protocol,
@@ -55,6 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure() -> None:
     """Child processes import onnxruntime; its telemetry is off before they do."""
+    signals.restore()
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # What the tests start here is asked without the proxy that the rest of the network needs.
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
