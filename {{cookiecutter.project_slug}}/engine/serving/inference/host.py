@@ -95,7 +95,7 @@ class ServedModel:
 
 
 def _cause(error: StartupError) -> dict[str, object]:
-    """For the log, what of other code led to an error; with messages where they are logged at all."""
+    """For the log, what of other code led to an error; with its message where those are logged."""
     cause: BaseException | None = error
     while isinstance(cause, StartupError):
         cause = cause.__cause__
