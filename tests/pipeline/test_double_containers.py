@@ -20,7 +20,7 @@ from tests.azure_double.engine_socket import EngineError
 from .commands import CommandError, run
 from .double_world import GROUP, REGION, SECRET, World, changed, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 CONTAINER = "properties.containers.0.properties"
 TEXT_OF_IMMUTABLE = "you must delete it first and then create a new one"
 
