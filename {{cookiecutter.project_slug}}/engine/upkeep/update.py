@@ -268,7 +268,7 @@ def deliver(merge: Merge, project: Path) -> None:
 
 
 def deliver_conflicts(merge: Merge, project: Path) -> None:
-    """Bring the change with its conflicts into the checkout; git commits none of these files.
+    """Bring the change with its conflicts into the checkout, where git counts them as unmerged.
 
     Raises:
         Failed: git refuses.
