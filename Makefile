@@ -37,7 +37,7 @@ rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to
 test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON="$(FIND_PYTHON)" scripts/test.sh $(if $(filter 1,$(value FAST)),fast,full)
 
-test-all: $(VENV)/.dev $(AZURE)/.complete ## Also what takes hours: ten times the examples of property tests; TORCH_PYTHON for PyTorch
+test-all: $(VENV)/.dev $(AZURE)/.complete ## Also what takes hours: all kills of a deploy, PyTorch, ten times the examples
 	@PYTHON="$(FIND_PYTHON)" scripts/test.sh all
 
 lint: $(VENV)/.dev ## Check format, style, types, shell scripts and the Dockerfile

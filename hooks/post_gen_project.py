@@ -109,7 +109,7 @@ def succeeds(*arguments: str) -> bool:
     if done.returncode != 0:
         print(
             f"The files are written, but `git {shlex.join(arguments)}` failed:"
-            f"\n{done.stdout}{done.stderr}\nRepeat it in {Path.cwd()} once that is mended.",
+            f"\n{done.stdout}{done.stderr}\nCorrect that, and repeat it in {Path.cwd()}.",
             file=sys.stderr,
         )
     return done.returncode == 0

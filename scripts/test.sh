@@ -67,11 +67,11 @@ offer monitoring_tools.sh ACI_ML_PROMETHEUS "no Prometheus: dashboard and alerts
 offer proxies.sh ACI_ML_PROXIES "no Caddy or nginx: the service behind a proxy is NOT TESTED"
 offer browser.sh ACI_ML_BROWSER "no Chromium: the page at / is NOT TESTED"
 
-# Two processes each, since most tests wait for containers and commands. A file stays in one of them:
+# Several processes, since most tests wait for containers and commands. A file stays in one of them:
 # its tests share what they have built; tests/conftest.py says which files begin.
-chosen=(-n 2 --dist loadfile)
+chosen=(--dist loadfile)
 if [[ "$TIER" == all ]]; then export ACI_ML_ALL=1; else chosen+=(-m "not exhaustive"); fi
 status=0
-.venv/bin/python -m pytest "${chosen[@]}" --no-loadscope-reorder || status=1
-.venv/bin/python -m scripts.test_engine -q "${chosen[@]}" || status=1
+.venv/bin/python -m pytest -n 3 "${chosen[@]}" --no-loadscope-reorder || status=1
+.venv/bin/python -m scripts.test_engine -q -n 2 "${chosen[@]}" || status=1
 exit "$status"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cookiecutter.main import cookiecutter
 
+from tests import signals
 from tests.durations import (
     pytest_runtest_makereport,
     pytest_runtest_protocol,
@@ -55,6 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure() -> None:
     """Child processes import onnxruntime; its telemetry is off before they do."""
+    signals.restore()
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     # What the tests start here is asked without the proxy that the rest of the network needs.
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
@@ -64,8 +67,11 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
-    """A function that gives the service rendered for two answers; nobody may change it."""
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
+    """A function that gives the service rendered for two answers; nobody may change it.
+
+    A change would be seen by other files of tests alone, and only in some orders.
+    """
     done: dict[tuple[str, str], Path] = {}
 
     def render(model_format: str, runs_on: str = "aci-cpu") -> Path:
@@ -78,7 +84,11 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
             done[model_format, runs_on] = Path(project)
         return done[model_format, runs_on]
 
-    return render
+    yield render
+    for project in done.values():
+        command = ["git", "-C", str(project), "status", "--porcelain"]
+        changed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert not changed, f"a test changed a rendered service that all share:\n{changed}"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ SMALLEST = ["--quick", "--servers", "ours,fastapi", "--models", "iris", "--no-cu
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_compares_the_service_with_the_tutorial_app(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *SMALLEST, "--repetitions", "1", "--out", tmp_path],

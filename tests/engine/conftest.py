@@ -17,6 +17,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 from engine.deploy.targets import fingerprint
 from engine.serving.proxies import keep_local_direct
 
+from tests import signals
 from tests.durations import (
     pytest_runtest_makereport,
     pytest_runtest_protocol,
@@ -33,6 +34,11 @@ __all__ = [
     "pytest_runtest_protocol",
     "pytest_terminal_summary",
 ]
+
+
+def pytest_configure() -> None:
+    """Programs under test heed signals, however the tests were started."""
+    signals.restore()
 
 
 @pytest.fixture(scope="session", autouse=True)

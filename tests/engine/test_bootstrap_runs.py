@@ -296,6 +296,6 @@ def test_a_name_that_is_taken_is_said_before_anything_is_made() -> None:
             return super().find(*arguments)
 
     azure = Taken(steps)
-    with pytest.raises(DeployError, match=r"irisservice is not to be had(.|\n)*project\.yaml"):
+    with pytest.raises(DeployError, match=r"irisservice cannot be used(.|\n)*project\.yaml"):
         run(azure, steps)
     assert not any("acr" in arguments for arguments in azure.changes)

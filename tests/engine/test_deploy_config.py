@@ -54,8 +54,11 @@ def write(tmp_path: Path) -> Write:
         ):
             text = given if isinstance(given, str) else yaml.safe_dump({**sound, **(given or {})})
             file.write_text(text, encoding="utf-8")
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
         return tmp_path
 
+    lock = tmp_path / "requirements" / "serve-gpu.txt"
     return write
 
 
@@ -281,6 +284,16 @@ def test_an_unquoted_tag_and_secret_are_traps_too(write: Write) -> None:
 def test_a_name_that_yaml_takes_for_a_boolean_stays_a_name(write: Write) -> None:
     root = write(yaml.safe_dump(STAGING) + 'variables:\n  NO: "x"\n  1: "y"\n')
     assert dict(read_environment("staging", root)[1].variables) == {"NO": "x", "1": "y"}
+
+
+def test_a_gpu_image_without_its_lock_is_named_before_it_is_built(write: Write) -> None:
+    root = write(project={"accelerator": "gpu"}, environment={"cpu": 99})
+    (root / "requirements" / "serve-gpu.txt").unlink()
+    told = [str(each) for each in faults(root)]
+    assert any(each.startswith("deploy/environments/staging.yaml") for each in told)
+    (fault,) = [each for each in told if each.startswith("deploy/project.yaml")]
+    assert "accelerator is gpu: needs requirements/serve-gpu.txt, which does not exist" in fault
+    assert "write `-r ../engine/requirements/serve-gpu.in` into" in fault
 
 
 def test_a_doubled_key_is_refused_instead_of_overwritten(write: Write) -> None:

@@ -45,6 +45,7 @@ class Stub:
     """What decoding needs of a model."""
 
     name = "stub"
+    sample = 0
 
     def __init__(self, *inputs: TensorSpec) -> None:
         outputs = (TensorSpec("y", "FP32", (-1, 3)), TensorSpec("z", "FP32", (-1,)))

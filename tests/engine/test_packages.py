@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from engine.packaging import package as packaging
+from engine.packaging import write as packaging
 from engine.packaging.write import file_entry
 from engine.serving import check
 from engine.serving.errors import PackageError, ProviderError, SettingsError

@@ -289,7 +289,7 @@ def test_the_command_prints_one_line_for_a_refusal(
     ]
     (tmp_path / "notes.txt").write_text("x")
     assert main([str(tmp_path / "notes.txt"), "--models-dir", str(tmp_path / "m")]) == 1
-    assert "is of no kind that can be packaged" in capsys.readouterr().err
+    assert "this kind of file cannot be packaged" in capsys.readouterr().err
 
 
 def test_the_command_says_what_was_packaged(

@@ -66,6 +66,21 @@ def test_the_sample_steps_aside_for_the_first_model_and_git_brings_it_back(proje
     assert {each.name for each in (project / "models").iterdir()} == {"iris", "mine", "another"}
 
 
+def test_the_sample_steps_aside_for_what_training_ends_with_too(project: Path) -> None:
+    text = (ROOT / "training" / "train.py").read_text(encoding="utf-8")
+    (project / "mine.py").write_text(text.replace('NAME = "iris"', 'NAME = "mine"'))
+    done = subprocess.run(
+        [sys.executable, "mine.py", "--models-dir", "models"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert [each.name for each in (project / "models").iterdir()] == ["mine"]
+    assert "the sample models/iris is removed" in done.stdout
+
+
 @pytest.mark.parametrize("change", ["no git", "not committed", "edited", "ignored file beside it"])
 def test_a_sample_that_git_does_not_have_stays(project: Path, change: str) -> None:
     iris = project / "models" / "iris"

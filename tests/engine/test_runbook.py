@@ -18,7 +18,7 @@ TEXT = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 ALERTS = re.findall(r"- alert: (\w+)", (ROOT / "engine" / "monitoring" / "alerts.yml").read_text())
 AZURE_ONLY = ["BudgetNearLimit"]
 SECTION = re.compile(r"^## (.+)\n((?:(?!^## ).*\n?)*)", re.M)
-PARTS = ("**Means**", "**See**", "**Mend**", "**Go back**")
+PARTS = ("**Means**", "**See**", "**Fix**", "**Go back**")
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.M | re.S)
 INLINE = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 DEPLOY = re.compile(r"python -m engine.deploy ([^|#;&]+)")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine.packaging.package import Source, write_package
+from engine.packaging.write import Source, write_package
 from engine.serving.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
 from onnx import TensorProto, helper
 

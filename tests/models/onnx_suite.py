@@ -1,8 +1,9 @@
 """Package the cases of ONNX's backend test suite with the service's own packager.
 
 A program for the environment of a rendered service, in its folder:
-`python onnx_suite.py OUTPUT`. It writes models folders, golden records as files of their own, and
-`report.json`: what was packaged and, for each case that was not, the reason.
+`python onnx_suite.py OUTPUT STEP` takes one case of each STEP. It writes models folders, golden
+records as files of their own, and `report.json`: what was packaged and, for each case that was not,
+the reason.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +94,7 @@ def main() -> None:
     scratch = output / "sources"
     scratch.mkdir(parents=True)
     report: dict[str, Any] = {"packaged": {}, "refused": {}}
-    for name, content, sets, rtol, atol in cases():
+    for name, content, sets, rtol, atol in islice(cases(), 0, None, int(sys.argv[2])):
         folder = output / f"models-{len(report['packaged']) // PER_FOLDER}"
         model = onnx.ModelProto.FromString(content)
         source = scratch / f"{name}.onnx"

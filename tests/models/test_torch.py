@@ -1,19 +1,19 @@
-"""The recipe for PyTorch in docs/models.md, as it is written there, where torch is installed.
+"""The recipe for PyTorch in docs/models.md, as it is written there.
 
-torch weighs gigabytes with its CUDA libraries, so no lock of this repository has it. TORCH_PYTHON
-names an interpreter that has torch and the service's development set.
+torch weighs gigabytes with its CUDA libraries, so this runs in `make test-all` only.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.models.conftest import environment
+from tests.once import installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
@@ -27,22 +27,23 @@ model = torch.nn.Sequential(
 """
 
 
+@pytest.fixture
+def torch_python(rendered_service: Path) -> Path:
+    """An interpreter with the service's development set and PyTorch."""
+    dev = rendered_service / "requirements" / "dev.txt"
+    return installed("torch-venv", dev, REPOSITORY / "requirements" / "torch.txt") / "python"
+
+
 def test_the_recipe_gives_a_package_that_answers_as_pytorch(
-    rendered_service: Path, tmp_path: Path
+    rendered_service: Path, torch_python: Path, tmp_path: Path
 ) -> None:
-    python = os.environ.get("TORCH_PYTHON")
-    if python is None:
-        pytest.skip(
-            "PyTorch is in no lock of this repository, for its size; "
-            "TORCH_PYTHON=/path/to/python with torch and onnx runs this"
-        )
     text = (rendered_service / "docs" / "models.md").read_text(encoding="utf-8")
     recipe = re.search(r"## PyTorch.*?```python\n(.*?)```", text, re.DOTALL)
     assert recipe is not None
     program = tmp_path / "recipe.py"
     program.write_text(MODEL + recipe[1])
     variables = environment(rendered_service)
-    subprocess.run([python, program], cwd=tmp_path, env=variables, check=True)
+    subprocess.run([torch_python, program], cwd=tmp_path, env=variables, check=True)
     arguments: list[str | Path] = [
         "--samples",
         tmp_path / "samples.npz",
@@ -50,7 +51,7 @@ def test_the_recipe_gives_a_package_that_answers_as_pytorch(
         tmp_path / "models",
     ]
     done = subprocess.run(
-        [python, "-m", "engine.packaging", tmp_path / "network.onnx", *arguments],
+        [torch_python, "-m", "engine.packaging", tmp_path / "network.onnx", *arguments],
         cwd=rendered_service,
         env=variables,
         capture_output=True,

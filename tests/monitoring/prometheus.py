@@ -52,13 +52,17 @@ class Prometheus:
         found: list[dict[str, Any]] = data["result"]
         return found
 
-    def firing(self, job: str) -> set[str]:
-        """The alerts of a job that fire now."""
+    def alerts(self, job: str, *states: str) -> set[str]:
+        """The names of a job's alerts that stand now; of these states where some are given."""
         return {
             alert["labels"]["alertname"]
             for alert in self.get("alerts")["alerts"]
-            if alert["state"] == "firing" and alert["labels"]["job"] == job
+            if alert["labels"]["job"] == job and (not states or alert["state"] in states)
         }
+
+    def firing(self, job: str) -> set[str]:
+        """The alerts of a job that fire now."""
+        return self.alerts(job, "firing")
 
     def wait(self, what: str, condition: Callable[[], bool], seconds: float) -> None:
         """Wait until something is so."""

@@ -30,7 +30,7 @@ def test_a_name_that_somebody_else_has(bootstrap: Bootstrap) -> None:
     bootstrap.double.inject(point="acr.name-taken", where="irisservice")
     ran = bootstrap("--dry-run")
     assert ran.code == 1
-    assert "irisservice is not to be had" in ran.err
+    assert "irisservice cannot be used" in ran.err
     assert "deploy/project.yaml" in ran.err
     assert changes(bootstrap.double) == []
 

@@ -13,7 +13,7 @@ from tests.azure_double.client import AzureDouble
 
 from .double_world import GROUP, REGION, SECRET, World, changed, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 VERSION = "2025-07-01"
 ENVIRONMENT = "apps"
 CONTAINER = "properties.template.containers.0"

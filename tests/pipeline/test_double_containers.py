@@ -20,7 +20,7 @@ from tests.azure_double.engine_socket import EngineError
 from .commands import CommandError, run
 from .double_world import GROUP, REGION, SECRET, World, changed, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 CONTAINER = "properties.containers.0.properties"
 TEXT_OF_IMMUTABLE = "you must delete it first and then create a new one"
 
@@ -33,10 +33,10 @@ def world(azure_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @contextlib.contextmanager
-def impatient(world: World) -> Iterator[None]:
+def impatient(world: World, seconds: float = 5.0) -> Iterator[None]:
     """Groups that do not come up are given up soon, and a slow crash counts as one too."""
     before = world.double.ask("aci.pace")
-    world.double.ask("aci.pace", {"provisioning": 5.0, "settle": 4.0, "pull_retry": 0.2})
+    world.double.ask("aci.pace", {"provisioning": seconds, "settle": 4.0, "pull_retry": 0.2})
     yield
     world.double.ask("aci.pace", before)
 
@@ -304,7 +304,8 @@ def test_a_digest_that_was_deleted_cannot_be_pulled_again(world: World) -> None:
 
 
 def test_a_crash_loop_fails_and_a_good_document_mends_it(world: World) -> None:
-    with impatient(world):
+    # Long enough for a container to start and end on a busy machine.
+    with impatient(world, 15.0):
         answer = world.create("crashes", world.document("crashes", LIFE="0.1", CODE="3"))
     assert code(answer) == "Failed"
     assert "Back-off restarting failed container" in answer["error"]["message"]

@@ -17,7 +17,7 @@ from . import double_image
 from .commands import CommandError, run
 from .double_world import REGION, REGISTRY, REPOSITORY, World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 HERE = ("--name", REGISTRY)
 DENIED = "unauthorized|denied|authentication required"
 

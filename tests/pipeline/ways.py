@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -101,13 +102,15 @@ def stage_of(name: str) -> str:
 
 
 def deaths(ways: Mapping[str, Way]) -> list[tuple[str, str]]:
-    """Every kind of request, on the first way that sends it.
+    """Every kind of request, on the first way that sends it; in `make test-all` all of every way.
 
     The service's own tests/test_rollout.py dies before and after every request of every way, with
     Azure in memory. Real processes show that each kind arrives after its sender's death.
     """
+    everything = [(name, step) for name, way in ways.items() for step in way.steps]
+    if "ACI_ML_ALL" in os.environ:
+        return everything
     found: dict[str, tuple[str, str]] = {}
-    for name, way in ways.items():
-        for step in way.steps:
-            found.setdefault(step.removesuffix(", again"), (name, step))
+    for name, step in everything:
+        found.setdefault(step.removesuffix(", again"), (name, step))
     return list(found.values())

@@ -78,7 +78,9 @@ def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     assert lines[-1] == f"exec {TEST_COMMAND}"
 
 
-@pytest.mark.parametrize("model_format", ["onnx", "joblib"])
+@pytest.mark.parametrize(
+    "model_format", ["onnx", pytest.param("joblib", marks=pytest.mark.exhaustive)]
+)
 def test_the_readme_of_the_service(
     rendered: Rendered, docker_engine: None, tmp_path: Path, model_format: str
 ) -> None:

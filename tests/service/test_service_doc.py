@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.once import BUILD
+
 from .running import running
 
 pytestmark = pytest.mark.slow
@@ -33,8 +35,15 @@ class Project:
 
     def run(self, *arguments: str) -> str:
         """What a module prints; it must succeed."""
+        return self._run(str(self.python), "-m", *arguments)
+
+    def make(self, target: str) -> str:
+        """What a target of make prints; it must succeed."""
+        return self._run("make", "--silent", target)
+
+    def _run(self, *command: str) -> str:
         done = subprocess.run(
-            [str(self.python), "-m", *arguments],
+            command,
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -51,11 +60,29 @@ def project(
 ) -> Project:
     folder = tmp_path_factory.mktemp("documented") / "iris-service"
     shutil.copytree(rendered_service, folder)
+    add_examples(folder)
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "ruff"):
+        (programs / name).write_text(f'#!/bin/sh\nexec "{service_python.with_name(name)}" "$@"\n')
+        (programs / name).chmod(0o755)
+    for stamp in (".serve", ".dev"):
+        (folder / ".venv" / stamp).touch()
+    return Project(folder, service_python)
+
+
+def add_examples(folder: Path) -> None:
+    """Type the examples of docs/service.md as it says: imports at the top, the rest at the end."""
     examples = CODE.findall((folder / "docs" / "service.md").read_text(encoding="utf-8"))
     assert len(examples) == EXAMPLES
-    with (folder / "service.py").open("a", encoding="utf-8") as file:
-        file.write("".join(f"\n\n{example}" for example in examples))
-    return Project(folder, service_python)
+    lines = "\n\n".join(examples).splitlines()
+    imports = [line for line in lines if line.startswith(("import ", "from "))]
+    others = "\n".join(line for line in lines if line not in imports)
+    path = folder / "service.py"
+    head, future, rest = path.read_text(encoding="utf-8").partition("from __future__")
+    first, *after = rest.splitlines(keepends=True)
+    text = f"{head}{future}{first}" + "".join(f"{line}\n" for line in imports) + "".join(after)
+    path.write_text(f"{text}\n\n{others}\n", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +132,15 @@ def test_the_setting_is_listed(project: Project) -> None:
     assert "| `CONTACT` | `nobody@example.com` | Shown by `GET /about`. |" in table
 
 
-def test_the_check_and_the_types_accept_it(project: Project) -> None:
-    told = project.run("engine.serving.check")
+def test_the_commands_of_the_page_and_the_linters_accept_it(project: Project) -> None:
+    """What `make lint` runs, for this file alone."""
+    told = project.make("check")
     assert "service.py answers 30 golden requests and refuses 0" in told
-    project.run("mypy", "--cache-dir", "/dev/null", "service.py")
+    project.make("format")
+    project.run("ruff", "check", "service.py", "engine")
+    project.run("ruff", "format", "--check", "service.py", "engine")
+    types = ("--config-file", "engine/mypy.ini", "--cache-dir", str(BUILD / "mypy-service"))
+    project.run("mypy", *types, "service.py")
 
 
 def test_verification_is_not_misled_by_the_changed_answers(project: Project) -> None:

@@ -403,6 +403,7 @@ engine/upkeep/checksums.py
 engine/upkeep/github.py
 engine/upkeep/locks.py
 engine/upkeep/offer.py
+engine/upkeep/pins.py
 engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/update.py

@@ -10,6 +10,7 @@ import filecmp
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.service.running import running
+from tests.service.test_service_doc import KEY, add_examples, ask
 from tests.workflows.tools import python_tools
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -114,6 +117,13 @@ def other_locks(folder: Path) -> None:
         append(source, "# second\n")
 
 
+def other_pins(folder: Path) -> None:
+    """A newer action in all workflows, of which one has another change as well."""
+    for path in (folder / ".github" / "workflows").glob("*.yml"):
+        pinned(path, "90.0.2")
+    append(folder / ".github" / "workflows" / "ci.yml", "# second\n")
+
+
 def other_api(folder: Path) -> None:
     """An engine that refuses each service.py."""
     second(folder)
@@ -124,7 +134,8 @@ def other_api(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     made = Template(tmp_path_factory.mktemp("slim") / "template.git")
-    for name, change in (("second", second), ("locks", other_locks), ("api", other_api)):
+    changes = {"second": second, "locks": other_locks, "pins": other_pins, "api": other_api}
+    for name, change in changes.items():
         made.version(name, change)
     return made
 
@@ -210,6 +221,13 @@ def unchanged(project: Path) -> bool:
 
 def append(path: Path, text: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def pinned(path: Path, version: str) -> None:
+    """Renew the pin of one action, as Dependabot and the template do."""
+    pin = f"actions/checkout@{version[-1] * 40} # v{version}"
+    text = re.sub(r"actions/checkout@\w+ # v\S+", pin, path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
 
 
 # How the project knows its template.
@@ -359,8 +377,13 @@ def test_of_a_removed_model_nothing_comes_back(project: Path, update: Update) ->
     assert git(project, "ls-files", "models") == ""
 
 
-def test_an_answer_edited_in_the_file_is_a_changed_choice(project: Path, update: Update) -> None:
+@pytest.mark.parametrize("staged", [False, True])
+def test_an_answer_edited_in_the_file_is_a_changed_choice(
+    project: Path, update: Update, staged: bool
+) -> None:
     edit(project / ".cruft.json", '"model_format": "onnx"', '"model_format": "joblib"')
+    if staged:
+        git(project, "add", ".cruft.json")
     assert update(project).code == 0
     names = git(project, "ls-files", "models").split()
     assert "models/iris/model.joblib" in names
@@ -463,6 +486,25 @@ def test_a_file_in_the_way_stops_the_update_before_it_begins(project: Path, upda
     assert "docs/new.md" in done.err
     assert git(project, "status", "--porcelain") == "?? docs/new.md\n"
     assert (project / "docs" / "new.md").read_text() == "mine, not committed\n"
+
+
+@pytest.mark.parametrize(("mine", "kept"), [("90.0.3", "3"), ("90.0.1", "2"), ("", "2")])
+def test_pins_of_actions_do_not_conflict_and_the_newer_one_wins(
+    project: Path, update: Update, mine: str, kept: str
+) -> None:
+    workflows = project / ".github" / "workflows"
+    if mine:
+        for path in workflows.glob("*.yml"):
+            pinned(path, mine)
+        commit(project, "Dependabot's")
+    before = (workflows / "deploy.yml").read_text(encoding="utf-8")
+    done = update(project, "--to=pins")
+    assert done.code == 0, done.err
+    changed = (workflows / "ci.yml").read_text(encoding="utf-8")
+    assert changed.endswith("# second\n")
+    assert set(re.findall(r"actions/checkout@(\w)", changed)) == {kept}
+    # Where nothing but pins is new, the file is not touched: Dependabot renews them too.
+    assert (workflows / "deploy.yml").read_text(encoding="utf-8") == before
 
 
 def test_an_engine_that_does_not_accept_service_py_is_not_installed(
@@ -628,6 +670,7 @@ def from_release(
     # Below the title, which no version changes.
     edit(project / "README.md", "\n", OWN_SECTION)
     (project / "tests" / "test_mine.py").write_text(OWN_TEST)
+    add_examples(project)
     commit(project, "what I changed")
     # The updater of today: that of the release has its own tests.
     done = subprocess.run(
@@ -652,10 +695,22 @@ def test_what_the_owner_changed_is_kept(from_release: Path) -> None:
     assert (from_release / "tests" / "test_mine.py").read_text() == OWN_TEST
 
 
+def test_the_changes_in_service_py_answer_as_before_the_update(
+    from_release: Path, service_python: Path
+) -> None:
+    """Those that docs/service.md shows: a rule, an output, a setting and a route."""
+    settings = {"API_KEYS": KEY, "CONTACT": "flora@example.com"}
+    with running(service_python, from_release, **settings) as url:
+        assert ask(f"{url}/predict", {"data": [[10.5, 3.0, 5.1, 1.8]]})[0] == 422
+        status, answer = ask(f"{url}/predict", {"data": [[5.9, 3.0, 5.1, 1.8]]})
+        assert (status, list(answer["outputs"])) == (200, ["probabilities", "confidence_percent"])
+        assert ask(f"{url}/about") == (200, {"contact": "flora@example.com"})
+
+
 def test_everything_else_is_as_if_generated_today(
     from_release: Path, rendered_service: Path
 ) -> None:
-    own = {"README.md", ".cruft.json", "tests/test_mine.py"}
+    own = {"README.md", ".cruft.json", "service.py", "tests/test_mine.py"}
     assert files(from_release) - own == files(rendered_service) - own
     names = sorted(files(rendered_service) - own)
     _, differing, missing = filecmp.cmpfiles(rendered_service, from_release, names, shallow=False)

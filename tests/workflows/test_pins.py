@@ -63,5 +63,5 @@ def test_pins_are_renewed_with_their_version_and_never_go_back() -> None:
 def test_every_pin_of_the_repository_is_understood() -> None:
     files = [path for folder in pins.FOLDERS for path in folder.glob("*.yml")]
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    assert len(files) == 11
+    assert len(files) == 12
     assert len(pins.PIN.findall(text)) == text.count("uses: ") - text.count("uses: ./engine/")

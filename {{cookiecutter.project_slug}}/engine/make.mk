@@ -140,7 +140,9 @@ update: $(VENV)/.dev ## Take over what is new in the template (CHOICE=question=a
 		$(call option,--choice,CHOICE) $(if $(filter 1,$(value MERGE)),--merge) $(call option,--patch,PATCH)
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@# In a devcontainer the folder is a volume, which cannot be removed.
+	test ! -d $(VENV) || find $(VENV) -mindepth 1 -delete
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## List the commands
 	@echo 'Begin with `make serve`, which runs the service here; then `make test`.'

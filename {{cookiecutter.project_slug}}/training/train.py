@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from engine.packaging.package import Format, Source, write_package
+from engine.packaging.package import Format, Source, add_package
 from engine.serving.errors import StartupError
 from engine.serving.package.digest import MANIFEST
 from engine.serving.package.manifest import read_manifest
@@ -51,7 +51,10 @@ def main() -> None:
     print(f"accuracy on {len(test_y)} held-out samples: {estimator.score(test_x, test_y):.3f}")
 
     source = _source(estimator, form, test_x, list(iris.feature_names), list(iris.target_names))
-    print(f"wrote {write_package(options.models_dir, source)} ({form}), golden check passed")
+    folder, remarks = add_package(options.models_dir, source)
+    print(f"wrote {folder} ({form}), golden check passed")
+    for remark in remarks:
+        print(f"  note    {remark}")
 
 
 def _source(

@@ -24,7 +24,7 @@ from engine.serving.package.drift import differences
 from engine.serving.package.lock import serving_lock
 from engine.serving.package.manifest import Batching, Manifest, read_manifest
 
-__all__ = ["Format", "Source", "package", "write_package"]
+__all__ = ["Format", "Source", "add_package", "package"]
 
 KINDS = ".onnx, .joblib, .pkl, .pickle, .keras, a folder of MLflow, runs:/… or models:/…"
 
@@ -39,13 +39,9 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
         StartupError: it is refused; whatever stood in its place before is untouched.
     """
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
-    made, kept = keep(labelled(made, options), models_dir / made.name)
-    sample_is_alone = shipped.is_alone(models_dir)
-    folder = write_package(models_dir, made)
+    folder, kept = add_package(models_dir, labelled(made, options))
     manifest = read_manifest(folder)
     remarks += kept
-    if sample_is_alone and made.name != shipped.NAME:
-        remarks.append(shipped.step_aside(models_dir))
     if not manifest.signature.batched:
         remarks.append(f"each request runs alone: {manifest.training.batching}")
     remarks += [
@@ -62,6 +58,26 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
         remarks.append(
             "the manifest names no licence; say with --licence under which the model may be used"
         )
+    return folder, remarks
+
+
+def add_package(models_dir: Path, source: Source) -> tuple[Path, list[str]]:
+    """Write a package among those that are served; `training/train.py` ends with it.
+
+    It keeps the description, the names of the columns and the like of the one that it replaces, and
+    the sample of a new project is removed for the first other model.
+
+    Returns:
+        Its folder, and what was kept or removed, a sentence each.
+
+    Raises:
+        StartupError: it is refused; whatever was in its place before is untouched.
+    """
+    source, remarks = keep(source, models_dir / source.name)
+    sample_is_alone = shipped.is_alone(models_dir)
+    folder = write_package(models_dir, source)
+    if sample_is_alone and source.name != shipped.NAME:
+        remarks.append(shipped.step_aside(models_dir))
     return folder, remarks
 
 
@@ -100,7 +116,7 @@ def _read(source: str, options: Options) -> tuple[Source, list[str]]:
 
         given = read_samples(options.samples, options.types) if options.samples else Samples()
         return keras_source(path, options, given, Environment())
-    raise PackageError(f"{source}: is of no kind that can be packaged: {KINDS}")
+    raise PackageError(f"{source}: this kind of file cannot be packaged; these can: {KINDS}")
 
 
 def describe(manifest: Manifest) -> str:

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from engine.upkeep.pins import settled
 from engine.upkeep.template import (
     Failed,
     State,
@@ -46,6 +47,7 @@ MARKED = (
     "`git reset --hard` takes the update back.\n"
 )
 ENGINE = "engine/"
+WORKFLOWS = ".github/workflows/"
 API_CHECK = "engine/upkeep/api.py"
 TOOLS = Path(sys.executable).parent
 LOCK_STAMPS = (".serve", ".train", ".deploy", ".dev")
@@ -195,6 +197,7 @@ def combine(merge: Merge, project: Path, base: Files, new: Files, folder: Path) 
     else:
         merge.notes.append("engine/ was as generated and is replaced as a whole")
     kept_locks = _keep_own(merge, ours, base, new)
+    _settle_pins(project, ours, base, new)
     parent = _commit(project, base, folder)
     merge.change = _commit(project, new, folder, parent)
     with _worktree(project, folder / "merge") as worktree:
@@ -252,6 +255,8 @@ def deliver(merge: Merge, project: Path) -> None:
         Failed: a file that git does not know is in the way; nothing is changed.
     """
     edited = (project / STATE).read_text(encoding="utf-8")
+    # It may be staged already.
+    git("reset", "--quiet", "--", STATE, cwd=project)
     (project / STATE).unlink()
     try:
         git("read-tree", "-m", "-u", "HEAD", merge.tree, cwd=project)
@@ -263,7 +268,7 @@ def deliver(merge: Merge, project: Path) -> None:
 
 
 def deliver_conflicts(merge: Merge, project: Path) -> None:
-    """Bring the change with its conflicts into the checkout; git commits none of these files.
+    """Bring the change with its conflicts into the checkout, where git counts them as unmerged.
 
     Raises:
         Failed: git refuses.
@@ -390,6 +395,18 @@ def _keep_own(merge: Merge, ours: Files, base: Files, new: Files) -> bool:
             new[path] = ours[path]
     merge.notes.append("your locks are kept")
     return True
+
+
+def _settle_pins(project: Path, ours: Files, base: Files, new: Files) -> None:
+    """Change both renderings so that the pins of actions in workflows cannot conflict."""
+    for path in [path for path in base if path.startswith(WORKFLOWS)]:
+        if path not in new or path not in ours or base[path] == new[path]:
+            continue
+        read = (git("cat-file", "blob", each[path].split()[1], cwd=project)
+                for each in (base, ours, new))  # fmt: skip
+        for files, text in zip((base, new), settled(*read), strict=True):
+            blob = git("hash-object", "-w", "--stdin", cwd=project, stdin=text).strip()
+            files[path] = f"{files[path].split()[0]} {blob}"
 
 
 def _locks(files: Files) -> list[str]:

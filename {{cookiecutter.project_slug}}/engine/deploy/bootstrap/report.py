@@ -43,7 +43,7 @@ def remaining(ground: Ground, secrets: Mapping[str, Sequence[str]]) -> list[str]
             for name in absent
         ]
         if ground.repository.reviewer is None:
-            lines.append("nobody consents to production: whoever may push to main deploys there")
+            lines.append("nobody has to approve production: all who may push to main deploy there")
         if ground.repository.default_branch != BRANCH:
             lines.append(
                 f"the workflows deploy from the branch {BRANCH}, and the default branch is "

@@ -117,7 +117,7 @@ def _taken(name: str) -> Callable[[Found], tuple[str, str] | None]:
         if value_at(found, "nameAvailable") is not False:
             return None
         return (
-            f"the registry name {name} is not to be had: {value_at(found, 'message')}",
+            f"the registry name {name} cannot be used: {value_at(found, 'message')}",
             "names of registries are unique in all of Azure: write another one to `registry` in "
             "deploy/project.yaml. If the registry is yours, set `shared_resource_group` to the "
             f"group it is in: az resource list --name {name} --resource-type "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -84,7 +84,7 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
         contents = {other: read_source(root, file).data for other, file in others.items()}
         broken += places.neighbours(environment.content, contents)
     across = [fault_of_rule(item, environment.source, environment.content) for item in broken]
-    _raise_for((*project.faults, *environment.faults, *across))
+    _raise_for((*project.faults, *_missing_lock(project, root), *environment.faults, *across))
     return project.content, environment.content
 
 
@@ -122,6 +122,17 @@ def _checked(
     sound, faulty = _sound(source.data, errors)
     content = model.model_validate({**stand_ins, **sound, **given})
     return _Checked(source, content, (*source.faults, *faults), faulty)
+
+
+def _missing_lock(project: _Checked[Project], root: Path) -> Iterator[Fault]:
+    """A project that was generated for the CPU has no lock of the GPU image."""
+    if {"accelerator"} & project.faulty or project.content.accelerator != "gpu":
+        return
+    source = "requirements/serve-gpu.in"
+    if not (root / source).with_suffix(".txt").exists():
+        rule = "needs requirements/serve-gpu.txt, which does not exist"
+        fix = f"write `-r ../engine/{source}` into {source}, run `make lock` and commit both"
+        yield fault_of_rule(Broken(("accelerator",), rule, fix), project.source, project.content)
 
 
 def _sound(

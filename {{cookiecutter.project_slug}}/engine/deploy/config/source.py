@@ -114,7 +114,7 @@ def _doubled(file: str, node: yaml.Node, path: str, seen: set[int]) -> Iterator[
             field = f"{path}.{key.value}" if path else str(key.value)
             line = key.start_mark.line + 1
             if key.value in first:
-                rule = f"must stand once, and stands in line {first[key.value]} too"
+                rule = f"must be there once, and is in line {first[key.value]} too"
                 yield Fault(f"{file}:{line}", field, Written("doubled"), rule, "remove one")
             first.setdefault(key.value, line)
             yield from _doubled(file, value, field, seen)

@@ -82,7 +82,9 @@ def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -
     if live is not None and marks.rollout(live.tags) != record.id and not applied:
         return FAILED, UNTOUCHED
     restore(site, record, record.previous, applied=applied)
-    return RESTORED, RESTORED_IT if record.answered else f"{RESTORED_IT}, as badly as before"
+    if record.answered:
+        return RESTORED, RESTORED_IT
+    return RESTORED, f"{RESTORED_IT}, which answers as badly as before"
 
 
 def restore(site: Site, record: Record, previous: Document, *, applied: bool = False) -> None:

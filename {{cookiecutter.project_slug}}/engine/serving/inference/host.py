@@ -95,11 +95,14 @@ class ServedModel:
 
 
 def _cause(error: StartupError) -> dict[str, object]:
-    """For the log, what led to an error; its message only where messages are logged at all."""
-    if error.__cause__ is None:
+    """For the log, what of other code led to an error; with its message where those are logged."""
+    cause: BaseException | None = error
+    while isinstance(cause, StartupError):
+        cause = cause.__cause__
+    if cause is None:
         return {}
     with_messages = log.isEnabledFor(logging.DEBUG)
-    return {"fields": {"exception": fault_of(error.__cause__).text(with_messages=with_messages)}}
+    return {"fields": {"exception": fault_of(cause).text(with_messages=with_messages)}}
 
 
 class ModelHost:

@@ -108,7 +108,7 @@ def once(project: Project, environment: Environment) -> Iterator[Broken]:
         if first != field_name(at):
             yield Broken(
                 at,
-                f"must stand once, and {first} is the same variable",
+                f"must be there once, and {first} is the same variable",
                 "remove one of the two; a secret stands under secrets only",
             )
 
