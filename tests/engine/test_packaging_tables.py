@@ -423,10 +423,9 @@ def test_one_column_of_digits_that_are_text(tmp_path: Path) -> None:
 
 
 class Boosted:
-    """A stand-in with the records and the habit of pickled CatBoost and LightGBM models.
+    """A stand-in with the records of pickled CatBoost models, which count 0 features.
 
-    CatBoost counts 0 features once it was pickled; LightGBM writes underscores into names. Both
-    take a DataFrame's columns by position.
+    It takes a DataFrame's columns by position.
     """
 
     n_features_in_ = 0
@@ -437,10 +436,10 @@ class Boosted:
         return np.asarray(table)[:, 0].astype(float)
 
 
-def test_a_booster_s_names_are_those_of_the_samples(tmp_path: Path) -> None:
+def test_a_booster_s_order_is_its_own(tmp_path: Path) -> None:
     frame = pd.DataFrame({"k": [7.0, 8.0], "mean radius": [1.5, 2.5]})
     model, manifest, remarks = made(**stored(tmp_path, Boosted(), frame))
-    assert manifest["inputs"][0]["features"] == ["mean radius", "k"]
+    assert manifest["inputs"][0]["features"] == ["mean_radius", "k"]
     assert model.package.golden.outputs["prediction"].tolist() == [1.5, 2.5]
     assert not any("order" in remark for remark in remarks)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +132,10 @@ def test_only_the_first_rows_are_kept_and_so_are_their_answers(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("value", "told"),
     [
+        (pd.Timedelta("1h"), r"column 'x' holds timedelta64\[.*\], and samples hold numbers"),
         (
-            pd.Timestamp("2026-11-29"),
-            r"column 'x' holds datetime64\[.*\], and samples hold numbers",
+            pd.Timestamp("2026-11-29", tz="UTC"),
+            r"column 'x' holds Timestamp\(.*\), and samples hold .* without a time zone",
         ),
         (object(), r"column 'x' holds <object object at .*> \(object\), and samples hold numbers"),
         (b"bytes", r"column 'x' holds b'bytes' \(bytes\)"),
@@ -157,3 +160,40 @@ def test_the_file_works_beside_a_notebook_of_another_environment(tmp_path: Path)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     written = json.loads((tmp_path / "samples.json").read_text())
     assert written == {"data": [[1.0] * 3] * 2, "outputs": {"prediction": [3.0, 3.0]}}
+
+
+def test_without_answers_make_model_offers_the_line_for_the_notebook(tmp_path: Path) -> None:
+    """The line runs as it is printed, and what it writes is compared from then on."""
+    frame = pd.DataFrame({"zip": ["01067", "02826", "80331", "10115"] * 5})
+    fitted = coded().fit(frame, Y)
+    joblib.dump(fitted, tmp_path / "m.joblib")
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    _, manifest, remarks = made(
+        tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.csv"
+    )
+    assert manifest["training"]["golden"].startswith("scikit-learn")
+    (offer,) = [each for each in remarks if "nobody but scikit-learn" in each]
+    with contextlib.chdir(tmp_path):
+        exec(offer.split("`")[1], {"model": fitted, "X_test": frame})
+    samples = tmp_path / "samples.json"
+    _, _, remarks = made(tmp_path / "m.joblib", tmp_path / "models", samples=samples)
+    assert not any("nobody but" in each for each in remarks)
+    assert golden(tmp_path / "models").outputs["label"].tolist() == fitted.predict(frame).tolist()
+
+
+class Layered:
+    """A stand-in with the habits of a Keras model."""
+
+    layers = (types.SimpleNamespace(name="scores"),)
+
+    def predict(self, x: Any, verbose: int) -> Any:
+        """The sum of each row; Keras would print how far it is."""
+        assert verbose == 0
+        return np.asarray(x).sum(axis=1, keepdims=True)
+
+
+def test_answers_of_a_keras_model_are_named_as_its_outputs(tmp_path: Path) -> None:
+    given = read_samples(record(Layered(), np.ones((2, 3)), tmp_path / "s.json"))
+    assert {name: array.tolist() for name, array in given.outputs.items()} == {
+        "scores": [[3.0], [3.0]]
+    }

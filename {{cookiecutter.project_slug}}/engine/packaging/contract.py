@@ -1,7 +1,7 @@
-"""Whether scikit-learn's API promises that an estimator answers each row by itself.
+"""Whether an API promises that an estimator answers each row by itself.
 
-The API says that ``predict`` and ``transform`` give a row for each row. Code that is no library's
-may break that, and only its author can say that it does not.
+scikit-learn's says that ``predict`` and ``transform`` give a row for each row, and so do those of
+boosters. Code that is no library's may break that, and only its author can say that it does not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ LIBRARIES = frozenset(
     )
 )  # fmt: skip
 API = "scikit-learn's API"
+BOOSTERS = {"lightgbm": "LightGBM's API", "xgboost": "XGBoost's API"}
 # What every serving set for joblib models has.
 SERVED = frozenset(
     ("_codecs", "builtins", "collections", "copyreg", "functools", "joblib", "numpy", "operator",
@@ -29,9 +30,9 @@ SERVED = frozenset(
 
 def promised(estimator: Any) -> str:
     """Whose word it is that each row is answered by itself; empty: nobody's."""
-    if not hasattr(estimator, "get_params"):
-        return ""
-    return API if modules_of(estimator) <= LIBRARIES else ""
+    library = type(estimator).__module__.split(".")[0]
+    by = API if hasattr(estimator, "get_params") else BOOSTERS.get(library, "")
+    return by if by and modules_of(estimator) <= LIBRARIES else ""
 
 
 @dataclass(frozen=True, slots=True)

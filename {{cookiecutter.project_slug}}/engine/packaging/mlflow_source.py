@@ -6,6 +6,7 @@ of a run or a registered model (`runs:/…`, `models:/…`), not for a folder.
 
 from __future__ import annotations
 
+import json
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,11 @@ from engine.packaging.write import Source
 from engine.serving.errors import PackageError
 
 MLMODEL = "MLmodel"
+# MLflow's types of columns; a "double" may be whole in every row of a CSV file.
+KINDS = {
+    "boolean": "bool", "integer": "number", "long": "number", "float": "float", "double": "float",
+    "string": "string", "datetime": "date",
+}  # fmt: skip
 ADDRESSES = ("runs:/", "models:/", "mlflow-artifacts:/")
 
 
@@ -117,11 +123,32 @@ def _read(folder: Path, options: Options) -> Logged:
 
 
 def _samples(folder: Path, content: dict[str, Any], options: Options) -> Samples:
-    if options.samples is not None:
-        return read_samples(options.samples, options.types)
+    """Samples that were given, or the input example, in the types of the signature."""
     example = content.get("saved_input_example_info") or {}
     path = folder / str(example.get("artifact_path", "input_example.json"))
-    return read_samples(path) if path.exists() else Samples()
+    if options.samples is None and not path.exists():
+        return Samples()
+    path = options.samples or path
+    signature = _signature(content, folder)
+    # Only where the file leaves the type open: a signature may be wider than the data.
+    found = read_samples(path).readings
+    types = {n: kind for n, kind in signature.items() if kind in found.get(n, ())}
+    given = read_samples(path, {**types, **options.types})
+    return replace(given, order=tuple(signature))
+
+
+def _signature(content: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The type of each named column of the signature, as ``--types`` calls it."""
+    inputs = (content.get("signature") or {}).get("inputs") or "[]"
+    try:
+        columns = json.loads(inputs)
+    except (TypeError, ValueError):
+        raise PackageError(
+            f"{folder / MLMODEL}: signature.inputs is no JSON; log the model again"
+        ) from None
+    if not all("name" in each for each in columns):
+        return {}
+    return {each["name"]: KINDS.get(str(each.get("type")), "") for each in columns}
 
 
 def _stem(folder: Path, address: str) -> str:

@@ -17,7 +17,7 @@ OWN_ANSWERS = "ONNX Runtime itself, for want of other answers"
 OWN_REMARK = (
     "no answers of a training framework were given, so the golden record holds ONNX Runtime's own: "
     "it notices a changed file or runtime, not a wrong export; give --samples with output/<name> "
-    "arrays"
+    "arrays, or those that record(model, X) of engine/packaging/record.py writes in the notebook"
 )
 # Sizes tried for a dimension that varies and of which nothing is known.
 GUESSES = (1, 3, 16, 32, 64, 224)
@@ -122,7 +122,8 @@ def fitted_outputs(outputs: list[Tensor], given: Samples) -> dict[str, Array]:
     wanted = [each["name"] for each in outputs]
     if not set(given.outputs) <= set(wanted):
         raise PackageError(
-            f"the samples hold outputs {sorted(given.outputs)} and the model gives {wanted}"
+            f"the samples hold outputs {sorted(given.outputs)} and the model gives {wanted}; name "
+            "the answers as these outputs"
         )
     return {
         each["name"]: _answer(given.answer(each["name"], NUMPY[each["datatype"]]), each)

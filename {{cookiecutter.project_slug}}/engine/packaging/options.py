@@ -20,7 +20,8 @@ class Options:
     """Choices of one packaging; empty and None mean that the source decides.
 
     ``tolerance`` is the absolute one, and the relative one too unless ``relative`` is given.
-    ``types`` are those of columns of a CSV file.
+    ``types`` are those of columns of a CSV file, and ``columns`` is the order that the model was
+    fitted on, where it does not record it.
     """
 
     name: str = ""
@@ -29,6 +30,7 @@ class Options:
     to: Conversion = "as-is"
     samples: Path | None = None
     types: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     tolerance: float | None = None
     relative: float | None = None

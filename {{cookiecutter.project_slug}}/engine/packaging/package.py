@@ -151,7 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
         description=asked.description,
         to="onnx" if asked.to == "onnx" else "as-is",
         samples=asked.samples,
-        labels=tuple(part.strip() for part in asked.labels.split(",") if part.strip()),
+        labels=_listed(asked.labels),
+        columns=_listed(asked.columns),
         tolerance=asked.tolerance,
         relative=asked.relative,
         tolerance_reason=asked.reason,
@@ -174,8 +175,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _types(text: str) -> dict[str, str]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
+    parts = _listed(text)
     for part in parts:
         if "=" not in part:
             raise PackageError(f"--types {part}: write COLUMN=TYPE, as in zip=string")
@@ -194,8 +199,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", default=Options().version)
     add("--description", default="")
     add("--to", choices=("onnx",), help="convert a scikit-learn model")
-    add("--samples", type=Path, help=".npz (input/<name>, output/<name>), .npy, .csv, .json, .parquet")
-    add("--types", default="", help="of CSV columns, where open: zip=string,age=number,member=bool")
+    add(
+        "--samples",
+        type=Path,
+        help=".npz (input/<name>, output/<name>), .npy, .csv, .json or .parquet",
+    )
+    add("--types", default="", help="of CSV columns, where open: zip=string,age=number,day=date")
+    add("--columns", default="", help="in the order of training, where it is not recorded: a,b,c")
     add("--labels", default="", help="names of the classes, in the order of the model: a,b,c")
     add("--tolerance", type=float, help="absolute and relative, for floating-point outputs")
     add("--relative", type=float, help="relative tolerance, where it is another one")

@@ -20,13 +20,14 @@ import numpy as np
 ROWS = 64
 PREDICTION = "prediction"
 LABEL = "label"
+DATE = "date"
 
 
 def record(model: Any, inputs: Any, path: str | Path = "samples.json", rows: int = ROWS) -> Path:
     """Write the first rows of a table with their types, and what the model answers to them.
 
     Args:
-        model: A fitted estimator with the methods of scikit-learn's.
+        model: A fitted model with the methods of scikit-learn's, a booster, or a Keras model.
         inputs: What it is called with: a DataFrame, or an array of shape [rows] or [rows, columns].
         path: The JSON file to write; `make model SAMPLES=` reads it.
         rows: At most so many are kept.
@@ -35,7 +36,7 @@ def record(model: Any, inputs: Any, path: str | Path = "samples.json", rows: int
         The path.
 
     Raises:
-        ValueError: A column holds something else than numbers, booleans and text.
+        ValueError: A column holds something else than numbers, booleans, text and dates.
     """
     table = inputs[:rows]
     content: dict[str, Any]
@@ -43,23 +44,38 @@ def record(model: Any, inputs: Any, path: str | Path = "samples.json", rows: int
         columns = table_columns(table)
         data = [list(row) for row in zip(*columns.values(), strict=True)]
         content = {"columns": list(columns), "data": data}
+        dates = [str(name) for name in table.columns if is_date(table[name])]
+        if dates:
+            content["types"] = dict.fromkeys(dates, DATE)
     else:
         content = {"data": _values(np.asarray(table), "the array")}
     content["outputs"] = {
-        name: _values(_dense(getattr(model, method)(table)), f"what {method}() gives")
-        for name, method in methods_of(model).items()
+        name: _values(_dense(answer), f"the output {name}")
+        for name, answer in _answers(model, table).items()
     }
     path = Path(path)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return path
 
 
+def _answers(model: Any, table: Any) -> dict[str, Any]:
+    if hasattr(model, "layers"):  # Keras
+        answer = model.predict(table, verbose=0)
+        parts = list(answer.values()) if isinstance(answer, dict) else answer
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]
+        names = getattr(model, "output_names", [model.layers[-1].name])
+        return dict(zip(names, parts, strict=True))
+    return {name: getattr(model, method)(table) for name, method in methods_of(model).items()}
+
+
 def methods_of(model: Any) -> Mapping[str, str]:
     """The outputs of an estimator: name to the method that computes it."""
     if not hasattr(model, "predict"):
         return {"transformed": "transform"}
+    if hasattr(model, "inplace_predict"):  # XGBoost's Booster, whose predict() takes its own matrix
+        return {PREDICTION: "inplace_predict"}
     classes = getattr(model, "classes_", ())  # CatBoost's regressors have an empty list
-    if isinstance(classes, list) and classes:  # several targets at once: a list of arrays for each method
+    if isinstance(classes, list) and classes:  # several targets: other methods give lists of arrays
         return {LABEL: "predict"}
     if hasattr(model, "predict_proba"):
         return {LABEL: "predict", "probabilities": "predict_proba"}
@@ -69,20 +85,28 @@ def methods_of(model: Any) -> Mapping[str, str]:
 
 
 def table_columns(frame: Any) -> dict[str, list[Any]]:
-    """The columns of a DataFrame as JSON holds them: null where a value is missing.
+    """The columns of a DataFrame as JSON holds them: null where a value is missing, dates as text.
 
     Raises:
-        ValueError: A column holds something else than numbers, booleans and text.
+        ValueError: A column holds something else than numbers, booleans, text and dates.
     """
     return {str(name): _values(frame[name], f"column {name!r}") for name in frame.columns}
 
 
+def is_date(column: Any) -> bool:
+    """Whether a column holds points in time; those of a time zone are objects to numpy."""
+    return bool(np.asarray(column[:0]).dtype.kind == "M")
+
+
 def _values(given: Any, what: str) -> list[Any]:
-    kind = np.asarray(given).dtype.kind
-    if kind in "mMcV":
+    array = np.asarray(given)
+    if array.dtype.kind == "M":
+        texts = np.datetime_as_string(array, unit="auto").tolist()
+        return [None if text == "NaT" else text for text in texts]
+    if array.dtype.kind in "mcV":
         raise ValueError(
-            f"{what} holds {given.dtype}, and samples hold numbers, booleans and text: turn it into "
-            "one of these before the model"
+            f"{what} holds {given.dtype}, and samples hold numbers, booleans, text and dates: turn "
+            "it into one of these before the model"
         )
     values: list[Any] = given.tolist()
     return [_value(each, what) for each in values]
@@ -95,8 +119,8 @@ def _value(value: Any, what: str) -> Any:
         return None
     if not isinstance(value, (bool, int, float, str)):
         raise ValueError(
-            f"{what} holds {value!r} ({type(value).__name__}), and samples hold numbers, booleans "
-            "and text: turn it into one of these before the model"
+            f"{what} holds {value!r} ({type(value).__name__}), and samples hold numbers, booleans, "
+            "text and dates without a time zone: turn it into one of these before the model"
         )
     return value
 

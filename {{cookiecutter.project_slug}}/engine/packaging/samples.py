@@ -7,14 +7,14 @@ import itertools
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from engine.packaging.record import table_columns
+from engine.packaging.record import is_date, table_columns
 from engine.serving.errors import PackageError
 from engine.serving.tensors.datatypes import NUMPY, Array, canonical
 
@@ -26,13 +26,15 @@ WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
 KINDS = ".npz, .npy, .csv, .json and .parquet"
 
 # "number" is whole where all cells are, "float" never; "literal" is text in which nothing is missing,
-# not even what pandas takes for a missing value.
-Kind = Literal["number", "float", "bool", "string", "literal"]
+# not even what pandas takes for a missing value; "date" is a point in time without a time zone.
+Kind = Literal["number", "float", "bool", "string", "literal", "date"]
 TYPES: Final = get_args(Kind)
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 WHOLE: Final = re.compile(r"[+-]?\d+")
 # Digits that a program would not write for a number: they may be a code, as postal codes are.
 CODE_LIKE: Final = re.compile(r"[+-]?0\d.*|\+.*|\s.*|.*\s", re.DOTALL)
+DATE: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?")
+DATES: Final = np.dtype("datetime64[us]")
 TABLE: Final = 2  # dimensions
 INT64: Final = np.iinfo(np.int64)
 # Source: pandas, "read_csv", na_values.
@@ -51,8 +53,10 @@ class Samples:
     A file of named arrays fills ``arrays``, and ``outputs`` where it holds the training
     framework's answers as ``output/<name>``; so does a table with such columns. One array without a
     name is ``arrays[""]``. A table with named columns fills ``columns``; a missing text is None.
-    CSV has no types: ``readings`` holds, for a column that may be of several, the others by their
-    name, the likeliest first, and ``texts`` what an answer is as text.
+    CSV has no types, and JSON none for dates: ``readings`` holds, for a column that may be of
+    several, the others by their name, the likeliest first, and ``texts`` what an answer is as text.
+    ``exact`` are columns as pandas holds them, where numpy has no such type; ``order`` are the
+    columns of training, where what the samples belong to tells them.
     """
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -60,6 +64,8 @@ class Samples:
     columns: Mapping[str, Array] = field(default_factory=dict)
     readings: Mapping[str, Mapping[Kind, Array]] = field(default_factory=dict)
     texts: Mapping[str, Array] = field(default_factory=dict)
+    exact: Mapping[str, Any] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
     def answer(self, name: str, dtype: np.dtype[Any]) -> Array:
         """A given answer; the cells of a CSV file are text where the model answers with text."""
@@ -161,8 +167,10 @@ def _parquet(path: Path) -> Samples:
             f"{path}: pandas reads Parquet with pyarrow, which is not installed: add it to "
             "requirements/train.in, and run `make lock`"
         ) from None
-    columns = table_columns(frame[:MOST_ROWS])
-    return Samples(columns={name: column(values, name) for name, values in columns.items()})
+    frame = frame[:MOST_ROWS].reset_index(drop=True)
+    dates = {str(name) for name in frame if is_date(frame[name])}
+    given = _table(table_columns(frame), dates)
+    return replace(given, readings={}, exact={str(name): frame[name] for name in frame})
 
 
 def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
@@ -183,18 +191,46 @@ def _inputs(content: Any) -> Samples:
     if isinstance(content, dict) and "columns" in content:
         rows = content["data"][:MOST_ROWS]
         names = [str(name) for name in content["columns"]]
-        return Samples(
-            columns={n: column([row[i] for row in rows], n) for i, n in enumerate(names)}
-        )
+        types: Mapping[str, Any] = content.get("types") or {}
+        dates = {name for name, kind in types.items() if kind == "date"}
+        return _table({n: [row[i] for row in rows] for i, n in enumerate(names)}, dates)
     if isinstance(content, list) and content and isinstance(content[0], dict):
         names = [str(name) for name in content[0]]
         rows = content[:MOST_ROWS]
-        return Samples(
-            columns={name: column([row.get(name) for row in rows], name) for name in names}
-        )
+        return _table({name: [row.get(name) for row in rows] for name in names})
     if isinstance(content, dict):
         return _named({str(name): value for name, value in content.items()})
     return Samples(arrays={"": _array(content)})
+
+
+def _table(columns: Mapping[str, list[Any]], dates: Collection[str] = ()) -> Samples:
+    """A table of values that have types; ``dates`` are columns that are known to hold them."""
+    found: dict[str, Array] = {}
+    open_types: dict[str, Mapping[Kind, Array]] = {}
+    exact: dict[str, Any] = {}
+    for name, values in columns.items():
+        found[name] = column(values, name)
+        times = _dates(values)
+        if times is not None and name in dates:
+            found[name] = times
+        elif times is not None and found[name].dtype.kind == "O":
+            open_types[name] = {"string": found[name], "date": times}
+        if None in values and all(type(each) is int for each in values if each is not None):
+            import pandas as pd
+
+            exact[name] = pd.Series(pd.array(values, dtype="Int64"))
+    return Samples(columns=found, readings=open_types, exact=exact)
+
+
+def _dates(values: list[Any]) -> Array | None:
+    """Points in time, NaT where one is missing; None where the values are not all written so."""
+    present = [each for each in values if each is not None]
+    if not all(isinstance(each, str) and DATE.fullmatch(each) for each in present):
+        return None
+    try:
+        return np.array(["NaT" if each is None else each for each in values], dtype=DATES)
+    except ValueError:  # no such day
+        return None
 
 
 def _array(value: Any, name: str = "") -> Array:
@@ -289,6 +325,9 @@ def readings(cells: list[str]) -> dict[Kind, Array]:
     )
     if any(missing):
         found["literal"] = np.array(cells, dtype=np.object_)
+    times = _dates(found["string"].tolist()) if present else None
+    if times is not None:
+        found["date"] = times
     return found
 
 
@@ -300,14 +339,14 @@ def _with_types(given: Samples, types: Mapping[str, str], path: Path) -> Samples
             raise PackageError(f"--types {name}={kind}: a type is one of {', '.join(TYPES)}")
         if name not in given.readings:
             raise PackageError(
-                f"--types {name}={kind}: {path} has no column {name!r} whose type is open; the "
-                "columns of a CSV file can be named, all others have the type of their values"
+                f"--types {name}={kind}: {path} has no column {name!r} whose type is open; columns "
+                "of a CSV file and dates can be named, all others have the type of their values"
             )
         found = kept.pop(name)
         if kind not in found and kind != "literal":
             raise PackageError(f"--types {name}={kind}: {path} holds {_example(found)} there")
         columns[name] = found[kind] if kind in found else found["string"]  # type: ignore[index]
-    return Samples(given.arrays, given.outputs, columns, kept)
+    return replace(given, columns=columns, readings=kept)
 
 
 def _with_answers(given: Samples, path: Path) -> Samples:
@@ -330,7 +369,7 @@ def _with_answers(given: Samples, path: Path) -> Samples:
             f"{path}: holds {OUTPUT}{next(iter(outputs))} and no inputs; give the inputs that are "
             "answered so, as arrays or columns"
         )
-    return Samples(given.arrays, outputs, columns, kept, texts)
+    return replace(given, outputs=outputs, columns=columns, readings=kept, texts=texts)
 
 
 def _example(found: Mapping[Kind, Array]) -> str:
@@ -356,7 +395,10 @@ def settled(given: Samples) -> Mapping[str, Array]:
 
 
 def text(array: Array, mark: str = "") -> Array:
-    """Text with a mark where one is missing; other arrays as they are."""
+    """Text with a mark where one is missing, dates among it; other arrays as they are."""
+    if array.dtype.kind == "M":
+        written = np.datetime_as_string(array, unit="auto").tolist()
+        return np.array([mark if each == "NaT" else each for each in written], dtype=np.object_)
     if array.dtype.kind != "O":
         return array
     return np.array([mark if each is None else each for each in array], dtype=np.object_)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.packaging.record import methods_of
 from engine.packaging.samples import text
 from engine.serving.errors import PackageError
 from engine.serving.package.manifest import InputTensor, TableForm
@@ -82,15 +83,11 @@ def ask(estimator: Any, table: Any) -> Answers:
         ValueError: the answer has another number of rows.
         Exception: whatever the estimator raises.
     """
-    names = ["predict"] if hasattr(estimator, "predict") else ["transform"]
-    names += [name for name in ("predict_proba", "decision_function") if hasattr(estimator, name)][
-        :1
-    ]
     values: list[Array] = []
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
-        for name in names:
-            answer = getattr(estimator, name)(table)
+        for method in methods_of(estimator).values():
+            answer = getattr(estimator, method)(table)
             parts = answer if isinstance(answer, (list, tuple)) else [answer]
             values += [np.asarray(p.toarray() if hasattr(p, "toarray") else p) for p in parts]
     rows = {value.shape[:1] for value in values} - {(len(table),)}
@@ -103,18 +100,24 @@ def ask(estimator: Any, table: Any) -> Answers:
 class Way:
     """A form of the table, its columns in their order, and which are of pandas' type category.
 
-    ``flat`` is one text for each row, as vectorizers take them. ``taken`` are values of a column
-    that the model knows, so that none of them can be the mark of a gap.
+    ``flat`` is one text for each row, as vectorizers take them. ``apart`` gives each column an
+    input of its own. ``taken`` are values of a column that the model knows, so that none of them
+    can be the mark of a gap.
     """
 
     form: TableForm
     names: tuple[str, ...]
     categorical: frozenset[str] = frozenset()
     flat: bool = False
+    apart: bool = False
     taken: Mapping[str, frozenset[Any]] = field(default_factory=dict)
 
-    def original(self, columns: Mapping[str, Array]) -> Any:
-        """The table as Python holds it before anything of the service has touched it."""
+    def original(self, columns: Mapping[str, Any]) -> Any:
+        """The table as Python holds it before anything of the service has touched it.
+
+        Args:
+            columns: arrays, or columns of pandas.
+        """
         values = [_rows(columns[name]) for name in self.names]
         if self.form == "array":
             if self.flat:
@@ -125,7 +128,7 @@ class Way:
         import pandas as pd
 
         frame = pd.DataFrame(
-            {n: pd.Series(_objects(v)) if v.dtype.kind == "O" else v
+            {n: pd.Series(_objects(v)) if isinstance(v, np.ndarray) and v.dtype.kind == "O" else v
              for n, v in zip(self.names, values, strict=True)}
         )  # fmt: skip
         return frame.astype({name: "category" for name in self.names if name in self.categorical})
@@ -143,7 +146,8 @@ class Way:
             yield Table(self.form, [tensor], {name: text(array, mark)})
             return
         # The converter to ONNX joins no inputs of several types.
-        if not self.categorical and (kinds <= set("iuf") or (to_onnx and kinds <= set("iufb"))):
+        one = kinds <= set("iuf") or (to_onnx and kinds <= set("iufb"))
+        if one and not self.categorical and not self.apart:
             array = np.column_stack([value.astype(number) for value in values.values()])
             tensor = _tensor(INPUT, array, "") | {"shape": [-1, array.shape[1]]}
             yield Table(self.form, [tensor | {"features": list(values)}], {INPUT: array})
@@ -152,7 +156,8 @@ class Way:
             typed = value.astype(number) if value.dtype.kind == "f" else value
             mark = self._mark(name, typed)
             tensor = _tensor(name, typed, mark) | {"shape": [-1, 1]}
-            tensors.append(tensor | ({"categorical": True} if name in self.categorical else {}))
+            flags = {"categorical": name in self.categorical, "date": typed.dtype.kind == "M"}
+            tensors.append(tensor | {flag: True for flag, is_set in flags.items() if is_set})
             arrays[name] = text(typed, mark).reshape(-1, 1)
         yield Table(self.form, tensors, arrays)
 
@@ -164,8 +169,12 @@ class Way:
         return next(mark for mark in itertools.chain(MARKS, longer) if mark not in known)
 
 
-def _rows(array: Array) -> Array:
-    return np.resize(array, FEWEST_ROWS) if len(array) < FEWEST_ROWS else array
+def _rows(column: Any) -> Any:
+    """The column, and at least two rows of it, as numpy or pandas holds it."""
+    if len(column) >= FEWEST_ROWS:
+        return column
+    more = column.repeat(FEWEST_ROWS)
+    return more if isinstance(more, np.ndarray) else more.reset_index(drop=True)
 
 
 def _objects(array: Array) -> list[Any]:
@@ -173,10 +182,13 @@ def _objects(array: Array) -> list[Any]:
 
 
 def _tensor(name: str, array: Array, mark: str) -> dict[str, Any]:
-    tensor: dict[str, Any] = {"name": name, "datatype": datatype_of(array)}
+    is_date = array.dtype.kind == "M"
+    tensor: dict[str, Any] = {"name": name, "datatype": "BYTES" if is_date else datatype_of(array)}
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         tensor["allow_nan"] = True
-    if array.dtype.kind == "O" and any(each is None for each in array):
+    if (is_date and np.isnat(array).any()) or (
+        array.dtype.kind == "O" and any(each is None for each in array)
+    ):
         tensor["missing"] = mark
     return tensor
 

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,13 @@ class Known:
     """What is recorded of one column.
 
     ``certain`` is False where a part merely computes with numbers and would convert text to them.
+    ``complete`` says that ``categories`` are all values that the model knows.
     """
 
     kind: Kind
     certain: bool
     categories: frozenset[Any] = frozenset()
+    complete: bool = False
 
 
 @dataclass(slots=True)
@@ -62,7 +65,11 @@ class Columns:
             self.known[name] = known
         elif known.certain and known.kind == before.kind:
             # An imputer knows one of the values that the encoder after it knows.
-            self.known[name] = replace(known, categories=before.categories | known.categories)
+            self.known[name] = replace(
+                known,
+                categories=before.categories | known.categories,
+                complete=before.complete or known.complete,
+            )
 
 
 def names_of(estimator: Any) -> list[str] | None:
@@ -71,8 +78,8 @@ def names_of(estimator: Any) -> list[str] | None:
     Returns:
         Their names; an empty list where it was fitted on an array; None where nothing tells.
     """
-    # scikit-learn and the wrappers of LightGBM and XGBoost; CatBoost; LightGBM's Booster.
-    for attribute in ("feature_names_in_", "feature_names_", "feature_name"):
+    # scikit-learn and the wrappers of LightGBM and XGBoost; CatBoost; Boosters of both.
+    for attribute in ("feature_names_in_", "feature_names_", "feature_name", "feature_names"):
         try:
             value = getattr(estimator, attribute)
             names = [str(name) for name in (value() if callable(value) else value)]
@@ -85,8 +92,25 @@ def names_of(estimator: Any) -> list[str] | None:
     if parts:
         return next((found for found in map(names_of, parts) if found is not None), None)
     library = type(estimator).__module__.split(".")[0]
+    if library == "statsmodels":
+        return _statsmodels(estimator)
     # A class of one's own may count columns and have no use for their names.
-    return [] if library in LIBRARIES and getattr(estimator, "n_features_in_", None) else None
+    return [] if library in LIBRARIES and count_of(estimator) else None
+
+
+def formula_of(estimator: Any) -> str:
+    """What statsmodels' formula computes with; empty for all other models."""
+    formula = getattr(getattr(estimator, "model", None), "formula", None)
+    return formula.partition("~")[2] if isinstance(formula, str) else ""
+
+
+def _statsmodels(results: Any) -> list[str] | None:
+    """Columns of the table that results were fitted on; None for those of a formula."""
+    model = getattr(results, "model", None)
+    if model is None or formula_of(results):
+        return None
+    named = hasattr(getattr(model.data, "orig_exog", None), "columns")
+    return [str(name) for name in model.exog_names] if named else []
 
 
 def names_inside(estimator: Any) -> list[list[str]]:
@@ -98,7 +122,24 @@ def names_inside(estimator: Any) -> list[list[str]]:
 def count_of(estimator: Any) -> int | None:
     """The number of columns; None where nothing tells. CatBoost says 0 once it was pickled."""
     count = getattr(estimator, "n_features_in_", None)
+    for method in ("num_features", "num_feature"):  # XGBoost's Booster, LightGBM's
+        if not count and callable(getattr(estimator, method, None)):
+            count = getattr(estimator, method)()
     return int(count) if count else len(getattr(estimator, "feature_names_", ())) or None
+
+
+def is_by_name(estimator: Any) -> bool:
+    """Whether the first step picks columns by their names."""
+    return hasattr(next(iter(_first_parts(estimator)), estimator), "transformers_")
+
+
+def writes_underscores(estimator: Any) -> bool:
+    """Whether the names that it records are LightGBM's, with underscores for blanks.
+
+    LightGBM takes the columns of a table by their position, whatever their names.
+    """
+    parts = itertools.islice(fitted_parts(estimator), MOST_PARTS)
+    return any(type(part).__module__.split(".")[0] == "lightgbm" for part in parts)
 
 
 def fitted_parts(estimator: Any) -> Iterator[Any]:
@@ -226,7 +267,7 @@ def _leaf(part: Any, names: list[str | None], columns: Columns) -> None:
         values = [[] if constant else [each] for each in part.statistics_]
     if values is not None and len(values) == len(names):
         for name, each in zip(names, values, strict=True):
-            columns.note(name, _known(each))
+            columns.note(name, _known(each, complete=hasattr(part, "categories_")))
     elif type(part).__module__.startswith("sklearn.") and not any(
         word in type(part).__name__ for word in ANY_TYPE
     ):
@@ -234,8 +275,11 @@ def _leaf(part: Any, names: list[str | None], columns: Columns) -> None:
             columns.note(name, Known("number", certain=False))
 
 
-def _known(values: Any) -> Known | None:
+def _known(values: Any, *, complete: bool = True) -> Known | None:
     """The type of values that belong together; None where they are of several."""
+    array = np.asarray(values)
+    if array.dtype.kind == "M":
+        return Known("date", certain=True)
     present = [each for each in np.asarray(values, dtype=object).tolist() if not _is_missing(each)]
     kinds: set[Kind] = set()
     for each in present:
@@ -245,13 +289,18 @@ def _known(values: Any) -> Known | None:
             kinds.add("bool")
         elif isinstance(each, (int, float, np.number)):
             kinds.add("number")
-    return (
-        Known(kinds.pop(), certain=True, categories=frozenset(present)) if len(kinds) == 1 else None
-    )
+        elif isinstance(each, datetime):  # pandas' own among them
+            kinds.add("date")
+    if len(kinds) != 1:
+        return None
+    kind = kinds.pop()
+    categories = frozenset() if kind == "date" else frozenset(present)
+    return Known(kind, certain=True, categories=categories, complete=complete and bool(categories))
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or bool(isinstance(value, float) and value != value)
+    """Whether it is None, NaN, NaT or pandas' NA, which is not even equal to itself."""
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def _is_booster(part: Any) -> bool:
@@ -282,8 +331,8 @@ def _lightgbm(part: Any, columns: Columns) -> dict[int, Known | None]:
     if len(places) != len(lists) and lists:
         columns.fault = (
             f"LightGBM holds {len(lists)} lists of categories and does not tell which columns they "
-            "belong to, as when one of them has a single category; leave that column out, or "
-            "encode categories in the pipeline (OrdinalEncoder)"
+            "belong to, as when one of them is ordered or has a single category; encode that "
+            "column in the pipeline (OrdinalEncoder), or leave it out"
         )
     return dict(zip(places, map(_known, lists), strict=False))
 

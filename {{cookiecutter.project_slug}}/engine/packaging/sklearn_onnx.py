@@ -46,8 +46,11 @@ def converted(
     model = _convert(estimator, table)
     loaded = load(OnnxFile(model, {}), path)
     loaded, remarks = _matched(loaded, outputs, golden, path)
+    inputs: dict[str, Array] = {}
     for tensor, described in zip(loaded.inputs, table.tensors, strict=True):
-        tensor.update(described)
+        # The converter writes underscores into names.
+        inputs[tensor["name"]] = table.arrays[described["name"]]
+        tensor.update({**described, "name": tensor["name"]})
     expected = {
         each["name"]: golden[each["name"]].reshape(_served_shape(each, golden[each["name"]]))
         for each in loaded.outputs
@@ -58,7 +61,7 @@ def converted(
     source, more = build(
         path,
         loaded,
-        table.arrays,
+        inputs,
         expected,
         replace(provenance, packages=packages),
         options,

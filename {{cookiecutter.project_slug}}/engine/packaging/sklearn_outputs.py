@@ -58,6 +58,11 @@ def _columns(estimator: Any, value: Array) -> dict[str, Any]:
 
 
 def _labels(value: Array, options: Options) -> list[str]:
+    if value.ndim > 1:
+        raise PackageError(
+            f"--labels {','.join(options.labels)}: names the classes of one target, and the model "
+            f"predicts {value.shape[1]} at once; leave --labels out"
+        )
     if value.dtype.kind != "i" or value.min() < 0 or value.max() >= len(options.labels):
         raise PackageError(
             f"--labels names {len(options.labels)} classes, which must be counted from 0; the "

@@ -31,6 +31,8 @@ MADE_UP = (
     "no samples were given, so the golden record holds random numbers; give real ones with "
     "--samples"
 )
+# One line for a notebook, whatever the model.
+NOTEBOOK = 'from engine.packaging.record import record; record(model, X_test, "samples.json")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,20 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
     if not given.arrays and not given.columns:
         given = _made_up(estimator, origin.path)
         remarks.append(MADE_UP)
-    table, more = table_of(estimator, given, to_onnx=options.to == "onnx")
+    table, more = table_of(estimator, given, options)
     remarks += more
     outputs, golden = answers(estimator, table, options)
     check_given(given, golden, _library(estimator), options)
+    if not given.outputs:
+        remarks.append(
+            f"nobody but {_library(estimator)} in this environment answered the samples; in the "
+            f"notebook `{NOTEBOOK}` writes samples with the model's own types and answers, and "
+            "SAMPLES=samples.json compares them"
+        )
+    if hasattr(estimator, "predict_proba") and isinstance(
+        getattr(estimator, "classes_", None), list
+    ):
+        remarks.append("the model has several targets, and their probabilities are left out")
     provenance = Provenance(
         _section(estimator, origin, options),
         _versions(estimator, origin, table),

@@ -9,12 +9,15 @@ refused.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
+from engine.packaging.options import Options
 from engine.packaging.samples import (
     BOOLEANS,
     CODE_LIKE,
@@ -26,33 +29,51 @@ from engine.packaging.samples import (
 from engine.packaging.sklearn_calls import TEXTS, Answers, Table, Way, ask, fitting
 from engine.packaging.sklearn_columns import (
     Columns,
+    Known,
     columns_of,
     count_of,
+    formula_of,
+    is_by_name,
     names_inside,
     names_of,
+    writes_underscores,
 )
 from engine.serving.errors import PackageError
 from engine.serving.tensors.datatypes import Array
 
 TABLE = 2
+# The time and the line of C++ before what XGBoost says.
+NATIVE = re.compile(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ")
+MOST_WORDS = 300
+MOST_EXAMPLES = 5
+WORDS: Mapping[Kind, str] = {
+    "number": "a number", "float": "a number", "bool": "true or false", "string": "text",
+    "literal": "text", "date": "a date",
+}  # fmt: skip
+# What numpy calls values of these types; whole numbers, fractions and truth are equal to encoders.
+KINDS: Mapping[Kind, str] = {"number": "iufb", "bool": "iufb", "string": "O", "date": "M"}
+OF_LETTER: Mapping[str, Kind] = {"b": "bool", "O": "string", "M": "date"}
 Readings = Mapping[str, Mapping[Kind, Array]]
 
 
-def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, list[str]]:
+def table_of(estimator: Any, given: Samples, options: Options) -> tuple[Table, list[str]]:
     """Find inputs that the estimator can be called with, and remarks for the person.
 
     Args:
         estimator: a fitted one.
         given: samples, as columns or as arrays.
-        to_onnx: it will be converted, so numbers are carried as FP32, not as FP64.
+        options: the order of the columns where it is not recorded, and whether the estimator will
+            be converted to ONNX, so that numbers are carried as FP32, not as FP64.
 
     Raises:
         PackageError: columns are missing or of an open type, or the estimator cannot be called with
             the samples.
     """
+    to_onnx = options.to == "onnx"
     names = names_of(estimator)
-    columns, readings = _columns(estimator, given, names)
-    ways = _ways(estimator, given, names, columns)
+    order = _told_order(names, given, options)
+    given, columns = _columns(estimator, given, names, order)
+    ways = _ways(estimator, given, names, columns, told=bool(order))
     known = columns_of(estimator, ways[0].names)
     if known.fault:
         raise PackageError(known.fault)
@@ -62,39 +83,87 @@ def table_of(estimator: Any, given: Samples, *, to_onnx: bool) -> tuple[Table, l
             for way in ways
             if way.form == "dataframe"
         ] or ways
-    types = _Types(estimator, columns, readings, known)
+    types = _Types(estimator, columns, given.readings, known)
     way, chosen, answers = types.settled(ways)
+    _refuse_unlike(estimator, way, chosen, given.exact, answers)
     taken = {name: each.categories for name, each in known.known.items()}
-    table = fitting(estimator, replace(way, taken=taken), chosen, answers, to_onnx=to_onnx)
+    way = replace(way, taken=taken, apart=to_onnx and is_by_name(estimator))
+    table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
     remarks = []
-    if given.columns and len(way.names) > 1 and not _is_recorded(estimator, names, way):
+    recorded = order or formula_of(estimator) or _is_recorded(estimator, names, way)
+    if given.columns and len(way.names) > 1 and not recorded:
         remarks.append(
             "the model does not record the names of its columns, so they are taken in the order of "
-            f"the samples: {', '.join(way.names)}"
+            f"the samples: {', '.join(way.names)}; --columns says another order"
         )
     return table, remarks
 
 
+def _told_order(names: list[str] | None, given: Samples, options: Options) -> tuple[str, ...]:
+    """The columns of training, where the model does not record them and somebody says them."""
+    if not names:
+        return options.columns or given.order
+    if options.columns and list(options.columns) != names:
+        raise PackageError(
+            f"--columns {','.join(options.columns)}: the model records the columns "
+            f"{','.join(names)}, and is called with those; leave --columns out"
+        )
+    return ()
+
+
 def _columns(
-    estimator: Any, given: Samples, names: list[str] | None
-) -> tuple[dict[str, Array], Readings]:
-    """The columns that the model takes, by the name that the samples give them."""
-    columns = _named(given, names, names_inside(estimator) if names is None else ())
-    if names and (given.columns or set(names) <= set(columns)):
-        own = {_plain(name): name for name in columns} | {name: name for name in columns}
-        lacking = [name for name in names if name not in own]
-        if lacking:
-            raise PackageError(
-                f"the samples lack the columns {lacking} that the model was fitted on"
-            )
-        columns = {own[name]: columns[own[name]] for name in names}
+    estimator: Any, given: Samples, names: list[str] | None, order: Sequence[str]
+) -> tuple[Samples, dict[str, Array]]:
+    """The columns that the model takes, and the samples with the same names."""
+    inside = names_inside(estimator) if names is None else ()
+    columns = _named(given, names or list(order), inside)
+    formula = formula_of(estimator)
+    if formula:
+        used = [name for name in columns if re.search(rf"\b{re.escape(name)}\b", formula)]
+        columns = {name: columns[name] for name in used}
+    wanted = names or list(order)
+    if wanted and (given.columns or set(wanted) <= set(columns)):
+        own = _own_names(estimator, wanted, list(columns))
+        columns = {name: columns[own[name]] for name in own}
+        given = replace(
+            given,
+            readings={n: given.readings[each] for n, each in own.items() if each in given.readings},
+            exact={n: given.exact[each] for n, each in own.items() if each in given.exact},
+        )
     count = count_of(estimator)
     if count is not None and len(columns) != count:
         raise PackageError(
             f"the samples have {len(columns)} columns and the model was fitted on {count}; leave "
             "out what it does not take, such as the target"
         )
-    return columns, {n: each for n, each in given.readings.items() if n in columns}
+    readings = {n: each for n, each in given.readings.items() if n in columns}
+    return replace(given, readings=readings), columns
+
+
+def _own_names(estimator: Any, names: Sequence[str], titles: list[str]) -> dict[str, str]:
+    """The name that the model is called with for each of its columns, and that of the samples.
+
+    Raises:
+        PackageError: the samples lack columns.
+    """
+    plain = {_plain(title): title for title in titles}
+    found = {n: n if n in titles else plain.get(_plain(n)) for n in names}
+    used = [title for title in found.values() if title is not None]
+    lacking = [n for n in names if (own := found[n]) is None or (own != n and used.count(own) > 1)]
+    if lacking:
+        others = [title for title in titles if title not in used]
+        raise PackageError(
+            f"the samples lack the columns {lacking} that the model was fitted on"
+            + (f", and have {others} that it was not" if others else "")
+            + "; name and give the columns as in training"
+        )
+    # LightGBM's own record has underscores, and it takes columns by their position.
+    loose = writes_underscores(estimator)
+    return {
+        own if loose and " " not in name else name: own
+        for name, own in found.items()
+        if own is not None
+    }
 
 
 def _plain(name: str) -> str:
@@ -102,9 +171,7 @@ def _plain(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _named(
-    given: Samples, names: list[str] | None, inside: Sequence[list[str]]
-) -> dict[str, Array]:
+def _named(given: Samples, names: list[str], inside: Sequence[list[str]]) -> dict[str, Array]:
     if given.columns:
         return dict(given.columns)
     arrays = {
@@ -112,7 +179,7 @@ def _named(
         for name, each in given.arrays.items()
         if each.ndim == 1 or each.shape[1:] == (1,)
     }
-    if len(arrays) == len(given.arrays) and (len(arrays) > 1 or set(arrays) == set(names or ())):
+    if len(arrays) == len(given.arrays) and (len(arrays) > 1 or set(arrays) == set(names)):
         return {name: each.reshape(-1) for name, each in arrays.items()}
     if len(given.arrays) != 1:
         raise PackageError(
@@ -141,18 +208,23 @@ def _typed(array: Array, name: str) -> Array:
 
 
 def _ways(
-    estimator: Any, given: Samples, names: list[str] | None, columns: Mapping[str, Array]
+    estimator: Any,
+    given: Samples,
+    names: list[str] | None,
+    columns: Mapping[str, Array],
+    *,
+    told: bool,
 ) -> list[Way]:
     """Forms and orders to try, the likeliest first."""
     own = tuple(columns)
     if names:
         return [Way("dataframe", own)]
     orders = [own]
-    if names is None:
+    if names is None and not told:
         # A first step of one's own records nothing, and a later one may tell what went through.
         orders = [order for order in _orders_inside(estimator, columns) if order != own] + orders
     ways = [Way("array", order) for order in orders]
-    titled = own in _orders_inside(estimator, own)
+    titled = told or own in _orders_inside(estimator, own)
     if names is None and (given.columns or len(given.arrays) > 1 or titled):
         ways = [Way("dataframe", order) for order in orders] + ways
     textual = columns[own[0]].dtype.kind == "O" or own[0] in given.readings
@@ -186,21 +258,20 @@ class _Types:
         """A way that the estimator answers, the columns in types without doubt, the answers."""
         columns, kinds = self._likely()
         _refuse_gaps_that_are_none(self.known.none, columns)
+        for name, array in columns.items():
+            _refuse_contradiction(name, self.known.known.get(name), array)
         found, fault = _first(self.estimator, ways, columns)
         if found is None:
-            # Text that looks like numbers, in as few of the open columns as will do.
-            for names in _few_first(list(kinds)):
-                other = {name: self.readings[name]["string"] for name in names}
+            # Text that looks like numbers, or dates, in as few of the open columns as will do.
+            for names, turned in _few_first(kinds, self.readings):
+                other = {name: self.readings[name][turned[name]] for name in names}
                 found, _ = _first(self.estimator, ways, columns | other)
                 if found is not None:
                     columns |= other
-                    kinds |= dict.fromkeys(names, "string")
+                    kinds |= {name: turned[name] for name in names}
                     break
         if found is None:
-            raise PackageError(
-                f"{type(self.estimator).__name__} cannot be called with the samples: {fault}"
-                + self._as_read(kinds)
-            )
+            raise PackageError(self._why_not(fault, kinds, columns))
         way, answers = found
         faults = {
             name: fault
@@ -221,7 +292,9 @@ class _Types:
             known = self.known.known.get(name)
             kind: Kind = next(iter(found))
             certain = known is not None and known.certain
-            if known is not None and known.kind == "string" and certain:
+            if known is not None and known.kind == "date" and "date" in found:
+                kind = "date"
+            elif known is not None and known.kind == "string" and certain:
                 marks = {each for each in found.get("literal", ()) if each in MISSING}
                 kind = "literal" if marks & known.categories else "string"
             elif kind == "string":
@@ -257,17 +330,53 @@ class _Types:
             return _open(name, example, kind, other)
         return ""
 
-    def _as_read(self, kinds: Mapping[str, Kind]) -> str:
+    def _why_not(self, fault: str, kinds: Mapping[str, Kind], columns: Mapping[str, Array]) -> str:
+        """Why the samples cannot be answered: by a column where that shows, else in their words."""
+        for name, array in columns.items():
+            known = self.known.known.get(name)
+            if known is None or known.kind != "number":
+                continue
+            if array.dtype.kind == "O" and (cell := _no_number(array)) is not None:
+                return (
+                    f"column {name!r} holds {cell!r}, and the model computes with numbers there; "
+                    "write numbers as in 1234.5, without separators and units, or encode text in "
+                    "the pipeline"
+                )
+            gaps = np.flatnonzero(np.isnan(array)) if array.dtype.kind == "f" else ()
+            if len(gaps) and "NaN" in fault:
+                return (
+                    f"column {name!r} holds a missing value in row {int(gaps[0])}, and the model "
+                    "takes none; fill it in, or impute it in the pipeline (SimpleImputer)"
+                )
         open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
-        if not open_types:
-            return ""
-        return f"; types that CSV leaves open were tried ({open_types}): say them with --types"
+        tried = f" ({open_types} where CSV leaves the type open)" if open_types else ""
+        reason = shorten(fault.split("Stack trace")[0].strip(), MOST_WORDS, placeholder=" …")
+        return (
+            f"{type(self.estimator).__name__} cannot be called with the samples{tried}: {reason}; "
+            "give samples as the model was fitted on them: say types with --types, or write them "
+            "in the notebook with record(model, X), see docs/models.md"
+        )
 
 
-def _few_first(names: list[str]) -> Iterator[Sequence[str]]:
-    """Each name alone, then pairs, then all of them."""
-    for size in sorted({1, 2, len(names)}):
-        yield from itertools.combinations(names, size)
+def _few_first(
+    kinds: Mapping[str, Kind], readings: Readings
+) -> Iterator[tuple[Sequence[str], Mapping[str, Kind]]]:
+    """Each name alone, then pairs, then all of them, with the type to try instead."""
+    other: dict[str, Kind] = {n: "date" if k == "string" else "string" for n, k in kinds.items()}
+    turned = {name: kind for name, kind in other.items() if kind in readings[name]}
+    for size in sorted({1, 2, len(turned)}):
+        for names in itertools.combinations(turned, size):
+            yield names, turned
+
+
+def _no_number(array: Array) -> str | None:
+    """The first text that is no number."""
+    for each in array:
+        try:
+            float(each if each is not None else "nan")
+        except ValueError:
+            return str(each)
+    return None
 
 
 def _are_fractions(cells: Array) -> bool:
@@ -288,7 +397,6 @@ def _alternatives(found: Mapping[Kind, Array], kind: Kind) -> list[Kind]:
 
 
 def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
-    words = {"number": "a number", "bool": "true or false", "string": "text", "literal": "text"}
     if other == "float":
         return (
             f"column {name!r} holds {example!r}, which can be a whole number or the fraction "
@@ -301,7 +409,7 @@ def _open(name: str, example: str, kind: Kind, other: Kind) -> str:
             f"model records neither; say --types {name}=literal or --types {name}=string (missing)"
         )
     return (
-        f"column {name!r} holds {example!r}, which can be {words[kind]} or {words[other]}, and the "
+        f"column {name!r} holds {example!r}, which can be {WORDS[kind]} or {WORDS[other]}, and the "
         f"model does not record which; say --types {name}={kind} or --types {name}={other}, or "
         "give samples as JSON, whose values have types"
     )
@@ -316,6 +424,60 @@ def _refuse_gaps_that_are_none(known: Mapping[str, str], columns: Mapping[str, A
                 f"({known[name]}), while the service fills gaps with NaN; replace None before "
                 "fitting (frame.fillna(np.nan).infer_objects()), or fill in the gaps"
             )
+
+
+def _refuse_contradiction(name: str, known: Known | None, array: Array) -> None:
+    """Values of another type than in training, or none of those that the model knows."""
+    if known is None or not known.certain:
+        return
+    missing = np.array([each is None or each != each for each in array])
+    present = array[~missing]
+    if len(present) == 0:
+        return
+    told = ", ".join(sorted(map(repr, known.categories))[:MOST_EXAMPLES])
+    like = f" (as {told})" if told else ""
+    if array.dtype.kind not in KINDS[known.kind]:
+        kind = OF_LETTER.get(array.dtype.kind, "number")
+        raise PackageError(
+            f"column {name!r} holds {present.tolist()[0]!r}, which is {WORDS[kind]}, and the model "
+            f"was fitted on {WORDS[known.kind]} there{like}; give the values as in training"
+        )
+    if known.complete and not known.categories.intersection(present.tolist()):
+        raise PackageError(
+            f"column {name!r} holds {present.tolist()[0]!r}, and the model knows none of the "
+            f"values there, but {told}; give samples with values as in training"
+        )
+
+
+def _refuse_unlike(
+    estimator: Any,
+    way: Way,
+    columns: Mapping[str, Array],
+    exact: Mapping[str, Any],
+    answers: Answers,
+) -> None:
+    """Columns of types that only pandas has, to which the model answers something else."""
+    exact = {name: each for name, each in exact.items() if name in way.names}
+    if way.form == "array" or not exact:
+        return
+    for name, each in [("", None), *exact.items()]:
+        one = {name: each} if name else exact
+        try:
+            again = ask(estimator, way.original({**columns, **one}))
+        except Exception:  # noqa: BLE001 - it was not fitted on that type either
+            again = answers
+        if not name and again.same_as(answers):
+            return
+        if name and not again.same_as(answers):
+            raise PackageError(
+                f"column {name!r} has pandas' type {each.dtype} in the samples, and the service "
+                f"gives the model {columns[name].dtype} there, which it answers differently; "
+                "convert it in the pipeline, or to that type before fitting (astype)"
+            )
+    raise PackageError(
+        f"the columns {sorted(exact)} have types of pandas in the samples that the service does "
+        "not carry, and the model answers differently without them; convert them in the pipeline"
+    )
 
 
 def _refuse_gaps_between_booleans(name: str, found: Mapping[Kind, Array]) -> None:
@@ -338,7 +500,7 @@ def _first(
         try:
             found = way, ask(estimator, way.original(columns))
         except Exception as error:  # noqa: BLE001 - estimators raise anything
-            fault = fault or " ".join(str(error).split())
+            fault = fault or NATIVE.sub("", " ".join(str(error).split()))
             continue
         if not found[1].misnamed:
             return found, ""

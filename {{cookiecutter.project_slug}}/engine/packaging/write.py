@@ -25,7 +25,7 @@ from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
 
 OWN_CODE = "the package has code of its own, and no graph shows what that does to rows"
-OWN_STEPS = "the estimator holds code that is no library's"
+OWN_STEPS = "the estimator holds code of which no known API says how it treats rows"
 SETTINGS = Settings(execution_providers=("cpu",))
 Format = Literal["onnx", "joblib"]
 # GitHub warns above 50 MB and refuses above 100 MB.

@@ -18,7 +18,7 @@ from engine.serving.tensors.signature import Signature, TensorSpec
 GOLDEN = "golden.npz"
 TableForm = Literal["array", "dataframe"]
 Batching = Literal["auto", "declared", "never"]
-Method = Literal["predict", "predict_proba", "decision_function", "transform"]
+Method = Literal["predict", "predict_proba", "decision_function", "transform", "inplace_predict"]
 
 
 def _plain_name(value: str) -> str:
@@ -60,7 +60,8 @@ class InputTensor(_Strict):
     """One input. ``features`` names the columns of a table-shaped input.
 
     ``missing`` is the text that the model takes for a missing value; null in JSON becomes it.
-    ``categorical`` is a column that the DataFrame holds in pandas' type category.
+    ``categorical`` is a column that the DataFrame holds in pandas' type category, ``date`` one that
+    it holds as points in time and clients send as text, as in 2026-11-30 or 2026-11-30T10:15:00.
     """
 
     name: str = Field(min_length=1)
@@ -71,6 +72,7 @@ class InputTensor(_Strict):
     missing: str | None = None
     features: tuple[str, ...] = ()
     categorical: bool = False
+    date: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.serving.errors import PackageError
+from engine.serving.errors import InvalidInput, PackageError
 from engine.serving.package.manifest import InputTensor, TableForm
 from engine.serving.tensors.datatypes import Array
 
@@ -66,13 +66,37 @@ def _frame_maker(
     # The library behind the model finds its own categories by their values.
     categories = dict.fromkeys((each.name for each in inputs if each.categorical), "category")
 
+    dates = [each.name for each in inputs if each.date]
+
     def frame(arrays: Mapping[str, Array]) -> Any:
         table = pd.DataFrame(
             {name: _present(arrays[name], missing.get(name)).reshape(-1) for name in names}
         )
+        for name in dates:
+            table[name] = _times(pd, table[name], name)
         return table.astype(categories) if categories else table
 
     return frame
+
+
+def _times(pd: Any, texts: Any, name: str) -> Any:
+    """A column of points in time.
+
+    Raises:
+        InvalidInput: a text is no date, or has a time zone, which none of training had.
+    """
+    try:
+        times = pd.to_datetime(texts, format="ISO8601")
+    except (ValueError, TypeError):
+        times = None
+    # An empty text, and some words, are a missing value to pandas.
+    if times is None or times.dt.tz is not None or (times.isna() & texts.notna()).any():
+        raise InvalidInput(
+            f"'{name}' holds a text that is no date; write dates as 2026-11-30 or "
+            "2026-11-30T10:15:00, without a time zone",
+            field=name,
+        )
+    return times
 
 
 def _present(array: Array, missing: str | None) -> Array:

@@ -1,0 +1,363 @@
+"""Types, names and order of a table's columns: as in training, or refused with the column's name.
+
+Every expected answer is the estimator's own, to the table that it was fitted on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from engine.packaging.mlflow_source import mlflow_source
+from engine.packaging.options import Options
+from engine.packaging.record import record
+from engine.serving.errors import InvalidInput
+from sklearn import __version__ as sklearn_version
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from tests.engine.test_packaging import made, refused
+from tests.engine.test_packaging_tables import KINDS, TARGET, Coding, Passing, encoding, stored
+
+pytestmark = pytest.mark.slow
+
+CODES = ["1067", "2826", "80331", "10115"]
+MONTHS = ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]
+
+
+class Month(Passing):
+    """Knows months; takes a missing day for month 0."""
+
+    def transform(self, x: Any) -> Any:
+        """Numbers instead of points in time."""
+        return x.assign(day=(x["day"].dt.month.fillna(0) < 3) * 9.0)
+
+
+class Written(Passing):
+    """Takes 30 and 30.0 for different things."""
+
+    def transform(self, x: Any) -> Any:
+        """Every value as Python writes it."""
+        return x.astype(str)
+
+
+def labels(model: Any) -> list[Any]:
+    """What the packaged model answers to its samples."""
+    return list(model.package.golden.outputs["label"].tolist())
+
+
+def as_parquet(monkeypatch: pytest.MonkeyPatch, folder: Path, frame: pd.DataFrame) -> Path:
+    """A file that pandas reads as this frame; a test of real models reads real ones."""
+    monkeypatch.setattr(pd, "read_parquet", lambda _: frame)
+    (folder / "s.parquet").touch()
+    return folder / "s.parquet"
+
+
+def coded(values: list[Any], dtype: Any = object) -> tuple[Any, pd.DataFrame]:
+    """A model that knows the values of a column, and takes all others for unknown."""
+    frame = pd.DataFrame({"code": pd.Series(values * 5, dtype=dtype), "kind": KINDS})
+    return encoding(frame), frame
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "suffix", "words"),
+    [
+        (CODES, [1067, 2826, 80331, 10115], "json", "holds 1067, which is a number, and the model "
+         "was fitted on text there (as '10115', '1067'"),
+        ([1067, 2826, 80331, 10115], CODES, "json", "holds '1067', which is text, and the model "
+         "was fitted on a number"),
+        (CODES, [True, True, False, False], "json", "holds True, which is true or false, and"),
+        (["1.0", "2.0", "3.0", "4.0"], [1, 2, 3, 4], "csv", "holds '1', and the model knows none "
+         "of the values there, but '1.0', '2.0'"),
+        (["C", "Q", "S", "B"], ["c", "q", "s", "b"], "csv", "holds 'c', and the model knows none"),
+        ([10, 20, 30, 40], [11, 21, 31, 41], "json", "holds 11, and the model knows none"),
+    ],
+)  # fmt: skip
+def test_samples_that_contradict_what_the_model_knows_are_refused(
+    tmp_path: Path, trained: list[Any], given: list[Any], suffix: str, words: str
+) -> None:
+    estimator, frame = coded(trained)
+    samples = frame.assign(code=pd.Series(given * 5, dtype=object))[:8]
+    said = refused(**stored(tmp_path, estimator, samples, suffix))
+    assert f"column 'code' {words}" in said
+    assert said.endswith("as in training")
+
+
+def test_one_known_value_among_others_is_enough(tmp_path: Path) -> None:
+    estimator, frame = coded(["C", "Q", "S", "B"])
+    samples = frame.assign(code=["C", "new", "newer", "newest"] * 5)[:8]
+    model, _, _ = made(**stored(tmp_path, estimator, samples))
+    assert labels(model) == estimator.predict(samples).tolist()
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "recorded", "parquet"])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_dates_reach_the_model_as_points_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, gaps: bool
+) -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(MONTHS * 5), "n": np.arange(20.0)})
+    frame.loc[2, "day"] = pd.NaT if gaps else frame.loc[2, "day"]
+    estimator = make_pipeline(Month(), LogisticRegression(C=99)).fit(frame, TARGET)
+    text = frame.assign(day=frame["day"].dt.strftime("%Y-%m-%d").astype(object))
+    text["day"] = text["day"].where(text["day"].notna(), None)
+    case = stored(tmp_path, estimator, text[:8], "json" if form == "json" else "csv")
+    if form == "recorded":
+        case["samples"] = record(estimator, frame[:8], tmp_path / "r.json")
+    if form == "parquet":
+        case["samples"] = as_parquet(monkeypatch, tmp_path, frame[:8])
+    model, manifest, _ = made(**case)
+    assert manifest["inputs"][0].get("date") is True
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+    given = {"day": np.array([["2026-02-01T09:30:00"], ["2027-12-24"]], object)}
+    given["n"] = np.array([[0.0], [0.0]])
+    asked = pd.DataFrame({"day": pd.to_datetime(["2026-02-01", "2027-12-24"]), "n": [0.0, 0.0]})
+    assert model.run(given)["label"].tolist() == estimator.predict(asked).tolist()
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-02-30", "2026-02-01T09:30:00Z", "31.01.2026", ""])
+def test_a_client_s_text_that_is_no_date_is_refused(tmp_path: Path, text: str) -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(MONTHS * 5), "n": np.arange(20.0)})
+    estimator = make_pipeline(Month(), LogisticRegression(C=99)).fit(frame, TARGET)
+    model, _, _ = made(**stored(tmp_path, estimator, frame[:8]))
+    given = {"day": np.array([["2026-02-01"], [text]], object), "n": np.zeros((2, 1))}
+    with pytest.raises(InvalidInput, match="'day' holds a text that is no date") as error:
+        model.run(given)
+    assert error.value.field == "day"
+
+
+def test_an_encoder_of_dates_gets_dates(tmp_path: Path) -> None:
+    """As text they would all be unknown to it."""
+    frame = pd.DataFrame({"day": pd.to_datetime(MONTHS * 5), "kind": ["shop"] * 20})
+    estimator = encoding(frame)
+    model, _, _ = made(**stored(tmp_path, estimator, frame[:8]))
+    assert labels(model) == TARGET[:8] == estimator.predict(frame[:8]).tolist()
+    millis = json.loads(frame[:8].to_json(orient="records", date_format="epoch", date_unit="ms"))
+    (tmp_path / "s.json").write_text(json.dumps(millis))
+    said = refused(tmp_path / "m.joblib", tmp_path / "w", samples=tmp_path / "s.json")
+    assert "which is a number, and the model was fitted on a date there" in said
+
+
+def test_a_text_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
+    estimator, frame = coded(MONTHS)
+    model, manifest, _ = made(**stored(tmp_path, estimator, frame[:8]))
+    assert "date" not in manifest["inputs"][0]
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+class Lengths(Passing):
+    """Answers texts and points in time alike, and differently."""
+
+    def transform(self, x: Any) -> Any:
+        """A number for each value."""
+        return x.assign(day=[len(str(each)) * 9.0 for each in x["day"]])
+
+
+def test_a_date_that_may_be_text_is_refused_with_the_ways_out(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(MONTHS * 5), "n": np.arange(20.0)})
+    estimator = make_pipeline(Lengths(), LogisticRegression(C=99)).fit(frame, TARGET)
+    case = stored(tmp_path, estimator, frame[:8])
+    said = refused(**case)
+    assert "column 'day' holds '2026-01-31', which can be text or a date" in said
+    assert "--types day=string or --types day=date" in said
+    model, _, _ = made(**case, types={"day": "date"})
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_types_that_only_pandas_has_are_as_in_training_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: bool
+) -> None:
+    """The service carries whole numbers with gaps as fractions: 1 is 1.0."""
+    whole = pd.Series([1, 2, None, 4] * 5, dtype="Int64")
+    frame = pd.DataFrame({"n": whole, "high": np.tile([1.0, 2.0], 10)})
+    imputed = make_pipeline(SimpleImputer(), LogisticRegression(C=99)).fit(frame, TARGET)
+    (tmp_path / "1").mkdir()
+    case = stored(tmp_path / "1", imputed, frame[:8], "json")
+    if parquet:
+        case["samples"] = as_parquet(monkeypatch, tmp_path, frame[:8])
+    else:
+        case["samples"].write_text(frame[:8].to_json(orient="records"))
+    model, _, _ = made(**case)
+    assert labels(model) == imputed.predict(frame[:8]).tolist()
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    written = make_pipeline(Written(), encoder, LogisticRegression(C=99)).fit(frame, TARGET)
+    joblib.dump(written, tmp_path / "m.joblib")
+    said = refused(tmp_path / "m.joblib", tmp_path / "w", samples=case["samples"])
+    assert "column 'n' has pandas' type Int64 in the samples" in said
+    assert "gives the model float64 there, which it answers differently" in said
+
+
+def test_fractions_with_gaps_in_json_are_fractions(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": [1.0, 2.0, None, 4.0] * 5, "kind": KINDS})
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    estimator = make_pipeline(Written(), encoder, LogisticRegression(C=99)).fit(frame, TARGET)
+    case = stored(tmp_path, estimator, frame[:8])
+    case["samples"] = tmp_path / "s.json"
+    case["samples"].write_text(frame[:8].to_json(orient="records"))
+    model, _, _ = made(**case)
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+def measured() -> pd.DataFrame:
+    """Two columns of very different sizes, of which the first decides."""
+    return pd.DataFrame({"mean radius": [1.0, 2.0, 3.0, 4.0] * 5, "b c": np.arange(20.0) * 100})
+
+
+@pytest.mark.parametrize(("own", "given"), [(" ", "_"), ("_", " ")])
+def test_blanks_and_underscores_are_one_name_where_no_other_is_meant(
+    tmp_path: Path, own: str, given: str
+) -> None:
+    frame = measured().rename(columns=lambda name: name.replace(" ", own))
+    estimator = DecisionTreeClassifier(random_state=1).fit(frame, TARGET)
+    samples = frame[frame.columns[::-1]].rename(columns=lambda name: name.replace(own, given))
+    model, manifest, _ = made(**stored(tmp_path, estimator, samples[:8]))
+    assert manifest["inputs"][0]["features"] == list(frame)
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("titles", "lacking"),
+    [
+        (["mean_radius", "c b"], ["b c"]),
+        (["MEAN RADIUS", "b c"], ["mean radius"]),
+        ([" mean radius", "b c "], ["mean radius", "b c"]),
+    ],
+)
+def test_columns_of_other_names_are_refused_with_both(
+    tmp_path: Path, titles: list[str], lacking: list[str]
+) -> None:
+    frame = measured()
+    estimator = DecisionTreeClassifier().fit(frame, TARGET)
+    said = refused(**stored(tmp_path, estimator, frame.set_axis(titles, axis=1)[:8]))
+    others = [each for each in titles if each.replace("_", " ") not in frame.columns]
+    assert f"the samples lack the columns {lacking} that the model was fitted on" in said
+    assert f"and have {others} that it was not" in said
+
+
+def test_one_column_does_not_serve_for_two_names(tmp_path: Path) -> None:
+    frame = measured().set_axis(["a b", "a_b"], axis=1)
+    estimator = DecisionTreeClassifier().fit(frame, TARGET)
+    said = refused(**stored(tmp_path, estimator, frame[["a_b"]][:8]))
+    assert "the samples lack the columns ['a b']" in said
+
+
+@pytest.mark.parametrize("steps", [(), (Passing(), Passing())])
+def test_an_order_that_the_person_says_is_that_of_training(
+    tmp_path: Path, steps: tuple[Any, ...]
+) -> None:
+    frame = measured()
+    estimator = make_pipeline(*steps, DecisionTreeClassifier(random_state=1))
+    estimator.fit(frame.to_numpy(), TARGET)
+    samples = frame.assign(target=1.0)[["target", "b c", "mean radius"]][:8]
+    case = stored(tmp_path, estimator, samples)
+    model, manifest, remarks = made(**case, columns=("mean radius", "b c"))
+    assert manifest["inputs"][0]["features"] == ["mean radius", "b c"]
+    assert labels(model) == estimator.predict(frame[:8].to_numpy()).tolist()
+    assert not any("order of the samples" in remark for remark in remarks)
+    case["folder"] = tmp_path / "w"
+    assert "lack the columns ['c']" in refused(**case, columns=("mean radius", "c"))
+
+
+def test_an_order_against_that_of_the_model_is_refused(tmp_path: Path) -> None:
+    frame = measured()
+    estimator = DecisionTreeClassifier().fit(frame, TARGET)
+    said = refused(**stored(tmp_path, estimator, frame[:8]), columns=("b c", "mean radius"))
+    assert "--columns b c,mean radius: the model records the columns mean radius,b c" in said
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["1,5", "2,5"], "column 'n' holds '1,5', and the model computes with numbers there"),
+        (["1.000 €", "2.000 €"], "column 'n' holds '1.000 €', and the model computes with"),
+        (["7", "many"], "column 'n' holds 'many', and the model computes with numbers there"),
+        (["7", ""], "column 'n' holds a missing value in row 1, and the model takes none"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named_with_its_column(
+    tmp_path: Path, cells: list[str], words: str
+) -> None:
+    frame = pd.DataFrame({"m": np.arange(20.0), "n": np.arange(20.0)})
+    estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, TARGET)
+    samples = frame.assign(n=cells * 10)[:8]
+    assert words in refused(**stored(tmp_path, estimator, samples))
+
+
+def test_a_library_s_sentence_comes_with_the_way_out(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"day": pd.to_datetime(MONTHS * 5), "n": np.arange(20.0)})
+    estimator = make_pipeline(Month(), LogisticRegression(C=99)).fit(frame, TARGET)
+    said = refused(**stored(tmp_path, estimator, frame.assign(day="soon")[:8]))
+    assert "cannot be called with the samples" in said
+    assert "or write them in the notebook with record(model, X)" in said
+
+
+def test_several_targets_are_answered_without_names_and_probabilities(tmp_path: Path) -> None:
+    x = np.random.default_rng(4).normal(size=(60, 4))
+    forest = RandomForestClassifier(5, random_state=1).fit(x, (x[:, :3] > 0).astype(int))
+    case = stored(tmp_path, forest, {"X": x[:8]}, "npz")
+    model, _, remarks = made(**case)
+    assert labels(model) == forest.predict(x[:8]).tolist()
+    assert any("several targets, and their probabilities are left out" in each for each in remarks)
+    said = refused(**{**case, "folder": tmp_path / "w"}, labels=("red", "green", "blue"))
+    assert "--labels red,green,blue: names the classes of one target" in said
+
+
+def test_columns_that_a_pipeline_takes_by_name_convert_to_onnx(tmp_path: Path) -> None:
+    frame = measured()
+    columns = make_column_transformer((StandardScaler(), ["mean radius", "b c"]))
+    estimator = make_pipeline(columns, LogisticRegression(C=99)).fit(frame, TARGET)
+    case = stored(tmp_path, estimator, frame[frame.columns[::-1]][:8])
+    model, manifest, _ = made(**case, to="onnx")
+    assert [each["name"] for each in manifest["inputs"]] == ["mean_radius", "b_c"]
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+def logged(folder: Path, estimator: Any, columns: dict[str, str], samples: pd.DataFrame) -> Path:
+    """A folder as MLflow writes it, with a signature; and samples as CSV beside it."""
+    model = folder / "logged"
+    model.mkdir()
+    joblib.dump(estimator, model / "model.pkl")
+    inputs = [{"type": kind, "name": name, "required": True} for name, kind in columns.items()]
+    content = {
+        "flavors": {"sklearn": {"pickled_model": "model.pkl", "sklearn_version": sklearn_version}},
+        "signature": {"inputs": json.dumps(inputs)},
+    }
+    (model / "MLmodel").write_text(yaml.safe_dump(content))
+    samples.to_csv(folder / "s.csv", index=False)
+    return model
+
+
+def test_types_that_nothing_else_tells_are_those_of_mlflow_s_signature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"zip": ["01067", "02826", "80331", "10115"] * 5, "n": np.arange(20.0)})
+    estimator = make_pipeline(Coding(), LogisticRegression(C=99)).fit(frame, TARGET)
+    columns = {"zip": "string", "n": "double"}
+    model = logged(tmp_path, estimator, columns, frame[:8])
+    source, _ = mlflow_source(model, Options(samples=tmp_path / "s.csv"))
+    assert [each["datatype"] for each in source.inputs] == ["BYTES", "FP64"]
+    assert source.golden_outputs["label"].tolist() == estimator.predict(frame[:8]).tolist()
+    # What the person says wins.
+    options = Options(samples=tmp_path / "s.csv", types={"zip": "number"})
+    source, _ = mlflow_source(model, options)
+    assert [each["datatype"] for each in source.inputs] == ["FP64"]
+
+
+def test_an_order_that_nothing_else_tells_is_that_of_mlflow_s_signature(tmp_path: Path) -> None:
+    frame = measured()
+    estimator = DecisionTreeClassifier(random_state=1).fit(frame.to_numpy(), TARGET)
+    samples = frame[frame.columns[::-1]][:8]
+    model = logged(tmp_path, estimator, dict.fromkeys(frame, "double"), samples)
+    source, _ = mlflow_source(model, Options(samples=tmp_path / "s.csv"))
+    expected = estimator.predict(frame[:8].to_numpy()).tolist()
+    assert source.golden_outputs["label"].tolist() == expected
+    assert source.inputs[0]["features"] == list(frame)
