@@ -142,7 +142,7 @@ def test_an_encoder_of_dates_gets_dates(tmp_path: Path) -> None:
     estimator = encoding(frame)
     model, _, _ = made(**stored(tmp_path, estimator, frame[:8]))
     assert labels(model) == TARGET[:8] == estimator.predict(frame[:8]).tolist()
-    millis = json.loads(frame[:8].to_json(orient="records", date_format="epoch", date_unit="ms"))
+    millis = json.loads(frame[:8].to_json(orient="records", date_format="epoch"))
     (tmp_path / "s.json").write_text(json.dumps(millis))
     said = refused(tmp_path / "m.joblib", tmp_path / "w", samples=tmp_path / "s.json")
     assert "which is a number, and the model was fitted on a date there" in said
@@ -361,3 +361,32 @@ def test_an_order_that_nothing_else_tells_is_that_of_mlflow_s_signature(tmp_path
     expected = estimator.predict(frame[:8].to_numpy()).tolist()
     assert source.golden_outputs["label"].tolist() == expected
     assert source.inputs[0]["features"] == list(frame)
+
+
+def test_made_up_numbers_that_do_not_fit_are_refused_as_such(tmp_path: Path) -> None:
+    estimator, _ = coded(CODES)
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    said = refused(tmp_path / "m.joblib", tmp_path / "models")
+    assert "no samples were given, and made-up numbers are not what it was fitted on" in said
+    assert "column 'code' holds" in said
+    assert said.endswith("give real ones with --samples")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("code,kind\nä,shop\n".encode("latin-1"), "byte 10 is 0xe4, which is no UTF-8; save the"),
+        (b"", "it needs a header line and rows of the same length"),
+        (b"code,code\na,b\n", "two columns are called 'code'; names must differ"),
+        (b"code;kind\na;shop\n", "lack the columns ['code', 'kind'] that the model was fitted on, "
+         "and have ['code;kind']"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_such_table_is_refused(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    estimator, _ = coded(CODES)
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    (tmp_path / "s.csv").write_bytes(content)
+    said = refused(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.csv")
+    assert words in said

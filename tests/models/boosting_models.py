@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 import xgboost
 from engine.packaging.record import record
+from sklearn import impute, linear_model, pipeline, preprocessing
 from statsmodels.formula import api as formula
 from statsmodels.regression.linear_model import OLS
+from statsmodels.tools import add_constant
 
 ROWS = 120
 SAMPLES = 18
@@ -37,8 +39,76 @@ def table(values: list[Any]) -> tuple[pd.DataFrame, Any]:
     return frame, ((ports != values[2]) ^ (frame.age > 40)).astype(int)
 
 
-def models() -> dict[str, tuple[Any, Any, str]]:
-    """Name to a fitted model, what it is called with, and the form of its samples."""
+def renamed() -> tuple[pd.DataFrame, Any, pd.DataFrame]:
+    """Columns with blanks, classes, and the samples in another order and with underscores."""
+    frame = pd.DataFrame({"mean radius": np.arange(ROWS) % 9.0, "b c": np.arange(ROWS) % 7 * 100.0})
+    samples = frame[["b c", "mean radius"]].rename(columns=lambda name: name.replace(" ", "_"))
+    return frame, (frame["mean radius"] > 4).astype(int), samples
+
+
+def named() -> dict[str, tuple[Any, ...]]:
+    """Models whose columns have blanks, another order in the samples, or codes that look whole."""
+    frame, target, samples = renamed()
+    constant = add_constant(frame)
+    codes, of_codes = table(["01067", "02826", "80331"])
+    text = codes.assign(port=codes.port.astype(str))
+    rent = text.assign(rent=2 * text.age + text.port.str.len() + of_codes)
+    raw = xgboost.DMatrix(codes, of_codes, enable_categorical=True)
+    light, cat = lightgbm.LGBMClassifier, catboost.CatBoostClassifier
+    mixed = pipeline.make_pipeline(
+        preprocessing.OneHotEncoder(handle_unknown="ignore"), linear_model.LogisticRegression(C=99)
+    )
+    days = pd.DataFrame(
+        {"day": pd.to_datetime(["2026-01-31", "2026-02-28", None] * 40), "n": [1.5, 2] * 60}
+    )
+    whole = pd.DataFrame({"n": pd.array([1, 2, None] * 40, dtype="Int64"), "high": [1.0, 2] * 60})
+    imputed = pipeline.make_pipeline(impute.SimpleImputer(), linear_model.LogisticRegression())
+    return {
+        "lightgbm-blanks": (light(**LIGHT).fit(frame, target), frame, "csv", samples),
+        "xgboost-blanks": (
+            xgboost.XGBClassifier(**EXTREME).fit(frame, target),
+            frame,
+            "csv",
+            samples,
+        ),
+        "catboost-blanks": (cat(**CAT).fit(frame, target), frame, "csv", samples),
+        "statsmodels-frame": (
+            OLS(target, constant).fit(),
+            constant,
+            "csv",
+            constant[constant.columns[::-1]],
+        ),
+        "statsmodels-digits": (formula.ols("rent ~ C(port)", rent).fit(), text, "csv"),
+        "xgboost-booster-codes": (
+            xgboost.train({"objective": "binary:logistic"}, raw, 4),
+            codes,
+            "csv",
+        ),
+        "lightgbm-booster-codes": (light(**LIGHT).fit(codes, of_codes).booster_, codes, "csv"),
+        "sklearn-dates": (mixed.fit(days, of_codes), days, "parquet"),
+        "sklearn-whole-gaps": (imputed.fit(whole, of_codes), whole, "parquet"),
+    }
+
+
+def refused() -> dict[str, tuple[Any, ...]]:
+    """Models that cannot be packaged from these samples without a guess."""
+    words, of_words = table(["C", "Q", "S"])
+    changed = words.assign(port=words.port.astype(str) + "x")
+    ordered = words.assign(port=words.port.cat.as_ordered())
+    codes, of_codes = table(["01067", "02826", "80331"])
+    text = codes.assign(port=codes.port.astype(str))
+    light, extreme = lightgbm.LGBMClassifier, xgboost.XGBClassifier
+    cat = catboost.CatBoostClassifier(**CAT, cat_features=["port"])
+    return {
+        "lightgbm-changed": (light(**LIGHT).fit(words, of_words), words, "csv", changed),
+        "xgboost-changed": (extreme(**EXTREME).fit(words, of_words), words, "csv", changed),
+        "lightgbm-ordered": (light(**LIGHT).fit(ordered, of_words), ordered, "csv"),
+        "catboost-digits": (cat.fit(text, of_codes), text, "csv"),
+    }
+
+
+def models() -> dict[str, tuple[Any, ...]]:
+    """Name to a fitted model, what it is called with, the form of its samples, and others."""
     words, of_words = table(["C", "Q", "S"])
     numbers, of_numbers = table([10, 20, 30])
     text = words.assign(port=words.port.astype(str))
@@ -90,11 +160,13 @@ def main() -> None:
     """Fit and store all of them."""
     output = Path(sys.argv[1])
     (output / "answers").mkdir()
-    for name, (model, inputs, form) in models().items():
+    for name, (model, inputs, form, *other) in (models() | named() | refused()).items():
         joblib.dump(model, output / f"{name}.joblib")
-        write_samples(model, inputs, output / f"{name}.{form}")
+        write_samples(model, other[0] if other else inputs, output / f"{name}.{form}")
         first = inputs[:SAMPLES]
-        asked = xgboost.DMatrix(first) if isinstance(model, xgboost.Booster) else first
+        asked = first
+        if isinstance(model, xgboost.Booster):
+            asked = xgboost.DMatrix(first, enable_categorical=True)
         answers: dict[str, Any] = {"answer": np.asarray(model.predict(asked))}
         if hasattr(model, "predict_proba"):
             answers["probabilities"] = np.asarray(model.predict_proba(first))

@@ -17,6 +17,7 @@ import mlflow.keras
 import mlflow.onnx
 import mlflow.sklearn
 import numpy as np
+from engine.packaging.record import record
 from mlflow.models import infer_signature
 from skl2onnx import to_onnx
 from sklearn.datasets import load_iris
@@ -61,6 +62,7 @@ def main() -> None:
     mlflow.keras.save_model(
         network, str(output / "keras"), signature=infer_signature(samples, expected)
     )
+    record(network, samples, output / "keras.json")
     mlflow.set_tracking_uri((output / "store").as_uri())
     with mlflow.start_run() as run:
         mlflow.sklearn.log_model(

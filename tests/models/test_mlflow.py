@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,8 @@ def models(
     folder, run = logged
     target = tmp_path_factory.mktemp("mlflow-models")
     store = STORE | {"MLFLOW_TRACKING_URI": (folder / "store").as_uri()}
-    sources: list[tuple[str, list[str]]] = [(str(folder / name), []) for name in FOLDERS]
+    given = {"keras": ["--samples", str(folder / "keras.json")]}
+    sources = [(str(folder / name), given.get(name, [])) for name in FOLDERS]
     sources += [(str(folder / "sklearn"), ["--to", "onnx", "--name", "converted"])]
     sources += [(f"runs:/{run}/model", ["--name", "by-run"]), ("models:/flowers/1", [])]
     for source, more in sources:
@@ -75,6 +77,22 @@ def test_the_tests_of_a_repository_whose_only_model_is_a_keras_net_pass(
     assert_every_model_passes(service_python, service, ["keras"])
 
 
+def test_an_answer_that_keras_does_not_give_is_refused_with_its_row(
+    logged: tuple[Path, str], packaged: Packaged, tmp_path: Path
+) -> None:
+    """What `record` wrote in the notebook is compared, and here one answer was changed."""
+    content = json.loads((logged[0] / "keras.json").read_text())
+    content["outputs"]["species"][3][1] += 0.1
+    (tmp_path / "s.json").write_text(json.dumps(content))
+    options = ("--samples", tmp_path / "s.json", "--models-dir", tmp_path / "models")
+    done = packaged(logged[0] / "keras", *options)
+    assert done.returncode == 1
+    (line,) = [each for each in done.stderr.splitlines() if each.startswith("error:")]
+    assert "the samples' output/species at [3, 1] is" in line
+    assert "and Keras 3" in line
+    assert not (tmp_path / "models").exists()
+
+
 def ask(client: Any, name: str, samples: asking.Array) -> dict[str, asking.Array]:
     """The answers of a model with one input, whatever that is called."""
     (described,) = client.get_model_metadata(name)["inputs"]
@@ -90,6 +108,7 @@ def test_the_manifest_says_what_mlflow_knew(logged: tuple[Path, str], models: Pa
     assert training["golden"].startswith("scikit-learn")
     keras = yaml.safe_load((models / "keras" / "model.yaml").read_text())["training"]
     assert keras["golden"].startswith("Keras 3.")
+    assert keras["golden"].endswith(", as given with the samples")
     for path in models.glob("*/model.yaml"):
         manifest = yaml.safe_load(path.read_text())
         assert manifest["independent_rows"], (path.parent.name, manifest["training"]["batching"])

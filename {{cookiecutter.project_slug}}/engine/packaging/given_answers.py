@@ -12,6 +12,9 @@ from engine.packaging.tolerance import BY_DTYPE
 from engine.serving.errors import PackageError
 from engine.serving.tensors.datatypes import Array
 
+# Behind the library that computed the golden record.
+AS_GIVEN = ", as given with the samples"
+
 
 def check_given(given: Samples, computed: Mapping[str, Array], by: str, options: Options) -> None:
     """Compare every given answer; those of some outputs are enough.

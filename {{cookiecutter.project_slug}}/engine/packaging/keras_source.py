@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.packaging.given_answers import check_given
+from engine.packaging.given_answers import AS_GIVEN, check_given
 from engine.packaging.onnx_file import read_onnx
 from engine.packaging.onnx_load import Loaded, load, with_output_names
 from engine.packaging.onnx_samples import sample_inputs
@@ -57,7 +57,8 @@ def keras_source(
         inputs = sample_inputs(loaded, given, exported)
         expected = _answers(model, loaded, inputs, path)
         check_given(given, expected, f"Keras {keras.__version__}", options)
-        section = {"golden": f"Keras {keras.__version__}", "estimator": type(model).__name__}
+        by = f"Keras {keras.__version__}" + (AS_GIVEN if given.outputs else "")
+        section = {"golden": by, "estimator": type(model).__name__}
         packages = here("keras", "tf2onnx") | environment.telling()
         provenance = Provenance(section, packages, environment.python)
         return build(exported, loaded, inputs, expected, provenance, options)

@@ -48,7 +48,7 @@ def record(model: Any, inputs: Any, path: str | Path = "samples.json", rows: int
         if dates:
             content["types"] = dict.fromkeys(dates, DATE)
     else:
-        content = {"data": _values(np.asarray(table), "the array")}
+        content = {"data": _values(_dense(table), "the array")}
     content["outputs"] = {
         name: _values(_dense(answer), f"the output {name}")
         for name, answer in _answers(model, table).items()
@@ -90,6 +90,9 @@ def table_columns(frame: Any) -> dict[str, list[Any]]:
     Raises:
         ValueError: A column holds something else than numbers, booleans, text and dates.
     """
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two columns have the same name: {names}; names must differ")
     return {str(name): _values(frame[name], f"column {name!r}") for name in frame.columns}
 
 

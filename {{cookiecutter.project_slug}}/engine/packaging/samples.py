@@ -113,14 +113,16 @@ def _npy(path: Path) -> Samples:
 
 
 def _csv(path: Path) -> Samples:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = [*csv.reader(file)] or [[]]
+    except UnicodeDecodeError as error:
+        byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise ValueError(f"{byte}, which is no UTF-8; save the file as UTF-8") from None
     rows = [row for row in rows if row]  # pandas skips empty lines
     if not rows or any(len(row) != len(header) for row in rows):
         raise ValueError("it needs a header line and rows of the same length")
-    twice = [name for i, name in enumerate(header) if name in header[:i]]
-    if twice:
-        raise ValueError(f"two columns are called {twice[0]!r}; names must differ")
+    _refuse_twice(header)
     # All cells say what a column may be, and those kept hold one of each kind that is doubtful.
     kept = _telling(rows)
     found = {
@@ -130,6 +132,12 @@ def _csv(path: Path) -> Samples:
     return Samples(
         columns={name: next(iter(each.values())) for name, each in found.items()}, readings=found
     )
+
+
+def _refuse_twice(names: list[str]) -> None:
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"two columns are called {twice[0]!r}; names must differ")
 
 
 def _telling(rows: list[list[str]]) -> list[int]:
@@ -191,6 +199,7 @@ def _inputs(content: Any) -> Samples:
     if isinstance(content, dict) and "columns" in content:
         rows = content["data"][:MOST_ROWS]
         names = [str(name) for name in content["columns"]]
+        _refuse_twice(names)
         types: Mapping[str, Any] = content.get("types") or {}
         dates = {name for name, kind in types.items() if kind == "date"}
         return _table({n: [row[i] for row in rows] for i, n in enumerate(names)}, dates)

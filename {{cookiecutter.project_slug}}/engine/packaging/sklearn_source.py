@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.packaging.contract import SERVED
-from engine.packaging.given_answers import check_given
+from engine.packaging.given_answers import AS_GIVEN, check_given
 from engine.packaging.options import Options, package_name
 from engine.packaging.pickles import read_pickle, unpickle
 from engine.packaging.provenance import Environment, Provenance, here, read_environment
@@ -71,10 +71,19 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
             "transform()"
         )
     remarks: list[str] = []
-    if not given.arrays and not given.columns:
+    is_made_up = not given.arrays and not given.columns
+    if is_made_up:
         given = _made_up(estimator, origin.path)
         remarks.append(MADE_UP)
-    table, more = table_of(estimator, given, options)
+    try:
+        table, more = table_of(estimator, given, options)
+    except PackageError as error:
+        if not is_made_up:
+            raise
+        raise PackageError(
+            f"{origin.path}: no samples were given, and made-up numbers are not what it was fitted "
+            f"on: {error}; give real ones with --samples"
+        ) from None
     remarks += more
     outputs, golden = answers(estimator, table, options)
     check_given(given, golden, _library(estimator), options)
@@ -89,7 +98,7 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
     ):
         remarks.append("the model has several targets, and their probabilities are left out")
     provenance = Provenance(
-        _section(estimator, origin, options),
+        _section(estimator, origin, options, given),
         _versions(estimator, origin, table),
         origin.environment.python or platform.python_version(),
     )
@@ -144,14 +153,16 @@ def _made_up(estimator: Any, path: Path) -> Samples:
     return Samples(arrays={"": array})
 
 
-def _section(estimator: Any, origin: Origin, options: Options) -> dict[str, str]:
+def _section(
+    estimator: Any, origin: Origin, options: Options, given: Samples
+) -> dict[str, str]:
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", ())]
     return {
         "estimator": ", ".join(steps) or type(estimator).__name__,
         "data": options.data,
         "licence": options.licence,
         "source": origin.path.name,
-        "golden": _library(estimator),
+        "golden": _library(estimator) + (AS_GIVEN if given.outputs else ""),
         "run": origin.run,
     }
 

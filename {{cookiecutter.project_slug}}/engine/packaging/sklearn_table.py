@@ -342,7 +342,7 @@ class _Types:
                     "write numbers as in 1234.5, without separators and units, or encode text in "
                     "the pipeline"
                 )
-            gaps = np.flatnonzero(np.isnan(array)) if array.dtype.kind == "f" else ()
+            gaps = np.flatnonzero(array != array)
             if len(gaps) and "NaN" in fault:
                 return (
                     f"column {name!r} holds a missing value in row {int(gaps[0])}, and the model "
