@@ -207,9 +207,20 @@ def _inputs(content: Any) -> Samples:
         names = [str(name) for name in content[0]]
         rows = content[:MOST_ROWS]
         return _table({name: [row.get(name) for row in rows] for name in names})
+    if isinstance(content, dict) and content and all(isinstance(v, dict) for v in content.values()):
+        return _of_pandas(content)
     if isinstance(content, dict):
         return _named({str(name): value for name, value in content.items()})
     return Samples(arrays={"": _array(content)})
+
+
+def _of_pandas(content: Mapping[str, Mapping[str, Any]]) -> Samples:
+    """What ``DataFrame.to_json()`` writes: by column and row, or with orient="index" the reverse."""
+    first = next(iter(content.values()))
+    if all(key.isdigit() for key in content) and not all(key.isdigit() for key in first):
+        return _inputs(list(content.values()))
+    rows = list(first)[:MOST_ROWS]
+    return _table({name: [each.get(row) for row in rows] for name, each in content.items()})
 
 
 def _table(columns: Mapping[str, list[Any]], dates: Collection[str] = ()) -> Samples:

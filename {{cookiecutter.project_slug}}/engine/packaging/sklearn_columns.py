@@ -35,13 +35,15 @@ class Known:
     """What is recorded of one column.
 
     ``certain`` is False where a part merely computes with numbers and would convert text to them.
-    ``complete`` says that ``categories`` are all values that the model knows.
+    ``complete`` says that ``categories`` are all values that the model knows, and ``foreign`` is
+    one of a type that no client can send.
     """
 
     kind: Kind
     certain: bool
     categories: frozenset[Any] = frozenset()
     complete: bool = False
+    foreign: Any = None
 
 
 @dataclass(slots=True)
@@ -282,6 +284,7 @@ def _known(values: Any, *, complete: bool = True) -> Known | None:
         return Known("date", certain=True)
     present = [each for each in np.asarray(values, dtype=object).tolist() if not _is_missing(each)]
     kinds: set[Kind] = set()
+    foreign = None
     for each in present:
         if isinstance(each, str):
             kinds.add("string")
@@ -291,6 +294,10 @@ def _known(values: Any, *, complete: bool = True) -> Known | None:
             kinds.add("number")
         elif isinstance(each, datetime):  # pandas' own among them
             kinds.add("date")
+        else:
+            foreign = each
+    if foreign is not None:
+        return Known("string", certain=True, foreign=foreign)
     if len(kinds) != 1:
         return None
     kind = kinds.pop()

@@ -430,6 +430,12 @@ def _refuse_contradiction(name: str, known: Known | None, array: Array) -> None:
     """Values of another type than in training, or none of those that the model knows."""
     if known is None or not known.certain:
         return
+    if known.foreign is not None:
+        raise PackageError(
+            f"column {name!r} held {known.foreign!r} ({type(known.foreign).__name__}) in training, "
+            "and the service carries numbers, booleans, text and dates; turn it into one of these "
+            "before fitting"
+        )
     missing = np.array([each is None or each != each for each in array])
     present = array[~missing]
     if len(present) == 0:
