@@ -5,6 +5,7 @@ Every expected answer is the estimator's own, to the table that it was fitted on
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -390,3 +391,81 @@ def test_a_file_that_is_no_such_table_is_refused(
     (tmp_path / "s.csv").write_bytes(content)
     said = refused(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.csv")
     assert words in said
+
+
+COLUMNS: dict[str, Any] = {
+    "digits as text": ["01067", "02826", "80331", "10115"],
+    "fractions as text": ["1.0", "2.0", "3.0", "4.0"],
+    "words for booleans": ["TRUE", "FALSE", "yes", "no"],
+    "words for gaps": ["NA", "None", "null", "x"],
+    "text with gaps": ["C", np.nan, "S", "Q"],
+    "booleans": [True, True, False, False],
+    "whole numbers": [10, 20, 30, 40],
+    "fractions": [1.5, 2.5, 3.5, 4.0],
+    "fractions with gaps": [1.0, np.nan, 3.0, 4.0],
+    "nullable whole numbers": pd.array([1, 2, 3, 4], dtype="Int64"),
+    "nullable whole numbers with gaps": pd.array([1, None, 3, 4], dtype="Int64"),
+    "categories of text": pd.Categorical(["C", "Q", "S", "B"], ["S", "Q", "C", "B"]),
+    "categories of numbers": pd.Categorical([30, 10, 20, 40]),
+    "categories of digits": pd.Categorical(["1", "2", "3", "4"]),
+    "dates": pd.to_datetime(MONTHS),
+    "times": pd.to_datetime([f"{day}T09:30:00.25" for day in MONTHS]),
+    "dates as text": MONTHS,
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("form", ["csv", "json", "recorded", "parquet"])
+@pytest.mark.parametrize("case", COLUMNS)
+def test_no_type_of_column_changes_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, form: str
+) -> None:
+    """The encoder takes what it does not know for nothing, so a wrong type would be silent."""
+    column = pd.concat([pd.Series(COLUMNS[case])] * 5, ignore_index=True)
+    frame = pd.DataFrame({"code": column, "kind": KINDS})
+    estimator = encoding(frame)
+    swapped = frame[["kind", "code"]][:8]
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    samples = tmp_path / f"s.{form if form == 'csv' else 'json'}"
+    if form == "csv":
+        na = {"na_rep": "N/A"} if case == "words for gaps" else {}
+        swapped.to_csv(samples, index=False, **na)  # type: ignore[call-overload]
+    elif form == "json":
+        swapped.to_json(samples, orient="records", date_format="iso", date_unit="us")
+    elif form == "recorded":
+        record(estimator, frame[:8], samples)
+    else:
+        samples = as_parquet(monkeypatch, tmp_path, swapped)
+    model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=samples)
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+    np.testing.assert_allclose(
+        model.package.golden.outputs["probabilities"], estimator.predict_proba(frame[:8])
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [datetime.date(2026, month, 1) for month in (1, 2, 3, 4)],
+        list(pd.cut([1, 2, 3, 4], [0, 1, 2, 3, 4])),
+        [b"a", b"b", b"c", b"d"],
+    ],
+    ids=lambda values: type(values[0]).__name__,
+)
+def test_values_of_training_that_no_client_can_send_are_named(
+    tmp_path: Path, values: list[Any]
+) -> None:
+    estimator, frame = coded(values)
+    said = refused(**stored(tmp_path, estimator, frame[:8]))
+    assert "column 'code' held " in said
+    assert f"({type(values[0]).__name__}) in training" in said
+    assert said.endswith("turn it into one of these before fitting")
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "records", "split", "table"])
+def test_json_is_read_as_pandas_writes_it(tmp_path: Path, orient: Any) -> None:
+    estimator, frame = coded(CODES)
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    frame[:8].to_json(tmp_path / "s.json", orient=orient)
+    model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.json")
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
