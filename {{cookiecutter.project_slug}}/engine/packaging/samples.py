@@ -25,8 +25,8 @@ OUTPUT = "output/"
 WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
 KINDS = ".npz, .npy, .csv, .json and .parquet"
 
-# "number" is whole where all cells are, "float" never; "literal" is text in which nothing is missing,
-# not even what pandas takes for a missing value; "date" is a point in time without a time zone.
+# "number" is whole where all cells are, "float" never; "literal" is text in which nothing is
+# missing, not even what pandas takes for that; "date" is a point in time without a time zone.
 Kind = Literal["number", "float", "bool", "string", "literal", "date"]
 TYPES: Final = get_args(Kind)
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
@@ -215,7 +215,7 @@ def _inputs(content: Any) -> Samples:
 
 
 def _of_pandas(content: Mapping[str, Mapping[str, Any]]) -> Samples:
-    """What ``DataFrame.to_json()`` writes: by column and row, or with orient="index" the reverse."""
+    """What ``DataFrame.to_json()`` writes: by column and row, or by row where it is told so."""
     first = next(iter(content.values()))
     if all(key.isdigit() for key in content) and not all(key.isdigit() for key in first):
         return _inputs(list(content.values()))

@@ -10,7 +10,6 @@ from engine.packaging.options import Options
 from engine.packaging.record import methods_of
 from engine.packaging.sklearn_calls import Table
 from engine.serving.errors import PackageError
-from engine.serving.package.manifest import Method
 from engine.serving.tensors.datatypes import Array, canonical, datatype_of
 
 

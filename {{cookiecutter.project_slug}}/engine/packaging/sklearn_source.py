@@ -153,9 +153,7 @@ def _made_up(estimator: Any, path: Path) -> Samples:
     return Samples(arrays={"": array})
 
 
-def _section(
-    estimator: Any, origin: Origin, options: Options, given: Samples
-) -> dict[str, str]:
+def _section(estimator: Any, origin: Origin, options: Options, given: Samples) -> dict[str, str]:
     steps = [type(step).__name__ for _, step in getattr(estimator, "steps", ())]
     return {
         "estimator": ", ".join(steps) or type(estimator).__name__,
