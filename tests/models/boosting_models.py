@@ -1,7 +1,8 @@
 """Fit models of LightGBM, XGBoost, CatBoost and statsmodels, as a notebook would, with samples.
 
-A program: `python boosting_models.py OUTPUT` writes `<name>.joblib`, samples in a form that `make
-model` reads, and `answers/<name>.npz` with what the model answered in this process.
+A program: `python boosting_models.py OUTPUT PART...` writes `<name>.joblib`, samples in a form that
+`make model` reads, and `answers/<name>.npz` with what the model answered in this process. A part is
+the name of a function.
 """
 
 from __future__ import annotations
@@ -160,7 +161,9 @@ def main() -> None:
     """Fit and store all of them."""
     output = Path(sys.argv[1])
     (output / "answers").mkdir()
-    for name, (model, inputs, form, *other) in (models() | named() | refused()).items():
+    parts = {"models": models, "named": named, "refused": refused}
+    chosen = {name: each for part in sys.argv[2:] for name, each in parts[part]().items()}
+    for name, (model, inputs, form, *other) in chosen.items():
         joblib.dump(model, output / f"{name}.joblib")
         write_samples(model, other[0] if other else inputs, output / f"{name}.{form}")
         first = inputs[:SAMPLES]

@@ -15,7 +15,7 @@ import yaml
 
 from tests.models import asking
 from tests.models.conftest import Served
-from tests.models.test_sklearn import assert_same, golden_inputs
+from tests.models.test_sklearn import assert_same, can_be_json, golden_inputs
 
 pytestmark = pytest.mark.slow
 
@@ -31,15 +31,19 @@ REFUSED = {
 NUMBERED = ("lightgbm-frame", "catboost-frame", "lightgbm-booster", "statsmodels-array",
             "statsmodels-formula", "statsmodels-frame", "statsmodels-digits", "xgboost-booster",
             "xgboost-booster-codes", "lightgbm-booster-codes")  # fmt: skip
-PACKAGES = 24
+PACKAGES = {"models": 15, "named": 9}
 
 
 @pytest.fixture(scope="module")
 def boosted(program: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the answers of the libraries, and the packages below `joblib`."""
-    folder = tmp_path_factory.mktemp("boosting")
+    return packages(program, tmp_path_factory.mktemp("boosting"), "models", "refused")
+
+
+def packages(program: Callable[..., str], folder: Path, *parts: str) -> Path:
+    """Fit and package parts of what `boosting_models.py` has."""
     # Threads that wait for each other take longer than the work where others use the machine too.
-    program("boosting_models.py", folder, OMP_NUM_THREADS="1")
+    program("boosting_models.py", folder, *parts, OMP_NUM_THREADS="1")
     program("package_sklearn.py", folder, folder, "as-is", OMP_NUM_THREADS="1")
     return folder
 
@@ -53,14 +57,32 @@ def test_what_is_refused_is_refused_for_its_reason(boosted: Path) -> None:
 
 
 def test_each_answers_as_its_library(boosted: Path, served: Served) -> None:
+    assert_each_answers_as_its_library(boosted, served, PACKAGES["models"])
+
+
+@pytest.mark.exhaustive
+def test_names_orders_and_types_of_columns_are_those_of_training(
+    program: Callable[..., str], served: Served, tmp_path: Path
+) -> None:
+    """Blanks and underscores, columns in another order, codes that CSV makes numbers, Parquet."""
+    folder = packages(program, tmp_path, "named")
+    assert_each_answers_as_its_library(folder, served, PACKAGES["named"])
+    for name in ("statsmodels-digits", "xgboost-booster-codes", "lightgbm-booster-codes"):
+        assert types(folder, name)[0] == "port BYTES", name
+    assert types(folder, "sklearn-dates") == ["day BYTES", "n FP64"]
+
+
+def assert_each_answers_as_its_library(boosted: Path, served: Served, count: int) -> None:
+    """Ask every package for its samples, and compare with the process that fitted the model."""
     folders = sorted(path.parent for path in (boosted / "joblib").glob("*/model.yaml"))
-    assert len(folders) == PACKAGES
+    assert len(folders) == count
     with served(boosted / "joblib") as url:
         client = asking.client(url)
         for folder in folders:
             with np.load(boosted / "answers" / f"{folder.name}.npz") as archive:
                 expected = dict(archive)
-            answers = asking.ask(client, folder.name, golden_inputs(folder), binary=False)
+            given = golden_inputs(folder)
+            answers = asking.ask(client, folder.name, given, binary=not can_be_json(given))
             first = "prediction" if folder.name in NUMBERED else "label"
             assert_same(answers[first], expected["answer"], 1e-9, folder.name)
             if "probabilities" in expected:
@@ -68,15 +90,15 @@ def test_each_answers_as_its_library(boosted: Path, served: Served) -> None:
 
 
 def test_types_are_those_of_the_table_that_the_model_was_fitted_on(boosted: Path) -> None:
-    def types(name: str) -> list[str]:
-        manifest = yaml.safe_load((boosted / "joblib" / name / "model.yaml").read_text())
-        return [f"{each['name']} {each['datatype']}" for each in manifest["inputs"]]
-
     for name in ("lightgbm-words", "lightgbm-parquet", "xgboost-words", "catboost-words"):
-        assert types(name) == ["port BYTES", "age FP64"], name
+        assert types(boosted, name) == ["port BYTES", "age FP64"], name
     for name in ("lightgbm-numbers", "xgboost-numbers"):
-        assert types(name) == ["port INT64", "age FP64"], name
-    for name in ("statsmodels-digits", "xgboost-booster-codes", "lightgbm-booster-codes"):
-        assert types(name)[0] == "port BYTES", name
+        assert types(boosted, name) == ["port INT64", "age FP64"], name
     for name in ("lightgbm-array", "xgboost-array", "catboost-array"):
-        assert types(name) == ["features FP64"], name
+        assert types(boosted, name) == ["features FP64"], name
+
+
+def types(folder: Path, name: str) -> list[str]:
+    """Name and datatype of each input of a package."""
+    manifest = yaml.safe_load((folder / "joblib" / name / "model.yaml").read_text())
+    return [f"{each['name']} {each['datatype']}" for each in manifest["inputs"]]
