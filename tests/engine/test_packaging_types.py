@@ -28,7 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from tests.engine.test_packaging import made, refused
+from tests.engine.test_packaging import double, made, refused
 from tests.engine.test_packaging_tables import KINDS, TARGET, Coding, Passing, encoding, stored
 
 pytestmark = pytest.mark.slow
@@ -469,3 +469,13 @@ def test_json_is_read_as_pandas_writes_it(tmp_path: Path, orient: Any) -> None:
     frame[:8].to_json(tmp_path / "s.json", orient=orient)
     model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.json")
     assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+def test_dates_are_no_numbers_to_an_onnx_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numpy would count microseconds."""
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [1.0, 2.0], "day": pd.to_datetime(MONTHS[:2])})
+    samples = as_parquet(monkeypatch, tmp_path, frame)
+    said = refused(double(tmp_path / "m.onnx"), tmp_path / "models", samples=samples)
+    assert "the samples of 'x' are dates, and the model takes FP32" in said

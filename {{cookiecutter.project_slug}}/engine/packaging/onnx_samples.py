@@ -47,7 +47,12 @@ def sample_inputs(loaded: Loaded, given: Samples, path: Path) -> dict[str, Array
 
 def _cast(array: Array, tensor: Tensor) -> Array:
     dtype = NUMPY[tensor["datatype"]]
-    if array.dtype.kind == "O" and array.ndim == 1:
+    if array.dtype.kind == "M" and dtype.kind != "O":
+        raise PackageError(
+            f"the samples of {tensor['name']!r} are dates, and the model takes "
+            f"{tensor['datatype']}; give what the model was trained on instead of dates"
+        )
+    if array.dtype.kind in "OM" and array.ndim == 1:
         array = text(array)
     if array.dtype == dtype and all(isinstance(each, str) for each in array.flat if dtype == "O"):
         return array
