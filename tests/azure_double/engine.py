@@ -134,6 +134,17 @@ class Engine:
             addresses=_addresses(seen["NetworkSettings"]["Ports"] or {}),
         )
 
+    async def ended(self, container: str) -> None:
+        """Return when a container does not run, or is gone. A connection of its own waits."""
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        try:
+            target = f"/{engine_socket.API_VERSION}/containers/{container}/wait"
+            head = f"POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            await reader.read()
+        finally:
+            writer.close()
+
     async def logs(self, container: str, tail: int | None = None) -> str:
         """What a container has written to both its streams, oldest first."""
         query = urlencode({"stdout": 1, "stderr": 1, "tail": "all" if tail is None else tail})
