@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from pathlib import Path
 
 from ..environments import REPOSITORY
 from ..wire import Request, Response
@@ -17,7 +18,7 @@ from .storage import DIGEST, Storage
 CREATED = 201
 LARGE = 1 << 20
 MOST = 8
-FOLDER = REPOSITORY / "build" / "layers"
+FOLDER = Path(os.environ.get("ACI_ML_LAYERS") or REPOSITORY / "build" / "layers")
 ASKED = re.compile(r"^/v2/(?P<repository>.+)/blobs/sha256:(?P<hex>[0-9a-f]{64})$")
 
 
