@@ -18,10 +18,12 @@ import yaml
 from engine.packaging.mlflow_source import mlflow_source
 from engine.packaging.options import Options
 from engine.packaging.record import record
+from engine.packaging.samples import read_samples
 from engine.serving.errors import InvalidInput
 from sklearn import __version__ as sklearn_version
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -147,6 +149,7 @@ def test_an_encoder_of_dates_gets_dates(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(millis))
     said = refused(tmp_path / "m.joblib", tmp_path / "w", samples=tmp_path / "s.json")
     assert "which is a number, and the model was fitted on a date there" in said
+    assert said.endswith("as in training, a date as 2026-11-30 or 2026-11-30T10:15:00")
 
 
 def test_a_text_that_looks_like_a_date_stays_text(tmp_path: Path) -> None:
@@ -244,6 +247,37 @@ def test_columns_of_other_names_are_refused_with_both(
     others = [each for each in titles if each.replace("_", " ") not in frame.columns]
     assert f"the samples lack the columns {lacking} that the model was fitted on" in said
     assert f"and have {others} that it was not" in said
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "npz"])
+@pytest.mark.parametrize("titles", [int, str])
+@pytest.mark.parametrize("steps", [(), (Passing(),)])
+def test_columns_that_are_called_by_their_positions_are_in_that_order(
+    tmp_path: Path, form: str, titles: Any, steps: tuple[Any, ...]
+) -> None:
+    """As pandas names columns of a file without a header; scikit-learn records text only."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 12)))
+    frame.columns = frame.columns.map(titles)
+    estimator = make_pipeline(*steps, DecisionTreeClassifier(random_state=1)).fit(frame, TARGET)
+    samples: Any = frame[frame.columns[::-1]][:8]
+    if form == "npz":
+        samples = {f"input/{name}": samples[name] for name in samples}
+    model, manifest, _ = made(**stored(tmp_path, estimator, samples, form))
+    assert manifest["inputs"][0]["features"] == [str(i) for i in range(12)]
+    assert manifest.get("table") == ("dataframe" if titles is str else None)
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+def test_a_column_without_a_name_is_refused(tmp_path: Path) -> None:
+    """As the index is, where to_csv() writes it."""
+    frame = measured()
+    estimator = DecisionTreeClassifier().fit(frame.to_numpy(), TARGET)
+    said = refused(**stored(tmp_path, estimator, frame[:8].reset_index(names="")))
+    assert said.startswith("a column of the samples has no name, such as the index that to_csv()")
+    # A model that records names takes its own columns.
+    estimator.fit(frame, TARGET)
+    model, _, _ = made(**stored(tmp_path, estimator, frame[:8].reset_index(names="")))
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
 
 
 def test_one_column_does_not_serve_for_two_names(tmp_path: Path) -> None:
@@ -364,6 +398,15 @@ def test_an_order_that_nothing_else_tells_is_that_of_mlflow_s_signature(tmp_path
     assert source.inputs[0]["features"] == list(frame)
 
 
+def test_a_signature_may_number_its_columns(tmp_path: Path) -> None:
+    frame = measured().set_axis([0, 1], axis=1)
+    estimator = DecisionTreeClassifier(random_state=1).fit(frame, TARGET)
+    columns: Any = dict.fromkeys(frame, "double")
+    model = logged(tmp_path, estimator, columns, frame[[1, 0]][:8])
+    source, _ = mlflow_source(model, Options(samples=tmp_path / "s.csv"))
+    assert source.golden_outputs["label"].tolist() == estimator.predict(frame[:8]).tolist()
+
+
 def test_made_up_numbers_that_do_not_fit_are_refused_as_such(tmp_path: Path) -> None:
     estimator, _ = coded(CODES)
     joblib.dump(estimator, tmp_path / "m.joblib")
@@ -462,12 +505,113 @@ def test_values_of_training_that_no_client_can_send_are_named(
     assert said.endswith("turn it into one of these before fitting")
 
 
+@pytest.mark.parametrize(
+    "day",
+    [pd.Timestamp("2026-01-31", tz="UTC"), datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)],
+)
+def test_dates_of_a_time_zone_are_no_dates_to_the_service(tmp_path: Path, day: Any) -> None:
+    days = pd.Series([day] * 20, dtype=object)
+    frame = pd.DataFrame({"day": days, "kind": KINDS})
+    said = refused(**stored(tmp_path, encoding(frame), frame[:8]))
+    assert "column 'day' held " in said
+    assert "the service carries numbers, booleans, text and dates without a time zone" in said
+
+
+@pytest.mark.parametrize("values", [[1067, 2826, 80331, 10115], [1.5, 2.5, 3.5, 4.5]])
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_numbers_as_python_s_objects_are_named_with_the_way_out(
+    tmp_path: Path, values: list[Any], suffix: str
+) -> None:
+    """scikit-learn compares their column with no other type."""
+    frame = pd.DataFrame({"code": pd.Series(values * 5, dtype=object), "kind": KINDS})
+    said = refused(**stored(tmp_path, encoding(frame), frame[:8], suffix))
+    assert "column 'code' held " in said
+    assert " as a Python object in training" in said
+    assert "give the column a type before fitting (frame.infer_objects(), or astype(str))" in said
+
+
 @pytest.mark.parametrize("orient", ["columns", "index", "records", "split", "table"])
 def test_json_is_read_as_pandas_writes_it(tmp_path: Path, orient: Any) -> None:
     estimator, frame = coded(CODES)
     joblib.dump(estimator, tmp_path / "m.joblib")
     frame[:8].to_json(tmp_path / "s.json", orient=orient)
     model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.json")
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+@pytest.mark.parametrize("names", [("data", "columns", "inputs"), ("data", "instances", "n")])
+def test_columns_may_have_the_names_that_json_has_for_tables(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    frame = pd.DataFrame(dict(zip(names, (CODES * 5, KINDS, np.arange(20.0)), strict=True)))
+    estimator = encoding(frame)
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    for orient in ("columns", "records", "split"):
+        frame[:8].to_json(tmp_path / "s.json", orient=orient)
+        model, _, _ = made(tmp_path / "m.joblib", tmp_path / orient, samples=tmp_path / "s.json")
+        assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+@pytest.mark.parametrize("mark", ["", "NA", "None"])
+def test_a_text_that_the_imputer_takes_for_a_gap_stays_text(tmp_path: Path, mark: str) -> None:
+    frame = pd.DataFrame({"code": [mark, "a", "b", "c"] * 5, "kind": KINDS})
+    imputer = SimpleImputer(strategy="constant", fill_value="gone", missing_values=mark)
+    estimator = encoding(frame, imputer)
+    model, _, _ = made(**stored(tmp_path, estimator, frame[:8]))
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+def test_words_for_gaps_stay_text_where_a_model_takes_no_gaps(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["NA is", "", "NA", "null"] * 5})
+    estimator = make_pipeline(CountVectorizer(analyzer="char"), LogisticRegression(C=99))
+    estimator.fit(frame["text"], TARGET)
+    model, _, _ = made(**stored(tmp_path, estimator, frame[:8]))
+    assert labels(model) == estimator.predict(frame["text"][:8]).tolist()
+
+
+def test_arrays_may_be_called_by_numbers(tmp_path: Path) -> None:
+    given = {"inputs": {"0": [1.0, 2.0], "1": [3.0, 4.0]}}
+    (tmp_path / "s.json").write_text(json.dumps(given))
+    arrays = read_samples(tmp_path / "s.json").arrays
+    assert {name: each.tolist() for name, each in arrays.items()} == given["inputs"]
+
+
+def test_a_column_that_the_first_record_lacks_is_one(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"kind": KINDS, "code": [None, *CODES * 4, *CODES[:3]]}).fillna(np.nan)
+    estimator = encoding(frame)
+    records = [{n: v for n, v in each.items() if v == v} for each in frame.to_dict("records")]
+    (tmp_path / "s.json").write_text(json.dumps({"dataframe_records": records[:8]}))
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.json")
+    assert labels(model) == estimator.predict(frame[:8]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"columns": ["a", "b"], "data": [[1]]}', "each row of data needs 2 cells"),
+        ('{"columns": ["a", "b"], "data": [[1, 2, 3]]}', "each row of data needs 2 cells"),
+        ('{"columns": 3, "data": [[1]]}', "holds neither a table nor arrays; write a list of"),
+        ('[{"a": 1, "b": 2}, 3]', "holds neither a table nor arrays; write a list of records"),
+        ('{"columns": ["a", "b"], "data": []}', "holds no rows; give a few inputs of the model"),
+        ("[]", "holds no rows; give a few inputs of the model"),
+        ("{}", "holds no rows; give a few inputs of the model"),
+    ],
+)
+def test_json_that_is_no_table_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    joblib.dump(LogisticRegression().fit([[0, 1], [1, 0]], [0, 1]), tmp_path / "m.joblib")
+    (tmp_path / "s.json").write_text(content)
+    said = refused(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.json")
+    assert words in said
+
+
+def test_arrays_of_python_s_objects_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    estimator, frame = coded(CODES)
+    columns = {name: frame[name].to_numpy(dtype=object)[:8] for name in frame}
+    said = refused(**stored(tmp_path, estimator, columns, "npz"))
+    assert "it holds Python objects, which are not unpickled; write text with astype(str)" in said
+    typed = {name: each.astype(str) for name, each in columns.items()}
+    model, _, _ = made(**stored(tmp_path, estimator, typed, "npz"))
     assert labels(model) == estimator.predict(frame[:8]).tolist()
 
 

@@ -96,6 +96,7 @@ def refused() -> dict[str, tuple[Any, ...]]:
     words, of_words = table(["C", "Q", "S"])
     changed = words.assign(port=words.port.astype(str) + "x")
     ordered = words.assign(port=words.port.cat.as_ordered())
+    gaps = words.assign(port=pd.Categorical([10, 20, None] * (ROWS // 3)))
     codes, of_codes = table(["01067", "02826", "80331"])
     text = codes.assign(port=codes.port.astype(str))
     light, extreme = lightgbm.LGBMClassifier, xgboost.XGBClassifier
@@ -103,6 +104,7 @@ def refused() -> dict[str, tuple[Any, ...]]:
     return {
         "lightgbm-changed": (light(**LIGHT).fit(words, of_words), words, "csv", changed),
         "xgboost-changed": (extreme(**EXTREME).fit(words, of_words), words, "csv", changed),
+        "xgboost-gaps": (extreme(**EXTREME).fit(gaps, of_words), gaps, "csv"),
         "lightgbm-ordered": (light(**LIGHT).fit(ordered, of_words), ordered, "csv"),
         "catboost-digits": (cat.fit(text, of_codes), text, "csv"),
     }

@@ -24,6 +24,8 @@ REFUSED = {
     "but 'C', 'Q', 'S'; give samples",
     "xgboost-changed": "cannot be called with the samples: Found a category not in the training "
     "set for the 0th (0-based) column: `",
+    "xgboost-gaps": "column 'port' holds categories that are numbers, and missing values, so that "
+    "the service carries them as fractions, which the model does not take there; make the",
     "lightgbm-ordered": "one of them is ordered or has a single category; encode that column",
     "catboost-digits": "column 'port' holds '01067', which can be a number or text, and the model "
     "does not record which; say --types port=number or --types port=string",

@@ -148,7 +148,8 @@ def _signature(content: dict[str, Any], folder: Path) -> dict[str, str]:
         ) from None
     if not all("name" in each for each in columns):
         return {}
-    return {each["name"]: KINDS.get(str(each.get("type")), "") for each in columns}
+    # pandas numbers the columns of a file without a header.
+    return {str(each["name"]): KINDS.get(str(each.get("type")), "") for each in columns}
 
 
 def _stem(folder: Path, address: str) -> str:

@@ -22,7 +22,7 @@ SEED = 20
 MOST_ROWS = 64
 OUTPUT = "output/"
 # Under these keys JSON holds a table or arrays, the first of them that is there.
-WRAPPERS = ("dataframe_split", "inputs", "instances", "data")
+WRAPPERS = ("dataframe_split", "dataframe_records", "inputs", "instances", "data")
 KINDS = ".npz, .npy, .csv, .json and .parquet"
 
 # "number" is whole where all cells are, "float" never; "literal" is text in which nothing is
@@ -89,11 +89,22 @@ def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
     if reader is None:
         raise PackageError(f"{path}: samples are read from {KINDS} files")
     try:
-        return _with_answers(_with_types(reader(path), types or {}, path), path)
+        given = _with_answers(_with_types(reader(path), types or {}, path), path)
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, KeyError, zipfile.BadZipFile, csv.Error) as error:
-        raise PackageError(f"{path}: cannot be read as samples: {error}") from None
+        # numpy's sentence names an option that would unpickle them.
+        objects = "it holds Python objects, which are not unpickled; write text with astype(str)"
+        reason = objects if "allow_pickle" in str(error) else error
+        raise PackageError(f"{path}: cannot be read as samples: {reason}") from None
+    except (TypeError, AttributeError, IndexError):
+        raise PackageError(
+            f"{path}: holds neither a table nor arrays; write a list of records, or an object with "
+            '"columns" and "data", as DataFrame.to_json(orient="split") does'
+        ) from None
+    if not any(each.size for each in (*given.arrays.values(), *given.columns.values())):
+        raise PackageError(f"{path}: holds no rows; give a few inputs of the model")
+    return given
 
 
 def _npz(path: Path) -> Samples:
@@ -183,7 +194,8 @@ def _parquet(path: Path) -> Samples:
 
 def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
     """What holds the inputs, and answers beside it, by the names of outputs."""
-    if not isinstance(content, dict) or not {*WRAPPERS, "columns"} & content.keys():
+    wrapped = isinstance(content, dict) and {*WRAPPERS, "columns"} & content.keys()
+    if not wrapped or _is_of_pandas(content):
         return content, {}
     answers = {n.removeprefix(OUTPUT): each for n, each in content.items() if n.startswith(OUTPUT)}
     beside = content.get("outputs") or {}
@@ -195,16 +207,28 @@ def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
     return content, answers
 
 
+def _is_of_pandas(content: Mapping[str, Any]) -> bool:
+    """Whether these are columns of cells by the numbers of their rows, whatever their names."""
+    return all(
+        isinstance(each, dict)
+        and each
+        and all(row.isdigit() and not isinstance(cell, (list, dict)) for row, cell in each.items())
+        for each in content.values()
+    )
+
+
 def _inputs(content: Any) -> Samples:
-    if isinstance(content, dict) and "columns" in content:
+    if isinstance(content, dict) and "columns" in content and not _is_of_pandas(content):
         rows = content["data"][:MOST_ROWS]
         names = [str(name) for name in content["columns"]]
         _refuse_twice(names)
+        if any(len(row) != len(names) for row in rows):
+            raise ValueError(f"each row of data needs {len(names)} cells, as there are columns")
         types: Mapping[str, Any] = content.get("types") or {}
         dates = {name for name, kind in types.items() if kind == "date"}
         return _table({n: [row[i] for row in rows] for i, n in enumerate(names)}, dates)
     if isinstance(content, list) and content and isinstance(content[0], dict):
-        names = [str(name) for name in content[0]]
+        names = list(dict.fromkeys(name for row in content for name in row))
         rows = content[:MOST_ROWS]
         return _table({name: [row.get(name) for row in rows] for name in names})
     if isinstance(content, dict) and content and all(isinstance(v, dict) for v in content.values()):

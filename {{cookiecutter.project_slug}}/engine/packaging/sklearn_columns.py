@@ -7,7 +7,6 @@ Sources: scikit-learn, "Developing scikit-learn estimators" (``feature_names_in_
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -36,7 +35,7 @@ class Known:
 
     ``certain`` is False where a part merely computes with numbers and would convert text to them.
     ``complete`` says that ``categories`` are all values that the model knows, and ``foreign`` is
-    one of a type that no client can send.
+    one of a type that no client can send. ``objects`` says that numpy held numbers as objects.
     """
 
     kind: Kind
@@ -44,6 +43,7 @@ class Known:
     categories: frozenset[Any] = frozenset()
     complete: bool = False
     foreign: Any = None
+    objects: bool = False
 
 
 @dataclass(slots=True)
@@ -88,16 +88,21 @@ def names_of(estimator: Any) -> list[str] | None:
         except Exception:  # noqa: BLE001, S112 - properties raise AttributeError, NotFittedError, …
             continue
         if names:
-            numbered = all(re.fullmatch(rf"(Column_)?{i}", each) for i, each in enumerate(names))
+            # LightGBM and CatBoost give the columns of an array such names.
+            prefix = {"lightgbm": "Column_", "catboost": ""}.get(_library(estimator), "-")
+            numbered = all(each == f"{prefix}{i}" for i, each in enumerate(names))
             return [] if numbered else names
     parts = _first_parts(estimator)
     if parts:
         return next((found for found in map(names_of, parts) if found is not None), None)
-    library = type(estimator).__module__.split(".")[0]
-    if library == "statsmodels":
+    if _library(estimator) == "statsmodels":
         return _statsmodels(estimator)
     # A class of one's own may count columns and have no use for their names.
-    return [] if library in LIBRARIES and count_of(estimator) else None
+    return [] if _library(estimator) in LIBRARIES and count_of(estimator) else None
+
+
+def _library(part: Any) -> str:
+    return type(part).__module__.split(".")[0]
 
 
 def formula_of(estimator: Any) -> str:
@@ -141,7 +146,7 @@ def writes_underscores(estimator: Any) -> bool:
     LightGBM takes the columns of a table by their position, whatever their names.
     """
     parts = itertools.islice(fitted_parts(estimator), MOST_PARTS)
-    return any(type(part).__module__.split(".")[0] == "lightgbm" for part in parts)
+    return any(_library(part) == "lightgbm" for part in parts)
 
 
 def fitted_parts(estimator: Any) -> Iterator[Any]:
@@ -264,9 +269,11 @@ def _leaf(part: Any, names: list[str | None], columns: Columns) -> None:
         if name is not None and (imputes_none or any(value is None for value in each)):
             columns.none.setdefault(name, type(part).__name__)
     if values is None and getattr(part, "statistics_", None) is not None:
-        # A constant that fills gaps says nothing of the values around them.
+        # A constant that fills gaps says nothing of the values around them; a text for gaps does.
         constant = getattr(part, "strategy", "") == "constant"
-        values = [[] if constant else [each] for each in part.statistics_]
+        gap = getattr(part, "missing_values", None)
+        mark = [gap] if isinstance(gap, str) else []
+        values = [mark if constant else [each, *mark] for each in part.statistics_]
     if values is not None and len(values) == len(names):
         for name, each in zip(names, values, strict=True):
             columns.note(name, _known(each, complete=hasattr(part, "categories_")))
@@ -292,7 +299,7 @@ def _known(values: Any, *, complete: bool = True) -> Known | None:
             kinds.add("bool")
         elif isinstance(each, (int, float, np.number)):
             kinds.add("number")
-        elif isinstance(each, datetime):  # pandas' own among them
+        elif isinstance(each, datetime) and each.tzinfo is None:  # pandas' own among them
             kinds.add("date")
         else:
             foreign = each
@@ -302,7 +309,13 @@ def _known(values: Any, *, complete: bool = True) -> Known | None:
         return None
     kind = kinds.pop()
     categories = frozenset() if kind == "date" else frozenset(present)
-    return Known(kind, certain=True, categories=categories, complete=complete and bool(categories))
+    return Known(
+        kind,
+        certain=True,
+        categories=categories,
+        complete=complete and bool(categories),
+        objects=complete and array.dtype.kind == "O",
+    )
 
 
 def _is_missing(value: Any) -> bool:
@@ -311,12 +324,12 @@ def _is_missing(value: Any) -> bool:
 
 
 def _is_booster(part: Any) -> bool:
-    return type(part).__module__.split(".")[0] in ("lightgbm", "xgboost", "catboost")
+    return _library(part) in ("lightgbm", "xgboost", "catboost")
 
 
 def _booster(part: Any, names: list[str | None], columns: Columns) -> None:
     """Boosters say which columns are categories; all others are numbers."""
-    library = type(part).__module__.split(".")[0]
+    library = _library(part)
     reader = {"lightgbm": _lightgbm, "xgboost": _xgboost, "catboost": _catboost}[library]
     chosen: Mapping[int, Known | None] = reader(part, columns)
     for position, name in enumerate(names):

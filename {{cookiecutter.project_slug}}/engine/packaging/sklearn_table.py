@@ -116,7 +116,7 @@ def _columns(
 ) -> tuple[Samples, dict[str, Array]]:
     """The columns that the model takes, and the samples with the same names."""
     inside = names_inside(estimator) if names is None else ()
-    columns = _named(given, names or list(order), inside)
+    columns = _in_order_of_numbers(_named(given, names or list(order), inside))
     formula = formula_of(estimator)
     if formula:
         used = [name for name in columns if re.search(rf"\b{re.escape(name)}\b", formula)]
@@ -130,6 +130,11 @@ def _columns(
             readings={n: given.readings[each] for n, each in own.items() if each in given.readings},
             exact={n: given.exact[each] for n, each in own.items() if each in given.exact},
         )
+    if "" in columns:
+        raise PackageError(
+            "a column of the samples has no name, such as the index that to_csv() writes; leave it "
+            "out (index=False), or name it as in training"
+        )
     count = count_of(estimator)
     if count is not None and len(columns) != count:
         raise PackageError(
@@ -138,6 +143,12 @@ def _columns(
         )
     readings = {n: each for n, each in given.readings.items() if n in columns}
     return replace(given, readings=readings), columns
+
+
+def _in_order_of_numbers(columns: dict[str, Array]) -> dict[str, Array]:
+    """Columns that are called by their positions, as pandas does where a file has no header."""
+    numbers = [str(i) for i in range(len(columns))]
+    return {n: columns[n] for n in numbers} if set(numbers) == set(columns) else columns
 
 
 def _own_names(estimator: Any, names: Sequence[str], titles: list[str]) -> dict[str, str]:
@@ -334,6 +345,20 @@ class _Types:
         """Why the samples cannot be answered: by a column where that shows, else in their words."""
         for name, array in columns.items():
             known = self.known.known.get(name)
+            numeric = array.dtype.kind in "iufb"
+            if known is not None and known.objects and numeric and names_of(self.estimator):
+                return (
+                    f"column {name!r} held {WORDS[known.kind]} as a Python object in training, and "
+                    f"the service gives the model {array.dtype}, which it does not take; give the "
+                    "column a type before fitting (frame.infer_objects(), or astype(str))"
+                )
+            category = name in self.known.categorical and "floating point" in fault
+            if category and array.dtype.kind == "f" and np.isnan(array).any():
+                return (
+                    f"column {name!r} holds categories that are numbers, and missing values, so "
+                    "that the service carries them as fractions, which the model does not take "
+                    "there; make the categories text before fitting (rename_categories(str))"
+                )
             if known is None or known.kind != "number":
                 continue
             if array.dtype.kind == "O" and (cell := _no_number(array)) is not None:
@@ -362,8 +387,12 @@ def _few_first(
     kinds: Mapping[str, Kind], readings: Readings
 ) -> Iterator[tuple[Sequence[str], Mapping[str, Kind]]]:
     """Each name alone, then pairs, then all of them, with the type to try instead."""
-    other: dict[str, Kind] = {n: "date" if k == "string" else "string" for n, k in kinds.items()}
-    turned = {name: kind for name, kind in other.items() if kind in readings[name]}
+    turned: dict[str, Kind] = {}
+    for name, kind in kinds.items():
+        others: tuple[Kind, ...] = ("date", "literal") if kind == "string" else ("string",)
+        found = [other for other in others if other in readings[name]]
+        if found:
+            turned[name] = found[0]
     for size in sorted({1, 2, len(turned)}):
         for names in itertools.combinations(turned, size):
             yield names, turned
@@ -433,8 +462,8 @@ def _refuse_contradiction(name: str, known: Known | None, array: Array) -> None:
     if known.foreign is not None:
         raise PackageError(
             f"column {name!r} held {known.foreign!r} ({type(known.foreign).__name__}) in training, "
-            "and the service carries numbers, booleans, text and dates; turn it into one of these "
-            "before fitting"
+            "and the service carries numbers, booleans, text and dates without a time zone; turn "
+            "it into one of these before fitting"
         )
     missing = np.array([each is None or each != each for each in array])
     present = array[~missing]
@@ -447,6 +476,7 @@ def _refuse_contradiction(name: str, known: Known | None, array: Array) -> None:
         raise PackageError(
             f"column {name!r} holds {present.tolist()[0]!r}, which is {WORDS[kind]}, and the model "
             f"was fitted on {WORDS[known.kind]} there{like}; give the values as in training"
+            + (", a date as 2026-11-30 or 2026-11-30T10:15:00" if known.kind == "date" else "")
         )
     if known.complete and not known.categories.intersection(present.tolist()):
         raise PackageError(
