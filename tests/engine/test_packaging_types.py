@@ -472,7 +472,7 @@ def test_no_type_of_column_changes_an_answer(
     samples = tmp_path / f"s.{form if form == 'csv' else 'json'}"
     if form == "csv":
         na = {"na_rep": "N/A"} if case == "words for gaps" else {}
-        swapped.to_csv(samples, index=False, **na)  # type: ignore[call-overload]
+        swapped.to_csv(samples, index=False, **na)
     elif form == "json":
         swapped.to_json(samples, orient="records", date_format="iso", date_unit="us")
     elif form == "recorded":
