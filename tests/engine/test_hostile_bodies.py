@@ -20,8 +20,9 @@ import httpx
 import numpy as np
 import pytest
 from engine.serving.errors import MESSAGE_CHARACTERS, RequestError
-from engine.serving.http import inference as routes
-from engine.serving.http.inference import LARGE_BODY, route_of
+from engine.serving.http import routes
+from engine.serving.http.inference import LARGE_BODY
+from engine.serving.http.routes import route_of
 from engine.serving.server import Server
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype
@@ -444,7 +445,7 @@ def loaded(toy_dir: Path) -> Iterator[tuple[Server, asyncio.Runner]]:
 
 async def answered(server: Server, route: str, body: bytes, *, leaves: bool = False) -> bytes:
     """What a connection writes for one request that comes in one piece."""
-    connection, memory = server._protocol(), Memory()
+    connection, memory = server.connection(), Memory()
     connection.connection_made(memory)
     head = (
         f"POST {route} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
@@ -467,7 +468,7 @@ def test_a_large_body_is_decoded_off_the_event_loop(
     """Also when it comes in one piece, which a connection answers by itself otherwise."""
     server, runner = loaded
     threads: list[str] = []
-    decoder: Any = routes.Contract if route == "/predict" else oip
+    decoder: Any = tutorial.Codec if route == "/predict" else oip.Codec
     original = decoder.decode
 
     def noting(*arguments: Any) -> Any:
@@ -487,9 +488,9 @@ def test_a_large_body_waits_for_its_turn_no_longer_than_it_may(
     loaded: tuple[Server, asyncio.Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, runner = loaded
-    inference, go_on = server._service._inference, threading.Event()
+    inference, go_on = server._service.inference, threading.Event()
     decoded: list[bytes] = []
-    monkeypatch.setattr(routes.Contract, "decode", lambda _, body: decoded.append(body))
+    monkeypatch.setattr(tutorial.Codec, "decode", lambda *asked: decoded.append(asked[2]))
     monkeypatch.setattr(inference, "_timeout", 0.05)
     busy = inference._decoder.submit(go_on.wait)
     body = b'{"data": [[1, 2, 3]]}' + b" " * LARGE_BODY
@@ -512,8 +513,8 @@ def test_bodies_of_clients_that_left_are_not_kept(
 ) -> None:
     """Also while another body is decoded: the thread's own queue would keep them."""
     server, runner = loaded
-    inference, go_on = server._service._inference, threading.Event()
-    monkeypatch.setattr(routes.Contract, "decode", lambda _, body: go_on.wait(10))
+    inference, go_on = server._service.inference, threading.Event()
+    monkeypatch.setattr(tutorial.Codec, "decode", lambda *_: go_on.wait(10))
     body = b'{"data": [[1, 2, 3]]}' + b" " * LARGE_BODY
 
     async def leave() -> int:

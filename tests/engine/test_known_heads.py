@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from engine.serving.http.heads import LARGEST_HEAD, MOST_HEADS, KnownHeads
-from engine.serving.http.inference import Route
+from engine.serving.http.known import LARGEST_HEAD, MOST_HEADS, KnownHeads
+from engine.serving.http.routes import Route
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ def test_any_stream_is_answered_as_by_the_parser(
 
 @pytest.mark.parametrize("close", [post(BODY, "Connection: close"), post(BODY, version="1.0")])
 def test_the_last_answer_is_the_same_on_both_ways(world: World, close: bytes) -> None:
-    """Behind a request that waits it goes through uvicorn, else it does not."""
+    """Behind a request that waits, and alone."""
     ways = [[(post(BODY) + close, True)], [(post(BODY), True), (close, True)]]
     (one, ended), (other, ended_too) = (world.answers(way, known=False) for way in ways)
     assert one == other

@@ -5,7 +5,6 @@ looked at.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import Any, ClassVar
 import h11
 import pytest
 from engine.serving.errors import RequestError
-from engine.serving.http.asgi import TASK
 from engine.serving.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
 
 from tests.engine.wire import Memory, World, opened, post
@@ -270,7 +268,7 @@ def test_what_is_wrong_ends_the_connection_in_every_cut(
 
 
 def test_nothing_behind_an_answer_that_closes_is_begun(world: World) -> None:
-    requests = world._server._service._telemetry._requests
+    requests = world.service._telemetry._requests
     before = requests.begun
     answers, closed = given_to(world, [post(BODY) + LAST])
     assert [status for status, _ in answers] == [401]
@@ -404,14 +402,14 @@ class Forbidden(RequestError):
 def test_an_error_with_a_status_of_the_owner_gets_one_answer(
     world: World, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = world._server._service
+    service = world.service
 
     def refuse(*_: object) -> None:
         raise Forbidden("not you")
 
     world.answers([(LAST, True)], known=True)
     before = dict(service._telemetry._meters["predict"][0])
-    monkeypatch.setattr(service.shortcut._inference, "begin_checked", refuse)
+    monkeypatch.setattr(service.inference, "_decode", refuse)
     written, closed = world.answers([(LAST, True), (GET, True)], known=known)
     assert [status for status, _ in answers_of(written)] == [403, 200]
     assert not closed
@@ -428,10 +426,8 @@ def test_what_raises_while_answering_closes_with_one_answer_at_most(
         raise KeyError("nobody foresaw this")
 
     world.answers([(LAST, True)], known=True)
-    telemetry = world._server._service._telemetry
-    names = ["end"] if where == "end" else ["begin", "begin_unnamed"]
-    for name in names:
-        monkeypatch.setattr(telemetry, name, broken)
+    telemetry = world.service._telemetry
+    monkeypatch.setattr(telemetry, where, broken)
     for pieces in ([(LAST + GET, True)], [(LAST, True), (GET, True)]):
         written, closed = world.answers(pieces, known=known)
         assert [status for status, _ in answers_of(written)] == [200 if where == "end" else 500]
@@ -444,15 +440,15 @@ def test_pipelined_requests_are_read_as_they_are_answered(toy_dir: Path) -> None
     count = 128 * 1024 // len(request)
     with opened(toy_dir) as world:
         most = 0
-        start = Connection._start_asgi_task
+        take = Connection._take
 
-        def counted(self: Connection, cycle: Any, app: Any) -> None:
+        def counted(self: Connection, message: Any) -> None:
             nonlocal most
-            most = max(most, len(self.pipeline))
-            start(self, cycle, app)
+            most = max(most, len(self._waiting))
+            take(self, message)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Connection, "_start_asgi_task", counted)
+            patch.setattr(Connection, "_take", counted)
             written, closed = world.answers([(request * count, True)], known=False)
     assert written.count(b"HTTP/1.1 200 OK\r\n") == count
     assert not closed
@@ -463,7 +459,7 @@ def test_a_client_that_leaves_gives_up_all_that_it_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request that is answered, and not only the last one that was read."""
-    telemetry = world._server._service._telemetry
+    telemetry = world.service._telemetry
     statuses: list[int] = []
     monkeypatch.setattr(telemetry, "end", lambda _, status: statuses.append(status))
 
@@ -471,12 +467,8 @@ def test_a_client_that_leaves_gives_up_all_that_it_asked(
         connection = world.connect(Memory())
         connection.data_received(head(KEYED, JSON, CHUNKED))
         connection.data_received(chunks(BODY) + LAST + LAST)
-        while TASK not in connection._serving.scope:
-            await asyncio.sleep(0)
-        answering = connection._serving.scope[TASK]
         connection.connection_lost(None)
-        await asyncio.wait([answering], timeout=10)
-        return len(connection.pipeline)
+        return len(connection._waiting)
 
     assert world.run(leave()) == 0
-    assert statuses == [499]
+    assert statuses == [499, 499, 499]

@@ -11,17 +11,16 @@ from functools import partial
 
 import pytest
 from engine.serving.errors import DeadlineExceeded, InferenceFailed, RequestError, Unauthorized
-from engine.serving.inference.timeline import Run
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
 from engine.serving.release import Release
+from engine.serving.request import Request, Run
 from engine.serving.telemetry.otel import courier as couriers
 from engine.serving.telemetry.otel.courier import Courier
 from engine.serving.telemetry.otel.exports import Follower, make_resource
 from engine.serving.telemetry.otel.families import Reader, name_and_unit
 from engine.serving.telemetry.otel.spans import SpanMaker
 from engine.serving.telemetry.otel.words import LastWords
-from engine.serving.telemetry.record import Record
 from engine.serving.telemetry.requests import RequestTelemetry
 from engine.serving.telemetry.sampling import Sampler
 from engine.serving.telemetry.traceparent import parse
@@ -88,10 +87,10 @@ class Followed:
         self.telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))))
         self.telemetry.tracer = self
 
-    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
+    def begin(self, record: Request, headers: Mapping[bytes, bytes]) -> None:
         self.follower.begin(record, headers)
 
-    def end(self, record: Record) -> None:
+    def end(self, record: Request) -> None:
         self.follower.end(record)
 
     def stop(self, seconds: float) -> None:
@@ -103,7 +102,7 @@ class Followed:
         runs: Sequence[Run] = (),
         error: RequestError | None = None,
         headers: dict[bytes, bytes] | None = None,
-    ) -> Record:
+    ) -> Request:
         record = self.telemetry.begin("predict", "/predict", headers or {})
         if status not in (401, 429):
             record.decoded = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import uvloop
 from engine.serving.http.connection import Connection
-from engine.serving.http.heads import KnownHeads
+from engine.serving.http.known import KnownHeads
 from engine.serving.server import Server
 from engine.serving.settings import Settings
 
@@ -46,6 +46,16 @@ class Memory(asyncio.Transport):
     def close(self) -> None:
         self.closed = True
 
+    def abort(self) -> None:
+        self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """The client sees the end; what it still sends is thrown away."""
+        self.closed = True
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("127.0.0.1", 1) if name in ("sockname", "peername") else default
 
@@ -69,9 +79,10 @@ class World:
     def __init__(self, server: Server, runner: asyncio.Runner) -> None:
         self._server = server
         self._runner = runner
-        self.known = server._service.shortcut._known
+        self.service = server._service
+        self.known = server.shared.known
         # Else the examples before would decide what is computed at once.
-        server._service.shortcut.turns.company = lambda: 2  # type: ignore[method-assign]
+        self.service.inference.arrivals.estimate = lambda: 2  # type: ignore[method-assign]
         self.found = 0
         find = self.known.find
 
@@ -84,7 +95,7 @@ class World:
 
     def answers(self, pieces: list[tuple[bytes, bool]], *, known: bool) -> tuple[bytes, bool]:
         """All that is written, without names made for requests; and whether it was closed."""
-        self._server._service.shortcut._known = self.known if known else Parsed()
+        self._server.shared.known = self.known if known else Parsed()
         return self._runner.run(self._feed(pieces))
 
     def run(self, asked: Coroutine[Any, Any, T]) -> T:
@@ -93,8 +104,7 @@ class World:
 
     def connect(self, memory: Memory) -> Connection:
         """A new connection that writes to a transport."""
-        connection = self._server._protocol()
-        assert isinstance(connection, Connection)
+        connection = self._server.connection()
         connection.connection_made(memory)
         return connection
 
@@ -121,13 +131,9 @@ class World:
 
     def _busy(self, connection: Connection) -> bool:
         """Whether a request that was read waits: for its model, or for the application."""
-        return connection._awaited is not None or any(
-            cycle is not None
-            and not (
-                cycle.response_complete or cycle.disconnected or getattr(cycle, "more_body", False)
-            )
-            for cycle in (connection._serving, connection.cycle)
-        )
+        current = connection._current
+        # Without the rest of its body a request does not get on.
+        return current is not None and current.complete
 
 
 @contextmanager

@@ -87,6 +87,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, in bytes."
     )
+    max_bodies_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024**3,
+        description="Most bytes of request bodies that a worker holds at a time, those of all "
+        "connections together; beyond it: 429.",
+    )
     max_batch_rows: int = Field(
         256,
         ge=1,
@@ -101,7 +108,7 @@ class Settings(BaseSettings):
         description="Most rows waiting per model, and in one request; beyond it: 429.",
     )
     max_queue_bytes: int = Field(
-        256 * 1024 * 1024,
+        64 * 1024 * 1024,
         ge=1024 * 1024,
         le=64 * 1024**3,
         description="Most bytes of input waiting per model; beyond it: 429.",
@@ -158,6 +165,14 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(
         1000, ge=1, le=100_000, description="Most open connections per worker; beyond it: 503."
+    )
+    keep_alive_seconds: float = Field(
+        3700.0,
+        gt=0,
+        le=86_400,
+        description="How long a connection may be idle between two requests. Longer than the hour "
+        "that Envoy, in front of Container Apps, keeps its own: so that it is never this side that "
+        "closes a connection which the other is about to use.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info`, `warning` or `error`."

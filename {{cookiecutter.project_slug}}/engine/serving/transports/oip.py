@@ -6,15 +6,19 @@ and the binary tensor extension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 import simdjson
 
+from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput, MalformedBody, quoted
+from engine.serving.inference.arrays import views
 from engine.serving.inference.model import Model
+from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array, datatype_of
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip_binary
@@ -27,6 +31,8 @@ from engine.serving.transports.bounds import (
 )
 from engine.serving.transports.json_body import parse_object
 from engine.serving.transports.json_tensor import shaped_tensor
+from engine.serving.transports.oip_binary import HEADER_LENGTH
+from engine.serving.transports.oip_small import SmallReader, SmallWriter, Wish, binary_headers
 
 # The id is repeated in the answer.
 MOST_ID_CHARACTERS = 1024
@@ -35,19 +41,11 @@ MOST_SIZES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class OutputWish:
-    """One output that the client asked for."""
-
-    name: str
-    binary: bool
-
-
-@dataclass(frozen=True, slots=True)
 class OipRequest:
     """A decoded request."""
 
     inputs: dict[str, Array]
-    outputs: tuple[OutputWish, ...]
+    outputs: tuple[Wish, ...]
     id: str | None
 
 
@@ -111,7 +109,7 @@ def encode(
             tensors.append(oip_binary.write(array))
             entry["parameters"] = {"binary_data_size": len(tensors[-1])}
         else:
-            flat = array.reshape(-1)
+            flat = np.ascontiguousarray(array).reshape(-1)
             entry["data"] = flat.tolist() if array.dtype.kind == "O" else flat
         described.append(entry)
     answer: dict[str, Any] = {
@@ -123,6 +121,47 @@ def encode(
         answer["id"] = request.id
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return [header, *tensors], len(header) if tensors else None
+
+
+class Codec:
+    """Reads and writes requests of the protocol for one model.
+
+    Args:
+        max_rows: most rows of a request.
+    """
+
+    def __init__(self, model: Model, max_rows: int = UNLIMITED) -> None:
+        self._model = model
+        self._max_rows = max_rows
+        self._reader = SmallReader(model.signature, max_rows)
+        names = [spec.name for spec in model.signature.outputs]
+        self._writer = SmallWriter(model.name, model.manifest.version, names)
+        self._usual = tuple(Wish(name, False) for name in names)
+        # One object, by which a batch sees that all of it is encoded alike.
+        self.encode: Encode = self._answers
+
+    def decode(self, request: Request, body: bytes) -> None:
+        """Set what the request asks; see ``decode``."""
+        if not self._reader.read(request, body):
+            read = decode(body, request.headers.get(HEADER_LENGTH), self._model, self._max_rows)
+            request.inputs, request.id = read.inputs, read.id
+            request.wishes = None if read.outputs == self._usual else read.outputs
+        request.encode = self.encode
+
+    def _answers(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[Answer]:
+        """See ``Encode``."""
+        answers = self._writer.write(outputs, requests)
+        if answers is not None:
+            return answers
+        return [
+            self._answer(part, each)
+            for part, each in zip(views(outputs, requests), requests, strict=True)
+        ]
+
+    def _answer(self, outputs: dict[str, Array], request: Request) -> Answer:
+        wishes = request.wishes or self._usual
+        chunks, length = encode(outputs, OipRequest({}, wishes, request.id), self._model)
+        return 200, USUAL if length is None else binary_headers(length), chunks
 
 
 def example(model: Model) -> dict[str, Any]:
@@ -168,11 +207,11 @@ def _input(
     return array, tensors[size:]
 
 
-def _wishes(document: simdjson.Object, model: Model) -> tuple[OutputWish, ...]:
+def _wishes(document: simdjson.Object, model: Model) -> tuple[Wish, ...]:
     all_binary = _parameter(document, "binary_data_output", "request") is True
     known = [spec.name for spec in model.signature.outputs]
     # An output asked for twice would be sent twice, and a small request get a huge answer.
-    wishes: dict[str, OutputWish] = {}
+    wishes: dict[str, Wish] = {}
     for field, entry in _objects(document, "outputs"):
         name = _text(entry, "name", field)
         if name not in known:
@@ -188,8 +227,8 @@ def _wishes(document: simdjson.Object, model: Model) -> tuple[OutputWish, ...]:
                 rule="each output once",
             )
         binary = _parameter(entry, "binary_data", field)
-        wishes[name] = OutputWish(name, all_binary if binary is None else binary is True)
-    return tuple(wishes.values()) or tuple(OutputWish(name, all_binary) for name in known)
+        wishes[name] = Wish(name, all_binary if binary is None else binary is True)
+    return tuple(wishes.values()) or tuple(Wish(name, all_binary) for name in known)
 
 
 def _objects(document: simdjson.Object, key: str) -> Iterator[tuple[str, simdjson.Object]]:

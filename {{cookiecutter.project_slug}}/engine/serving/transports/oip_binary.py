@@ -15,7 +15,8 @@ from engine.serving.errors import InvalidInput, MalformedBody, quoted
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype
 from engine.serving.transports.bounds import UNLIMITED, check_rows
 
-HEADER = b"inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
+BINARY = b"application/octet-stream"
 MOST_DIGITS = 18
 LENGTH = struct.Struct("<I")
 

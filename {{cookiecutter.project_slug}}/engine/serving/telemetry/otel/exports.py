@@ -12,15 +12,14 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from prometheus_client.metrics_core import Metric as Family
 
-from engine.serving.inference.timeline import Run
 from engine.serving.release import Release
+from engine.serving.request import Request, Run
 from engine.serving.settings import Settings
 from engine.serving.telemetry.otel.courier import Courier
 from engine.serving.telemetry.otel.destinations import Destination, open_destinations
 from engine.serving.telemetry.otel.families import Reader
 from engine.serving.telemetry.otel.spans import Batch, SpanMaker
 from engine.serving.telemetry.otel.words import listen
-from engine.serving.telemetry.record import Record
 from engine.serving.telemetry.sampling import Sampler
 from engine.serving.telemetry.traceparent import write
 
@@ -100,19 +99,19 @@ class Follower:
         self._old: list[Batch] = []
         self._closing: asyncio.TimerHandle | None = None
 
-    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
+    def begin(self, request: Request, headers: Mapping[bytes, bytes]) -> None:
         """A request was just read."""
-        sampled = self._sampler.decide(headers, record.began)
+        sampled = self._sampler.decide(headers, request.began)
         if sampled is not None:
-            record.span = sampled
-            record.returned = write(sampled.here)
+            request.span = sampled
+            request.returned = write(sampled.here)
 
-    def end(self, record: Record) -> None:
+    def end(self, request: Request) -> None:
         """A request that is traced was answered."""
-        if record.span is None:
+        if request.span is None:
             return
-        batches = [self._batch(run, record.model) for run in record.runs]
-        self._put(self._maker.request_spans(record, record.span, batches))
+        batches = [self._batch(run, request.model) for run in request.runs]
+        self._put(self._maker.request_spans(request, request.span, batches))
 
     def close_batches(self) -> None:
         """Make the spans of all runs; no more requests will come that shared them."""

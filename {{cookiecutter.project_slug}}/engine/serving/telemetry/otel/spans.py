@@ -1,4 +1,4 @@
-"""A request's record as spans, and runs of models as spans of their own.
+"""A request's request as spans, and runs of models as spans of their own.
 
 The spans are built when all their times are known, not with a tracer's start and end: that costs
 a twelfth, and nothing while the request is answered. Names follow OpenTelemetry's conventions for
@@ -18,8 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags, TraceSt
 from opentelemetry.trace.status import Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from engine.serving.inference.timeline import Run
-from engine.serving.telemetry.record import Record
+from engine.serving.request import Request, Run
 from engine.serving.telemetry.sampling import Sampled, Sampler
 from engine.serving.telemetry.traceparent import TraceContext
 
@@ -87,7 +86,7 @@ class SpanMaker:
         )
 
     def request_spans(
-        self, record: Record, sampled: Sampled, batches: Sequence[Batch]
+        self, request: Request, sampled: Sampled, batches: Sequence[Batch]
     ) -> list[ReadableSpan]:
         """The spans of one answered request: the server's, and one for each phase it reached.
 
@@ -98,19 +97,19 @@ class SpanMaker:
         state = TraceState.from_header([sampled.state]) if sampled.state else None
         here = _context(sampled.here, state)
         caller = None if sampled.caller is None else _context(sampled.caller, state, remote=True)
-        status = _status(record)
+        status = _status(request)
         spans = [
             self._span(
-                f"{record.method} {ROUTES[record.route]}",
+                f"{request.method} {ROUTES[request.route]}",
                 here,
                 caller,
-                (_nanoseconds(record.began, epoch), _nanoseconds(record.ended, epoch)),
-                attributes=self._attributes(record, root=caller is None),
+                (_nanoseconds(request.began, epoch), _nanoseconds(request.ended, epoch)),
+                attributes=self._attributes(request, root=caller is None),
                 kind=SpanKind.SERVER,
                 status=status,
             )
         ]
-        phases = _phases(record)
+        phases = _phases(request)
         for name, began, ended in phases:
             context = SpanContext(
                 here.trace_id, int(self._ids.new_span_id(), 16), False, here.trace_flags, state
@@ -126,22 +125,22 @@ class SpanMaker:
             spans.append(self._span(name, context, here, times, links=links, status=failed))
         return spans
 
-    def _attributes(self, record: Record, *, root: bool) -> dict[str, AttributeValue]:
+    def _attributes(self, request: Request, *, root: bool) -> dict[str, AttributeValue]:
         attributes: dict[str, AttributeValue] = {
-            "http.request.method": record.method,
-            "http.route": ROUTES[record.route],
-            "http.response.status_code": record.status,
-            "inference.request_id": record.request_id,
+            "http.request.method": request.method,
+            "http.route": ROUTES[request.route],
+            "http.response.status_code": request.status,
+            "inference.request_id": request.request_id,
         }
-        if record.model:
-            attributes["inference.model"] = record.model
-            attributes["inference.model.version"] = record.version
-        if record.rows:
-            attributes["inference.rows"] = record.rows
-        if record.runs:
-            attributes["inference.batch.rows"] = max(run.rows for run in record.runs)
-        code = record.error.code if record.error is not None else None
-        if record.status == CLIENT_GONE:
+        if request.model:
+            attributes["inference.model"] = request.model
+            attributes["inference.model.version"] = request.version
+        if request.rows:
+            attributes["inference.rows"] = request.rows
+        if request.runs:
+            attributes["inference.batch.rows"] = max(run.rows for run in request.runs)
+        code = request.error.code if request.error is not None else None
+        if request.status == CLIENT_GONE:
             code = "client_gone"
         if code is not None:
             # Twice: Microsoft's exporter leaves the conventional one out.
@@ -177,31 +176,31 @@ class SpanMaker:
         )
 
 
-def _phases(record: Record) -> list[tuple[str, float, float]]:
+def _phases(request: Request) -> list[tuple[str, float, float]]:
     """Name, begin and end of each phase that the request reached."""
     phases = []
-    if record.decoded:
-        phases.append(("decode", record.began, record.decoded))
-    runs = record.runs
-    if record.taken:
-        phases.append(("queue", record.decoded, record.taken))
-    elif record.decoded and record.status in (CLIENT_GONE, 503):
+    if request.decoded:
+        phases.append(("decode", request.began, request.decoded))
+    runs = request.runs
+    if request.taken:
+        phases.append(("queue", request.decoded, request.taken))
+    elif request.decoded and request.status in (CLIENT_GONE, 503):
         # It left the queue without a turn: its time was up, or its client gone.
-        phases.append(("queue", record.decoded, record.ended))
+        phases.append(("queue", request.decoded, request.ended))
     if runs:
         phases.append(("compute", runs[0].began, runs[-1].ended))
-    elif record.taken:
+    elif request.taken:
         # Its client went away while the model ran.
-        phases.append(("compute", record.taken, record.ended))
-    if record.encoding and record.error is None:
-        phases.append(("encode", record.encoding, record.ended))
+        phases.append(("compute", request.taken, request.ended))
+    if request.encoding and request.error is None:
+        phases.append(("encode", request.encoding, request.ended))
     return phases
 
 
-def _status(record: Record) -> Status:
+def _status(request: Request) -> Status:
     """A client's mistake is no error of the server, so the conventions leave it unset."""
-    if record.status >= SERVER_ERROR:
-        text = record.error.message if record.error is not None else None
+    if request.status >= SERVER_ERROR:
+        text = request.error.message if request.error is not None else None
         return Status(StatusCode.ERROR, text)
     return Status()
 
