@@ -214,3 +214,63 @@ def test_the_answers_of_a_batch_are_those_of_each_request(
             200,
             None if length is None else b"%d" % length,
         )
+
+
+@pytest.mark.parametrize(
+    "data", ["[true, 1, 2]", "[1, 2]", "[1, 2, 1e39]", "[1, 2, null]", "[[1, 2, 3]]", '["1", 2, 3]']
+)
+def test_what_is_unusual_is_left_to_the_exact_way(named: Named, data: str) -> None:
+    entry = f'{{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": {data}}}'
+    body = f'{{"inputs": [{entry}]}}'.encode()
+    assert not SmallReader(named["scale"].signature, 100).read(Request("infer", "t"), body)
+
+
+def test_a_table_of_a_known_shape_is_read_as_the_first_one(named: Named) -> None:
+    signature = named["scale"].signature
+    reader = SmallReader(signature, 100)
+    entry = {"name": "x", "shape": [1, 3], "datatype": "FP32"}
+    text = json.dumps({"inputs": [entry | {"parameters": {"binary_data_size": 12}}]}).encode()
+    request = Request("infer", "t")
+    request.headers = {HEADER_LENGTH: b"%d" % len(text)}
+    for values in ([1, 2, 3], [4.5, -5, 6], [7, 8, 9]):
+        request.id = "of another"
+        assert reader.read(request, text + np.array(values, np.float32).tobytes())
+        assert (request.inputs, request.id, request.wishes) == ([values], None, None)
+    for wrong in (b"", b"1234" * 2, b"1234" * 4, np.array([1, np.inf, 2], np.float32).tobytes()):
+        assert not reader.read(request, text + wrong)
+
+
+@pytest.mark.parametrize("name", ["scale", "wide"])
+@settings(max_examples=examples(100), deadline=None)
+@given(data=st.data())
+def test_what_is_known_of_requests_before_changes_no_later_one(
+    named: Named, name: str, data: st.DataObject
+) -> None:
+    model = named[name]
+    reader = SmallReader(model.signature, 100)
+    pieces = data.draw(st.lists(st.sampled_from(PIECES), min_size=2, max_size=6))
+    for numbers, form in pieces:
+        body = form.replace("NUMBERS", numbers).encode()
+        request = Request("infer", "t")
+        if reader.read(request, body):
+            exact = oip.decode(body, None, model, 100)
+            assert plainly(request.inputs, model)["x"].tolist() == exact.inputs["x"].tolist()
+            assert request.id == exact.id
+
+
+ENTRY = '"name":"x","datatype":"FP32"'
+FORMS = [
+    '{"inputs":[{"shape":[1,3],ENTRY,"data":NUMBERS}]}',
+    '{"inputs":[{"data":NUMBERS,ENTRY,"shape":[1,3]}]}',
+    '{"inputs":[{"data":NUMBERS,ENTRY,"shape":[2,3]}]}',
+    '{"id":"data","inputs":[{"shape":NUMBERS,ENTRY,"data":[1,3]}]}',
+    '{"id":"[","inputs":[{"shape":[1,3],ENTRY,"data" : NUMBERS }]}',
+    '{"inputs":[{"shape":[1,3],ENTRY,"data":1,"data":NUMBERS}]}',
+    '{"inputs":[{"shape":[1,3],ENTRY,"data"NUMBERS:}]}',
+]
+LISTS = ["[1,2,3]", "[1,3]", "[4.5, -5, 6e3]", "[[1,2,3]]", "[1,2,true]", "[1,2,3],[4,5,6]", "[]"]
+PIECES = [
+    (numbers, form.replace("ENTRY", ENTRY))
+    for numbers in [*LISTS, "[1,2,3,4,5,6]"]
+    for form in FORMS
+]
