@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         description="Most bytes of request bodies that a worker holds at a time, those of all "
         "connections together; beyond it: 429.",
     )
+    max_json_values: int = Field(
+        1_000_000,
+        ge=1000,
+        le=1_000_000_000,
+        description="Most values in a request as JSON; beyond it: 413. Reading more would keep "
+        "probes waiting; binary tensors may have more.",
+    )
     max_batch_rows: int = Field(
         256,
         ge=1,

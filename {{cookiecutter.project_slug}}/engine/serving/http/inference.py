@@ -74,7 +74,7 @@ class Inference:
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec]] = {}
-        self._max_rows = settings.max_queue_rows
+        self._most = settings.max_queue_rows, settings.max_json_values
         self._timeout = settings.request_timeout_seconds
         self.arrivals = ArrivalCounter()
         self.bodies = bodies
@@ -192,7 +192,7 @@ class Inference:
         codecs = self._codecs.get(model)
         if codecs is None:
             # Made anew where two threads come first: they are alike.
-            codecs = tutorial.Codec(model, self._max_rows), oip.Codec(model, self._max_rows)
+            codecs = tutorial.Codec(model, *self._most), oip.Codec(model, *self._most)
             self._codecs[model] = codecs
         codecs[request.route == "infer"].decode(request, body)
         request.decoded = time.perf_counter()

@@ -29,6 +29,7 @@ from engine.serving.transports.bounds import (
     check_values,
     row_limit,
 )
+from engine.serving.transports.few import json_of
 from engine.serving.transports.json_body import parse_object
 from engine.serving.transports.json_tensor import shaped_tensor
 from engine.serving.transports.oip_binary import HEADER_LENGTH
@@ -50,7 +51,11 @@ class OipRequest:
 
 
 def decode(
-    body: bytes, header_length: bytes | None, model: Model, max_rows: int = UNLIMITED
+    body: bytes,
+    header_length: bytes | None,
+    model: Model,
+    max_rows: int = UNLIMITED,
+    max_values: int = UNLIMITED,
 ) -> OipRequest:
     """Read a request.
 
@@ -59,6 +64,7 @@ def decode(
         header_length: value of ``Inference-Header-Content-Length``; None without binary tensors.
         model: the model that is asked.
         max_rows: most rows allowed in one request.
+        max_values: most values as JSON, and most texts.
 
     Raises:
         MalformedBody: not the protocol's JSON object.
@@ -67,7 +73,7 @@ def decode(
     """
     most = row_limit(model, max_rows)
     header, tensors = oip_binary.split(body, header_length)
-    check_values(header, model.signature, most)
+    check_values(header, model.signature, most, max_values)
     document = check_keys(parse_object(header), "")
     # What costs nothing to check comes before the data.
     request_id, wishes = _id(document), _wishes(document, model)
@@ -86,7 +92,9 @@ def decode(
         )
     inputs: dict[str, Array] = {}
     for position, (name, (entry, spec)) in enumerate(named.items()):
-        inputs[name], tensors = _input(entry, spec, f"inputs[{position}]", tensors, most)
+        inputs[name], tensors = _input(
+            entry, spec, f"inputs[{position}]", tensors, (most, max_values)
+        )
     if tensors.nbytes:
         raise MalformedBody(f"{tensors.nbytes} bytes stand behind the last binary tensor")
     return OipRequest(inputs, wishes, request_id)
@@ -110,7 +118,8 @@ def encode(
             entry["parameters"] = {"binary_data_size": len(tensors[-1])}
         else:
             flat = np.ascontiguousarray(array).reshape(-1)
-            entry["data"] = flat.tolist() if array.dtype.kind == "O" else flat
+            texts = array.dtype.kind == "O"
+            entry["data"] = flat.tolist() if texts else orjson.Fragment(json_of(flat))
         described.append(entry)
     answer: dict[str, Any] = {
         "model_name": model.name,
@@ -130,9 +139,11 @@ class Codec:
         max_rows: most rows of a request.
     """
 
-    def __init__(self, model: Model, max_rows: int = UNLIMITED) -> None:
+    def __init__(
+        self, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+    ) -> None:
         self._model = model
-        self._max_rows = max_rows
+        self._most = max_rows, max_values
         self._reader = SmallReader(model.signature, max_rows)
         names = [spec.name for spec in model.signature.outputs]
         self._writer = SmallWriter(model.name, model.manifest.version, names)
@@ -143,7 +154,8 @@ class Codec:
     def decode(self, request: Request, body: bytes) -> None:
         """Set what the request asks; see ``decode``."""
         if not self._reader.read(request, body):
-            read = decode(body, request.headers.get(HEADER_LENGTH), self._model, self._max_rows)
+            length = request.headers.get(HEADER_LENGTH)
+            read = decode(body, length, self._model, *self._most)
             request.inputs, request.id = read.inputs, read.id
             request.wishes = None if read.outputs == self._usual else read.outputs
         request.encode = self.encode
@@ -180,7 +192,11 @@ def example(model: Model) -> dict[str, Any]:
 
 
 def _input(
-    entry: simdjson.Object, spec: TensorSpec, field: str, tensors: memoryview, max_rows: int
+    entry: simdjson.Object,
+    spec: TensorSpec,
+    field: str,
+    tensors: memoryview,
+    most: tuple[int, int],
 ) -> tuple[Array, memoryview]:
     shape = _shape(entry, spec, field)
     datatype = _text(entry, "datatype", field)
@@ -194,7 +210,7 @@ def _input(
     if size is None:
         if "data" not in entry:
             raise InvalidInput(f"{field}.data is missing", field=f"{field}.data")
-        return shaped_tensor(entry["data"], spec, f"{field}.data", shape, max_rows), tensors
+        return shaped_tensor(entry["data"], spec, f"{field}.data", shape, most[0]), tensors
     if not _is_count(size) or size > tensors.nbytes:
         shown = size if isinstance(size, (int, float)) else "no number"
         raise InvalidInput(
@@ -203,7 +219,7 @@ def _input(
             field=f"{field}.parameters.binary_data_size",
             rule="the number of the tensor's bytes; Inference-Header-Content-Length must be sent",
         )
-    array = oip_binary.read(tensors[:size], spec.datatype, shape, field, max_rows)
+    array = oip_binary.read(tensors[:size], spec.datatype, shape, field, *most)
     return array, tensors[size:]
 
 

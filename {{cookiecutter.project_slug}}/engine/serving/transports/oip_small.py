@@ -24,7 +24,7 @@ from engine.serving.transports.oip_binary import BINARY, HEADER_LENGTH
 # Beyond this the exact way is as fast.
 SMALL_BYTES: Final = 2048
 # In bytes; whatever is larger is copied less the exact way.
-SMALL_OUTPUT: Final = 1 << 20
+SMALL_OUTPUT: Final = 1 << 18
 ENTRY: Final = frozenset(("name", "shape", "datatype"))
 TOP: Final = frozenset(("inputs", "outputs", "id", "parameters"))
 MOST_ID: Final = 1024
