@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from engine.serving.errors import SettingsError
 from engine.serving.http.routes import without_slash
+from engine.serving.listening import listen
+from engine.serving.settings import load_settings
 
 from tests.engine.coded_model import write_sleeping
 from tests.engine.exposition import value
-from tests.engine.server import Server, running
+from tests.engine.project import ROOT
+from tests.engine.server import Server, free_port, running
 
 KEY = "a-key-of-this-test"
 BODY = json.dumps({"data": [[1, 2, 3]]}).encode()
@@ -193,3 +199,74 @@ def test_a_connection_may_be_idle_as_long_as_the_setting_says(toy_dir: Path) -> 
         began = time.monotonic()
         assert everything(connection).startswith(b"HTTP/1.1 200 ")
         assert 0.9 < time.monotonic() - began < 5
+
+
+PAGE = "https://app.example"
+ASKING = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("allowed", [PAGE, "*", "https://other.example"])
+def test_pages_of_the_origins_that_are_allowed_may_ask(toy_dir: Path, allowed: str) -> None:
+    """As the Fetch standard has it: a preflight, then the request itself."""
+    told = {PAGE: PAGE, "*": "*"}.get(allowed)
+    with (
+        running(toy_dir, DEFAULT_MODEL="scale", CORS_ORIGINS=allowed) as server,
+        httpx.Client(base_url=server.url, headers={"Origin": PAGE}) as page,
+    ):
+        for path in ("/predict", "/v2/models/scale/infer", "/v2"):
+            preflight = page.options(path, headers=ASKING)
+            assert (preflight.status_code == 200) is (told is not None)
+            assert preflight.headers.get("access-control-allow-origin") == told
+            if told:
+                assert "POST" in preflight.headers["access-control-allow-methods"]
+                assert "content-type" in preflight.headers["access-control-allow-headers"].lower()
+        answers = [
+            page.post("/predict", json={"data": [[1, 2, 3]]}),
+            page.post("/predict", json={"data": [["a"]]}),
+            page.get("/v2"),
+            page.get("/nothing"),
+        ]
+        assert [each.status_code for each in answers] == [200, 422, 200, 404]
+        for each in answers:
+            assert each.headers.get("access-control-allow-origin") == told
+        # Others see nothing of it.
+        assert "access-control-allow-origin" not in httpx.get(f"{server.url}/v2").headers
+
+
+@pytest.mark.slow
+def test_without_the_setting_no_page_may_ask(server: Server) -> None:
+    with httpx.Client(base_url=server.url, headers={"Origin": PAGE}) as page:
+        assert page.options("/predict", headers=ASKING).status_code == 405
+        assert "access-control-allow-origin" not in page.get("/v2").headers
+
+
+@pytest.mark.parametrize("origin", ["app.example", "https://app.example/", "https://a b", "null"])
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    with pytest.raises(SettingsError, match="is no origin"):
+        load_settings(cors_origins=origin)
+
+
+def test_the_address_of_all_ipv6_takes_ipv4_as_well() -> None:
+    if not socket.has_dualstack_ipv6():
+        return
+    with listen(load_settings(host="::", port=free_port())) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=5).close()
+
+
+def test_the_limit_on_open_files_is_raised_or_told() -> None:
+    """In a process of its own, which may not get it back."""
+    program = (
+        "import resource\n"
+        "from engine.serving.listening import allow_connections\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 900))\n"
+        "print(allow_connections(500), resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "print(allow_connections(1000))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == " 700"
+    assert "may open 900 files, which suffice for 700 connections" in second

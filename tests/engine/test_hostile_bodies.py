@@ -625,9 +625,7 @@ def test_a_binary_tensor_has_a_bounded_number_of_texts() -> None:
         read(memoryview(bytes(4 * 11)), shape=(11,), max_texts=10)
 
 
-@pytest.mark.parametrize(
-    "shape", [(), (5,), (70_000,), (3, 50_000), (2, 70_000), (40_000, 3), (0,)]
-)
+@pytest.mark.parametrize("shape", [(5,), (70_000,), (3, 50_000), (2, 70_000), (40_000, 3), (0,)])
 def test_a_large_array_is_written_in_pieces_as_in_one(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     assert np.array(json.loads(json_of(array)), np.float32).tobytes() == array.tobytes()

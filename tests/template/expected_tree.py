@@ -298,6 +298,7 @@ engine/serving/http/asgi.py
 engine/serving/http/auth.py
 engine/serving/http/bodies.py
 engine/serving/http/connection.py
+engine/serving/http/cors.py
 engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/openapi.py

@@ -71,6 +71,7 @@ class Server(uvicorn.Server):
             max_connections=settings.max_connections,
             read_seconds=settings.request_timeout_seconds,
             idle_seconds=settings.keep_alive_seconds,
+            origins=self._service.origins,
             connections=self.server_state.connections,
             tasks=self.server_state.tasks,
         )

@@ -18,6 +18,7 @@ from engine.serving.errors import PackageError, StartupError
 from engine.serving.extension import Extension
 from engine.serving.http.api import HeadAsGet, create_api
 from engine.serving.http.bodies import Bodies
+from engine.serving.http.cors import Origins
 from engine.serving.http.inference import Inference
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.service_hooks import run_stop_hooks
@@ -90,7 +91,8 @@ class Service:
             bodies,
         )
         # Answers all but inference requests, and runs the lifespan.
-        self.app = HeadAsGet(api)
+        self.origins = Origins(settings.cors_origins)
+        self.app = self.origins.around(HeadAsGet(api))
         self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
         self.inference = Inference(settings, self.host, self._telemetry, bodies)
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)

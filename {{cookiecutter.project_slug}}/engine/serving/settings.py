@@ -39,6 +39,15 @@ def _providers(value: object) -> object:
     return parts
 
 
+def _origins(value: object) -> object:
+    origins = _split(value)
+    if isinstance(origins, tuple):
+        for each in origins:
+            if each != "*" and not re.fullmatch(r"https?://[^\s/?#@]+", str(each)):
+                raise ValueError(f"{each!r} is no origin; write https://app.example")
+    return origins
+
+
 def _keys(value: object) -> object:
     keys = _split(value)
     if isinstance(keys, tuple):
@@ -55,7 +64,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")
+    host: str = Field(
+        "0.0.0.0", description="Address to listen on; `::` listens on all of IPv6 and IPv4."
+    )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
     models_dir: str = Field("models", min_length=1, description="Folder of the model packages.")
     default_model: str | None = Field(
@@ -180,6 +191,11 @@ class Settings(BaseSettings):
         description="How long a connection may be idle between two requests. Longer than the hour "
         "that Envoy, in front of Container Apps, keeps its own: so that it is never this side that "
         "closes a connection which the other is about to use.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        (),
+        description="Origins whose pages may ask from a browser, comma separated, such as "
+        "`https://app.example`; `*`: all. Empty: none.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info`, `warning` or `error`."

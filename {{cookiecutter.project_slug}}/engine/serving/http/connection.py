@@ -29,6 +29,7 @@ from engine.serving.errors import (
 )
 from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer, lines_of
 from engine.serving.http.asgi import Exchange
+from engine.serving.http.cors import PREFLIGHT, Origins
 from engine.serving.http.inference import Inference
 from engine.serving.http.known import Known, KnownHeads
 from engine.serving.http.routes import route_of, without_slash
@@ -75,6 +76,7 @@ class Shared:
         max_connections: most that are open at a time.
         read_seconds: how long a client may take for a request, or for reading its answer.
         idle_seconds: how long a connection may be idle between two requests.
+        origins: of pages that may ask.
         state: of the application's lifespan.
     """
 
@@ -85,6 +87,7 @@ class Shared:
     max_connections: int
     read_seconds: float
     idle_seconds: float
+    origins: Origins = field(default_factory=lambda: Origins(()))
     state: dict[str, Any] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -437,6 +440,8 @@ class Connection(asyncio.Protocol):
         raw_path, query = self._target()
         path = without_slash(_decoded(raw_path))
         route = route_of(path)
+        if method == "OPTIONS" and self._shared.origins and self._is_preflight():
+            route = None
         message: Request | Exchange
         if route is None:
             message = self._exchange(method, path, raw_path, query)
@@ -451,6 +456,9 @@ class Connection(asyncio.Protocol):
             self._take(message)
         else:
             self._waiting.append(message)
+
+    def _is_preflight(self) -> bool:
+        return any(name == PREFLIGHT for name, _ in self._headers)
 
     def _head_size(self) -> int:
         """At least so many bytes has the head."""
@@ -595,6 +603,8 @@ class Connection(asyncio.Protocol):
         """Write a whole answer to an inference request; see ``Client``."""
         if request is not self._current:
             return
+        if self._shared.origins:
+            answer = self._shared.origins.answer(answer, request.headers)
         status, _, chunks = answer
         close = self.draining or not request.keep_alive or status in CLOSING
         if request.method == "HEAD":
