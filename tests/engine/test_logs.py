@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from engine.serving.budget import Budget
 from engine.serving.errors import Overloaded
-from engine.serving.logs.fault import WITHHELD, fault_of
+from engine.serving.fault import WITHHELD, fault_of
 from engine.serving.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from engine.serving.logs.requests import RequestLines, line_of
 from engine.serving.logs.setup import changed

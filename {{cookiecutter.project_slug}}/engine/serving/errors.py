@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from engine.serving.logs.fault import Fault
+from engine.serving.fault import Fault
 
 # Most characters of a client's own text that a message repeats, and of a whole message.
 QUOTED_CHARACTERS = 100

@@ -16,7 +16,6 @@ from fastapi import FastAPI
 
 from engine.serving.errors import PackageError, StartupError
 from engine.serving.extension import Extension
-from engine.serving.http.api import HeadAsGet, create_api
 from engine.serving.http.bodies import Bodies
 from engine.serving.http.cors import Origins
 from engine.serving.http.inference import Inference
@@ -28,6 +27,7 @@ from engine.serving.logs.setup import changed, count_dropped
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
 from engine.serving.package.digest import digest_of, find_packages, models_digest
+from engine.serving.pages.api import HeadAsGet, create_api
 from engine.serving.release import Release, read_release
 from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.service_file import own_extension

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from engine.serving.destinations import collector_url, connection_string
 from engine.serving.errors import SettingsError, StartupError
-from engine.serving.telemetry.destinations import collector_url, connection_string
 
 Provider = Literal["cpu", "cuda"]
 PROVIDER_CHOICES: tuple[tuple[Provider, ...], ...] = (("cpu",), ("cuda",), ("cuda", "cpu"))

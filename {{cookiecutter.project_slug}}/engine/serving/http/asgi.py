@@ -11,8 +11,8 @@ import orjson
 from starlette.types import ASGIApp, Message, Scope
 
 from engine.serving.answer import JSON, Header
+from engine.serving.fault import fault_of
 from engine.serving.http.answers import CONTINUE, SMALL, Heads
-from engine.serving.logs.fault import fault_of
 
 log = logging.getLogger(__name__)
 

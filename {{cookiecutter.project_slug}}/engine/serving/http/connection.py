@@ -27,6 +27,7 @@ from engine.serving.errors import (
     RequestError,
     RequestTimeout,
 )
+from engine.serving.fault import fault_of
 from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer, lines_of
 from engine.serving.http.asgi import Exchange
 from engine.serving.http.cors import PREFLIGHT, Origins
@@ -34,7 +35,6 @@ from engine.serving.http.inference import Inference
 from engine.serving.http.known import Known, KnownHeads
 from engine.serving.http.routes import route_of, without_slash
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.logs.fault import fault_of
 from engine.serving.request import Request
 
 log = logging.getLogger(__name__)

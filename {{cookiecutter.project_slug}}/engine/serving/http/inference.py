@@ -20,6 +20,7 @@ from engine.serving.errors import (
     UnsupportedMediaType,
     quoted,
 )
+from engine.serving.fault import fault_of
 from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
@@ -27,7 +28,6 @@ from engine.serving.http.routes import Route
 from engine.serving.inference.delivery import deliver
 from engine.serving.inference.host import ModelHost, ServedModel, shutting_down
 from engine.serving.inference.model import Model
-from engine.serving.logs.fault import fault_of
 from engine.serving.logs.requests import names_of
 from engine.serving.request import Client, Request
 from engine.serving.settings import Settings

@@ -23,12 +23,12 @@ from engine.serving.errors import (
     RequestTimeout,
     RouteFailed,
 )
+from engine.serving.fault import fault_of
 from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
 from engine.serving.http.routes import PREDICT, RESERVED
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.logs.fault import fault_of
 from engine.serving.settings import Settings
 
 log = logging.getLogger(__name__)

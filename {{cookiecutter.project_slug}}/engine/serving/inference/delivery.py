@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from engine.serving.errors import InferenceFailed
-from engine.serving.logs.fault import fault_of
+from engine.serving.fault import fault_of
 from engine.serving.request import Request
 
 log = logging.getLogger(__name__)

@@ -12,15 +12,14 @@ from functools import partial
 
 from engine.serving import heap
 from engine.serving.errors import NotFound, NotReady, ProviderError, StartupError, quoted
-from engine.serving.extension import Extension
+from engine.serving.fault import fault_of
 from engine.serving.inference.batcher import Batcher
 from engine.serving.inference.model import Model, load_models
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits
 from engine.serving.inference.recording import recorded
-from engine.serving.inference.service_hooks import ServiceHooks, run_start_hooks
+from engine.serving.inference.service_hooks import Hooks, ServiceHooks, run_start_hooks
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.logs.fault import fault_of
 from engine.serving.metrics.process import figures_of
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
@@ -116,9 +115,9 @@ class ModelHost:
         on_fatal: Callable[[StartupError], None],
         in_flight: Callable[[], int],
         worker: int = 0,
-        extension: Extension | None = None,
+        extension: Hooks | None = None,
     ) -> None:
-        self._extension = extension or Extension()
+        self._extension = extension
         self._in_flight = in_flight
         self._worker = worker
         self._settings = settings
@@ -258,9 +257,12 @@ class ModelHost:
             self._metrics.device.use()
         profiles = [model.warm_up(self._settings.max_batch_rows) for model in models]
         # After the models were compared with their training, as they are without hooks.
-        run_start_hooks(self._extension)
-        hooked = self._extension.has_hooks
-        answers = [recorded(model, self._extension) if hooked else None for model in models]
+        answers: list[Answers | None] = [None] * len(models)
+        hooks = self._extension
+        if hooks is not None:
+            run_start_hooks(hooks)
+            if hooks.has_hooks:
+                answers = [recorded(model, hooks) for model in models]
         return list(zip(models, profiles, answers, strict=True))
 
     def _serve(self, model: Model, profile: Profile, answers: Answers | None) -> None:
@@ -298,7 +300,7 @@ class ModelHost:
             "%s: batches of up to %s rows", model.name, profile.batch_rows, extra={"fields": fields}
         )
         timeout = settings.request_timeout_seconds
-        if answers is None:
+        if answers is None or self._extension is None:
             self._models[model.name] = ServedModel(model, batcher, timeout)
         else:
             # Imported here, because it extends this module.

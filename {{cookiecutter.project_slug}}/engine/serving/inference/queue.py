@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.serving.errors import BodyTooLarge, DeadlineExceeded, Overloaded
+from engine.serving.fault import fault_of
 from engine.serving.inference.delivery import deliver
 from engine.serving.inference.profile import Profile
-from engine.serving.logs.fault import fault_of
 from engine.serving.request import Arrays, Request
 from engine.serving.tensors.signature import Signature
 

@@ -17,15 +17,15 @@ from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
 from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
-from engine.serving.http.openapi import document
 from engine.serving.http.own_routes import Gate, add_own_routes, error_response
-from engine.serving.http.page import add_pages
 from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
+from engine.serving.pages.openapi import document
+from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
 from engine.serving.settings import Settings
 from engine.serving.transports import tutorial
@@ -58,7 +58,7 @@ def create_api(
         description=facts.description,
         version=facts.version,
         lifespan=lifespan,
-        # FastAPI's own pages load their scripts from another host; see engine.serving.http.page.
+        # FastAPI's own pages load their scripts from another host; see engine.serving.pages.page.
         docs_url=None,
         redoc_url=None,
         # A slash too many means nothing on the engine's routes; see http.routes.
