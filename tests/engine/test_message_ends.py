@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import h11
 import pytest
 from engine.serving.errors import RequestError
-from engine.serving.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from engine.serving.http.connection import Connection
+from engine.serving.http.parser import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS
 
 from tests.engine.wire import Memory, World, opened, post
 

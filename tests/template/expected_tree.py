@@ -303,6 +303,7 @@ engine/serving/http/cors.py
 engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/own_routes.py
+engine/serving/http/parser.py
 engine/serving/http/routes.py
 engine/serving/inference/__init__.py
 engine/serving/inference/arrays.py

@@ -10,49 +10,32 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from socket import SO_ERROR, SOL_SOCKET
 from typing import Any, Final
 from urllib.parse import unquote
 
-import httptools
 from starlette.types import ASGIApp
 
-from engine.serving.answer import Answer, Header
+from engine.serving.answer import Answer
 from engine.serving.errors import (
-    HeadTooLarge,
     InferenceFailed,
-    MethodNotAllowed,
     Overloaded,
     RequestError,
     RequestTimeout,
 )
 from engine.serving.fault import fault_of
-from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer, lines_of
+from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer
 from engine.serving.http.asgi import Exchange
 from engine.serving.http.cors import PREFLIGHT, Origins
 from engine.serving.http.inference import Inference
 from engine.serving.http.known import Known, KnownHeads
+from engine.serving.http.parser import Head, Parser, Stage
 from engine.serving.http.routes import route_of, without_slash
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.request import Request
 
 log = logging.getLogger(__name__)
 
-# What a request may send beside its body: request line, headers, sizes of chunks and trailers.
-# Counted before any of it is kept, and before a key is looked at.
-MAX_HEAD_BYTES: Final = 64 * 1024
-# As Python objects short headers take 25 times their bytes.
-MAX_HEADERS: Final = 1000
-# Bytes that come with each piece of a chunked body: its size in hexadecimal and two line ends.
-CHUNK_BYTES: Final = 16
-# Pieces that are parsed before they are counted; those of a body are at least so long.
-PIECE_BYTES: Final = 16 * 1024
-LEAST_PIECE_BYTES: Final = 4096
-# Pieces of chunked bodies after which other connections have their turn.
-BUSY_PARTS: Final = 1000
-# Headers that say something about the message itself.
-FRAMING: Final = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
 SWEEP_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1
 # After an answer that ends the connection a client may still be sending, and would not read the
@@ -95,20 +78,6 @@ class Shared:
     known: KnownHeads = field(default_factory=KnownHeads)
 
 
-class Stage(Enum):
-    """Where the parser is in the bytes of a connection."""
-
-    BETWEEN = 0
-    HEAD = 1
-    BODY = 2
-    # Nothing more is read.
-    ENDED = 3
-
-
-class Ended(Exception):
-    """Bytes behind the last request of a connection."""
-
-
 class Connection(asyncio.Protocol):
     """Parses requests and writes their answers. One request at a time is answered; those behind it
     wait, parsed as far as one piece of bytes brought them, else as bytes.
@@ -119,27 +88,11 @@ class Connection(asyncio.Protocol):
         self._inference = shared.inference
         self.heads = shared.heads
         self._loop = asyncio.get_running_loop()
-        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser = Parser(self)
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._stage = Stage.BETWEEN
-        # Of the message that is read.
-        self._url = b""
-        self._headers: list[Header] = []
-        self._hosts = 0
-        self._expects = False
-        self._fault: RequestError | None = None
+        # The message that is read, and its head.
+        self._head: Head | None = None
         self._reading: Request | Exchange | None = None
-        # Bytes of it that are no body, and how many of them the head has.
-        self._overhead = 0
-        self._head_bytes = 0
-        # Of the piece that is parsed: its size, what it has of a body, in how many parts; and
-        # whether the next message begins with it.
-        self._piece = 0
-        self._body_bytes = 0
-        self._body_parts = 0
-        self._begins = True
-        # Whether the message began inside of a piece, so that its overhead is counted too low.
-        self._began_inside = False
         # What was received when the parser was between two messages.
         self._data = b""
         # The request that is being answered, those behind it, and what was received meanwhile: as
@@ -177,14 +130,14 @@ class Connection(asyncio.Protocol):
                 rule=f"at most {limit} connections (MAX_CONNECTIONS)",
                 retry_after=RETRY_SECONDS,
             )
-            self._stage = Stage.ENDED
+            self._parser.stage = Stage.ENDED
             transport.write(self._ending(error, status=503))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         self._shared.connections.discard(self)
-        self._stage = Stage.ENDED
+        self._parser.stage = Stage.ENDED
         self._unread = b""
         if self._writable is not None:
             self._writable.set()
@@ -205,7 +158,7 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether the connection stays open.
         """
-        whole = self._reading is None and self._stage is not Stage.ENDED
+        whole = self._reading is None and self._parser.stage is not Stage.ENDED
         if not whole or not (self._current or self._waiting or self._unread):
             return False
         self._half_closed = True
@@ -253,14 +206,14 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read requests."""
-        if self._stage is Stage.ENDED:
+        if self._parser.stage is Stage.ENDED:
             self._discard(len(data))
             return
         if self._waiting or self._unread:
             self._unread += data
             self._pause_reading()
             return
-        if self._stage is Stage.BETWEEN:
+        if self._parser.stage is Stage.BETWEEN:
             if self._current is None and self._writable is None:
                 known = self._shared.known.find(data)
                 if known is not None:
@@ -268,11 +221,20 @@ class Connection(asyncio.Protocol):
                     return
             self._data = data
         try:
-            self._parse(memoryview(data))
+            rest, busy = self._parser.feed(memoryview(data))
         except RequestError as error:
             self._refuse(error)
-        except httptools.HttpParserError as error:
-            self._stop(error)
+        except Exception as error:  # noqa: BLE001 - the connection ends with it
+            begun = self._current is None and self._parser.stage is not Stage.HEAD
+            self.fail(error, answered=begun)
+        else:
+            if rest:
+                self._unread = bytes(rest)
+                self._pause_reading()
+            elif busy:
+                # The event loop may read one connection many times before it looks at others.
+                self._pause_reading()
+                self._loop.call_soon(self._read_again)
         self._data = b""
 
     def _take_known(self, known: Known, data: bytes) -> None:
@@ -285,42 +247,6 @@ class Connection(asyncio.Protocol):
             self._take(request)
         except Exception as error:  # noqa: BLE001 - the connection ends with it
             self.fail(error, answered=False)
-
-    def _parse(self, data: memoryview) -> None:
-        """Parse in pieces, none of which goes far beyond what a request may send.
-
-        Raises:
-            RequestError: it sends more, or asks for a tunnel.
-            HttpParserError: it is not HTTP, or a callback raised.
-        """
-        parts = 0
-        while data and self._stage is not Stage.ENDED:
-            if self._waiting:
-                self._unread = bytes(data)
-                self._pause_reading()
-                break
-            room = MAX_HEAD_BYTES - self._overhead
-            if self._stage is Stage.BODY:
-                room = max(room, LEAST_PIECE_BYTES)
-            piece = data[: min(room, PIECE_BYTES)]
-            self._piece = len(piece)
-            self._body_bytes = self._body_parts = 0
-            self._begins = self._stage is Stage.BETWEEN
-            upgrades = False
-            try:
-                self._parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as stopped:
-                # The offset behind the head.
-                self._piece, upgrades = stopped.args[0], True
-            if upgrades:
-                self._ignore_upgrade()
-            data = data[self._piece :]
-            self._count()
-            parts += self._body_parts
-        if parts > BUSY_PARTS:
-            # The event loop may read one connection many times before it looks at others.
-            self._pause_reading()
-            self._loop.call_soon(self._read_again)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused:
@@ -341,167 +267,65 @@ class Connection(asyncio.Protocol):
             self.data_received(data)
         self._read_again()
 
-    def _count(self) -> None:
-        """Count what the piece has beside a body, when its message is not complete."""
-        if self._stage is Stage.HEAD or self._stage is Stage.BODY:
-            more = self._piece - self._body_bytes - CHUNK_BYTES * self._body_parts
-            self._overhead = max(self._head_bytes, self._overhead + more)
-            if self._overhead >= MAX_HEAD_BYTES + (self._stage is Stage.BODY):
-                raise _too_large()
-            if len(self._headers) > MAX_HEADERS:
-                raise _too_large()
+    # Of the parser's receiver.
 
-    def _ignore_upgrade(self) -> None:
-        """Go on with HTTP/1.1 (RFC 9110, 7.8).
+    @property
+    def full(self) -> bool:
+        """Requests wait already."""
+        return bool(self._waiting)
 
-        The parser has skipped the body of the request, and cannot be talked out of it. A new one
-        gets the same head without the header.
-        """
-        method = self._parser.get_method()
-        if method == b"CONNECT":
-            raise MethodNotAllowed("CONNECT is not answered: this service is no proxy; use POST")
-        line = b"%b %b HTTP/%b\r\n" % (method, self._url, self._parser.get_http_version().encode())
-        overhead = self._overhead
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(line + lines_of(self._headers) + b"\r\n")
-        if self._stage is Stage.BODY:
-            self._overhead, self._head_bytes = overhead, max(0, overhead)
-
-    def on_message_begin(self) -> None:
+    def begin(self) -> None:
         """A request began; its headers must be complete before long."""
-        if self._stage is Stage.ENDED:
-            raise Ended
-        self._url = b""
-        self._headers = []
-        self._expects = False
-        self._stage = Stage.HEAD
         self._idle = False
         self._quiet_since = self._loop.time()
-        self._hosts = self._head_bytes = 0
-        self._fault = None
-        self._began_inside = not self._begins
-        # What the piece has of the messages before is taken off.
-        self._overhead = 0 if self._begins else -self._piece
-        self._begins = False
 
-    def on_url(self, url: bytes) -> None:
-        """Keep a part of the target."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; a trailer is none (RFC 9110, 6.5.1)."""
-        if self._stage is not Stage.HEAD:
-            if name.lower() == b"connection":
-                # The parser would obey it.
-                self._fault = RequestError(
-                    "Connection is no trailer; send it as a header",
-                    field="Connection",
-                    rule="not in trailers (RFC 9110, 6.5.1)",
-                )
-            return
-        name, value = name.lower(), value.rstrip(b" \t")
-        if name in FRAMING:
-            if name == b"upgrade":
-                return
-            self._note(name, value.lower())
-        self._headers.append((name, value))
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"expect":
-            self._expects = value == b"100-continue"
-        elif value != b"chunked" or self._parser.get_http_version() != "1.1":
-            self._fault = RequestError(
-                f"Transfer-Encoding {value.decode('latin-1')!r} is not read; send a Content-Length",
-                field="Transfer-Encoding",
-                rule="chunked, in HTTP/1.1 (RFC 9112, 6.1)",
-            )
-
-    def on_headers_complete(self) -> None:
+    def head(self, head: Head) -> None:
         """The head is there: the request gets its turn, or a place behind others."""
-        if self._parser.should_upgrade():
-            # The parser stops behind the head.
-            return
-        if self._began_inside and self._head_size() > MAX_HEAD_BYTES:
-            raise _too_large()
-        if len(self._headers) > MAX_HEADERS:
-            raise _too_large()
-        if self._hosts != 1 and (self._hosts or self._parser.get_http_version() == "1.1"):
-            raise RequestError(
-                f"the request has {self._hosts} Host headers; send one",
-                field="Host",
-                rule="one (RFC 9112, 3.2)",
-            )
-        if self._fault is not None:
-            raise self._fault
-        self._head_bytes = max(0, self._overhead)
-        method = self._parser.get_method().decode()
-        raw_path, query = self._target()
-        path = without_slash(_decoded(raw_path))
+        path = without_slash(_decoded(head.path))
         route = route_of(path)
-        if method == "OPTIONS" and self._shared.origins and self._is_preflight():
+        if head.method == "OPTIONS" and self._shared.origins and _is_preflight(head):
             route = None
         message: Request | Exchange
         if route is None:
-            message = self._exchange(method, path, raw_path, query)
+            message = self._exchange(head, path)
         else:
-            message = self._inference.begin(route, dict(self._headers), self)
-            message.method = method
-        message.keep_alive = self._parser.should_keep_alive()
-        message.expects = self._expects
+            message = self._inference.begin(route, dict(head.headers), self)
+            message.method = head.method
+        message.keep_alive = head.keep_alive
+        message.expects = head.expects
+        self._head = head
         self._reading = message
-        self._stage = Stage.BODY
         if self._current is None and not self._waiting and self._writable is None:
             self._take(message)
         else:
             self._waiting.append(message)
 
-    def _is_preflight(self) -> bool:
-        return any(name == PREFLIGHT for name, _ in self._headers)
-
-    def _head_size(self) -> int:
-        """At least so many bytes has the head."""
-        return len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
-
-    def _target(self) -> tuple[bytes, bytes]:
-        """Path and query, as they were sent."""
-        url = self._url
-        if url[:1] == b"/" and b"?" not in url and b"#" not in url:
-            return url, b""
-        parts = httptools.parse_url(url)
-        if not parts.path:
-            raise RequestError("the request target is not a path that begins with /")
-        return parts.path, parts.query or b""
-
-    def _exchange(self, method: str, path: str, raw_path: bytes, query: bytes) -> Exchange:
+    def _exchange(self, head: Head, path: str) -> Exchange:
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": self._parser.get_http_version(),
-            "method": method,
+            "http_version": head.version,
+            "method": head.method,
             "scheme": "http",
             "path": path,
-            "raw_path": raw_path,
-            "query_string": query,
+            "raw_path": head.path,
+            "query_string": head.query,
             "root_path": "",
-            "headers": self._headers,
+            "headers": head.headers,
             "client": self._transport.get_extra_info("peername"),
             "server": self._transport.get_extra_info("sockname"),
             "state": dict(self._shared.state),
         }
         return Exchange(self._shared.app, scope, self, self._shared.tasks)
 
-    def on_body(self, body: bytes) -> None:
+    def body(self, piece: bytes) -> None:
         """A piece of the body."""
-        self._body_bytes += len(body)
-        self._body_parts += 1
         message = self._reading
         if isinstance(message, Exchange):
-            message.add(body)
+            message.add(piece)
         elif message is not None and not message.over and message.fault is None:
             try:
-                self._inference.bodies.add(message, body)
+                self._inference.bodies.add(message, piece)
             except RequestError as error:
                 if message is self._current:
                     self._inference.refuse(message, error)
@@ -510,38 +334,30 @@ class Connection(asyncio.Protocol):
                     self._inference.bodies.release(message)
                     message.fault = error
 
-    def on_message_complete(self) -> None:
+    def end(self) -> None:
         """The request is complete."""
-        if self._stage is Stage.HEAD:
-            # An upgrade, which is ignored: its body follows.
-            return
-        if self._stage is Stage.ENDED:
-            return
-        if self._fault is not None:
-            raise self._fault
         message, self._reading = self._reading, None
-        if message is None:
-            return
-        # A trailer changes nothing, so the parser is not asked again.
-        self._stage = Stage.BETWEEN if message.keep_alive else Stage.ENDED
-        self._overhead = 0
         if isinstance(message, Exchange):
             message.end()
-        else:
+        elif message is not None:
             message.complete = True
             if message is self._current and not message.over:
-                if self._data and message.keep_alive and not message.expects:
-                    self._learn(message)
+                self._learn(message)
                 self._inference.answer(message)
         if self._current is None:
             self._rest()
 
     def _learn(self, request: Request) -> None:
-        if request.method == "POST" and self._parser.get_http_version() == "1.1":
-            url = self._url
-            if b"%" not in url and b"?" not in url and b"#" not in url:
-                body = bytes(request.body)
-                self._shared.known.learn(self._data, request.target, self._headers, body)
+        head = self._head
+        if (
+            self._data
+            and head is not None
+            and request.keep_alive
+            and not request.expects
+            and (head.method, head.version) == ("POST", "1.1")
+        ):
+            body = bytes(request.body)
+            self._shared.known.learn(self._data, request.target, head.headers, body)
 
     # Messages to answers.
 
@@ -591,7 +407,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._read_again()
-            self._idle = self._stage is Stage.BETWEEN
+            self._idle = self._parser.stage is Stage.BETWEEN
             self._quiet_since = self._loop.time()
 
     @property
@@ -647,7 +463,7 @@ class Connection(asyncio.Protocol):
             self._end()
         elif self._advancing or self._waiting:
             self._advance()
-        elif self._stage is Stage.BETWEEN and not (
+        elif self._parser.stage is Stage.BETWEEN and not (
             self._unread or self._half_closed or self._refusal or self._reading_paused
         ):
             # The usual case.
@@ -659,7 +475,7 @@ class Connection(asyncio.Protocol):
     def _end(self) -> None:
         """End the connection, in such a way that what was written can be read."""
         sends = self._broken or self._reading is not None or self._unread
-        self._stage = Stage.ENDED
+        self._parser.stage = Stage.ENDED
         self._unread = b""
         self._give_up_all()
         if not sends or self._half_closed or self._transport.is_closing():
@@ -679,28 +495,11 @@ class Connection(asyncio.Protocol):
 
     # Faults.
 
-    def _stop(self, error: httptools.HttpParserError) -> None:
-        """The parser found a fault, or a callback raised."""
-        cause = error.__context__
-        if isinstance(cause, RequestError):
-            self._refuse(cause)
-        elif isinstance(cause, Ended) or (cause is None and self._stage is Stage.ENDED):
-            # Bytes behind the last request are not read.
-            return
-        elif isinstance(cause, httptools.HttpParserInvalidURLError) or (
-            self._stage is Stage.HEAD and cause is not None and not self._url.startswith(b"/")
-        ):
-            self._refuse(RequestError("the request target is not a path that begins with /"))
-        elif isinstance(cause, Exception):
-            self.fail(cause, answered=self._current is None and self._stage is not Stage.HEAD)
-        else:
-            self._refuse(RequestError(f"the request is not valid HTTP/1.1: {error}"))
-
     def _refuse(self, error: RequestError) -> None:
         """Answer what is no request with an error, when its turn comes, and close."""
         message, self._reading = self._reading, None
         # What follows is discarded, but the end waits for the answers before it.
-        self._stage = Stage.ENDED
+        self._parser.stage = Stage.ENDED
         self._broken = True
         if message is not None:
             # Its head was good: it must not get a second answer.
@@ -794,9 +593,5 @@ def _decoded(path: bytes) -> str:
     return unquote(text) if "%" in text else text
 
 
-def _too_large() -> HeadTooLarge:
-    return HeadTooLarge(
-        f"request line, headers and trailers have more than {MAX_HEAD_BYTES} bytes, or there are "
-        f"more than {MAX_HEADERS} headers; send fewer",
-        rule=f"at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
-    )
+def _is_preflight(head: Head) -> bool:
+    return any(name == PREFLIGHT for name, _ in head.headers)

@@ -20,7 +20,7 @@ from engine.serving.inference.queue import Limits
 from engine.serving.inference.recording import recorded
 from engine.serving.inference.service_hooks import Hooks, ServiceHooks, run_start_hooks
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.metrics.process import figures_of
+from engine.serving.metrics.process import started
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
 from engine.serving.request import Inputs, Request
@@ -154,9 +154,9 @@ class ModelHost:
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"models": sorted(self._models)}
-        figures = figures_of(os.getpid())
-        if figures is not None:
-            facts["seconds"] = round(time.time() - figures.started, 2)
+        began = started(os.getpid())
+        if began is not None:
+            facts["seconds"] = round(time.time() - began, 2)
         if devices := self._metrics.device.names():
             facts["devices"] = devices
         return facts
