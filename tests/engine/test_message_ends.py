@@ -167,6 +167,10 @@ BAD: dict[str, tuple[bytes, list[int]]] = {
     "a request, then garbage": (LAST + b"GARBAGE\r\n\r\n", [200, 400]),
     "a probe, then garbage": (GET + b"\x00\x01\r\n\r\n", [200, 400]),
     "three requests, then garbage": (LAST + GET + LAST + b"GARBAGE\r\n\r\n", [200, 200, 200, 400]),
+    "a wrong key, then garbage": (
+        LAST + post(BODY) + GET + b"GARBAGE\r\n\r\n",
+        [200, 401],
+    ),
     "a request, then a wrong length": (
         LAST + GET + head(KEYED, length(BODY), length(b"")) + BODY,
         [200, 200, 400],

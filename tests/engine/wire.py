@@ -32,8 +32,11 @@ class Memory(asyncio.Transport):
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
+        self.ended = False
 
     def write(self, data: Any) -> None:
+        if self.ended:
+            raise RuntimeError("write after write_eof, as uvloop says")
         if not self.closed:
             self.written += data
 
@@ -54,7 +57,7 @@ class Memory(asyncio.Transport):
 
     def write_eof(self) -> None:
         """The client sees the end; what it still sends is thrown away."""
-        self.closed = True
+        self.closed = self.ended = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("127.0.0.1", 1) if name in ("sockname", "peername") else default

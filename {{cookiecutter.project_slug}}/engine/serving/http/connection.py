@@ -158,8 +158,9 @@ class Connection(asyncio.Protocol):
         Returns:
             Whether the connection stays open.
         """
-        whole = self._reading is None and self._parser.stage is not Stage.ENDED
-        if not whole or not (self._current or self._waiting or self._unread):
+        if self._reading is not None or self._lingers_since:
+            return False
+        if not (self._current or self._waiting or self._unread):
             return False
         self._half_closed = True
         self._loop.call_later(PROBE_SECONDS, self._ask_whether_gone)
@@ -167,7 +168,9 @@ class Connection(asyncio.Protocol):
 
     def _ask_whether_gone(self) -> None:
         """Write what every client of HTTP/1.1 skips: the system of one that is gone resets it."""
-        if isinstance(self._current, Request) and not self._current.over:
+        # A client of HTTP/1.0 would take it for the answer.
+        old = self._head is not None and self._head.version != "1.1"
+        if isinstance(self._current, Request) and not self._current.over and not old:
             self._transport.write(CONTINUE)
             self._loop.call_later(PROBE_SECONDS, self._look_whether_gone)
 
@@ -476,8 +479,10 @@ class Connection(asyncio.Protocol):
         """End the connection, in such a way that what was written can be read."""
         sends = self._broken or self._reading is not None or self._unread
         self._parser.stage = Stage.ENDED
-        self._unread = b""
+        self._unread = self._refusal = b""
         self._give_up_all()
+        if self._lingers_since:
+            return
         if not sends or self._half_closed or self._transport.is_closing():
             self._transport.close()
             return
