@@ -1,7 +1,7 @@
 """Starts the service with everything that observes it taken out; there is no setting for that.
 
-Run by the service's own interpreter, in the folder of the service. Requests are still
-made, because the batcher writes into them and answers carry their ids; nothing else is made of them.
+Run by the service's own interpreter, in the folder of the service. Requests are still made, because
+the batcher writes into them and answers carry their ids; nothing else is made of them.
 """
 
 from __future__ import annotations
