@@ -8,7 +8,8 @@ FIND_PYTHON = $${PYTHON:-$$(for each in python3 python3.13 python3.12 python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 AZURE := build/azure
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# Byte code is made of what is imported: of everything it takes longer than the installation.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --only-binary :all:
 
 # What make's command line sets is data: programs read it in the environment, as it was typed.
 # Otherwise make would expand a `$` in it, and the shell would run what follows a `;`.

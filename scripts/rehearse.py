@@ -197,7 +197,7 @@ def main(arguments: Sequence[str]) -> int:
             double.github_repository(REPOSITORY_NAME)
             repository = generate(folder)
             environment = double.env(double.owner)
-            environment |= {"DOCKER": docker_client(), "PYTHONDONTWRITEBYTECODE": "1"}
+            environment["DOCKER"] = docker_client()
             story = Story(repository, environment, LOG, chapters)
             for day in days:
                 day(story, repository)

@@ -134,6 +134,17 @@ class Engine:
             addresses=_addresses(seen["NetworkSettings"]["Ports"] or {}),
         )
 
+    async def ended(self, container: str) -> None:
+        """Return when a container does not run, or is gone. A connection of its own waits."""
+        reader, writer = await asyncio.open_unix_connection(self._socket)
+        try:
+            target = f"/{engine_socket.API_VERSION}/containers/{container}/wait"
+            head = f"POST {target} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            await reader.read()
+        finally:
+            writer.close()
+
     async def logs(self, container: str, tail: int | None = None) -> str:
         """What a container has written to both its streams, oldest first."""
         query = urlencode({"stdout": 1, "stderr": 1, "tail": "all" if tail is None else tail})
@@ -146,7 +157,8 @@ class Engine:
         job = (await self._json("POST", f"/containers/{container}/exec", body))["Id"]
         started = self._raw("POST", f"/exec/{job}/start", {"Detach": False})
         try:
-            await asyncio.wait_for(started, min(timeout, EXEC_SECONDS))
+            async with asyncio.timeout(min(timeout, EXEC_SECONDS)):
+                await started
         except TimeoutError:
             return 124
         return int((await self._json("GET", f"/exec/{job}/json"))["ExitCode"] or 0)

@@ -161,6 +161,23 @@ def test_the_faults_of_all_settings_are_reported_at_once(tmp_path: Path) -> None
     assert "| `PORT` | `8000` | " in table
 
 
+def test_a_setting_is_named_although_the_file_fails_with_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMIT", "many")
+    code = (
+        "from engine.serving.extension import ServiceSettings\n"
+        "class Own(ServiceSettings):\n"
+        "    limit: int = 0\n"
+        "1 / service.settings(Own).limit\n"
+    )
+    with pytest.raises(SettingsError) as refused:
+        load_service_file(written_file(tmp_path, BEGIN + code))
+    setting, failure = refused.value.faults
+    assert setting.startswith("LIMIT='many': ")
+    assert failure.endswith("service.py, line 7: ZeroDivisionError: division by zero")
+
+
 def test_a_setting_needs_a_default_and_a_name_of_its_own() -> None:
     class Needed(ServiceSettings):
         limit: float

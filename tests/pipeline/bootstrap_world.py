@@ -57,7 +57,7 @@ class Bootstrap:
         done = subprocess.run(
             [str(self.python), "-m", "engine.deploy", *arguments],
             cwd=self.service,
-            env={**env, "PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"},
+            env={**env, "ORT_DISABLE_TELEMETRY": "1"},
             capture_output=True,
             text=True,
             timeout=SECONDS,

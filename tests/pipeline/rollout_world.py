@@ -64,7 +64,7 @@ MODEL = "/service/models/iris"
 DERIVED = {
     "other": "ENV COLOUR=green",
     "third": "ENV COLOUR=blue",
-    "crash": 'ENTRYPOINT ["python", "-c", "import sys; sys.exit(\'error: no such model\')"]',
+    "crash": 'ENTRYPOINT ["sh", "-c", "echo error: no such model >&2; exit 1"]',
     "wrong-model": f"USER 0\nRUN echo '# other' >> {MODEL}/model.yaml\nUSER 10001",
     "wrong-revision": f"ENV GIT_REVISION={'0' * 40}",
     "unready": f"USER 0\nRUN printf x >> {MODEL}/golden.npz\nUSER 10001",

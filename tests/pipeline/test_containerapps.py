@@ -1,7 +1,8 @@
 """Releases on Container Apps by the deploy package and the real `az`, on the Azure double.
 
 An app's replicas are real containers; a GPU cannot be had here, so what asks for one is a document
-that the double accepts or refuses.
+that the double accepts or refuses. test_containerapps_rollout.py does by whole commands what those
+marked exhaustive do step by step.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ pytestmark = pytest.mark.slow
 def apps(
     azure_tools: None,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apps]:
     """One double for all tests here; each uses apps of its own."""
     with AzureDouble(tmp_path_factory.mktemp("double")) as double:
-        yield Apps(World(double), rendered_service, service_python)
+        yield Apps(World(double), rendered_service, deploy_python)
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def told(document: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+@pytest.mark.exhaustive
 def test_a_first_release_is_verified_and_then_kept(apps: Apps) -> None:
     app = apps.app("first")
     assert app.step("findings") == []
@@ -83,6 +85,7 @@ def test_a_second_release_gets_no_request_until_it_is_kept(apps: Apps) -> None:
     assert {app.ask() for _ in range(3)} == {(200, "two")}
 
 
+@pytest.mark.exhaustive
 def test_the_release_before_goes_on_running_and_the_one_before_that_ends(apps: Apps) -> None:
     app = apps.app("third")
     for name in ("one", "two", "three"):
@@ -92,6 +95,7 @@ def test_the_release_before_goes_on_running_and_the_one_before_that_ends(apps: A
     assert [each["trafficWeight"] for each in (first, second, third)] == [0, 0, 100]
 
 
+@pytest.mark.exhaustive
 def test_a_release_that_crashes_never_serves_and_leaves_nothing(apps: Apps) -> None:
     app = apps.app("crash")
     before = app.deploy()
@@ -112,6 +116,7 @@ def test_a_release_that_crashes_never_serves_and_leaves_nothing(apps: Apps) -> N
     assert all(secret in now["secrets"] for secret in was["secrets"])
 
 
+@pytest.mark.exhaustive
 def test_a_release_that_is_never_ready_gets_no_request(apps: Apps) -> None:
     app = apps.app("unready", probes={"readiness": {"path": "/ready"}})
     app.deploy()
@@ -122,6 +127,7 @@ def test_a_release_that_is_never_ready_gets_no_request(apps: Apps) -> None:
     assert app.ask(candidate=True)[0] == 503
 
 
+@pytest.mark.exhaustive
 def test_going_back_is_a_matter_of_traffic(apps: Apps) -> None:
     app = apps.app("back")
     first = app.deploy()
@@ -215,6 +221,7 @@ def test_an_idle_app_sleeps_and_a_request_wakes_it(apps: Apps, soon_asleep: None
     assert apps.world.get(live["address"] + "/env/NAME") == (200, "one")
 
 
+@pytest.mark.exhaustive
 def test_a_stopped_app_answers_nothing_and_starts_again(apps: Apps) -> None:
     app = apps.app("stopped")
     live = app.deploy()
@@ -234,6 +241,7 @@ def test_the_log_is_that_of_the_release_applied_last(apps: Apps) -> None:
     assert app.step("follow") == "starting with hello", "while the log goes on"
 
 
+@pytest.mark.exhaustive
 def test_a_deleted_app_is_gone(apps: Apps) -> None:
     app = apps.app("gone")
     app.deploy()

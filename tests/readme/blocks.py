@@ -27,7 +27,8 @@ BLOCK = re.compile(
 )
 ANY_SHELL = re.compile(r"^ *```(sh|bash|shell|console|zsh)\b", re.M)
 BLOCK_SECONDS = 1500
-READY_SECONDS = 120
+# `make demo` installs before it serves.
+READY_SECONDS = 600
 STOP_SECONDS = 30
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Rendered
+from tests.once import BUILD
 from tests.service.containers import docker_client, remove_image
 from tests.service.running import free_port
 
@@ -48,7 +49,11 @@ def test_the_readme_of_the_template(clone: Path, tmp_path: Path) -> None:
     assert TEST_COMMAND in texts
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    environment = {"PATH": f"{venv}/bin:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
+    environment = {
+        "PATH": f"{venv}/bin:{os.environ['PATH']}",
+        "HOME": str(tmp_path / "home"),
+        "ACI_ML_LAYERS": str(BUILD / "layers"),
+    }
     (tmp_path / "home").mkdir()
     replacements = {
         "https://github.com/org/aci-ml-template": str(clone),
@@ -87,7 +92,7 @@ def test_the_readme_of_the_service(
     service = tmp_path / "iris-service"
     shutil.copytree(rendered(model_format), service)
     tag = f"aci-ml-template-test:readme-{model_format}"
-    environment = {"DOCKER": docker_client()}
+    environment = {"DOCKER": docker_client(), "MYPY_CACHE_DIR": str(BUILD / "mypy-service")}
     reader = Reader(service, free_port(), environment, {}, {"TAG": tag})
     printed = []
     try:

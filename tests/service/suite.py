@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.once import BUILD
+
 SECONDS = 600
 
 
@@ -22,10 +24,12 @@ def copied(service: Path, target: Path, models: Path | None = None) -> Path:
 
 def run_tests_of(python: Path, service: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run its tests with pytest's arguments, as its `make test` does."""
+    environment = {**os.environ, "MYPY_CACHE_DIR": str(BUILD / "mypy-service")}
+    environment.pop("PYTHONPATH", None)
     return subprocess.run(
         [python, "-m", "pytest", "-q", "-rp", "-p", "no:cacheprovider", *arguments],
         cwd=service,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -32,6 +32,10 @@ class Settings(ServiceSettings):
 
 
 service.settings(Settings)
+
+
+def doubled(value):
+    return 2 * value
 """
 
 # What mypy knows of the packages and of files that did not change, kept with the environments.
@@ -103,12 +107,13 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     for sentence in (
         r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
         r"LIMIT='0': Input should be greater than 0 \(default: 10\)",
+        r"service\.py:\d+: error: Function is missing a type annotation",
         r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
         r"slo\.yaml:\d+: users is 0: input should be greater than or equal to 1; correct it",
         r"ci\.yml: job \w+ has no time limit; add timeout-minutes",
     ):
         assert re.search(sentence, printed), printed
-    assert "5 failed" in printed
+    assert "6 failed" in printed
     assert "During handling" not in printed
     assert "Traceback" not in printed and " def test_" not in printed
 

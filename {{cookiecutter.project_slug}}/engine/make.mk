@@ -9,7 +9,8 @@ FIND_PYTHON = $${PYTHON:-$$(for each in python$$(cat .python-version) python3 py
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)}
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all:
+# Byte code is made of what is imported: of everything it takes longer than the installation.
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --only-binary :all:
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-build \
 	--fork-strategy fewest --python-version 3.11 $(if $(value UPGRADE),--upgrade)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,15 @@ def test_service_py_uses_an_api_version_that_this_engine_supports() -> None:
 
 def test_service_py_can_be_loaded_and_takes_no_route_of_the_engine() -> None:
     load_service_file(SERVICE_FILE)
+
+
+def test_service_py_is_typed() -> None:
+    """As `make lint` checks it, so that a hook that names its arrays wrongly fails here."""
+    if SERVICE_FILE.exists():
+        command = [sys.executable, "-m", "mypy", "--config-file=engine/mypy.ini", str(SERVICE_FILE)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.fail(done.stdout + done.stderr, pytrace=False)
 
 
 def test_there_is_an_environment() -> None:

@@ -184,6 +184,7 @@ class Container:
             self.ready = False
             for watcher in watchers:
                 watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
         await self._put_away()
         return _ended(seen, doom)
 
@@ -203,12 +204,14 @@ class Container:
         self.ready = self.plan.readiness is None
 
     async def _until_ended(self) -> ContainerState:
-        began = time.monotonic()
-        while (seen := await self.around.engine.state(self.docker)).running:
-            if time.monotonic() - began > self.around.pace.settle:
-                self.settled.set()
-            await asyncio.sleep(self.around.pace.poll)
-        return seen
+        engine, loop = self.around.engine, asyncio.get_running_loop()
+        settling = loop.call_later(self.around.pace.settle, self.settled.set)
+        try:
+            while (seen := await engine.state(self.docker)).running:
+                await engine.ended(self.docker)
+            return seen
+        finally:
+            settling.cancel()
 
     def _watchers(self, doom: Fault | None) -> list[Any]:
         target = aci_probes.Target(self.around.engine, self.docker, self.addresses)

@@ -18,7 +18,7 @@ class Pace:
         probe_factor: the delays and periods of probes are multiplied by it; time-outs are not.
         probe_minimum: the shortest delay between two probes.
         stop_grace: between SIGTERM and SIGKILL.
-        poll: how often Docker is asked how a container does.
+        poll: how often a replica looks whether it may sleep, or is ready for who waits.
     """
 
     provisioning: float = 20.0

@@ -12,7 +12,7 @@ from ..forward import forward
 from ..hosts import Unreachable
 from ..listen import Server, serve
 from ..wire import Request, Response, json_response
-from . import acr_api, permissions, tickets
+from . import acr_api, layers, permissions, tickets
 from .answers import not_modelled, unauthorized
 from .process import Process
 from .tokenservice import TokenService
@@ -114,10 +114,13 @@ class Front:
                 kept = {name: value for name, value in query.items() if name not in _MOUNT}
                 path = request.target.partition("?")[0]
                 target = f"{path}?{urlencode(kept)}" if kept else path
+        layers.offer(self._process.storage, request)
         try:
-            return await forward(request, "127.0.0.1", self._process.port, target)
+            answer = await forward(request, "127.0.0.1", self._process.port, target)
         except Unreachable as problem:
             return json_response(502, {"errors": [{"code": "UNKNOWN", "message": str(problem)}]})
+        layers.keep(self._process.storage, request, answer)
+        return answer
 
 
 _MOUNT = ("mount", "from")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ..settings import Settings
 
@@ -81,9 +82,9 @@ class Storage:
         """A manifest as ACR lists it, with its tags."""
         folder = self._repositories / repository / "_manifests" / "revisions" / "sha256"
         moment = _time(folder / digest.removeprefix(DIGEST) / "link")
-        content = json.loads(self._blob(digest))
+        content = self.content(digest)
         config = content.get("config", {})
-        platform = json.loads(self._blob(config["digest"])) if config else {}
+        platform = self.content(config["digest"]) if config else {}
         return {
             "digest": digest,
             "imageSize": sum(part["size"] for part in _parts(content)),
@@ -97,10 +98,44 @@ class Storage:
             "changeableAttributes": _attributes(),
         }
 
-    def _blob(self, digest: str) -> bytes:
+    def blob(self, digest: str) -> Path:
+        """The file with the content of a layer, configuration or manifest."""
         name = digest.removeprefix(DIGEST)
         blobs = self.root / "docker" / "registry" / "v2" / "blobs" / "sha256"
-        return (blobs / name[:2] / name / "data").read_bytes()
+        return blobs / name[:2] / name / "data"
+
+    def adopt(self, repository: str, digest: str, file: Path) -> None:
+        """Let a repository have a blob that lies elsewhere.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        blob = self.blob(digest)
+        if not blob.exists():
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            place(file, blob)
+        link = self._repositories / repository / "_layers" / "sha256"
+        link /= digest.removeprefix(DIGEST) + "/link"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.write_text(digest, encoding="ascii")
+
+    def content(self, digest: str) -> Any:
+        """A manifest or configuration."""
+        return json.loads(self.blob(digest).read_bytes())
+
+
+def place(source: Path, target: Path) -> None:
+    """Let a large file be at another place too: as a link, or copied where disks differ.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    part = target.with_name(f"{target.name}.{uuid4().hex}")
+    try:
+        part.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
 
 
 def _parts(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -67,6 +67,10 @@ def _run(path: Path) -> ModuleType:
                 "; the image has the packages of requirements/serve-cpu.in, and of this repository "
             )
             fix += "engine/ and service.py only: add the package there and run `make lock`"
-        told = f"{type(error).__name__}: {error}{fix}"
-        raise StartupError(f"{path}{where}: {told}") from error
+        told = f"{path}{where}: {type(error).__name__}: {error}{fix}"
+        extension = getattr(module, "service", None)
+        if isinstance(extension, Extension) and extension.setting_faults:
+            # What the file did with the defaults may be why it failed.
+            raise SettingsError([*extension.setting_faults, told]) from error
+        raise StartupError(told) from error
     return module
