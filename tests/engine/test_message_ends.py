@@ -5,6 +5,7 @@ looked at.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 from engine.serving.errors import RequestError
 from engine.serving.http.connection import Connection
 from engine.serving.http.parser import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS
+from engine.serving.request import Request
 
 from tests.engine.wire import Memory, World, opened, post
 
@@ -305,7 +307,8 @@ FULL = {
     "one long value": b"A: FILL",
     "one long name": b"FILL: a",
     "a long target": b"?FILL",
-    "many headers": b"".join(b"A%d: b\r\n" % number for number in range(900)) + b"A: FILL",
+    "many headers": b"".join(b"A%d: b\r\n" % number for number in range(MAX_HEADERS - 2))
+    + b"A: FILL",
 }
 
 
@@ -394,6 +397,26 @@ def test_many_small_chunks_leave_other_connections_their_turn(
         answers, _ = given_to(world, [start + chunks(*pieces)])
         assert [status for status, _ in answers] == [200]
         assert events == expected
+
+
+def test_they_do_so_within_one_piece_of_bytes(world: World) -> None:
+    """The event loop may hand over hundreds of kilobytes at a time."""
+    body = b'{"data":[[1,2,3]' + b" " * 40 * BUSY_PARTS + b"]}"
+    stream = head(KEYED, JSON, CHUNKED) + chunks(*(body[at : at + 1] for at in range(len(body))))
+
+    async def parsed_at_once() -> list[int]:
+        memory, sizes = Memory(), [0]
+        connection = world.connect(memory)
+        connection.data_received(stream)
+        while not memory.written:
+            current = connection._current
+            sizes.append(current.held if isinstance(current, Request) else sizes[-1])
+            await asyncio.sleep(0)
+        assert memory.written.startswith(b"HTTP/1.1 200 OK\r\n")
+        return [after - before for before, after in pairwise(sizes)]
+
+    # Each piece that is parsed has fewer than four times as many chunks.
+    assert 0 < max(world.run(parsed_at_once())) < 4 * BUSY_PARTS
 
 
 class Forbidden(RequestError):

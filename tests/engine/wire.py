@@ -19,6 +19,9 @@ from engine.serving.server import Server
 from engine.serving.settings import Settings
 
 T = TypeVar("T")
+# Names that the service makes for requests.
+NAMES = re.compile(rb"x-request-id: \w+-\w+\r\n")
+PATIENCE_SECONDS = 20.0
 
 
 def post(body: bytes, *extra: str, path: str = "/predict", version: str = "1.1") -> bytes:
@@ -87,6 +90,7 @@ class World:
         # Else the examples before would decide what is computed at once.
         self.service.inference.arrivals.estimate = lambda: 2  # type: ignore[method-assign]
         self.found = 0
+        self._listener: asyncio.Server | None = None
         find = self.known.find
 
         def counting(data: bytes) -> Any:
@@ -111,6 +115,26 @@ class World:
         connection.connection_made(memory)
         return connection
 
+    def received(self, pieces: list[tuple[bytes, bool]]) -> bytes:
+        """What a client of a real socket receives until the end, without names of requests."""
+        self._server.shared.known = self.known
+        return self._runner.run(self._exchanged(pieces))
+
+    async def _exchanged(self, pieces: list[tuple[bytes, bool]]) -> bytes:
+        if self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(self._server.connection, "127.0.0.1", 0)
+        address = self._listener.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        for piece, turn in pieces:
+            writer.write(piece)
+            if turn:
+                await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            received = await reader.read()
+        writer.close()
+        return NAMES.sub(b"", received)
+
     async def _feed(self, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bool]:
         memory = Memory()
         connection = self.connect(memory)
@@ -127,16 +151,18 @@ class World:
             busy = not memory.closed and self._busy(connection)
             quiet = quiet + 1 if memory.written == before and not busy else 0
             before = memory.written
-        answered = re.sub(rb"x-request-id: \w+-\w+\r\n", b"", memory.written), memory.closed
+        answered = NAMES.sub(b"", memory.written), memory.closed
         connection.connection_lost(None)
         await asyncio.sleep(0)
         return answered
 
     def _busy(self, connection: Connection) -> bool:
-        """Whether a request that was read waits: for its model, or for the application."""
+        """Whether a request that was read waits: for its model, for the application, or to be
+        parsed.
+        """
         current = connection._current
         # Without the rest of its body a request does not get on.
-        return current is not None and current.complete
+        return bool(connection._unread) or (current is not None and current.complete)
 
 
 @contextmanager

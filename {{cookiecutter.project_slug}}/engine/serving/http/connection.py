@@ -231,13 +231,12 @@ class Connection(asyncio.Protocol):
             begun = self._current is None and self._parser.stage is not Stage.HEAD
             self.fail(error, answered=begun)
         else:
-            if rest:
+            if rest or busy:
                 self._unread = bytes(rest)
                 self._pause_reading()
-            elif busy:
+            if busy:
                 # The event loop may read one connection many times before it looks at others.
-                self._pause_reading()
-                self._loop.call_soon(self._read_again)
+                self._loop.call_soon(self._read_on)
         self._data = b""
 
     def _take_known(self, known: Known, data: bytes) -> None:

@@ -19,7 +19,7 @@ from engine.serving.http.answers import lines_of
 # Counted before any of it is kept, and before a key is looked at.
 MAX_HEAD_BYTES: Final = 64 * 1024
 # As Python objects short headers take 25 times their bytes.
-MAX_HEADERS: Final = 1000
+MAX_HEADERS: Final = 256
 # Bytes that come with each piece of a chunked body: its size in hexadecimal and two line ends.
 CHUNK_BYTES: Final = 16
 # Pieces that are parsed before they are counted; those of a body are at least so long.
@@ -118,8 +118,8 @@ class Parser:
         """Parse in pieces, none of which goes far beyond what a message may send.
 
         Returns:
-            What was not parsed, because the receiver is full; and whether there were so many
-            pieces of bodies that other connections should have their turn.
+            What was not parsed, because the receiver is full or other connections should have
+            their turn; and whether the latter is so, since there were many pieces of bodies.
 
         Raises:
             RequestError: it sends more, asks for a tunnel, or is not HTTP.
@@ -133,7 +133,12 @@ class Parser:
 
     def _feed(self, data: memoryview) -> tuple[memoryview, bool]:
         parts = 0
-        while data and self.stage is not Stage.ENDED and not self._receiver.full:
+        while (
+            data
+            and self.stage is not Stage.ENDED
+            and not self._receiver.full
+            and parts <= BUSY_PARTS
+        ):
             room = MAX_HEAD_BYTES - self._overhead
             if self.stage is Stage.BODY:
                 room = max(room, LEAST_PIECE_BYTES)
