@@ -365,14 +365,12 @@ engine/serving/settings.py
 engine/serving/telemetry/__init__.py
 engine/serving/telemetry/export.py
 engine/serving/telemetry/otel/__init__.py
-engine/serving/telemetry/otel/courier.py
 engine/serving/telemetry/otel/destinations.py
 engine/serving/telemetry/otel/exports.py
 engine/serving/telemetry/otel/families.py
+engine/serving/telemetry/otel/outlet.py
 engine/serving/telemetry/otel/spans.py
-engine/serving/telemetry/otel/words.py
 engine/serving/telemetry/requests.py
-engine/serving/telemetry/sampling.py
 engine/serving/telemetry/traceparent.py
 engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py

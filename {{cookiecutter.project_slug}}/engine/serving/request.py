@@ -15,8 +15,9 @@ from engine.serving.errors import RequestError
 from engine.serving.tensors.datatypes import Array
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from engine.serving.http.routes import Route
-    from engine.serving.telemetry.sampling import Sampled
 
 REQUEST_ID = b"x-request-id"
 # What a client may call its request: it is repeated in headers, logs and errors.
@@ -90,8 +91,8 @@ class Request:
     runs: tuple[Run, ...] = ()
     status = 0
     error: RequestError | None = None
-    # The place in its trace, where the request is traced; and the traceparent that is returned.
-    span: Sampled | None = None
+    # Its span, where the request is traced; and the traceparent that is returned.
+    span: Span | None = None
     returned: bytes | None = None
     # For the codec: the client's own id, and the outputs that it wants.
     id: str | None = None
