@@ -290,7 +290,7 @@ def test_events_that_repeat_too_often_are_left_out_and_that_is_said(tmp_path: Pa
     assert lines[4:] == ["later"]
 
 
-def test_lines_are_written_together_and_never_mixed(tmp_path: Path) -> None:
+def test_lines_are_written_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     numbers = [str(number) * (1 + number % 700) for number in range(1000, 1190)]
     with path.open("wb") as file:
