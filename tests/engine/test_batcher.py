@@ -350,9 +350,9 @@ def test_metrics_that_cannot_be_counted_cost_no_answer(in_flight: int) -> None:
 def test_a_large_answer_is_encoded_where_it_was_computed() -> None:
     threads = []
 
-    def cut(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    def cut(outputs: dict[str, Array], requests: Sequence[Request]) -> list[Any]:
         threads.append(threading.current_thread())
-        return [len(outputs["y"])] * len(sizes)
+        return [len(outputs["y"])] * len(requests)
 
     async def main() -> None:
         batcher, _ = make(Double(), profile=THREADED, lanes=2)

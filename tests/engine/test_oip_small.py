@@ -235,7 +235,8 @@ def test_a_table_of_a_known_shape_is_read_as_the_first_one(named: Named) -> None
     for values in ([1, 2, 3], [4.5, -5, 6], [7, 8, 9]):
         request.id = "of another"
         assert reader.read(request, text + np.array(values, np.float32).tobytes())
-        assert (request.inputs, request.id, request.wishes) == ([values], None, None)
+        expected: Any = ([values], None, None)
+        assert (request.inputs, request.id, request.wishes) == expected
     for wrong in (b"", b"1234" * 2, b"1234" * 4, np.array([1, np.inf, 2], np.float32).tobytes()):
         assert not reader.read(request, text + wrong)
 
