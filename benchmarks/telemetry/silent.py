@@ -1,6 +1,6 @@
 """Starts the service with everything that observes it taken out; there is no setting for that.
 
-Run by the service's own interpreter, in the folder of the service. Records are still made, because
+Run by the service's own interpreter, in the folder of the service. Requests are still made, because
 the batcher writes into them and answers carry their ids; nothing else is made of them.
 """
 
@@ -22,22 +22,18 @@ def main() -> None:
     from engine.serving.metrics.models import ModelMetrics
     from engine.serving.metrics.pulse import Pulse
     from engine.serving.metrics.slab import Distribution
-    from engine.serving.telemetry.record import Record
+    from engine.serving.request import Request
     from engine.serving.telemetry.requests import RequestTelemetry
 
     numbers = itertools.count(1)
 
-    def begin(self: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
-        return Record(route, self._ids.of(headers, next(numbers)), None, path)
-
-    def begin_unnamed(self: Any, route: str, path: str, _: Mapping[bytes, bytes]) -> Record:
-        return Record(route, self._ids.make(next(numbers)), None, path)
+    def begin(self: Any, route: str, path: str, headers: Mapping[bytes, bytes]) -> Request:
+        return Request(route, self._ids.of(headers, next(numbers)), None, path)
 
     def nothing(*_: Any) -> None:
         return None
 
     RequestTelemetry.begin = begin
-    RequestTelemetry.begin_unnamed = begin_unnamed
     RequestTelemetry.end = nothing
     make_distribution = Distribution.__init__
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from engine.serving.http.page import add_pages
+from engine.serving.pages.page import add_pages
 from fastapi import FastAPI
 
 from tests.engine.server import running, started

@@ -26,15 +26,15 @@ from engine.serving.inference.batcher import (
     Batcher,
     costs_by_rows,
 )
-from engine.serving.inference.job import Cut
 from engine.serving.inference.profile import Profile, measure
 from engine.serving.inference.queue import Limits
-from engine.serving.inference.timeline import Timeline
+from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array, Datatype
 from engine.serving.tensors.signature import Signature, TensorSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.asked import outcome_of, requested
 from tests.engine.volume import examples
 
 INLINE = Profile(0.0, 0.0, 1000, 1000)
@@ -107,11 +107,13 @@ async def ask(
     batcher: Batcher,
     inputs: dict[str, Array],
     timeout: float = FOREVER,
-    timeline: Timeline | None = None,
+    request: Request | None = None,
 ) -> Array:
-    timeline = timeline or Timeline("test")
-    outputs = batcher.submit(inputs, len(inputs["x"]), timeout, timeline)
-    answer: Array = (outputs if isinstance(outputs, dict) else await outputs)["y"]
+    asked = requested(inputs, len(inputs["x"]), timeout)
+    if request is not None:
+        request.inputs, request.rows, request.deadline = inputs, asked.rows, asked.deadline
+        asked = request
+    answer: Array = (await outcome_of(batcher.post, asked))["y"]
     return answer
 
 
@@ -126,14 +128,14 @@ def test_requests_of_one_moment_share_a_run(profile: Profile) -> None:
     asyncio.run(main())
 
 
-def test_a_timeline_tells_when_its_request_was_taken_and_which_runs_it_shared() -> None:
+def test_a_request_knows_when_it_was_taken_and_which_runs_it_shared() -> None:
     async def main() -> None:
         batcher, _ = make(Double(), profile=THREADED, batch_rows=8)
-        small, other, large = (Timeline(name) for name in ("small", "other", "large"))
+        small, other, large = (Request("predict", name) for name in ("small", "other", "large"))
         await asyncio.gather(
-            ask(batcher, rows(1, 2), timeline=small),
-            ask(batcher, rows(3), timeline=other),
-            ask(batcher, rows(*range(20)), timeline=large),
+            ask(batcher, rows(1, 2), request=small),
+            ask(batcher, rows(3), request=other),
+            ask(batcher, rows(*range(20)), request=large),
         )
         assert (small.rows, other.rows, large.rows) == (2, 1, 20)
         assert small.runs == other.runs
@@ -144,13 +146,13 @@ def test_a_timeline_tells_when_its_request_was_taken_and_which_runs_it_shared() 
     asyncio.run(main())
 
 
-def test_a_request_that_is_computed_at_once_has_a_timeline_too() -> None:
+def test_a_request_that_is_computed_at_once_knows_that_too() -> None:
     async def main() -> None:
         batcher, _ = make(Double(), in_flight=1)
-        timeline = Timeline("alone")
-        await ask(batcher, rows(1), timeline=timeline)
-        (run,) = timeline.runs
-        assert (run.rows, run.began) == (1, timeline.taken)
+        request = Request("predict", "alone")
+        await ask(batcher, rows(1), request=request)
+        (run,) = request.runs
+        assert (run.rows, run.began) == (1, request.taken)
 
     asyncio.run(main())
 
@@ -213,7 +215,7 @@ def test_one_request_that_breaks_the_model_hurts_no_other() -> None:
 
 
 async def outcomes_of(
-    batcher: Batcher, sizes: Sequence[int], cut: Cut | None = None, broken: int = 0
+    batcher: Batcher, sizes: Sequence[int], encode: Encode | None = None, broken: int = 0
 ) -> list[Any]:
     """What each of some requests, posted in one moment, is answered.
 
@@ -223,7 +225,7 @@ async def outcomes_of(
     answers: list[asyncio.Future[Any]] = [asyncio.Future() for _ in sizes]
     tries: list[Any] = []
 
-    def settle(answer: asyncio.Future[Any], outcome: Any) -> None:
+    def settle(answer: asyncio.Future[Any], _: Request, outcome: Any) -> None:
         if answer is answers[0]:
             tries.append(outcome)
             if len(tries) <= broken:
@@ -231,26 +233,29 @@ async def outcomes_of(
         answer.set_result(outcome)  # raises when it was answered before
 
     for size, answer in zip(sizes, answers, strict=True):
-        inputs, settled = rows(*range(size)), partial(settle, answer)
-        batcher.post(inputs, size, FOREVER, Timeline("t"), cut, settled)
+        request = requested(rows(*range(size)), size, FOREVER, encode)
+        request.settle = partial(settle, answer)
+        batcher.post(request)
     return await asyncio.wait_for(asyncio.gather(*answers), timeout=10)
 
 
-def _raise(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+def _raise(outputs: dict[str, Array], requests: Sequence[Request]) -> list[Any]:
     raise TypeError("not encoded")
 
 
-def _too_few(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+def _too_few(outputs: dict[str, Array], requests: Sequence[Request]) -> list[Any]:
     return []
 
 
 @pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
-@pytest.mark.parametrize("cut", [_raise, _too_few], ids=["raises", "too few"])
+@pytest.mark.parametrize("encode", [_raise, _too_few], ids=["raises", "too few"])
 @pytest.mark.parametrize("sizes", [[2], [20], [1, 2, 20]], ids=str)
-def test_what_cannot_be_encoded_is_answered(profile: Profile, cut: Cut, sizes: list[int]) -> None:
+def test_what_cannot_be_encoded_is_answered(
+    profile: Profile, encode: Encode, sizes: list[int]
+) -> None:
     async def main() -> None:
         batcher, _ = make(Double(), profile=profile)
-        for outcome in await outcomes_of(batcher, sizes, cut):
+        for outcome in await outcomes_of(batcher, sizes, encode):
             assert isinstance(outcome, InferenceFailed)
         assert batcher.load() == (0, 0)
 
@@ -288,12 +293,14 @@ def test_what_cannot_be_delivered_is_answered_with_an_error(
 
 
 def test_an_answer_that_cannot_be_given_at_all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    def settle(outcome: Any) -> None:
+    def settle(_: Request, outcome: Any) -> None:
         raise BrokenPipeError("not written")
 
     async def main() -> None:
         batcher, _ = make(Double())
-        batcher.post(rows(1), 1, FOREVER, Timeline("t"), None, settle)
+        request = requested(rows(1), 1)
+        request.settle = settle
+        batcher.post(request)
         assert len(await ask(batcher, rows(2))) == 1
 
     asyncio.run(main())
@@ -343,9 +350,9 @@ def test_metrics_that_cannot_be_counted_cost_no_answer(in_flight: int) -> None:
 def test_a_large_answer_is_encoded_where_it_was_computed() -> None:
     threads = []
 
-    def cut(outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
+    def cut(outputs: dict[str, Array], requests: Sequence[Request]) -> list[Any]:
         threads.append(threading.current_thread())
-        return [len(outputs["y"])] * len(sizes)
+        return [len(outputs["y"])] * len(requests)
 
     async def main() -> None:
         batcher, _ = make(Double(), profile=THREADED, lanes=2)
@@ -507,11 +514,11 @@ async def _cancel_task(batcher: Batcher, size: int) -> None:
 
 
 async def _cancel_waiting(batcher: Batcher, size: int) -> None:
-    inputs = rows(*range(size))
-    waiting = batcher.post(inputs, size, FOREVER, Timeline("t"), None, lambda outcome: None)
+    request = requested(rows(*range(size)), size)
+    request.settle = lambda _, outcome: None
+    batcher.post(request)
     assert batcher.load() == (size, 1)
-    assert waiting is not None
-    waiting.cancel()
+    request.cancel()
 
 
 def test_what_still_waits_at_the_end_is_answered() -> None:

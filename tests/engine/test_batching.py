@@ -20,7 +20,6 @@ from engine.serving.inference.batcher import Batcher
 from engine.serving.inference.model import Model, load_model
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits
-from engine.serving.inference.timeline import Timeline
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
@@ -30,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
 from tests.engine import toy_models
+from tests.engine.asked import outcome_of, requested
 from tests.engine.test_packaging import made, save
 
 pytestmark = pytest.mark.slow
@@ -377,7 +377,7 @@ async def answers(
         got: list[Any] = []
         for requests in moments:
             waiting = [
-                batcher.submit(each, model.signature.check(each), 60.0, Timeline("a request"))
+                outcome_of(batcher.post, requested(each, model.signature.check(each)))
                 for each in requests
             ]
             got += await asyncio.gather(*waiting, return_exceptions=True)

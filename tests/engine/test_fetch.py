@@ -101,6 +101,38 @@ def test_a_blob_is_fetched_with_the_identity_and_only_once(
     assert cloud.asked == ["/metadata/identity/oauth2/token", "/container/scale.zip"]
 
 
+@pytest.mark.parametrize("what", ["altered", "gone", "more", "no listing"])
+def test_what_lies_in_the_cache_is_compared_with_what_was_fetched(
+    cloud: Cloud, zipped: tuple[bytes, str], tmp_path: Path, what: str
+) -> None:
+    cloud.files["scale.zip"] = zipped[0]
+    address = f"{cloud.url}/open/scale.zip#sha256={zipped[1]}"
+    (folder,) = fetch.fetch_all((address,), tmp_path / "cache")
+    before = {each.name: each.read_bytes() for each in folder.iterdir()}
+    if what == "altered":
+        (folder / "model.yaml").write_text((folder / "model.yaml").read_text() + "\n# more")
+    elif what == "gone":
+        (folder / "golden.npz").unlink()
+    elif what == "more":
+        (folder / "weights.bin").write_bytes(b"")
+    else:
+        (tmp_path / "cache" / f"{zipped[1]}.json").unlink()
+    (folder,) = fetch.fetch_all((address,), tmp_path / "cache")
+    assert {each.name: each.read_bytes() for each in folder.iterdir()} == before
+    assert cloud.asked.count("/open/scale.zip") == 2
+
+
+def test_an_archive_with_an_impossible_name_is_one_error(cloud: Cloud, tmp_path: Path) -> None:
+    made = tmp_path / "made.zip"
+    with zipfile.ZipFile(made, "w") as content:
+        content.writestr("scale/model.yaml", "x")
+        content.writestr(f"scale/{'n' * 300}", "x")
+    cloud.files["scale.zip"] = made.read_bytes()
+    address = f"{cloud.url}/open/scale.zip#sha256={file_sha256(made)}"
+    with pytest.raises(PackageError, match=r"scale\.zip: cannot be unpacked"):
+        fetch.fetch_all((address,), tmp_path / "cache")
+
+
 def test_a_signed_address_needs_no_identity_and_is_never_shown(
     cloud: Cloud, zipped: tuple[bytes, str], tmp_path: Path
 ) -> None:

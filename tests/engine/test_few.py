@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine.serving.errors import RequestError
-from engine.serving.inference.job import Job, arrays_of, joined
+from engine.serving.inference.arrays import arrays_of, joined
 from engine.serving.inference.model import Model, load_model
-from engine.serving.inference.timeline import Timeline
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
@@ -23,6 +22,7 @@ from engine.serving.transports.json_body import LARGE_BYTES, opening_brackets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.engine.asked import requested
 from tests.engine.volume import examples
 
 pytestmark = pytest.mark.slow
@@ -128,14 +128,11 @@ def test_other_signatures_are_left_to_the_exact_way(signature: Signature) -> Non
 
 
 def test_rows_and_arrays_join() -> None:
-    def job(inputs: object, rows: int) -> Job:
-        return Job(inputs, rows, 1, 0, 1, Timeline("t"), None, lambda outcome: None)  # type: ignore[arg-type]
-
     few, array = [[1.0, 2.0, 3.0]], {"x": np.array([[4, 5, 6], [7, 8, 9]], np.float32)}
-    whole = joined([job(few, 1), job(array, 2), job(few, 1)], X)["x"]
+    whole = joined([requested(few, 1), requested(array, 2), requested(few, 1)], X)["x"]
     assert whole.dtype == np.float32
     assert whole.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [1, 2, 3]]
-    assert joined([job(few, 1), job(few, 1)], X)["x"].tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert joined([requested(few, 1), requested(few, 1)], X)["x"].tolist() == [[1, 2, 3], [1, 2, 3]]
 
 
 DTYPES = st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_, object])
@@ -174,7 +171,8 @@ def test_answers_cut_from_a_batch_are_those_of_each_request(
             tutorial.encode({name: values[each] for name, values in split.items()}, model)
             for each in range(len(sizes))
         ]
-        assert tutorial.Contract(model).encode_each(outputs, sizes) == expected
+        requests = [requested({}, rows) for rows in sizes]
+        assert tutorial.Codec(model).encode_each(outputs, requests) == expected
 
 
 @pytest.mark.parametrize("array", [np.arange(6.0), np.arange(6).reshape(3, 2)])

@@ -16,7 +16,6 @@ import pytest
 from engine.serving.errors import NotReady
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import load_model
-from engine.serving.inference.timeline import Timeline
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.reader import read_package
@@ -27,6 +26,8 @@ from engine.serving.runtimes.providers import CPU, CUDA, device_of, with_options
 from engine.serving.service import make_slab
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
+
+from tests.engine.asked import outcome_of, requested
 
 
 @pytest.fixture
@@ -217,9 +218,7 @@ def test_a_lost_device_makes_the_service_not_ready(
 
         monkeypatch.setattr(served.model, "run", lose)
         with pytest.raises(Exception, match="the model failed"):
-            outputs = served.submit({"x": np.ones((1, 3), np.float32)}, Timeline("lost"))
-            assert isinstance(outputs, asyncio.Future)
-            await outputs
+            await outcome_of(served.post, requested({"x": np.ones((1, 3), np.float32)}))
         await asyncio.sleep(0)
         reason = "the device of model 'scale' is lost: CUDA failure 700"
         assert lifecycle.report() == {"ready": False, "state": "lost", "reason": reason}

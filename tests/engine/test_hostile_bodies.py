@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +20,23 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from engine.serving.errors import MESSAGE_CHARACTERS, RequestError
-from engine.serving.http import inference as routes
-from engine.serving.http.inference import LARGE_BODY, route_of
+from engine.serving.errors import MESSAGE_CHARACTERS, BodyTooLarge, RequestError
+from engine.serving.http import routes
+from engine.serving.http.inference import LARGE_BODY
+from engine.serving.http.routes import route_of
 from engine.serving.server import Server
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype
 from engine.serving.tensors.signature import Signature, TensorSpec
-from engine.serving.transports import oip, tutorial
-from engine.serving.transports.bounds import LARGEST_EMPTY_SIZE, MOST_KEYS, PARSED_BYTES
+from engine.serving.transports import oip, oip_binary, tutorial
+from engine.serving.transports.bounds import (
+    LARGEST_EMPTY_SIZE,
+    MOST_KEYS,
+    PARSED_BYTES,
+    UNLIMITED,
+    check_values,
+)
+from engine.serving.transports.few import json_of
 from engine.serving.transports.json_body import EXPLAINED_BYTES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -102,7 +111,7 @@ def nested(depth: int) -> str:
 
 
 SHAPES = [
-    ("[" + "1," * 999_999 + "1]", "999999"),
+    ("[" + "1," * 399_999 + "1]", "399999"),
     (json.dumps([1] * 65), "shape has 65 sizes"),
     (json.dumps([1] * 64), "shape [1, 1, 1, 1, 1, 1, 1, 1, …]"),
     (json.dumps([0, 2**62]), "the model takes [-1, 3]"),
@@ -126,8 +135,8 @@ SHAPES = [
 
 @pytest.mark.parametrize(("shape", "words"), SHAPES, ids=lambda text: text[:24])
 def test_a_shape_is_compared_before_it_is_multiplied(shape: str, words: str) -> None:
-    if words == "999999":
-        words = "shape has 1000000 sizes"
+    if words == "399999":
+        words = "shape has 400000 sizes"
     error = refused(lambda: infer(inputs(entry(shape))))
     assert words in error.message
     assert error.rule
@@ -444,7 +453,7 @@ def loaded(toy_dir: Path) -> Iterator[tuple[Server, asyncio.Runner]]:
 
 async def answered(server: Server, route: str, body: bytes, *, leaves: bool = False) -> bytes:
     """What a connection writes for one request that comes in one piece."""
-    connection, memory = server._protocol(), Memory()
+    connection, memory = server.connection(), Memory()
     connection.connection_made(memory)
     head = (
         f"POST {route} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\n"
@@ -467,7 +476,7 @@ def test_a_large_body_is_decoded_off_the_event_loop(
     """Also when it comes in one piece, which a connection answers by itself otherwise."""
     server, runner = loaded
     threads: list[str] = []
-    decoder: Any = routes.Contract if route == "/predict" else oip
+    decoder: Any = tutorial.Codec if route == "/predict" else oip.Codec
     original = decoder.decode
 
     def noting(*arguments: Any) -> Any:
@@ -487,9 +496,9 @@ def test_a_large_body_waits_for_its_turn_no_longer_than_it_may(
     loaded: tuple[Server, asyncio.Runner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, runner = loaded
-    inference, go_on = server._service._inference, threading.Event()
+    inference, go_on = server._service.inference, threading.Event()
     decoded: list[bytes] = []
-    monkeypatch.setattr(routes.Contract, "decode", lambda _, body: decoded.append(body))
+    monkeypatch.setattr(tutorial.Codec, "decode", lambda *asked: decoded.append(asked[2]))
     monkeypatch.setattr(inference, "_timeout", 0.05)
     busy = inference._decoder.submit(go_on.wait)
     body = b'{"data": [[1, 2, 3]]}' + b" " * LARGE_BODY
@@ -512,8 +521,8 @@ def test_bodies_of_clients_that_left_are_not_kept(
 ) -> None:
     """Also while another body is decoded: the thread's own queue would keep them."""
     server, runner = loaded
-    inference, go_on = server._service._inference, threading.Event()
-    monkeypatch.setattr(routes.Contract, "decode", lambda _, body: go_on.wait(10))
+    inference, go_on = server._service.inference, threading.Event()
+    monkeypatch.setattr(tutorial.Codec, "decode", lambda *_: go_on.wait(10))
     body = b'{"data": [[1, 2, 3]]}' + b" " * LARGE_BODY
 
     async def leave() -> int:
@@ -542,12 +551,14 @@ def filled(before: str, item: str, after: str, size: int = 8_000_000) -> bytes:
 
 
 PROBED = [
-    ("/v2/models/scale/infer", inputs(entry("[" + "1," * 999_999 + "1]")).encode(), 422),
+    ("/v2/models/scale/infer", inputs(entry("[" + "1," * 399_999 + "1]")).encode(), 422),
     ("/v2/models/scale/infer", filled('{"inputs": [', '{"name": "x"},', "{}]}"), 413),
     ("/predict", filled('{"data": {"x": [', "[1,2,3],", "[1,2,3]]}}"), 413),
-    ("/predict/wide", filled('{"data": [[', "1,", "null]]}", 3_000_000), 200),
-    ("/predict/wide", filled('{"data": [[', "1,", '"a"]]}', 3_000_000), 422),
-    ("/predict", filled('{"data": [', "[1,2,3],", "[1,2,", 3_000_000), 400),
+    ("/predict/wide", filled('{"data": [[', "1,", "null]]}", 1_900_000), 200),
+    ("/predict/wide", filled('{"data": [[', "1,", '"a"]]}', 1_900_000), 422),
+    ("/predict/wide", filled('{"data": [[', "1,", "1]]}", 16_000_000), 413),
+    ("/predict", filled('{"data": [', "[1,2,3],", "[1,2,", 900_000), 400),
+    ("/predict", filled('{"data": [', "[1,2,3],", "[1,2,", 3_000_000), 413),
 ]
 
 
@@ -580,3 +591,42 @@ def test_without_a_key_nothing_is_decoded(plain: httpx.Client) -> None:
     for body in (b"", b"\xff", b"{}" + b" " * (LARGE_BODY + 1)):
         answer = plain.post("/predict", content=body, headers={"X-API-Key": "w" * 16})
         assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "fits"),
+    [
+        ('{"data": [[' + "1," * 999 + "1]]}", 1000, True),
+        ('{"data": [[' + "1," * 1000 + "1]]}", 1000, True),
+        ('{"data": [[' + "1," * 1001 + "1]]}", 1000, False),
+        ('{"data": [' + "[" * 1001 + "]" * 1001 + "]}", 1000, False),
+    ],
+    ids=["fewer", "as many", "more", "lists"],
+)
+def test_a_request_has_a_bounded_number_of_values_as_json(
+    monkeypatch: pytest.MonkeyPatch, text: str, most: int, fits: bool
+) -> None:
+    """Also where neither the rows nor the other dimensions are limited."""
+    monkeypatch.setattr("engine.serving.transports.bounds.PARSED_BYTES", 100)
+    specs = (TensorSpec("x", "FP32", (-1, -1)),)
+    signature = Signature(specs, specs, independent_rows=False)
+    if fits:
+        check_values(text.encode(), signature, UNLIMITED, most)
+        return
+    with pytest.raises(BodyTooLarge, match="binary tensors"):
+        check_values(text.encode(), signature, UNLIMITED, most)
+
+
+def test_a_binary_tensor_has_a_bounded_number_of_texts() -> None:
+    """Each becomes an object of Python, and may be empty."""
+    read = partial(oip_binary.read, datatype="BYTES", field="t")
+    assert read(memoryview(bytes(4 * 10)), shape=(10,), max_texts=10).shape == (10,)
+    with pytest.raises(BodyTooLarge, match="at most 10 at a time"):
+        read(memoryview(bytes(4 * 11)), shape=(11,), max_texts=10)
+
+
+@pytest.mark.parametrize("shape", [(5,), (70_000,), (3, 50_000), (2, 70_000), (40_000, 3), (0,)])
+def test_a_large_array_is_written_in_pieces_as_in_one(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    assert np.array(json.loads(json_of(array)), np.float32).tobytes() == array.tobytes()
+    assert json_of(array).count(b"[") == json.dumps(array.tolist()).count("[")

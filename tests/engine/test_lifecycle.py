@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 from engine.serving.errors import DeadlineExceeded
 from engine.serving.inference.host import ModelHost
-from engine.serving.inference.timeline import Timeline
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.listening import accept_all, turn_away
 from engine.serving.metrics.service import Metrics, columns_for
@@ -29,6 +28,7 @@ from engine.serving.metrics.slab import Slab
 from engine.serving.service import make_slab
 from engine.serving.settings import Settings
 
+from tests.engine.asked import outcome_of, requested
 from tests.engine.coded_model import write_coded
 from tests.engine.logged import logged
 from tests.engine.project import ROOT
@@ -106,7 +106,8 @@ def test_a_run_that_does_not_end_makes_the_process_not_live_until_it_ends(
     async def main() -> None:
         host = ModelHost(settings, lifecycle, metrics, lambda error: None, lambda: 2)
         await host.load()
-        answer = host.get(None).submit({"x": np.array([[2000]], np.float32)}, Timeline("t"))
+        asked = requested({"x": np.array([[2000]], np.float32)})
+        answer = outcome_of(host.get(None).post, asked)
         with pytest.raises(DeadlineExceeded):
             await asyncio.wait_for(answer, timeout=20)
         report = lifecycle.liveness()

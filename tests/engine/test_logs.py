@@ -15,16 +15,15 @@ from typing import Any
 import pytest
 from engine.serving.budget import Budget
 from engine.serving.errors import Overloaded
-from engine.serving.inference.timeline import Run
-from engine.serving.logs.fault import WITHHELD, fault_of
+from engine.serving.fault import WITHHELD, fault_of
 from engine.serving.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from engine.serving.logs.requests import RequestLines, line_of
 from engine.serving.logs.setup import changed
 from engine.serving.logs.writer import Writer
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
+from engine.serving.request import Request, Run
 from engine.serving.settings import Settings
-from engine.serving.telemetry.record import Record
 from engine.serving.telemetry.requests import RequestTelemetry
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -32,9 +31,9 @@ SPAN = "b7ad6b7169203331"
 OWN_SPAN = "00f067aa0ba902b7"
 
 
-def make_record(status: int = 200, seconds: float = 0.01, at: float = 100.0) -> Record:
+def make_record(status: int = 200, seconds: float = 0.01, at: float = 100.0) -> Request:
     """A record of a request that ended at that time of the clock."""
-    record = Record("predict", "one", None, "/predict")
+    record = Request("predict", "one", None, "/predict")
     record.began, record.ended, record.status = at - seconds, at, status
     return record
 
@@ -61,7 +60,7 @@ class Lines:
             lambda *timer: self.timers.append(timer),
         )
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: Request) -> None:
         self._answered += 1
         self.sink.ended(record)
 
@@ -291,7 +290,7 @@ def test_events_that_repeat_too_often_are_left_out_and_that_is_said(tmp_path: Pa
     assert lines[4:] == ["later"]
 
 
-def test_lines_are_written_together_and_never_mixed(tmp_path: Path) -> None:
+def test_lines_are_written_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "log"
     numbers = [str(number) * (1 + number % 700) for number in range(1000, 1190)]
     with path.open("wb") as file:

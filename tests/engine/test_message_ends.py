@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 import h11
 import pytest
 from engine.serving.errors import RequestError
-from engine.serving.http.asgi import TASK
-from engine.serving.http.connection import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS, Connection
+from engine.serving.http.connection import Connection
+from engine.serving.http.parser import BUSY_PARTS, MAX_HEAD_BYTES, MAX_HEADERS
+from engine.serving.request import Request
 
 from tests.engine.wire import Memory, World, opened, post
 
@@ -168,6 +169,10 @@ BAD: dict[str, tuple[bytes, list[int]]] = {
     "a request, then garbage": (LAST + b"GARBAGE\r\n\r\n", [200, 400]),
     "a probe, then garbage": (GET + b"\x00\x01\r\n\r\n", [200, 400]),
     "three requests, then garbage": (LAST + GET + LAST + b"GARBAGE\r\n\r\n", [200, 200, 200, 400]),
+    "a wrong key, then garbage": (
+        LAST + post(BODY) + GET + b"GARBAGE\r\n\r\n",
+        [200, 401],
+    ),
     "a request, then a wrong length": (
         LAST + GET + head(KEYED, length(BODY), length(b"")) + BODY,
         [200, 200, 400],
@@ -270,7 +275,7 @@ def test_what_is_wrong_ends_the_connection_in_every_cut(
 
 
 def test_nothing_behind_an_answer_that_closes_is_begun(world: World) -> None:
-    requests = world._server._service._telemetry._requests
+    requests = world.service._telemetry._requests
     before = requests.begun
     answers, closed = given_to(world, [post(BODY) + LAST])
     assert [status for status, _ in answers] == [401]
@@ -302,7 +307,8 @@ FULL = {
     "one long value": b"A: FILL",
     "one long name": b"FILL: a",
     "a long target": b"?FILL",
-    "many headers": b"".join(b"A%d: b\r\n" % number for number in range(900)) + b"A: FILL",
+    "many headers": b"".join(b"A%d: b\r\n" % number for number in range(MAX_HEADERS - 2))
+    + b"A: FILL",
 }
 
 
@@ -393,6 +399,26 @@ def test_many_small_chunks_leave_other_connections_their_turn(
         assert events == expected
 
 
+def test_they_do_so_within_one_piece_of_bytes(world: World) -> None:
+    """The event loop may hand over hundreds of kilobytes at a time."""
+    body = b'{"data":[[1,2,3]' + b" " * 40 * BUSY_PARTS + b"]}"
+    stream = head(KEYED, JSON, CHUNKED) + chunks(*(body[at : at + 1] for at in range(len(body))))
+
+    async def parsed_at_once() -> list[int]:
+        memory, sizes = Memory(), [0]
+        connection = world.connect(memory)
+        connection.data_received(stream)
+        while not memory.written:
+            current = connection._current
+            sizes.append(current.held if isinstance(current, Request) else sizes[-1])
+            await asyncio.sleep(0)
+        assert memory.written.startswith(b"HTTP/1.1 200 OK\r\n")
+        return [after - before for before, after in pairwise(sizes)]
+
+    # Each piece that is parsed has fewer than four times as many chunks.
+    assert 0 < max(world.run(parsed_at_once())) < 4 * BUSY_PARTS
+
+
 class Forbidden(RequestError):
     """A status that no metric knows."""
 
@@ -404,14 +430,14 @@ class Forbidden(RequestError):
 def test_an_error_with_a_status_of_the_owner_gets_one_answer(
     world: World, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = world._server._service
+    service = world.service
 
     def refuse(*_: object) -> None:
         raise Forbidden("not you")
 
     world.answers([(LAST, True)], known=True)
     before = dict(service._telemetry._meters["predict"][0])
-    monkeypatch.setattr(service.shortcut._inference, "begin_checked", refuse)
+    monkeypatch.setattr(service.inference, "_decode", refuse)
     written, closed = world.answers([(LAST, True), (GET, True)], known=known)
     assert [status for status, _ in answers_of(written)] == [403, 200]
     assert not closed
@@ -428,10 +454,8 @@ def test_what_raises_while_answering_closes_with_one_answer_at_most(
         raise KeyError("nobody foresaw this")
 
     world.answers([(LAST, True)], known=True)
-    telemetry = world._server._service._telemetry
-    names = ["end"] if where == "end" else ["begin", "begin_unnamed"]
-    for name in names:
-        monkeypatch.setattr(telemetry, name, broken)
+    telemetry = world.service._telemetry
+    monkeypatch.setattr(telemetry, where, broken)
     for pieces in ([(LAST + GET, True)], [(LAST, True), (GET, True)]):
         written, closed = world.answers(pieces, known=known)
         assert [status for status, _ in answers_of(written)] == [200 if where == "end" else 500]
@@ -444,15 +468,15 @@ def test_pipelined_requests_are_read_as_they_are_answered(toy_dir: Path) -> None
     count = 128 * 1024 // len(request)
     with opened(toy_dir) as world:
         most = 0
-        start = Connection._start_asgi_task
+        take = Connection._take
 
-        def counted(self: Connection, cycle: Any, app: Any) -> None:
+        def counted(self: Connection, message: Any) -> None:
             nonlocal most
-            most = max(most, len(self.pipeline))
-            start(self, cycle, app)
+            most = max(most, len(self._waiting))
+            take(self, message)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Connection, "_start_asgi_task", counted)
+            patch.setattr(Connection, "_take", counted)
             written, closed = world.answers([(request * count, True)], known=False)
     assert written.count(b"HTTP/1.1 200 OK\r\n") == count
     assert not closed
@@ -463,7 +487,7 @@ def test_a_client_that_leaves_gives_up_all_that_it_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request that is answered, and not only the last one that was read."""
-    telemetry = world._server._service._telemetry
+    telemetry = world.service._telemetry
     statuses: list[int] = []
     monkeypatch.setattr(telemetry, "end", lambda _, status: statuses.append(status))
 
@@ -471,12 +495,8 @@ def test_a_client_that_leaves_gives_up_all_that_it_asked(
         connection = world.connect(Memory())
         connection.data_received(head(KEYED, JSON, CHUNKED))
         connection.data_received(chunks(BODY) + LAST + LAST)
-        while TASK not in connection._serving.scope:
-            await asyncio.sleep(0)
-        answering = connection._serving.scope[TASK]
         connection.connection_lost(None)
-        await asyncio.wait([answering], timeout=10)
-        return len(connection.pipeline)
+        return len(connection._waiting)
 
     assert world.run(leave()) == 0
-    assert statuses == [499]
+    assert statuses == [499, 499, 499]

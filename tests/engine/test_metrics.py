@@ -19,7 +19,7 @@ from engine.serving.metrics import memory, models, pulse
 from engine.serving.metrics.device import DeviceMetrics
 from engine.serving.metrics.families import SECONDS, size_of
 from engine.serving.metrics.models import ModelMetrics
-from engine.serving.metrics.process import figures_of
+from engine.serving.metrics.process import families_of
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import BEAT, Distribution, Slab
 from engine.serving.telemetry.requests import RequestTelemetry
@@ -256,29 +256,31 @@ def test_outside_a_container_there_is_no_memory_of_it(tmp_path: Path) -> None:
     assert list(memory.collect(tmp_path)) == []
 
 
+def figures_of(pid: int, proc: Path = Path("/proc")) -> dict[str, float]:
+    return {name: each.samples[0].value for name, each in families_of(pid, proc).items()}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc elsewhere")
 def test_figures_of_this_process() -> None:
     figures = figures_of(os.getpid())
-    assert figures is not None
-    assert 1e6 < figures.resident_bytes < 100e9
-    assert figures.cpu_seconds > 0
-    assert figures.open_descriptors is not None
-    assert figures.open_descriptors >= 3
-    assert 0 < time.time() - figures.started < 24 * 3600
+    assert 1e6 < figures["process_resident_memory_bytes"] < 100e9
+    assert figures["process_cpu_seconds"] > 0
+    assert figures["process_open_fds"] >= 3
+    assert 0 < time.time() - figures["process_start_time_seconds"] < 24 * 3600
 
 
 def test_figures_of_a_process_with_a_hostile_name(tmp_path: Path) -> None:
     behind = ["S", *(str(number) for number in range(1, 30))]
     _write(tmp_path / "7", stat=f"7 (a) b (c) {' '.join(behind)}")
     _write(tmp_path, stat="cpu 1 2\nbtime 1000")
-    figures = figures_of(7, tmp_path)
-    assert figures is not None
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    assert figures.cpu_seconds == (11 + 12) / ticks
-    assert figures.started == 1000 + 19 / ticks
-    assert figures.resident_bytes == 21 * page
-    assert figures.open_descriptors is None  # it may not be looked into
-    assert figures_of(8, tmp_path) is None
+    expected = {
+        "process_cpu_seconds": (11 + 12) / ticks,
+        "process_start_time_seconds": 1000 + 19 / ticks,
+        "process_resident_memory_bytes": 21 * page,
+    }
+    assert figures_of(7, tmp_path) == pytest.approx(expected)
+    assert figures_of(8, tmp_path) == {}
 
 
 class FakeNvml:

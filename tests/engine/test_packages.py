@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from engine.packaging import write as packaging
@@ -260,3 +263,116 @@ class TestJoblib:
 
 def replace_python(training: Any, version: str) -> Any:
     return training.model_copy(update={"python": version, "holds_code": True})
+
+
+def zipped(content: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return made.getvalue()
+
+
+def huge_header() -> bytes:
+    """An array of 16 TB, it says."""
+    made = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 42,)}
+    np.lib.format.write_array_header_1_0(made, shape)
+    return made.getvalue()
+
+
+def broken_deflate() -> bytes:
+    whole = zipped({"input/x.npy": bytes(5000)}, zipfile.ZIP_DEFLATED)
+    return whole[:45] + b"\xff" * 4 + whole[49:]
+
+
+MEGABYTE = 1024 * 1024
+GOLDENS: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "an array": lambda: b"\x93NUMPY\x01\x00",
+    "an empty archive": lambda: zipped({}),
+    "no array inside": lambda: zipped({"input/x.npy": b"nothing"}),
+    "an empty array": lambda: zipped({"input/x.npy": b""}),
+    "a huge header": lambda: zipped({"input/x.npy": huge_header()}),
+    "broken inside": broken_deflate,
+    "a bomb": lambda: zipped({"input/x.npy": bytes(MEGABYTE + 1)}, zipfile.ZIP_DEFLATED),
+    "a pickle": lambda: zipped({"input/x.npy": b"\x80\x04N."}),
+}
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_whatever_is_wrong_with_a_golden_record_is_one_error(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.serving.package.golden.MOST_BYTES", MEGABYTE)
+    (folder / "golden.npz").write_bytes(GOLDENS[name]())
+    accept(folder, "golden.npz")
+    with pytest.raises(PackageError, match=r"golden\.npz") as refused:
+        read_package(folder)
+    assert "\n" not in str(refused.value)
+    assert ("when unpacked" in str(refused.value)) is (name == "a bomb")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 50_000,
+        b"name: " + b"1" * 5000,
+        b"a: &a [*a]",
+        b"\xff\xfe",
+        b"a: " + b"x" * 20_000_000,
+    ],
+    ids=["nested", "digits", "itself", "no text", "long"],
+)
+def test_whatever_is_wrong_with_a_manifest_is_one_error(folder: Path, text: bytes) -> None:
+    (folder / "model.yaml").write_bytes(text)
+    with pytest.raises(PackageError, match=r"model\.yaml"):
+        read_package(folder)
+
+
+def with_external_weights(folder: Path, location: str) -> None:
+    """The constant of the model in a file of its own."""
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        (folder / location).write_bytes(values.tobytes())
+        tensor.ClearField("float_data")
+        tensor.raw_data = b""
+        onnx.external_data_helper.set_external_data(tensor, location)
+        tensor.ClearField("raw_data")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    accept(folder, "model.onnx")
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "./weights.bin"])
+def test_weights_that_the_manifest_does_not_list_are_refused(folder: Path, location: str) -> None:
+    with_external_weights(folder, location)
+    with pytest.raises(PackageError, match=r"weights\.bin: the model names this file"):
+        load_model(read_package(folder), CPU)
+    accept(folder, "weights.bin")
+    load_model(read_package(folder), CPU)
+    flip(folder / "weights.bin")
+    with pytest.raises(PackageError, match="was altered"):
+        read_package(folder)
+
+
+def test_what_the_model_does_not_name_may_lie_beside_it(folder: Path) -> None:
+    (folder / "README.md").write_text("a note")
+    load_model(read_package(folder), CPU)
+
+
+def test_weights_outside_of_the_package_are_not_loaded(folder: Path) -> None:
+    """ONNX Runtime itself refuses them; this is what the check above rests on."""
+    with_external_weights(folder, "weights.bin")
+    model = onnx.load(folder / "model.onnx", load_external_data=False)
+    for outside in ("../weights.bin", str(folder.parent / "weights.bin")):
+        for tensor in model.graph.initializer:
+            tensor.raw_data = b""
+            onnx.external_data_helper.set_external_data(tensor, outside)
+            tensor.ClearField("raw_data")
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+        accept(folder, "model.onnx")
+        if not (folder.parent / "weights.bin").exists():
+            (folder / "weights.bin").rename(folder.parent / "weights.bin")
+        with pytest.raises(PackageError):
+            load_model(read_package(folder), CPU)

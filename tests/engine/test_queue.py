@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -10,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from engine.serving.errors import Overloaded
-from engine.serving.http.inference import Inference, route_of
-from engine.serving.inference.job import Job, size_of
+from engine.serving.http.bodies import Bodies
+from engine.serving.http.inference import Inference
+from engine.serving.http.routes import route_of
+from engine.serving.inference.arrays import size_of
 from engine.serving.inference.profile import Profile
-from engine.serving.inference.queue import JobQueue, Limits
-from engine.serving.inference.timeline import Timeline
+from engine.serving.inference.queue import Limits, RequestQueue
+from engine.serving.request import Request
 from engine.serving.settings import Settings
-from engine.serving.telemetry.record import Record
 from engine.serving.tensors.signature import Signature, TensorSpec
+
+from tests.engine.asked import requested
 
 TENTH = Profile(0.1, 0.0, 1000, 1000)
 THOUSANDTH = Profile(0.001, 0.0, 1000, 1000)
@@ -34,15 +38,16 @@ class Line:
         specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
         limits = Limits(batch_rows, 1000, MEGABYTE, queue_seconds=1.0, lanes=lanes)
         self.now = 100.0
-        self.queue = JobQueue(specs, limits, profile)
+        self.queue = RequestQueue(specs, limits, profile)
 
     def put(self, rows: int = 1, requests: int = 1) -> None:
         """Admit requests of so many rows."""
         for _ in range(requests):
             self.queue.admit(rows, 8 * rows)
-            inputs = {"x": np.ones((rows, WIDTH), np.float32)}
-            timeline = Timeline("t")
-            self.queue.put(Job(inputs, rows, 8, self.now, 60.0, timeline, None, lambda _: None))
+            request = requested({"x": np.ones((rows, WIDTH), np.float32)}, rows)
+            request.size, request.enqueued = 8, self.now
+            request.deadline = self.now + 60.0
+            self.queue.put(request)
 
     def take(self, runs: int) -> None:
         """Begin so many runs."""
@@ -174,10 +179,18 @@ def test_commas_among_binary_tensors_are_no_commas(
     model = SimpleNamespace(name="m", version="1")
     served = SimpleNamespace(model=model, refuse_if_full=refuse_if_full)
     host: Any = SimpleNamespace(get=lambda name, version: served)
-    route = route_of("/v2/models/m/infer")
-    assert route is not None
-    with pytest.raises(Looked) as looked:
-        Inference(Settings(), host).begin_checked(
-            route, headers, b"body", Record("infer", "1", None)
-        )
-    assert looked.value.args == (seen,)
+    target = route_of("/v2/models/m/infer")
+    assert target is not None
+    answers: list[Any] = []
+    telemetry: Any = SimpleNamespace(end=lambda request, status: None)
+    inference = Inference(Settings(), host, telemetry, Bodies(100, 100))
+    request = Request("infer", "1")
+    request.target, request.headers, request.body = target, headers, b"body"
+    request.settle = lambda _, outcome: answers.append(outcome)
+
+    async def ask() -> None:
+        inference.answer(request)
+
+    asyncio.run(ask())
+    assert [type(each) for each in answers] == [Looked]
+    assert answers[0].args == (seen,)

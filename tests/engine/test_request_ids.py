@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from engine.serving.telemetry.record import RequestIds
+from engine.serving.request import RequestIds
 
 from tests.engine.server import Server, running
 

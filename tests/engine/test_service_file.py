@@ -18,14 +18,12 @@ from engine.serving.api_version import SUPPORTED, api_fault
 from engine.serving.errors import DeadlineExceeded, InvalidInput, SettingsError, StartupError
 from engine.serving.extension import Arrays, Extension, Refused, ServiceSettings
 from engine.serving.http.own_routes import route_faults
-from engine.serving.http.shortcut import Shortcut
 from engine.serving.inference import hooked
 from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ServedModel
 from engine.serving.inference.model import load_model
 from engine.serving.inference.queue import Limits
 from engine.serving.inference.service_hooks import HookFailed, ServiceHooks
-from engine.serving.inference.timeline import Timeline
 from engine.serving.package.answers import Answers, read_answers, written
 from engine.serving.package.digest import digest_of, find_packages
 from engine.serving.package.manifest import read_manifest
@@ -37,6 +35,7 @@ from engine.serving.settings import Settings
 from fastapi import APIRouter
 from pydantic import Field, SecretStr
 
+from tests.engine.asked import outcome_of, requested
 from tests.engine.own_service import BEGIN, project
 from tests.engine.project import ROOT
 
@@ -111,7 +110,7 @@ def test_a_mistake_is_one_sentence_with_its_place(tmp_path: Path, code: str, sen
         load_service_file(written_file(tmp_path, BEGIN + code))
 
 
-def test_no_file_and_the_shipped_file_leave_every_request_on_the_shortest_way(
+def test_no_file_and_the_shipped_file_put_nothing_in_front_of_the_models(
     tmp_path: Path, toy_dir: Path
 ) -> None:
     for extension in (load_service_file(tmp_path / "service.py"), load_service_file()):
@@ -122,7 +121,6 @@ def test_no_file_and_the_shipped_file_leave_every_request_on_the_shortest_way(
             service.host.close()
 
         asyncio.run(load())
-        assert type(service.shortcut) is Shortcut
         assert {type(served) for served in service.host.models.values()} == {ServedModel}
 
 
@@ -385,16 +383,15 @@ def test_hooks_that_never_end_make_the_process_not_live(
             Limits(1, 100, 1000, 1.0, 1, stuck_seconds=0.0),
             told.append,
         )
-        timeline = Timeline("id")
-        waiting = [served.submit(ROWS, timeline) for _ in range(3)]
+        waiting = [outcome_of(served.post, requested(ROWS)) for _ in range(3)]
         for each in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(each, DeadlineExceeded)
         assert "the hooks of service.py have not ended for 0 s" in told
         assert None not in told
         end.set()
         # Both threads are free again, so this request comes as far as to the queue.
-        with pytest.raises(AttributeError, match="submit"):
-            await served.submit(ROWS, timeline)
+        with pytest.raises(AttributeError, match="post"):
+            await outcome_of(served.post, requested(ROWS))
         assert told[-1] is None
         served.close()
 

@@ -8,26 +8,27 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from engine.serving.errors import DeadlineExceeded, InferenceFailed, RequestError, Unauthorized
-from engine.serving.inference.timeline import Run
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
 from engine.serving.release import Release
-from engine.serving.telemetry.otel import courier as couriers
-from engine.serving.telemetry.otel.courier import Courier
-from engine.serving.telemetry.otel.exports import Follower, make_resource
+from engine.serving.request import Request, Run
+from engine.serving.telemetry.otel import outlet as outlets
+from engine.serving.telemetry.otel.destinations import Destination
+from engine.serving.telemetry.otel.exports import make_resource
 from engine.serving.telemetry.otel.families import Reader, name_and_unit
-from engine.serving.telemetry.otel.spans import SpanMaker
-from engine.serving.telemetry.otel.words import LastWords
-from engine.serving.telemetry.record import Record
+from engine.serving.telemetry.otel.outlet import LastWarning, Outlet
+from engine.serving.telemetry.otel.spans import RequestSpans
 from engine.serving.telemetry.requests import RequestTelemetry
-from engine.serving.telemetry.sampling import Sampler
 from engine.serving.telemetry.traceparent import parse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, TraceFlags
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
@@ -40,62 +41,30 @@ def parent(flags: str) -> dict[bytes, bytes]:
     return {b"traceparent": f"00-{TRACE}-{CALLER}-{flags}".encode()}
 
 
-def test_the_caller_decides_whatever_the_ratio() -> None:
-    for ratio in (0.0, 1.0):
-        sampled = Sampler(ratio, MANY).decide(parent("01") | {b"tracestate": b"a=b"}, 0.0)
-        assert sampled is not None
-        assert (sampled.trace_id, sampled.state) == (TRACE, "a=b")
-        assert sampled.caller is not None
-        assert sampled.caller.span_id == CALLER != sampled.span_id
-        assert Sampler(ratio, MANY).decide(parent("00"), 0.0) is None
-
-
-@pytest.mark.parametrize("headers", [{}, {b"traceparent": b"00-rubbish-01"}])
-def test_the_ratio_decides_where_a_trace_begins(headers: dict[bytes, bytes]) -> None:
-    never, often, always = (Sampler(ratio, MANY) for ratio in (0.0, 0.25, 1.0))
-    assert not any(never.decide(headers, 0.0) for _ in range(1000))
-    made = [always.decide(headers, 0.0) for _ in range(1000)]
-    assert len({each.trace_id for each in made if each is not None}) == 1000
-    # Far outside what chance can do: 7 standard deviations are 0.03.
-    count = sum(often.decide(headers, 0.0) is not None for _ in range(10_000))
-    assert 0.22 < count / 10_000 < 0.28
-
-
-def test_the_trace_id_alone_says_whether_a_new_trace_is_recorded() -> None:
-    """As OpenTelemetry's own sampler decides, so that others agree."""
-    for _ in range(1000):
-        sampled = Sampler(0.25, MANY).decide({}, 0.0)
-        if sampled is not None:
-            assert int(sampled.trace_id, 16) % 2**64 < 2**64 // 4
-
-
-@pytest.mark.parametrize("headers", [{}, parent("01")], ids=["begun here", "of a caller"])
-def test_no_more_than_some_in_a_second_are_traced(headers: dict[bytes, bytes]) -> None:
-    sampler = Sampler(1.0, 3)
-    first = [sampler.decide(headers, 7.0 + part / 10) is not None for part in range(5)]
-    assert first == [True, True, True, False, False]
-    assert sampler.decide(headers, 8.0) is not None
-
-
 class Followed:
-    """A follower whose spans are kept."""
+    """Requests whose spans are kept."""
 
-    def __init__(self, ratio: float = 1.0, sample_rate: float | None = None) -> None:
-        self.spans: list[ReadableSpan] = []
-        sampler = Sampler(ratio, MANY)
-        maker = SpanMaker(RESOURCE, sampler, sample_rate)
-        self.follower = Follower(sampler, maker, self.spans.extend)
+    def __init__(self, ratio: float = 1.0, most: int = MANY, *, tell_ratio: bool = False) -> None:
+        self._kept = InMemorySpanExporter()
+        self.requests = RequestSpans(
+            RESOURCE, [SimpleSpanProcessor(self._kept)], ratio, most, tell_ratio=tell_ratio
+        )
+        self.begin, self.end = self.requests.begin, self.requests.end
         self.telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))))
         self.telemetry.tracer = self
 
-    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
-        self.follower.begin(record, headers)
-
-    def end(self, record: Record) -> None:
-        self.follower.end(record)
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._kept.get_finished_spans()
 
     def stop(self, seconds: float) -> None:
-        self.follower.close_batches()
+        self.requests.close_runs()
+
+    def begun(self, headers: Mapping[bytes, bytes], at: float = 0.0) -> Request:
+        request = Request("predict", "one")
+        request.began = at or request.began
+        self.begin(request, headers)
+        return request
 
     def answer(
         self,
@@ -103,7 +72,7 @@ class Followed:
         runs: Sequence[Run] = (),
         error: RequestError | None = None,
         headers: dict[bytes, bytes] | None = None,
-    ) -> Record:
+    ) -> Request:
         record = self.telemetry.begin("predict", "/predict", headers or {})
         if status not in (401, 429):
             record.decoded = time.perf_counter()
@@ -118,6 +87,45 @@ class Followed:
         return [span for span in self.spans if span.name == name]
 
 
+def test_the_caller_decides_whatever_the_ratio() -> None:
+    for ratio in (0.0, 1.0):
+        followed = Followed(ratio)
+        sampled = followed.answer(headers=parent("01") | {b"tracestate": b"a=b"})
+        assert sampled.span is not None and followed.spans[0].parent is not None
+        assert f"{sampled.span.get_span_context().trace_id:032x}" == TRACE
+        for span in followed.spans:
+            assert span.context is not None and span.context.trace_state.to_header() == "a=b"
+        assert followed.begun(parent("00")).span is None
+
+
+@pytest.mark.parametrize("headers", [{}, {b"traceparent": b"00-rubbish-01"}])
+def test_the_ratio_decides_where_a_trace_begins(headers: dict[bytes, bytes]) -> None:
+    never, often, always = (Followed(ratio) for ratio in (0.0, 0.25, 1.0))
+    assert not any(never.begun(headers).span for _ in range(1000))
+    made = {always.begun(headers).returned for _ in range(1000)}
+    assert len(made) == 1000 and None not in made
+    # Far outside what chance can do: 7 standard deviations are 0.03.
+    count = sum(often.begun(headers).span is not None for _ in range(10_000))
+    assert 0.22 < count / 10_000 < 0.28
+
+
+def test_the_trace_id_alone_says_whether_a_new_trace_is_recorded() -> None:
+    """As OpenTelemetry's own sampler decides, so that others agree."""
+    followed = Followed(0.25)
+    for _ in range(1000):
+        span = followed.begun({}).span
+        if span is not None:
+            assert span.get_span_context().trace_id % 2**64 < 2**64 // 4
+
+
+@pytest.mark.parametrize("headers", [{}, parent("01")], ids=["begun here", "of a caller"])
+def test_no_more_than_some_in_a_second_are_traced(headers: dict[bytes, bytes]) -> None:
+    followed = Followed(most=3)
+    first = [followed.begun(headers, 7.0 + part / 10).span is not None for part in range(5)]
+    assert first == [True, True, True, False, False]
+    assert followed.begun(headers, 8.0).span is not None
+
+
 def new_run(rows: int = 2) -> Run:
     now = time.perf_counter()
     return Run(now, now + 0.001, rows)
@@ -126,7 +134,7 @@ def new_run(rows: int = 2) -> Run:
 def test_a_request_that_is_not_sampled_leaves_nothing() -> None:
     followed = Followed(ratio=0.0)
     record = followed.answer()
-    assert (record.span, record.returned, followed.spans) == (None, None, [])
+    assert (record.span, record.returned, followed.spans) == (None, None, ())
 
 
 def test_the_returned_header_is_the_servers_span() -> None:
@@ -137,8 +145,8 @@ def test_the_returned_header_is_the_servers_span() -> None:
     (server,) = followed.named("POST /predict")
     context = server.get_span_context()
     assert returned is not None and context is not None and record.span is not None
-    assert (returned.trace_id, record.span.trace_id) == (TRACE, TRACE)
-    assert returned.span_id == record.span.span_id == f"{context.span_id:016x}"
+    assert record.span.get_span_context() == context
+    assert (returned.trace_id, returned.span_id) == (TRACE, f"{context.span_id:016x}")
     assert server.parent is not None
     assert server.parent.is_remote
     assert f"{server.parent.span_id:016x}" == CALLER
@@ -183,10 +191,10 @@ def test_a_run_has_one_span_with_all_its_sampled_requests() -> None:
         followed.answer(runs=[shared, other], headers=parent("01"))
         followed.answer(runs=[shared], headers=parent("00"))
         followed.answer(runs=[twin], headers=parent("01"))
-        followed.follower.close_batches()
+        followed.requests.close_runs()
         # Its client was slow: the run is known, and is not sent again.
         followed.answer(runs=[shared], headers=parent("01"))
-        followed.follower.close_batches()
+        followed.requests.close_runs()
 
     followed = Followed()
     asyncio.run(answers(followed))
@@ -201,7 +209,7 @@ def test_a_run_has_one_span_with_all_its_sampled_requests() -> None:
 
 
 def test_runs_are_sent_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.serving.telemetry.otel.exports.BATCH_SETTLES_SECONDS", 0.01)
+    monkeypatch.setattr("engine.serving.telemetry.otel.spans.RUN_SETTLES_SECONDS", 0.01)
 
     async def answers(followed: Followed) -> None:
         followed.answer(runs=[new_run()])
@@ -215,11 +223,12 @@ def test_runs_are_sent_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_sample_rate_is_told_for_traces_that_begin_here() -> None:
-    followed = Followed(sample_rate=25.0)
+    followed = Followed(1.0, tell_ratio=True)
     followed.answer()
     followed.answer(headers=parent("01"))
     rates = [(span.attributes or {}).get("_MS.sampleRate") for span in followed.spans]
-    assert rates == [25.0, None, None, None] or rates.count(25.0) == 1
+    assert rates.count(100.0) == 1 and rates.count(None) == len(rates) - 1
+    assert rates[0] == 100.0
 
 
 def test_the_resource_names_release_and_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,8 +296,8 @@ def test_metrics_are_read_as_totals_or_as_what_came_since(delta: bool) -> None:
         assert shares == (6, [3, 3], [0.1], 9.5)
 
 
-class Destination:
-    """Takes spans while it is up, or keeps the courier waiting."""
+class Taker(SpanExporter):
+    """Takes spans while it is up, or keeps the sender waiting."""
 
     def __init__(self) -> None:
         self.up = True
@@ -297,26 +306,28 @@ class Destination:
         self.spans = 0
         self.batches = 0
 
-    def send(self, spans: Sequence[ReadableSpan]) -> bool:
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.answers.wait(20)
         self.batches += 1
         if self.up:
             self.spans += len(spans)
-        return self.up
+        return SpanExportResult.SUCCESS if self.up else SpanExportResult.FAILURE
 
     def tried(self, times: int) -> bool:
         return self.batches >= times
 
 
 @pytest.fixture
-def destination() -> Destination:
-    return Destination()
+def taker() -> Taker:
+    return Taker()
 
 
 @pytest.fixture
-def courier(destination: Destination, monkeypatch: pytest.MonkeyPatch) -> Courier:
-    monkeypatch.setattr(couriers, "INTERVAL_SECONDS", 0.01)
-    return Courier("the test", destination.send, None, lambda: None, LastWords(), 60.0)
+def outlet(taker: Taker, monkeypatch: pytest.MonkeyPatch) -> Outlet:
+    monkeypatch.setattr(outlets, "INTERVAL_SECONDS", 0.01)
+    metrics = SimpleNamespace(shutdown=lambda: None)
+    to = Destination("the test", taker, metrics, False, False)  # type: ignore[arg-type]
+    return Outlet(to, LastWarning(), None, 60.0)
 
 
 def until(there: Callable[[], bool]) -> None:
@@ -326,58 +337,61 @@ def until(there: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-SPANS = [ReadableSpan("one"), ReadableSpan("two")]
+SPAN = ReadableSpan("one", SpanContext(1, 1, False, TraceFlags(1)))
 
 
-def test_what_finds_no_room_is_lost_and_counted(courier: Courier, destination: Destination) -> None:
-    destination.answers.clear()
+def put(outlet: Outlet, count: int) -> None:
+    for _ in range(count):
+        outlet.on_end(SPAN)
+
+
+def test_what_finds_no_room_is_lost_and_counted(outlet: Outlet, taker: Taker) -> None:
+    taker.answers.clear()
     begun = time.monotonic()
-    for _ in range(couriers.CAPACITY):
-        courier.put(SPANS)
+    put(outlet, 2 * outlets.CAPACITY)
     # Nobody waited for the destination.
     assert time.monotonic() - begun < 5
-    assert couriers.CAPACITY - couriers.BATCH <= courier.lost <= couriers.CAPACITY
-    destination.answers.set()
-    until(lambda: destination.spans + courier.lost == 2 * couriers.CAPACITY)
-    courier.begin_stop()
-    courier.join(10)
+    assert outlet.lost == outlets.CAPACITY
+    taker.answers.set()
+    until(lambda: taker.spans + outlet.lost == 2 * outlets.CAPACITY)
+    outlet.begin_stop()
+    outlet.join(10)
 
 
 def test_a_destination_that_is_down_is_named_once(
-    courier: Courier, destination: Destination, caplog: pytest.LogCaptureFixture
+    outlet: Outlet, taker: Taker, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    destination.up = False
+    taker.up = False
     for number in range(1, 6):
-        courier.put(SPANS)
-        until(partial(destination.tried, number))
-    destination.up = True
-    courier.put(SPANS)
+        put(outlet, 2)
+        until(partial(taker.tried, number))
+    taker.up = True
+    until(lambda: outlet.lost == 10)
+    put(outlet, 1)
     until(lambda: len(caplog.messages) == 2)
     down, up = caplog.messages
     assert down.startswith("the test takes no telemetry; answers are not affected")
     assert up == "the test takes telemetry again; 10 spans were lost"
-    courier.begin_stop()
-    courier.join(10)
+    outlet.begin_stop()
+    outlet.join(10)
 
 
-def test_a_stop_sends_what_is_left(courier: Courier, destination: Destination) -> None:
-    for _ in range(700):
-        courier.put(SPANS)
-    courier.begin_stop()
-    courier.join(10)
-    assert destination.spans == 1400
+def test_a_stop_sends_what_is_left(outlet: Outlet, taker: Taker) -> None:
+    put(outlet, 1400)
+    outlet.begin_stop()
+    outlet.join(10)
+    assert taker.spans == 1400
 
 
 def test_a_stop_does_not_wait_for_a_destination_that_hangs(
-    courier: Courier, destination: Destination, caplog: pytest.LogCaptureFixture
+    outlet: Outlet, taker: Taker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    destination.answers.clear()
-    for _ in range(700):
-        courier.put(SPANS)
+    taker.answers.clear()
+    put(outlet, 1400)
     begun = time.monotonic()
-    courier.begin_stop()
-    courier.join(0.2)
+    outlet.begin_stop()
+    outlet.join(0.2)
     assert time.monotonic() - begun < 5
-    assert "stopped before" in caplog.messages[-1]
-    destination.answers.set()
+    assert "stopped before 1400 spans could be sent" in caplog.messages[-1]
+    taker.answers.set()

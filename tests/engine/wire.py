@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 import uvloop
 from engine.serving.http.connection import Connection
-from engine.serving.http.heads import KnownHeads
+from engine.serving.http.known import KnownHeads
 from engine.serving.server import Server
 from engine.serving.settings import Settings
 
 T = TypeVar("T")
+# Names that the service makes for requests.
+NAMES = re.compile(rb"x-request-id: \w+-\w+\r\n")
+PATIENCE_SECONDS = 20.0
 
 
 def post(body: bytes, *extra: str, path: str = "/predict", version: str = "1.1") -> bytes:
@@ -32,8 +35,11 @@ class Memory(asyncio.Transport):
     def __init__(self) -> None:
         self.written = b""
         self.closed = False
+        self.ended = False
 
     def write(self, data: Any) -> None:
+        if self.ended:
+            raise RuntimeError("write after write_eof, as uvloop says")
         if not self.closed:
             self.written += data
 
@@ -45,6 +51,16 @@ class Memory(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """The client sees the end; what it still sends is thrown away."""
+        self.closed = self.ended = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return ("127.0.0.1", 1) if name in ("sockname", "peername") else default
@@ -69,10 +85,12 @@ class World:
     def __init__(self, server: Server, runner: asyncio.Runner) -> None:
         self._server = server
         self._runner = runner
-        self.known = server._service.shortcut._known
+        self.service = server._service
+        self.known = server.shared.known
         # Else the examples before would decide what is computed at once.
-        server._service.shortcut.turns.company = lambda: 2  # type: ignore[method-assign]
+        self.service.inference.arrivals.estimate = lambda: 2  # type: ignore[method-assign]
         self.found = 0
+        self._listener: asyncio.Server | None = None
         find = self.known.find
 
         def counting(data: bytes) -> Any:
@@ -84,7 +102,7 @@ class World:
 
     def answers(self, pieces: list[tuple[bytes, bool]], *, known: bool) -> tuple[bytes, bool]:
         """All that is written, without names made for requests; and whether it was closed."""
-        self._server._service.shortcut._known = self.known if known else Parsed()
+        self._server.shared.known = self.known if known else Parsed()
         return self._runner.run(self._feed(pieces))
 
     def run(self, asked: Coroutine[Any, Any, T]) -> T:
@@ -93,10 +111,29 @@ class World:
 
     def connect(self, memory: Memory) -> Connection:
         """A new connection that writes to a transport."""
-        connection = self._server._protocol()
-        assert isinstance(connection, Connection)
+        connection = self._server.connection()
         connection.connection_made(memory)
         return connection
+
+    def received(self, pieces: list[tuple[bytes, bool]]) -> bytes:
+        """What a client of a real socket receives until the end, without names of requests."""
+        self._server.shared.known = self.known
+        return self._runner.run(self._exchanged(pieces))
+
+    async def _exchanged(self, pieces: list[tuple[bytes, bool]]) -> bytes:
+        if self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(self._server.connection, "127.0.0.1", 0)
+        address = self._listener.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        for piece, turn in pieces:
+            writer.write(piece)
+            if turn:
+                await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            received = await reader.read()
+        writer.close()
+        return NAMES.sub(b"", received)
 
     async def _feed(self, pieces: list[tuple[bytes, bool]]) -> tuple[bytes, bool]:
         memory = Memory()
@@ -114,20 +151,18 @@ class World:
             busy = not memory.closed and self._busy(connection)
             quiet = quiet + 1 if memory.written == before and not busy else 0
             before = memory.written
-        answered = re.sub(rb"x-request-id: \w+-\w+\r\n", b"", memory.written), memory.closed
+        answered = NAMES.sub(b"", memory.written), memory.closed
         connection.connection_lost(None)
         await asyncio.sleep(0)
         return answered
 
     def _busy(self, connection: Connection) -> bool:
-        """Whether a request that was read waits: for its model, or for the application."""
-        return connection._awaited is not None or any(
-            cycle is not None
-            and not (
-                cycle.response_complete or cycle.disconnected or getattr(cycle, "more_body", False)
-            )
-            for cycle in (connection._serving, connection.cycle)
-        )
+        """Whether a request that was read waits: for its model, for the application, or to be
+        parsed.
+        """
+        current = connection._current
+        # Without the rest of its body a request does not get on.
+        return bool(connection._unread) or (current is not None and current.complete)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def main() -> int:
     gc.disable()
     with locked_packages(".venv/.serve"):
         from engine.serving import server, workers
+        from engine.serving.listening import allow_connections
         from engine.serving.logs import setup as logs
         from engine.serving.remarks import remarks
         from engine.serving.runtimes.cpu import granted_cpus
@@ -77,6 +78,8 @@ def main() -> int:
     logs.configure(settings)
     for each in remarks(os.environ, known, settings.workers, granted_cpus()):
         logging.getLogger("engine.serving").warning(each)
+    if few := allow_connections(settings.max_connections):
+        logging.getLogger("engine.serving").warning(few)
     try:
         try:
             return server.serve(settings) if settings.workers == 1 else workers.serve(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from engine.serving.logs.fault import Fault
+from engine.serving.fault import Fault
 
 # Most characters of a client's own text that a message repeats, and of a whole message.
 QUOTED_CHARACTERS = 100
@@ -89,10 +89,18 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The route exists, with another HTTP method."""
+    """The route exists, with another HTTP method.
+
+    Args:
+        allow: the methods that it has, for the header ``Allow``.
+    """
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, message: str, *, allow: str = "POST") -> None:
+        super().__init__(message)
+        self.allow = allow
 
 
 class BodyTooLarge(RequestError):

@@ -53,8 +53,6 @@ class Lifecycle:
         self._publish = publish
         self._states = states
         self._for_good = False
-        # Whether a stop waits for no request any longer.
-        self.drained = False
 
     @property
     def ready(self) -> bool:

@@ -9,10 +9,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
+if sys.platform != "win32":
+    import resource
+
 from engine.serving.errors import StartupError
 from engine.serving.settings import Settings
 
 BACKLOG = 2048
+ANY_IPV6 = "::"
+# Files, sockets of the workers and of the exporters, beside the connections of clients.
+OTHER_DESCRIPTORS = 200
 # From Linux's tcp.h; Python 3.11 has no name for it.
 TCP_NOTSENT_LOWAT = 25
 # Answers that the kernel holds for one client beside those that are on their way. By itself it
@@ -41,7 +47,10 @@ def listen(settings: Settings) -> socket.socket:
     address = (settings.host, settings.port)
     try:
         socket.getaddrinfo(*address, family=family)
-        listener = socket.create_server(address, family=family, backlog=BACKLOG)
+        both = settings.host == ANY_IPV6 and socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            address, family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
     except socket.gaierror as error:
         raise StartupError(
             f"HOST={settings.host!r} is not an address of this machine ({error.strerror}); set it "
@@ -58,6 +67,30 @@ def listen(settings: Settings) -> socket.socket:
         with suppress(OSError):
             listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listener
+
+
+def allow_connections(count: int) -> str:
+    """Raise the limit on open files so that a process can have so many connections.
+
+    Returns:
+        A warning where the system allows fewer; else nothing.
+    """
+    if sys.platform == "win32":
+        return ""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + OTHER_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return ""
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+        soft = possible
+    if soft >= needed:
+        return ""
+    return (
+        f"MAX_CONNECTIONS={count}: this process may open {soft} files, which suffice for "
+        f"{max(0, soft - OTHER_DESCRIPTORS)} connections; raise the limit (ulimit -n)"
+    )
 
 
 def accept_all(listener: socket.socket) -> Iterator[socket.socket]:

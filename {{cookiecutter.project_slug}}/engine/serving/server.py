@@ -1,4 +1,9 @@
-"""uvicorn, with bounded connections and a stop that loses no accepted request."""
+"""uvicorn's server with connections of our own, and a stop that loses no accepted request.
+
+All that is used of uvicorn is in this file: its loop, its lifespan and its signals. It makes each
+connection by calling ``Config.http``, keeps connections and tasks in ``server_state``, and waits at
+the end until both are gone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,6 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -18,7 +22,7 @@ import numpy as np
 import uvicorn
 
 from engine.serving.errors import StartupError
-from engine.serving.http.connection import Connection, Limits, sweep
+from engine.serving.http.connection import Connection, Shared, sweep
 from engine.serving.listening import BACKLOG, accept_all, listen, turn_away
 from engine.serving.metrics.slab import Slab
 from engine.serving.service import Service
@@ -26,7 +30,6 @@ from engine.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE_SECONDS = 65
 GC_THRESHOLDS = (50_000, 20, 20)
 # After a stop was asked for, each answer says "connection: close". Clients that are busy close
 # within this time by themselves; closing under them could cross their next request. Those that
@@ -53,19 +56,25 @@ class Server(uvicorn.Server):
         channel: socket.socket | None = None,
         worker: int = 0,
     ) -> None:
-        self._service = Service(
-            settings, self._give_up, slab, self._in_flight, worker, self._open_connections
-        )
+        self._service = Service(settings, self._give_up, slab, worker, self._open_connections)
         self._settings = settings
         self._channel = channel
         self._sweeper: asyncio.Task[None] | None = None
         self._arriving: set[asyncio.Task[Any]] = set()
         self.fatal: StartupError | None = None
-        super().__init__(_config(settings, self._service))
-
-    def _in_flight(self) -> int:
-        # A task stands for each request on the long way whose headers have been read.
-        return max(len(self.server_state.tasks), self._service.shortcut.turns.company())
+        super().__init__(self._config())
+        self.shared = Shared(
+            inference=self._service.inference,
+            app=self._service.app,
+            lifecycle=self._service.lifecycle,
+            refused=self._service.connection_refused,
+            max_connections=settings.max_connections,
+            read_seconds=settings.request_timeout_seconds,
+            idle_seconds=settings.keep_alive_seconds,
+            origins=self._service.origins,
+            connections=self.server_state.connections,
+            tasks=self.server_state.tasks,
+        )
 
     def _open_connections(self) -> int:
         return len(self.server_state.connections)
@@ -73,6 +82,25 @@ class Server(uvicorn.Server):
     def _give_up(self, error: StartupError) -> None:
         self.fatal = error
         self.should_exit = True
+
+    def connection(self, **_: Any) -> Connection:
+        """A new connection; uvicorn calls it with what its own would need."""
+        return Connection(self.shared)
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._service.app,
+            http=self.connection,  # type: ignore[arg-type]
+            ws="none",
+            interface="asgi3",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not ready from this moment on; what was accepted is finished."""
@@ -106,13 +134,13 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, or take connections from the dispatcher; then watch over them."""
         await super().startup(sockets)
+        self.shared.state = self.lifespan.state
         if self._channel is not None:
             self._channel.setblocking(False)
             asyncio.get_running_loop().add_reader(
                 self._channel.fileno(), self._take_connections, self._channel
             )
-        seconds = self._settings.request_timeout_seconds
-        self._sweeper = asyncio.create_task(sweep(self.server_state.connections, seconds))
+        self._sweeper = asyncio.create_task(sweep(self.shared))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, let busy clients go by themselves, then close and finish the rest."""
@@ -132,12 +160,18 @@ class Server(uvicorn.Server):
             self._accept_the_rest(each)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        giving_up = loop.call_at(end, self._service.give_up)
+        giving_up = loop.call_at(end, self._give_up_requests)
         left = max(0.0, end - loop.time()) + GIVE_UP_SECONDS
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]
         await super().shutdown(sockets)
         giving_up.cancel()
         log.info("stopped")
+
+    def _give_up_requests(self) -> None:
+        """Answer what a stop does not wait for any longer."""
+        self._service.give_up()
+        for connection in tuple(self.shared.connections):
+            connection.give_up()
 
     def _busy(self) -> bool:
         return bool(self.server_state.connections or self._arriving)
@@ -166,19 +200,9 @@ class Server(uvicorn.Server):
     def _take(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         connection.setblocking(False)
-        task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
+        task = loop.create_task(loop.connect_accepted_socket(self.connection, connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
-
-    def _protocol(self) -> asyncio.Protocol:
-        return Connection(
-            limits=_limits(self._settings),
-            shortcut=self._service.shortcut,
-            refused=self._service.connection_refused,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
 
 
 def serve(settings: Settings) -> int:
@@ -195,29 +219,3 @@ def serve(settings: Settings) -> int:
     if server.fatal is not None:
         raise server.fatal
     return 0
-
-
-def _config(settings: Settings, service: Service) -> uvicorn.Config:
-    return uvicorn.Config(
-        service,
-        http=partial(  # type: ignore[arg-type]
-            Connection,
-            limits=_limits(settings),
-            shortcut=service.shortcut,
-            refused=service.connection_refused,
-        ),
-        ws="none",
-        interface="asgi3",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Nothing here uses the client's address.
-        proxy_headers=False,
-        backlog=BACKLOG,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.max_connections, settings.max_body_bytes)

@@ -1,4 +1,4 @@
-"""Put the service together: one object that is the ASGI application."""
+"""Put the service together."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
 
 from engine.serving.errors import PackageError, StartupError
 from engine.serving.extension import Extension
-from engine.serving.http.api import create_api
-from engine.serving.http.inference import Inference, InferenceEndpoints
-from engine.serving.http.shortcut import LongWay, Shortcut
+from engine.serving.http.bodies import Bodies
+from engine.serving.http.cors import Origins
+from engine.serving.http.inference import Inference
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.service_hooks import run_stop_hooks
 from engine.serving.lifecycle import Lifecycle
@@ -28,6 +27,7 @@ from engine.serving.logs.setup import changed, count_dropped
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
 from engine.serving.package.digest import digest_of, find_packages, models_digest
+from engine.serving.pages.api import HeadAsGet, create_api
 from engine.serving.release import Release, read_release
 from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.service_file import own_extension
@@ -43,15 +43,13 @@ FLUSH_SECONDS = 1.0
 
 
 class Service:
-    """The inference service as an ASGI application.
+    """The inference service: its models, and what answers requests.
 
     The port opens at once; models are loaded and checked behind it.
 
     Args:
         on_fatal: called when the process must end instead of staying "failed".
         slab: where metrics are written; given where several worker processes share one.
-        in_flight: how many requests the server is answering now; 2 where it cannot tell, which
-            means that another one may come.
         worker: number of this process among the workers.
         connections: how many client connections the server has open now.
         extension: routes and hooks; by default those of `service.py`.
@@ -62,7 +60,6 @@ class Service:
         settings: Settings,
         on_fatal: Callable[[StartupError], None] = lambda error: None,
         slab: Slab | None = None,
-        in_flight: Callable[[], int] = lambda: 2,
         worker: int = 0,
         connections: Callable[[], int] = lambda: 0,
         extension: Extension | None = None,
@@ -73,7 +70,7 @@ class Service:
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
         self.host = ModelHost(
-            settings, self.lifecycle, self._metrics, on_fatal, in_flight, worker, extension
+            settings, self.lifecycle, self._metrics, on_fatal, self._arriving, worker, extension
         )
         own = [changed(each) for each in extension.own_settings]
         self._about = {
@@ -82,6 +79,7 @@ class Service:
             "cpus": granted_cpus(),
             "settings": dict(ChainMap(changed(settings), *own)),
         }
+        bodies = Bodies(settings.max_body_bytes, settings.max_bodies_bytes)
         self.api = api = create_api(
             lambda: self.release,
             self.host,
@@ -90,16 +88,20 @@ class Service:
             settings,
             self._lifespan,
             extension,
+            bodies,
         )
-        self._inference = inference = Inference(settings, self.host)
+        # Answers all but inference requests, and runs the lifespan.
+        self.origins = Origins(settings.cors_origins)
+        self.app = self.origins.around(HeadAsGet(api))
         self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
+        self.inference = Inference(settings, self.host, self._telemetry, bodies)
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
-        # Hooks run on threads, and the shortcut answers without leaving the event loop.
-        shortcut = LongWay if extension.has_hooks else Shortcut
-        self.shortcut = shortcut(inference, self.lifecycle, self._telemetry)
-        self._app = InferenceEndpoints(settings, inference, self.lifecycle, self._telemetry, api)
+
+    def _arriving(self) -> int:
+        """Requests that are being answered, and those that are likely to come with them."""
+        return max(self._telemetry.open, self.inference.arrivals.estimate())
 
     def _lines(self, settings: Settings) -> Lines | None:
         dropped = self._metrics.requests.lines_dropped
@@ -108,17 +110,12 @@ class Service:
             return None
         return RequestLines(settings, dropped, self._metrics.requests.answered)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        await self._app(scope, receive, send)
-
     def connection_refused(self) -> None:
         """Count a client that was turned away."""
         self._metrics.requests.connection_refused()
 
     def give_up(self) -> None:
         """Answer what a stop does not wait for any longer."""
-        self.lifecycle.drained = True
         self.host.give_up()
 
     @property
@@ -152,7 +149,7 @@ class Service:
         yield
         self._metrics.pulse.stop()
         loading.cancel()
-        self._inference.close()
+        self.inference.close()
         self.host.close()
         if self._extension.stops:
             await self._run_stop_hooks()

@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from engine.serving.destinations import collector_url, connection_string
 from engine.serving.errors import SettingsError, StartupError
-from engine.serving.telemetry.destinations import collector_url, connection_string
 
 Provider = Literal["cpu", "cuda"]
 PROVIDER_CHOICES: tuple[tuple[Provider, ...], ...] = (("cpu",), ("cuda",), ("cuda", "cpu"))
@@ -39,6 +39,15 @@ def _providers(value: object) -> object:
     return parts
 
 
+def _origins(value: object) -> object:
+    origins = _split(value)
+    if isinstance(origins, tuple):
+        for each in origins:
+            if each != "*" and not re.fullmatch(r"https?://[^\s/?#@]+", str(each)):
+                raise ValueError(f"{each!r} is no origin; write https://app.example")
+    return origins
+
+
 def _keys(value: object) -> object:
     keys = _split(value)
     if isinstance(keys, tuple):
@@ -55,7 +64,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    host: str = Field("0.0.0.0", description="Address to listen on.")
+    host: str = Field(
+        "0.0.0.0", description="Address to listen on; `::` listens on all of IPv6 and IPv4."
+    )
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on.")
     models_dir: str = Field("models", min_length=1, description="Folder of the model packages.")
     default_model: str | None = Field(
@@ -87,6 +98,20 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, in bytes."
     )
+    max_bodies_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024**3,
+        description="Most bytes of request bodies that a worker holds at a time, those of all "
+        "connections together; beyond it: 429.",
+    )
+    max_json_values: int = Field(
+        1_000_000,
+        ge=1000,
+        le=1_000_000_000,
+        description="Most values in a request as JSON; beyond it: 413. Reading more would keep "
+        "probes waiting; binary tensors may have more.",
+    )
     max_batch_rows: int = Field(
         256,
         ge=1,
@@ -101,7 +126,7 @@ class Settings(BaseSettings):
         description="Most rows waiting per model, and in one request; beyond it: 429.",
     )
     max_queue_bytes: int = Field(
-        256 * 1024 * 1024,
+        64 * 1024 * 1024,
         ge=1024 * 1024,
         le=64 * 1024**3,
         description="Most bytes of input waiting per model; beyond it: 429.",
@@ -158,6 +183,19 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(
         1000, ge=1, le=100_000, description="Most open connections per worker; beyond it: 503."
+    )
+    keep_alive_seconds: float = Field(
+        3700.0,
+        gt=0,
+        le=86_400,
+        description="How long a connection may be idle between two requests. Longer than the hour "
+        "that Envoy, in front of Container Apps, keeps its own: so that it is never this side that "
+        "closes a connection which the other is about to use.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field(
+        (),
+        description="Origins whose pages may ask from a browser, comma separated, such as "
+        "`https://app.example`; `*`: all. Empty: none.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info`, `warning` or `error`."

@@ -1,594 +1,601 @@
-"""One client connection: uvicorn's, with the limits that keep a slow or greedy client harmless,
-and a shortcut for requests that are complete when their headers are read.
+"""One client connection: bytes to requests, in their order, and answers to bytes.
+
+Nothing of a client's is unbounded here, neither before its key is looked at nor after.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from socket import SO_ERROR, SOL_SOCKET
 from typing import Any, Final
+from urllib.parse import unquote
 
-import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import ASGIApp
 
+from engine.serving.answer import Answer
 from engine.serving.errors import (
-    HeadTooLarge,
     InferenceFailed,
-    MethodNotAllowed,
     Overloaded,
     RequestError,
+    RequestTimeout,
 )
-from engine.serving.http.asgi import TASK, Header, error_answer
-from engine.serving.http.cork import SMALL, CorkedTransport
-from engine.serving.http.heads import CLOSE, lines_of
-from engine.serving.http.inference import LARGE_BODY, Answer, Route
-from engine.serving.http.shortcut import Pending, Shortcut
-from engine.serving.logs.fault import fault_of
-from engine.serving.telemetry.record import Record
+from engine.serving.fault import fault_of
+from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer
+from engine.serving.http.asgi import Exchange
+from engine.serving.http.cors import PREFLIGHT, Origins
+from engine.serving.http.inference import Inference
+from engine.serving.http.known import Known, KnownHeads
+from engine.serving.http.parser import Head, Parser, Stage
+from engine.serving.http.routes import route_of, without_slash
+from engine.serving.lifecycle import Lifecycle, State
+from engine.serving.request import Request
 
 log = logging.getLogger(__name__)
 
-# What a request may send beside its body: request line, headers, sizes of chunks and trailers.
-# Counted before any of it is kept, and before a key is looked at.
-MAX_HEAD_BYTES: Final = 64 * 1024
-# As Python objects short headers take 25 times their bytes.
-MAX_HEADERS: Final = 1000
-# Bytes that come with each piece of a chunked body: its size in hexadecimal and two line ends.
-CHUNK_BYTES: Final = 16
-# Pieces that are parsed before they are counted; those of a body are at least so long.
-PIECE_BYTES: Final = 16 * 1024
-# Pieces of chunked bodies after which other connections have their turn.
-BUSY_PARTS: Final = 1000
-LEAST_PIECE_BYTES: Final = 4096
-# Headers that say something about the message itself.
-FRAMING: Final = frozenset((b"expect", b"host", b"transfer-encoding", b"upgrade"))
-SWEEP_SECONDS = 1.0
-# Longer than load balancers keep theirs, so that they close first and never use a closed one.
-KEEP_ALIVE_SECONDS = 65.0
-RETRY_SECONDS = 1
+SWEEP_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 1
+# After an answer that ends the connection a client may still be sending, and would not read the
+# answer if the connection were reset. So long, and so many bytes, are received and thrown away.
+LINGER_SECONDS: Final = 5.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+# A client that sent all it wants to say may wait for its answer, or be gone: after this time it is
+# asked by an interim answer, and after the same time again what its system said to that is known.
+PROBE_SECONDS: Final = 0.05
+# The rest of the body may not have been read after these, so the connection is not used again.
+CLOSING: Final = frozenset((401, 408, 413))
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What connections may cost: how many at once, and bytes of one request body."""
+@dataclass(slots=True)
+class Shared:
+    """What all connections of a process share.
 
-    connections: int
-    body_bytes: int
-
-
-class Stage(Enum):
-    """Where the parser is in the bytes of a connection."""
-
-    BETWEEN = 0
-    HEAD = 1
-    BODY = 2
-    # Nothing more is read: the connection is closed after the last answer.
-    ENDED = 3
-
-
-class Ended(Exception):
-    """Bytes behind the last request of a connection."""
-
-
-class Shortened:
-    """A request on the shortcut, in the place where uvicorn keeps the request that it answers: it
-    has what uvicorn reads and sets there. One for each connection, used again and again.
+    Attributes:
+        app: answers what is not inference.
+        refused: is called when a client is turned away.
+        max_connections: most that are open at a time.
+        read_seconds: how long a client may take for a request, or for reading its answer.
+        idle_seconds: how long a connection may be idle between two requests.
+        origins: of pages that may ask.
+        state: of the application's lifespan.
     """
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete", "scope")
+    inference: Inference
+    app: ASGIApp
+    lifecycle: Lifecycle
+    refused: Callable[[], None]
+    max_connections: int
+    read_seconds: float
+    idle_seconds: float
+    origins: Origins = field(default_factory=lambda: Origins(()))
+    state: dict[str, Any] = field(default_factory=dict)
+    connections: set[Any] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    heads: Heads = field(default_factory=Heads)
+    known: KnownHeads = field(default_factory=KnownHeads)
 
-    def __init__(self) -> None:
-        self.response_complete = True
-        self.disconnected = False
-        self.keep_alive = True
-        self.scope: dict[str, Any] = {}
-        # uvicorn sets it when the client goes; nobody waits for it here.
-        self.message_event = asyncio.Event()
 
-
-class Connection(HttpToolsProtocol):
-    """An HTTP connection that is closed when its client is too slow.
-
-    It keeps the time at which the client was last known to do its part: it connected, began a
-    request, or was answered. ``sweep`` compares that with what a client may take.
-
-    Args:
-        refused: is told when the client is turned away.
-        uvicorns: what uvicorn's class takes.
+class Connection(asyncio.Protocol):
+    """Parses requests and writes their answers. One request at a time is answered; those behind it
+    wait, parsed as far as one piece of bytes brought them, else as bytes.
     """
 
-    def __init__(
-        self,
-        *,
-        limits: Limits,
-        shortcut: Shortcut,
-        refused: Callable[[], None] = lambda: None,
-        **uvicorns: Any,
-    ) -> None:
-        super().__init__(**uvicorns)
-        self._limits = limits
-        self._short_bytes = min(limits.body_bytes, LARGE_BODY)
-        self._refused = refused
-        self._shortcut = shortcut
-        self._shortened = Shortened()
-        # The route of a request on the shortcut, from its headers to its end.
-        self._route: Route | None = None
-        self._body = bytearray()
-        self._awaited: Pending | None = None
-        self._stage = Stage.BETWEEN
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._inference = shared.inference
+        self.heads = shared.heads
+        self._loop = asyncio.get_running_loop()
+        self._parser = Parser(self)
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        # The message that is read, and its head.
+        self._head: Head | None = None
+        self._reading: Request | Exchange | None = None
         # What was received when the parser was between two messages.
         self._data = b""
-        # Of the message that is read: bytes that are no body, and how many of them the head has.
-        self._overhead = 0
-        self._head_bytes = 0
-        # Of the piece that is parsed: its size, what it has of a body, in how many parts; and
-        # whether the next message begins with it.
-        self._piece = 0
-        self._body_bytes = 0
-        self._body_parts = 0
-        self._begins = True
-        # Whether the message began inside of a piece, so that its overhead is counted too low.
-        self._began_inside = False
-        self._hosts = 0
-        self._fault: RequestError | None = None
+        # The request that is being answered, those behind it, and what was received meanwhile: as
+        # requests, bytes take a hundred times the memory.
+        self._current: Request | Exchange | None = None
+        self._waiting: deque[Request | Exchange] = deque()
+        self._unread = b""
         # The error that ends the connection after the answers that are still to be written.
         self._refusal = b""
-        # Received and not parsed while requests wait: as requests, bytes take a hundred times the
-        # memory.
-        self._unread = b""
-        # The request that a task answers; ``cycle`` is the last one that was read.
-        self._serving: Any = None
-        self._quiet_since = self.loop.time()
+        self._advancing = False
+        self._reading_paused = False
+        self._writable: asyncio.Event | None = None
+        self._half_closed = False
+        # Whether it sent what is no request; and bytes behind the last one, which are not kept.
+        self._broken = False
+        self._discarded = 0
+        # Since when the client has let the connection wait, in one way or another; 0: it does not.
+        self._quiet_since = self._loop.time()
         self._blocked_since = 0.0
+        self._lingers_since = 0.0
         # Between an answer and the next request.
         self._idle = False
 
+    # Of the transport.
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept, or refuse with 503 when there are too many already."""
-        super().connection_made(transport)
-        self._plain = transport
-        self._corked = CorkedTransport(transport)
-        self.transport = self._corked  # type: ignore[assignment]
-        if len(self.connections) > self._limits.connections:
-            self._refused()
-            limit = self._limits.connections
+        self._transport = transport
+        connections, limit = self._shared.connections, self._shared.max_connections
+        connections.add(self)
+        if len(connections) > limit:
+            self._shared.refused()
             error = Overloaded(
                 f"{limit} connections are open already; try again later",
                 rule=f"at most {limit} connections (MAX_CONNECTIONS)",
                 retry_after=RETRY_SECONDS,
             )
+            self._parser.stage = Stage.ENDED
             transport.write(self._ending(error, status=503))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
-        super().connection_lost(exc)
-        self.pipeline.clear()
+        self._shared.connections.discard(self)
+        self._parser.stage = Stage.ENDED
         self._unread = b""
-        for cycle in (self._serving, self.cycle):
-            if cycle is not None and not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
-            task = cycle.scope.get(TASK) if cycle is not None else None
-            if isinstance(task, asyncio.Task):
-                task.cancel()
-        if self._awaited is not None:
-            self._awaited.cancel()
-            self._awaited = None
+        if self._writable is not None:
+            self._writable.set()
+        self._give_up_all()
+
+    def _give_up_all(self) -> None:
+        for each in (self._current, *self._waiting, self._reading):
+            if isinstance(each, Request):
+                self._inference.gone(each)
+            elif each is not None:
+                each.gone()
+        self._current = self._reading = None
+        self._waiting.clear()
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more; it may still want its answers.
+
+        Returns:
+            Whether the connection stays open.
+        """
+        if self._reading is not None or self._lingers_since:
+            return False
+        if not (self._current or self._waiting or self._unread):
+            return False
+        self._half_closed = True
+        self._loop.call_later(PROBE_SECONDS, self._ask_whether_gone)
+        return True
+
+    def _ask_whether_gone(self) -> None:
+        """Write what every client of HTTP/1.1 skips: the system of one that is gone resets it."""
+        # A client of HTTP/1.0 would take it for the answer.
+        old = self._head is not None and self._head.version != "1.1"
+        if isinstance(self._current, Request) and not self._current.over and not old:
+            self._transport.write(CONTINUE)
+            self._loop.call_later(PROBE_SECONDS, self._look_whether_gone)
+
+    def _look_whether_gone(self) -> None:
+        client = self._transport.get_extra_info("socket")
+        if client is None or client.fileno() < 0 or client.getsockopt(SOL_SOCKET, SO_ERROR):
+            self._transport.abort()
+
+    def pause_writing(self) -> None:
+        """The client does not read its answer as fast as it is written."""
+        self._blocked_since = self._loop.time()
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._blocked_since = 0.0
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+        self._advance()
+
+    def shutdown(self) -> None:
+        """The process stops: end an idle connection; others end with their answer."""
+        if self._current is None and not self._waiting:
+            self._transport.close()
+
+    def give_up(self) -> None:
+        """A stop does not wait any longer: answer what was asked."""
+        for each in (self._current, *self._waiting):
+            if isinstance(each, Request):
+                self._inference.give_up(each)
+            elif each is not None:
+                each.give_up()
+
+    # Bytes to messages.
 
     def data_received(self, data: bytes) -> None:
-        """Read requests; one whose body is not complete leaves the shortcut."""
-        if self._stage is Stage.ENDED:
+        """Read requests."""
+        if self._parser.stage is Stage.ENDED:
+            self._discard(len(data))
             return
-        if self._unread:
+        if self._waiting or self._unread:
             self._unread += data
-            self.flow.pause_reading()
+            self._pause_reading()
             return
-        if self._stage is Stage.BETWEEN:
-            known = self._shortcut.known(data)
-            if known is not None and self._may_be_answered():
-                self._idle = False
-                self._begin_short(keep_alive=True)
-                try:
-                    self._awaited = self._shortcut.answer_known(known, data, self)
-                except Exception as error:  # noqa: BLE001 - the connection ends with it
-                    self.fail(error)
-                return
+        if self._parser.stage is Stage.BETWEEN:
+            if self._current is None and self._writable is None:
+                known = self._shared.known.find(data)
+                if known is not None:
+                    self._take_known(known, data)
+                    return
             self._data = data
         try:
-            self._parse(memoryview(data))
+            rest, busy = self._parser.feed(memoryview(data))
         except RequestError as error:
             self._refuse(error)
-        except httptools.HttpParserError as error:
-            self._stop(error)
+        except Exception as error:  # noqa: BLE001 - the connection ends with it
+            begun = self._current is None and self._parser.stage is not Stage.HEAD
+            self.fail(error, answered=begun)
+        else:
+            if rest or busy:
+                self._unread = bytes(rest)
+                self._pause_reading()
+            if busy:
+                # The event loop may read one connection many times before it looks at others.
+                self._loop.call_soon(self._read_on)
         self._data = b""
-        if self._route is not None:
-            body = bytes(self._body)
-            self._leave_shortcut()
-            if body:
-                self.on_body(body)
 
-    def _parse(self, data: memoryview) -> None:
-        """Parse in pieces, none of which goes far beyond what a request may send.
+    def _take_known(self, known: Known, data: bytes) -> None:
+        """A whole request with a head that was read before."""
+        self._idle = False
+        try:
+            request = self._inference.begin(known.route, known.headers, self)
+            request.complete = True
+            request.body = data[known.body :]
+            self._take(request)
+        except Exception as error:  # noqa: BLE001 - the connection ends with it
+            self.fail(error, answered=False)
 
-        Raises:
-            RequestError: it sends more, or asks for a tunnel.
-            HttpParserError: it is not HTTP, or a callback raised.
-        """
-        parts = 0
-        while data:
-            if self.pipeline:
-                self._unread = bytes(data)
-                break
-            room = MAX_HEAD_BYTES - self._overhead
-            if self._stage is Stage.BODY:
-                room = max(room, LEAST_PIECE_BYTES)
-            piece = data[: min(room, PIECE_BYTES)]
-            self._piece = len(piece)
-            self._body_bytes = self._body_parts = 0
-            self._begins = self._stage is Stage.BETWEEN
-            upgrades = False
-            try:
-                self.parser.feed_data(piece)
-            except httptools.HttpParserUpgrade as stopped:
-                # The offset behind the head.
-                self._piece, upgrades = stopped.args[0], True
-            if upgrades:
-                self._ignore_upgrade()
-            data = data[self._piece :]
-            self._count()
-            parts += self._body_parts
-        if parts > BUSY_PARTS:
-            # The event loop may read one connection many times before it looks at others.
-            self._plain.pause_reading()
-            self.loop.call_soon(self._read_again)
+    def _pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def _read_again(self) -> None:
-        """Read again after other connections had their turn."""
-        if not self.flow.read_paused and not self._plain.is_closing():
-            self._plain.resume_reading()
+        """Read again, unless requests wait."""
+        if self._reading_paused and not (self._waiting or self._unread):
+            self._reading_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _read_on(self) -> None:
         """Parse what was kept while requests waited."""
         data, self._unread = self._unread, b""
-        if not self._plain.is_closing():
+        if data and not self._transport.is_closing():
             self.data_received(data)
+        self._read_again()
 
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._serving = cycle
-        super()._start_asgi_task(cycle, app)
+    # Of the parser's receiver.
 
-    def _count(self) -> None:
-        """Count what the piece has beside a body, when its message is not complete."""
-        if self._stage is Stage.HEAD or self._stage is Stage.BODY:
-            more = self._piece - self._body_bytes - CHUNK_BYTES * self._body_parts
-            self._overhead = max(self._head_bytes, self._overhead + more)
-            if self._overhead >= MAX_HEAD_BYTES + (self._stage is Stage.BODY):
-                raise _too_large()
-            if len(self.headers) > MAX_HEADERS:
-                raise _too_large()
+    @property
+    def full(self) -> bool:
+        """Requests wait already."""
+        return bool(self._waiting)
 
-    def _ignore_upgrade(self) -> None:
-        """Go on with HTTP/1.1 (RFC 9110, 7.8).
+    def begin(self) -> None:
+        """A request began; its headers must be complete before long."""
+        self._idle = False
+        self._quiet_since = self._loop.time()
 
-        The parser has skipped the body of the request, and cannot be talked out of it. A new one
-        gets the same head without the header.
-        """
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise MethodNotAllowed("CONNECT is not answered: this service is no proxy; use POST")
-        line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
-        overhead = self._overhead
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.feed_data(line + lines_of(self.headers) + b"\r\n")
-        if self._stage is Stage.BODY:
-            self._overhead, self._head_bytes = overhead, max(0, overhead)
-
-    def _stop(self, error: httptools.HttpParserError) -> None:
-        """The parser found a fault, or a callback raised."""
-        cause = error.__context__
-        if isinstance(cause, RequestError):
-            self._refuse(cause)
-        elif isinstance(cause, Ended) or (cause is None and self._stage is Stage.ENDED):
-            # Bytes behind the last request are not read.
-            return
-        elif isinstance(cause, httptools.HttpParserInvalidURLError) or (
-            self._stage is Stage.HEAD and cause is not None and not self.url.startswith(b"/")
-        ):
-            self._refuse(RequestError("the request target is not a path that begins with /"))
-        elif isinstance(cause, Exception) and self._stage is not Stage.HEAD:
-            self.fail(cause)
-        elif cause is not None:
-            self._refuse(_failed(cause))
+    def head(self, head: Head) -> None:
+        """The head is there: the request gets its turn, or a place behind others."""
+        path = without_slash(_decoded(head.path))
+        route = route_of(path)
+        if head.method == "OPTIONS" and self._shared.origins and _is_preflight(head):
+            route = None
+        message: Request | Exchange
+        if route is None:
+            message = self._exchange(head, path)
         else:
-            self._refuse(RequestError(f"the request is not valid HTTP/1.1: {error}"))
+            message = self._inference.begin(route, dict(head.headers), self)
+            message.method = head.method
+        message.keep_alive = head.keep_alive
+        message.expects = head.expects
+        self._head = head
+        self._reading = message
+        if self._current is None and not self._waiting and self._writable is None:
+            self._take(message)
+        else:
+            self._waiting.append(message)
+
+    def _exchange(self, head: Head, path: str) -> Exchange:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": head.path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": head.headers,
+            "client": self._transport.get_extra_info("peername"),
+            "server": self._transport.get_extra_info("sockname"),
+            "state": dict(self._shared.state),
+        }
+        return Exchange(self._shared.app, scope, self, self._shared.tasks)
+
+    def body(self, piece: bytes) -> None:
+        """A piece of the body."""
+        message = self._reading
+        if isinstance(message, Exchange):
+            message.add(piece)
+        elif message is not None and not message.over and message.fault is None:
+            try:
+                self._inference.bodies.add(message, piece)
+            except RequestError as error:
+                if message is self._current:
+                    self._inference.refuse(message, error)
+                else:
+                    # Its turn comes later.
+                    self._inference.bodies.release(message)
+                    message.fault = error
+
+    def end(self) -> None:
+        """The request is complete."""
+        message, self._reading = self._reading, None
+        if isinstance(message, Exchange):
+            message.end()
+        elif message is not None:
+            message.complete = True
+            if message is self._current and not message.over:
+                self._learn(message)
+                self._inference.answer(message)
+        if self._current is None:
+            self._rest()
+
+    def _learn(self, request: Request) -> None:
+        head = self._head
+        if (
+            self._data
+            and head is not None
+            and request.keep_alive
+            and not request.expects
+            and (head.method, head.version) == ("POST", "1.1")
+        ):
+            body = bytes(request.body)
+            self._shared.known.learn(self._data, request.target, head.headers, body)
+
+    # Messages to answers.
+
+    def _take(self, message: Request | Exchange) -> None:
+        """It is the message's turn: all before it was answered."""
+        self._current = message
+        if isinstance(message, Exchange):
+            message.begin()
+            return
+        self._inference.admit(message)
+        if message.over:
+            return
+        if message.complete:
+            self._inference.answer(message)
+        elif message.expects:
+            self._transport.write(CONTINUE)
+
+    def _advance(self) -> None:
+        """Answer what waits, one after the other."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._waiting and self._current is None and self._writable is None:
+                self._take(self._waiting.popleft())
+        finally:
+            self._advancing = False
+        if self._waiting:
+            return
+        if self._current is None:
+            self._rest()
+        elif self._unread:
+            # The rest of the current request may be among it.
+            self._loop.call_soon(self._read_on)
+        else:
+            self._read_again()
+
+    def _rest(self) -> None:
+        """All that was read is answered."""
+        if self._refusal:
+            refusal, self._refusal = self._refusal, b""
+            self._transport.write(refusal)
+            self._end()
+        elif self._unread:
+            self._loop.call_soon(self._read_on)
+        elif self._half_closed:
+            self._transport.close()
+        else:
+            self._read_again()
+            self._idle = self._parser.stage is Stage.BETWEEN
+            self._quiet_since = self._loop.time()
+
+    @property
+    def draining(self) -> bool:
+        """See ``Output``."""
+        return self._shared.lifecycle.state is State.DRAINING
+
+    def reply(self, request: Request, answer: Answer) -> None:
+        """Write a whole answer to an inference request; see ``Client``."""
+        if request is not self._current:
+            return
+        if self._shared.origins:
+            answer = self._shared.origins.answer(answer, request.headers)
+        status, _, chunks = answer
+        close = self.draining or not request.keep_alive or status in CLOSING
+        if request.method == "HEAD":
+            self._transport.write(self.heads.make(answer, request, close=close, body=b""))
+        elif len(chunks) == 1 and len(chunks[0]) <= SMALL:
+            body = bytes(chunks[0])
+            self._transport.write(self.heads.make(answer, request, close=close, body=body))
+        else:
+            head = self.heads.make(answer, request, close=close, body=b"")
+            self._transport.writelines([head, *chunks])
+        self._written(close=close)
+
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Send bytes of an answer; see ``Output``."""
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+
+    async def writable(self) -> None:
+        """See ``Output``."""
+        if self._writable is not None:
+            await self._writable.wait()
+
+    def hold_back(self, exchange: Exchange, *, full: bool) -> None:
+        """See ``Output``."""
+        if full:
+            self._pause_reading()
+        elif exchange is self._reading:
+            self._read_again()
+
+    def answered(self, exchange: Exchange, *, close: bool) -> None:
+        """See ``Output``."""
+        if exchange is self._current:
+            self._written(close=close)
+
+    def _written(self, *, close: bool) -> None:
+        self._current = None
+        if close:
+            self._end()
+        elif self._advancing or self._waiting:
+            self._advance()
+        elif self._parser.stage is Stage.BETWEEN and not (
+            self._unread or self._half_closed or self._refusal or self._reading_paused
+        ):
+            # The usual case.
+            self._idle = True
+            self._quiet_since = self._loop.time()
+        elif self._reading is None:
+            self._rest()
+
+    def _end(self) -> None:
+        """End the connection, in such a way that what was written can be read."""
+        sends = self._broken or self._reading is not None or self._unread
+        self._parser.stage = Stage.ENDED
+        self._unread = self._refusal = b""
+        self._give_up_all()
+        if self._lingers_since:
+            return
+        if not sends or self._half_closed or self._transport.is_closing():
+            self._transport.close()
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._lingers_since = self._loop.time()
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def _discard(self, count: int) -> None:
+        self._discarded += count
+        if self._discarded > LINGER_BYTES:
+            self._transport.abort()
+
+    # Faults.
 
     def _refuse(self, error: RequestError) -> None:
         """Answer what is no request with an error, when its turn comes, and close."""
-        answered = self._stage is Stage.BODY and self._route is None
-        self._stage = Stage.ENDED
-        self._route = None
-        self._body.clear()
-        refusal = self._ending(error)
-        cycle = self.cycle
-        if answered and not (self.pipeline and self.pipeline[0][0] is cycle):
-            # Its head was good: it may have an answer already, and must not get a second one.
-            if not cycle.response_started:
-                cycle.disconnected = True
-                cycle.message_event.set()
-                self.transport.write(refusal)
-            self.transport.close()
-            return
-        if answered:
-            self.pipeline.popleft()
-        elif cycle is None or cycle.response_complete:
-            self.transport.write(refusal)
-            self.transport.close()
-            return
-        self._refusal = refusal
-        self.flow.pause_reading()
+        message, self._reading = self._reading, None
+        # What follows is discarded, but the end waits for the answers before it.
+        self._parser.stage = Stage.ENDED
+        self._broken = True
+        if message is not None:
+            # Its head was good: it must not get a second answer.
+            if isinstance(message, Request):
+                if message.over:
+                    self._end()
+                else:
+                    message.fault = error
+                    message.keep_alive = False
+                    if message is self._current:
+                        self._inference.refuse(message, error)
+                return
+            if message in self._waiting:
+                self._waiting.remove(message)
+            else:
+                begun = message.over or message.started
+                message.gone()
+                self._current = None
+                if begun:
+                    self._end()
+                    return
+        self._refusal = self._ending(error)
+        if self._current is None and not self._waiting:
+            self._rest()
 
-    def fail(self, error: Exception) -> None:
-        """Close the connection: answering raised this, at any time before or after the answer."""
-        failed = _failed(error)
-        self._stage = Stage.ENDED
-        if not self._shortened.response_complete:
-            self._shortened.response_complete = True
-            self.transport.write(self._ending(failed))
-        self.transport.close()
+    def fail(self, error: Exception, *, answered: bool = True) -> None:
+        """Close the connection: answering raised this.
+
+        Args:
+            answered: whether the answer was written before.
+        """
+        fault = fault_of(error)
+        cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
+        log.error("a request failed with %s", fault.name, extra={"fields": {"exception": cause}})
+        if not answered:
+            failed = InferenceFailed("unexpected error; the log has the cause")
+            self._transport.write(self._ending(failed))
+        self._end()
 
     def _ending(self, error: RequestError, status: int | None = None) -> bytes:
         """An error as the last answer of a connection."""
-        usual, headers, body = error_answer(error)
-        length: Header = (b"content-length", b"%d" % len(body))
-        lines = lines_of([*self.server_state.default_headers, *headers, CLOSE, length])
-        return STATUS_LINE[status or usual] + lines + b"\r\n" + body
+        usual, headers, chunks = error_answer(error)
+        body = b"".join(chunks)
+        return self.heads.plain(status or usual, headers, len(body), close=True) + body
 
-    def on_response_complete(self) -> None:
-        """The answer was written: send what is held, and go on to the next request.
+    # Time.
 
-        As uvicorn does it, but without a timer for each request: ``sweep`` watches idle
-        connections as well.
-        """
-        self._corked.flush()
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-            if self._unread and not self.pipeline:
-                self.loop.call_soon(self._read_on)
-        elif self._refusal:
-            self.transport.write(self._refusal)
-            self.transport.close()
-        else:
-            self._idle = self._stage is Stage.BETWEEN
-            self._quiet_since = self.loop.time()
+    def look(self, now: float) -> None:
+        """End the connection if its client has let it wait for longer than it may."""
+        shared = self._shared
+        if self._lingers_since:
+            if now - self._lingers_since > LINGER_SECONDS:
+                self._transport.abort()
+        elif self._blocked_since:
+            if now - self._blocked_since > shared.read_seconds:
+                self._transport.abort()
+        elif self._idle:
+            if now - self._quiet_since > shared.idle_seconds:
+                self._transport.close()
+        elif (
+            self._current is None or self._reading is self._current
+        ) and now - self._quiet_since > shared.read_seconds:
+            self._give_up_reading()
 
-    def on_message_begin(self) -> None:
-        """A request began; its headers must be complete before long."""
-        if self._stage is Stage.ENDED:
-            raise Ended
-        self.url = b""
-        self.headers = []
-        self.expect_100_continue = False
-        self._stage = Stage.HEAD
-        self._idle = False
-        self._quiet_since = self.loop.time()
-        self._hosts = self._head_bytes = 0
-        self._fault = None
-        self._began_inside = not self._begins
-        # What the piece has of the messages before is taken off.
-        self._overhead = 0 if self._begins else -self._piece
-        self._begins = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; a trailer is none (RFC 9110, 6.5.1)."""
-        if self._stage is not Stage.HEAD:
-            if name.lower() == b"connection":
-                # The parser would obey it.
-                self._fault = RequestError(
-                    "Connection is no trailer; send it as a header",
-                    field="Connection",
-                    rule="not in trailers (RFC 9110, 6.5.1)",
-                )
-            return
-        name, value = name.lower(), value.rstrip(b" \t")
-        if name in FRAMING:
-            if name == b"upgrade":
-                return
-            self._note(name, value.lower())
-        self.headers.append((name, value))
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"expect":
-            self.expect_100_continue = value == b"100-continue"
-        elif value != b"chunked" or self.parser.get_http_version() != "1.1":
-            self._fault = RequestError(
-                f"Transfer-Encoding {value.decode('latin-1')!r} is not read; send a Content-Length",
-                field="Transfer-Encoding",
-                rule="chunked, in HTTP/1.1 (RFC 9112, 6.1)",
+    def _give_up_reading(self) -> None:
+        """The rest of a request has not come."""
+        request = self._current
+        if isinstance(request, Request):
+            timeout = self._shared.read_seconds
+            error = RequestTimeout(
+                f"the body did not arrive within {timeout:g} s", rule="REQUEST_TIMEOUT_SECONDS"
             )
-
-    def on_headers_complete(self) -> None:
-        """Keep a request that may take the shortcut; hand others to ASGI."""
-        if self.parser.should_upgrade():
-            # The parser stops behind the head.
-            return
-        if self._began_inside and self._head_size() > MAX_HEAD_BYTES:
-            raise _too_large()
-        if len(self.headers) > MAX_HEADERS:
-            raise _too_large()
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
-            raise RequestError(
-                f"the request has {self._hosts} Host headers; send one",
-                field="Host",
-                rule="one (RFC 9112, 3.2)",
-            )
-        if self._fault is not None:
-            raise self._fault
-        self._head_bytes = max(0, self._overhead)
-        self._route = self._shortcut.route(self.url) if self._may_be_shortened() else None
-        if self._route is None:
-            self._leave_shortcut()
-        else:
-            self._shortened.keep_alive = self.parser.should_keep_alive()
-        self._stage = Stage.BODY
-
-    def _head_size(self) -> int:
-        """At least so many bytes has the head."""
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-
-    def _may_be_shortened(self) -> bool:
-        return (
-            self._may_be_answered()
-            and not self.expect_100_continue
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
-        )
-
-    def _may_be_answered(self) -> bool:
-        """Whether the answers before were sent, so that the next one may be made."""
-        return (self.cycle is None or self.cycle.response_complete) and not self.flow.write_paused
-
-    def _begin_short(self, *, keep_alive: bool) -> None:
-        shortened = self._shortened
-        shortened.response_complete = False
-        shortened.keep_alive = keep_alive
-        self.cycle = shortened  # type: ignore[assignment]
-
-    def _leave_shortcut(self) -> None:
-        """Go on as uvicorn would have from the beginning of the request."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
-        self._route = None
-        self._body.clear()
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        # The scope refers to this list.
-        self.headers.extend(headers)
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """The request is complete: answer it here when it is on the shortcut."""
-        if self._stage is Stage.HEAD:
-            # An upgrade, which is ignored: its body follows.
-            return
-        if self._fault is not None:
-            raise self._fault
-        route = self._route
-        # A trailer changes nothing, so the parser is not asked again.
-        keep_alive = self.cycle.keep_alive if route is None else self._shortened.keep_alive
-        self._stage = Stage.BETWEEN if keep_alive else Stage.ENDED
-        self._overhead = 0
-        if route is None:
-            super().on_message_complete()
-            return
-        body = bytes(self._body)
-        self._route = None
-        self._body.clear()
-        self._begin_short(keep_alive=keep_alive)
-        data = self._data if keep_alive else b""
-        self._awaited = self._shortcut.answer(route, self.headers, body, data, self)
-
-    def reply(self, answer: Answer, record: Record) -> None:
-        """Write a whole answer."""
-        self._awaited = None
-        shortened = self._shortened
-        if shortened.disconnected or shortened.response_complete:
-            return
-        _, headers, chunks = answer
-        close = not shortened.keep_alive or (len(headers) > 1 and CLOSE in headers)
-        small = len(chunks) == 1 and len(chunks[0]) <= SMALL
-        defaults = self.server_state.default_headers
-        body = bytes(chunks[0]) if small else b""
-        sent = self._shortcut.heads.make(defaults, answer, record, close=close, body=body)
-        shortened.response_complete = True
-        if small:
-            # The cork holds nothing: whatever came before is complete.
-            self._plain.write(sent)
-        else:
-            self._corked.write_through(sent, *chunks)
-        if close:
-            self._stage = Stage.ENDED
-            self.transport.close()
-        if self.pipeline or self.flow.read_paused:
-            self.on_response_complete()
-        else:
-            self.server_state.total_requests += 1
-            self._idle = self._stage is Stage.BETWEEN
-            self._quiet_since = self.loop.time()
-
-    def on_body(self, body: bytes) -> None:
-        """Collect the body and wake the application once, when all of it is there.
-
-        uvicorn stops reading at 64 KiB and wakes the application for each piece; a megabyte of
-        JSON would be copied sixteen times over. The limit on a body's bytes bounds the memory.
-        """
-        self._body_bytes += len(body)
-        self._body_parts += 1
-        if self._route is not None:
-            self._body += body
-            if len(self._body) <= self._short_bytes:
-                return
-            # The long way decodes what is large on a thread, and refuses what is too large.
-            body = bytes(self._body)
-            self._leave_shortcut()
-        cycle = self.cycle
-        if cycle.response_complete:
-            return
-        cycle.body += body
-        if len(cycle.body) > self._limits.body_bytes:
-            self.flow.pause_reading()
-            cycle.message_event.set()
-
-    def pause_writing(self) -> None:
-        """The client does not read its answer as fast as it is written."""
-        super().pause_writing()
-        self._blocked_since = self.loop.time()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        super().resume_writing()
-        self._blocked_since = 0.0
-
-    def too_slow(self, now: float, seconds: float) -> bool:
-        """Whether the client has let the connection wait for longer than it may."""
-        if self._blocked_since:
-            return now - self._blocked_since > seconds
-        if self._idle:
-            return now - self._quiet_since > KEEP_ALIVE_SECONDS
-        waits_for_client = self.cycle is None or self.cycle.response_complete
-        return waits_for_client and now - self._quiet_since > seconds
+            self._inference.refuse(request, error)
+        elif request is None:
+            self._transport.abort()
 
 
-async def sweep(connections: Iterable[Any], seconds: float) -> None:
-    """Close connections of clients that are too slow, once a second, until cancelled."""
+async def sweep(shared: Shared) -> None:
+    """Look at all connections once a second, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
+        shared.heads.tick()
         now = loop.time()
-        for connection in list(connections):
-            if isinstance(connection, Connection) and connection.too_slow(now, seconds):
-                connection.transport.abort()
+        for connection in tuple(shared.connections):
+            connection.look(now)
 
 
-def _failed(error: BaseException) -> InferenceFailed:
-    """The error for what nobody foresaw, which is logged."""
-    fault = fault_of(error)
-    cause = fault.text(with_messages=log.isEnabledFor(logging.DEBUG))
-    log.error("a request failed with %s", fault.name, extra={"fields": {"exception": cause}})
-    return InferenceFailed("unexpected error; the log has the cause")
+def _decoded(path: bytes) -> str:
+    text = path.decode("latin-1")
+    return unquote(text) if "%" in text else text
 
 
-def _too_large() -> HeadTooLarge:
-    return HeadTooLarge(
-        f"request line, headers and trailers have more than {MAX_HEAD_BYTES} bytes, or there are "
-        f"more than {MAX_HEADERS} headers; send fewer",
-        rule=f"at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
-    )
+def _is_preflight(head: Head) -> bool:
+    return any(name == PREFLIGHT for name, _ in head.headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -15,34 +16,49 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from engine.serving.errors import InvalidInput, NotReady, RequestError, RouteFailed
-from engine.serving.http.asgi import error_answer
+from engine.serving.errors import (
+    InvalidInput,
+    NotReady,
+    RequestError,
+    RequestTimeout,
+    RouteFailed,
+)
+from engine.serving.fault import fault_of
+from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
-from engine.serving.http.body import ClientGone, read_body
+from engine.serving.http.bodies import Bodies
+from engine.serving.http.routes import PREDICT, RESERVED
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.logs.fault import fault_of
 from engine.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# What the paths of the engine's routes begin with; "" is the page.
-RESERVED = ("", "docs", "healthz", "metrics", "openapi.json", "readyz", "v2")
-# No route of FastAPI: every path that begins with it is an inference request.
-PREDICT = "predict"
-
 # The body may not have been read then, so the connection cannot be used again.
 UNREAD = (401, 408, 413)
 
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Body:
+    """What was received of a body."""
+
+    def __init__(self) -> None:
+        self.body: bytes | bytearray = b""
+        self.held = 0
 
 
 class Gate:
     """What a request passes before code of `service.py` sees it: nothing of it is unbounded."""
 
-    def __init__(self, settings: Settings, lifecycle: Lifecycle) -> None:
+    def __init__(self, settings: Settings, lifecycle: Lifecycle, bodies: Bodies) -> None:
         self._guard = KeyGuard(settings.api_keys)
         self._lifecycle = lifecycle
-        self._max_bytes = settings.max_body_bytes
+        self._bodies = bodies
         self._timeout = settings.request_timeout_seconds
 
     async def let_in(self, request: Request, *, needs_key: bool) -> Request:
@@ -58,14 +74,34 @@ class Gate:
         state = self._lifecycle.state
         if state in (State.STARTING, State.FAILED):
             raise NotReady(f"the service is {state.value}: {self._lifecycle.reason}", retry_after=1)
-        length = headers.get(b"content-length")
-        body = await read_body(request.receive, length, self._max_bytes, self._timeout)
+        self._bodies.check_length(headers.get(b"content-length"))
+        body = await self._read(request)
         unread: list[Message] = [{"type": "http.request", "body": body}]
 
         async def receive() -> Message:
             return unread.pop() if unread else await request.receive()
 
         return Request(request.scope, receive)
+
+    async def _read(self, request: Request) -> bytes:
+        held = Body()
+        try:
+            async with asyncio.timeout(self._timeout):
+                more = True
+                while more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    self._bodies.add(held, message.get("body", b""))
+                    more = message.get("more_body", False)
+            return bytes(held.body)
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the body did not arrive within {self._timeout:g} s",
+                rule="REQUEST_TIMEOUT_SECONDS",
+            ) from None
+        finally:
+            self._bodies.release(held)
 
 
 class OwnRoute(APIRoute):
@@ -111,8 +147,9 @@ class OpenRoute(OwnRoute):
 
 def error_response(error: RequestError) -> Response:
     """The answer to a request that cannot be answered otherwise."""
-    status, headers, body = error_answer(error)
-    return Response(body, status, {key.decode(): value.decode() for key, value in headers})
+    status, headers, chunks = error_answer(error)
+    fields = {key.decode(): value.decode() for key, value in headers}
+    return Response(b"".join(chunks), status, fields)
 
 
 def _invalid(error: RequestValidationError) -> InvalidInput:
@@ -147,8 +184,8 @@ def route_faults(routers: Iterable[APIRouter]) -> Iterator[str]:
                 yield f"{again[0][0]} {path} is there twice, and the second is never asked"
             seen |= asked
             first = path.removeprefix("/").split("/")[0]
-            if first in RESERVED or first.startswith(PREDICT) or "{" in first:
-                names = ", ".join(f"/{each}" for each in (*RESERVED, PREDICT))
+            if first in RESERVED or first.startswith(PREDICT[1:]) or "{" in first:
+                names = ", ".join(f"/{each}" for each in (*RESERVED, PREDICT[1:]))
                 yield (
                     f"the route {path} may be one of the engine's; begin it with a fixed word, and "
                     f"with none of {names}"
@@ -156,7 +193,7 @@ def route_faults(routers: Iterable[APIRouter]) -> Iterator[str]:
 
 
 def add_own_routes(
-    app: FastAPI, guarded: APIRouter, free: APIRouter, settings: Settings, lifecycle: Lifecycle
+    app: FastAPI, guarded: APIRouter, free: APIRouter, gate: Gate, *, with_keys: bool
 ) -> None:
     """Add the routes to the application; they are answered once the service is ready.
 
@@ -164,11 +201,11 @@ def add_own_routes(
         guarded: routes that ask for an API key, if there are any.
         free: routes that ask for none.
     """
-    app.state.gate = Gate(settings, lifecycle)
+    app.state.gate = gate
     # So /docs says it; the gate decides.
     documented = [
         Security(APIKeyHeader(name="X-API-Key", scheme_name="ApiKey", auto_error=False)),
         Security(HTTPBearer(scheme_name="Bearer", auto_error=False)),
     ]
-    app.include_router(guarded, dependencies=documented if settings.api_keys else [])
+    app.include_router(guarded, dependencies=documented if with_keys else [])
     app.include_router(free)

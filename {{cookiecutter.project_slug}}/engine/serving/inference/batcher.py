@@ -20,22 +20,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from engine.serving.errors import InferenceFailed, RequestError
-from engine.serving.inference.job import (
-    Arrays,
-    Cut,
-    Inputs,
-    Job,
-    Settle,
-    arrays_of,
-    deliver,
-    failed,
-    joined,
-    size_of,
-    views,
-)
+from engine.serving.inference.arrays import arrays_of, joined, size_of, views
+from engine.serving.inference.delivery import deliver, failed
 from engine.serving.inference.profile import Profile
-from engine.serving.inference.queue import JobQueue, Limits, observe
-from engine.serving.inference.timeline import Run, Timeline
+from engine.serving.inference.queue import Limits, RequestQueue, observe
+from engine.serving.request import Arrays, Request, Run
 from engine.serving.tensors.datatypes import Array
 from engine.serving.tensors.signature import Signature
 
@@ -52,7 +41,7 @@ THREADS_SECONDS = 60.0
 STUCK_FACTOR = 10
 # Deadlines are kept this exactly.
 LOOK_SECONDS = 0.01
-# What the cut of a part gives while others are missing.
+# What encoding a part gives while others are missing.
 INCOMPLETE: Final = object()
 
 
@@ -72,37 +61,29 @@ class RowsMixed(ValueError):
     """The outputs of a run have not one row for each row of its inputs: whose are they?"""
 
 
-class Waiting(Protocol):
-    """A request that waits for its outputs."""
-
-    def cancel(self) -> None:
-        """Nobody wants them any more."""
-        ...
-
-
 class Lane:
     """A run in a thread, or one that waits for a thread.
 
     Args:
-        jobs: of the run.
+        requests: of the run.
         limit: seconds after which it is stuck.
     """
 
-    __slots__ = ("began", "jobs", "limit", "rows", "stuck")
+    __slots__ = ("began", "limit", "requests", "rows", "stuck")
 
-    def __init__(self, jobs: Sequence[Job], limit: float) -> None:
-        self.jobs = jobs
-        self.rows = _rows(jobs)
+    def __init__(self, requests: Sequence[Request], limit: float) -> None:
+        self.requests = requests
+        self.rows = _rows(requests)
         self.limit = limit
         # 0 until a thread is free.
         self.began = 0.0
         self.stuck = False
 
-    def begin(self) -> Sequence[Job]:
-        """The jobs that are still wanted; called on the thread."""
+    def begin(self) -> Sequence[Request]:
+        """The requests that are still wanted; called on the thread."""
         self.began = time.perf_counter()
-        self.jobs = [job for job in self.jobs if not job.over]
-        return self.jobs
+        self.requests = [request for request in self.requests if not request.over]
+        return self.requests
 
 
 class Batcher:
@@ -152,78 +133,34 @@ class Batcher:
         self._timer_due = 0.0
         self._pump_scheduled = False
         self._first = signature.inputs[0]
-        self.queue = JobQueue(signature, limits, profile)
+        self.queue = RequestQueue(signature, limits, profile)
 
-    def post(
-        self,
-        inputs: Inputs,
-        rows: int,
-        timeout: float,
-        timeline: Timeline,
-        cut: Cut | None,
-        settle: Settle,
-    ) -> Waiting | None:
+    def post(self, request: Request) -> None:
         """Compute outputs for checked inputs, in a run of their own or with others.
 
         Args:
-            inputs: what passed the signature check.
-            rows: their number of rows.
-            timeout: seconds after which computing is no longer worth it.
-            timeline: of the request; is told when its turn comes and when the model ran.
-            cut: makes what the request wants out of a run's outputs; None: it wants the arrays.
-            settle: is called once, on the event loop's thread, with that or with the error:
-                ``DeadlineExceeded`` when the deadline passed before the run began,
-                ``InferenceFailed`` when the runtime raised, ``InvalidInput`` when the model's own
-                code refused the input.
-
-        Returns:
-            What waits, so that it may be cancelled; None when it is settled already.
+            request: with ``inputs`` that passed the signature check, their ``rows``, and the
+                ``deadline`` until when computing is worth it. Its ``settle`` is called once, on
+                the event loop's thread, perhaps before this returns: with what its ``encode``
+                makes of the outputs, or with the error: ``DeadlineExceeded`` when the deadline
+                passed before the run began, ``InferenceFailed`` when the runtime raised,
+                ``InvalidInput`` when the model's own code refused the input.
 
         Raises:
             BodyTooLarge: more rows than the queue can ever hold.
             Overloaded: the queue is full, or the wait would be too long.
         """
-        timeline.rows = rows
-        size = size_of(inputs, self._first)
-        now = time.perf_counter()
+        rows = request.rows
+        request.size = size_of(request.inputs, self._first)
+        request.enqueued = time.perf_counter()
         if self._at_once(rows):
-            self._settle_now(Job(inputs, rows, size, now, timeout, timeline, cut, settle))
-            return None
-        self.queue.admit(rows, size)
+            self._settle_now(request)
+            return
+        self.queue.admit(rows, request.size)
         if not self.queue.batched or rows <= self.queue.batch_rows:
-            job = Job(inputs, rows, size, now, timeout, timeline, cut, settle)
-            self._enqueue(job)
-            return job
-        return self._enqueue_parts(inputs, now, timeout, timeline, cut, settle)
-
-    def submit(
-        self,
-        inputs: Inputs,
-        rows: int,
-        timeout: float,
-        timeline: Timeline,
-        cut: Cut | None = None,
-    ) -> Any:
-        """``post``, for coroutines.
-
-        Returns:
-            What the request wants where nobody has to be waited for; otherwise a future of it,
-            which may be cancelled.
-
-        Raises:
-            RequestError: see ``post``.
-        """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        waiting = self.post(inputs, rows, timeout, timeline, cut, partial(_fulfil, future))
-        if waiting is None:
-            return future.result()
-
-        def cancelled(future: asyncio.Future[Any]) -> None:
-            if future.cancelled():
-                waiting.cancel()
-
-        future.add_done_callback(cancelled)
-        return future
+            self._enqueue(request)
+        else:
+            self._enqueue_parts(request)
 
     def load(self) -> tuple[int, int]:
         """Rows that wait, and rows that are being computed."""
@@ -235,13 +172,13 @@ class Batcher:
         Args:
             error: makes it, once for each request.
         """
-        for job in self.queue.jobs():
-            if not job.over:
-                self.queue.remove(job)
-                deliver(job, error())
+        for request in self.queue.requests():
+            if not request.over:
+                self.queue.remove(request)
+                deliver(request, error())
         for lane in self._running.values():
-            for job in lane.jobs:
-                deliver(job, error())
+            for request in lane.requests:
+                deliver(request, error())
 
     def _at_once(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed.
@@ -264,41 +201,33 @@ class Batcher:
             and time.perf_counter() >= self._threads_until
         )
 
-    def _compute_inline(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
-        outcomes, run = self._compute(jobs)
+    def _compute_inline(self, requests: Sequence[Request]) -> tuple[Sequence[Any], Run]:
+        outcomes, run = self._compute(requests)
         now = time.perf_counter()
         if now - run.began > LONGEST_INLINE_SECONDS:
             self._threads_until = now + self._threads_seconds
             self._threads_seconds *= 2
         return outcomes, run
 
-    def _settle_now(self, job: Job) -> None:
-        outcomes, run = self._compute_inline([job])
-        job.timeline.taken = run.began
+    def _settle_now(self, request: Request) -> None:
+        outcomes, run = self._compute_inline([request])
+        request.taken = run.began
         observe(self._observer.waited, 0.0)
-        self._settle([job], outcomes, run)
+        self._settle([request], outcomes, run)
 
-    def _enqueue_parts(
-        self,
-        inputs: Inputs,
-        now: float,
-        timeout: float,
-        timeline: Timeline,
-        cut: Cut | None,
-        settle: Settle,
-    ) -> Parts:
-        arrays = arrays_of(inputs, self._first)
-        step = self._part_rows(timeline.rows)
-        parts = Parts(math.ceil(timeline.rows / step), cut, settle)
-        for number, start in enumerate(range(0, timeline.rows, step)):
-            part = {name: value[start : start + step] for name, value in arrays.items()}
-            rows = min(step, timeline.rows - start)
-            size = size_of(part, self._first)
-            whole = partial(parts.cut, number)
-            job = Job(part, rows, size, now, timeout, timeline, whole, parts.settle)
-            parts.jobs.append(job)
-            self._enqueue(job)
-        return parts
+    def _enqueue_parts(self, request: Request) -> None:
+        arrays = arrays_of(request.inputs, self._first)
+        step = self._part_rows(request.rows)
+        parts = Parts(request, math.ceil(request.rows / step))
+        for number, start in enumerate(range(0, request.rows, step)):
+            inputs = {name: value[start : start + step] for name, value in arrays.items()}
+            rows = min(step, request.rows - start)
+            part = request.part(inputs, rows, partial(parts.encode, number), parts.settle)
+            part.size = size_of(inputs, self._first)
+            part.enqueued, part.deadline = request.enqueued, request.deadline
+            parts.made.append(part)
+        for part in parts.made:
+            self._enqueue(part)
 
     def _part_rows(self, rows: int) -> int:
         """Rows of a part: as few parts as allowed, but one for each lane where a batch pays."""
@@ -306,9 +235,9 @@ class Batcher:
         count = max(math.ceil(rows / queue.part_rows), min(self._lanes, rows // queue.batch_rows))
         return math.ceil(rows / count)
 
-    def _enqueue(self, job: Job) -> None:
-        self.queue.put(job)
-        self._look_at(job.deadline)
+    def _enqueue(self, request: Request) -> None:
+        self.queue.put(request)
+        self._look_at(request.deadline)
         self._schedule_pump()
 
     def _look_at(self, when: float) -> None:
@@ -327,10 +256,11 @@ class Batcher:
         due = [self.queue.expire(now)]
         for lane in self._running.values():
             if not lane.began:
-                for job in lane.jobs:
-                    if now > job.deadline:
-                        deliver(job, self.queue.too_late(job, now))
-                due.append(min((job.deadline for job in lane.jobs if not job.over), default=None))
+                for request in lane.requests:
+                    if now > request.deadline:
+                        deliver(request, self.queue.too_late(request, now))
+                deadlines = [each.deadline for each in lane.requests if not each.over]
+                due.append(min(deadlines, default=None))
             elif now > lane.began + lane.limit:
                 self._give_up_run(lane, now)
             else:
@@ -343,8 +273,8 @@ class Batcher:
         if not lane.stuck:
             lane.stuck = True
             self._on_stuck(f"a run of {lane.rows} rows has not ended for {now - lane.began:.0f} s")
-        for job in lane.jobs:
-            deliver(job, self.queue.not_computed(job, now))
+        for request in lane.requests:
+            deliver(request, self.queue.not_computed(request, now))
 
     def _schedule_pump(self) -> None:
         # On the next turn of the loop, so that all requests read in this turn share the run.
@@ -355,86 +285,87 @@ class Batcher:
     def _pump(self) -> None:
         self._pump_scheduled = False
         while self.queue and len(self._running) < self._lanes:
-            jobs = self.queue.take(self._observer.waited)
-            if not jobs:
+            requests = self.queue.take(self._observer.waited)
+            if not requests:
                 continue
             # All that waits counts: more than a short run of it is better shared out to threads.
-            rows = _rows(jobs) + self.queue.rows
+            rows = _rows(requests) + self.queue.rows
             if not self._running and self._may_be_inline(rows):
-                self._settle(jobs, *self._compute_inline(jobs))
+                self._settle(requests, *self._compute_inline(requests))
                 if self.queue:
                     self._schedule_pump()
                 return
-            self._start(jobs)
+            self._start(requests)
 
-    def _start(self, jobs: Sequence[Job]) -> None:
+    def _start(self, requests: Sequence[Request]) -> None:
         """Compute in a thread."""
-        expected = STUCK_FACTOR * self.queue.slowness * self._profile.seconds(_rows(jobs))
-        lane = Lane(jobs, max(self._stuck_seconds, expected))
+        expected = STUCK_FACTOR * self.queue.slowness * self._profile.seconds(_rows(requests))
+        lane = Lane(requests, max(self._stuck_seconds, expected))
         loop = asyncio.get_running_loop()
         try:
             done = loop.run_in_executor(self._executor, self._compute_in_thread, lane)
         except RuntimeError as error:  # no thread can be started, or the executor was shut down
-            for job in jobs:
-                deliver(job, failed(error, job.timeline))
+            for request in requests:
+                deliver(request, failed(error, request))
             return
         self._running[done] = lane
         self._look_at(time.perf_counter() + lane.limit)
         done.add_done_callback(self._lane_done)
 
     def _compute_in_thread(self, lane: Lane) -> tuple[Sequence[Any], Run] | None:
-        jobs = lane.begin()
-        return self._compute(jobs) if jobs else None
+        requests = lane.begin()
+        return self._compute(requests) if requests else None
 
     def _lane_done(self, done: asyncio.Future[tuple[Sequence[Any], Run] | None]) -> None:
         lane = self._running.pop(done)
         if lane.stuck and not any(other.stuck for other in self._running.values()):
             self._on_stuck(None)
         if done.cancelled():  # the executor was shut down
-            for job in lane.jobs:
-                deliver(job, self.queue.not_computed(job, time.perf_counter()))
+            for request in lane.requests:
+                deliver(request, self.queue.not_computed(request, time.perf_counter()))
         elif (outcome := done.result()) is not None:
-            self._settle(lane.jobs, *outcome)
+            self._settle(lane.requests, *outcome)
         self._schedule_pump()
 
-    def _compute(self, jobs: Sequence[Job]) -> tuple[Sequence[Any], Run]:
-        """The outcome of each job, and the run of all; called on any thread. Never raises."""
+    def _compute(self, requests: Sequence[Request]) -> tuple[Sequence[Any], Run]:
+        """The outcome of each request, and the run of all; called on any thread. Never raises."""
         began = time.perf_counter()
         try:
-            outputs = self._run_together(jobs)
+            outputs = self._run_together(requests)
             ended = time.perf_counter()
-            outcomes = _cut(jobs, outputs)
-            if len(outcomes) != len(jobs):
-                raise ValueError(f"{len(outcomes)} answers for {len(jobs)} requests")
-            return outcomes, Run(began, ended, _rows(jobs))
+            outcomes = _answers(requests, outputs)
+            if len(outcomes) != len(requests):
+                raise ValueError(f"{len(outcomes)} answers for {len(requests)} requests")
+            return outcomes, Run(began, ended, _rows(requests))
         except BaseException as error:  # noqa: BLE001 - model code may raise or exit as it likes
             broken = error
         # Not while it is handled: it would be the context of what the others raise, and one
         # request's failure would stand in the log of another's.
-        alone = self._apart(jobs, broken)
+        alone = self._apart(requests, broken)
         del broken  # its traceback refers to this frame
-        return alone, Run(began, time.perf_counter(), _rows(jobs))
+        return alone, Run(began, time.perf_counter(), _rows(requests))
 
-    def _apart(self, jobs: Sequence[Job], error: BaseException) -> list[Any]:
-        """The outcomes where one of the jobs broke the run: alone, only that one fails."""
+    def _apart(self, requests: Sequence[Request], error: BaseException) -> list[Any]:
+        """The outcomes where one of the requests broke the run: alone, only that one fails."""
         if isinstance(error, RowsMixed):
             self._stop_sharing(str(error))
-        if len(jobs) > 1:
-            return [outcome for job in jobs for outcome in self._compute([job])[0]]
+        if len(requests) > 1:
+            return [outcome for each in requests for outcome in self._compute([each])[0]]
         if isinstance(error, RowsMixed):
             return [
                 InferenceFailed(
                     "the request was computed in parts, but the model's rows depend on each other; "
                     "send it again, and it is computed as a whole",
-                    incident=jobs[0].timeline.request_id,
+                    incident=requests[0].request_id,
                 )
             ]
-        return [error if isinstance(error, RequestError) else failed(error, jobs[0].timeline)]
+        return [error if isinstance(error, RequestError) else failed(error, requests[0])]
 
-    def _run_together(self, jobs: Sequence[Job]) -> dict[str, Array]:
-        outputs = self._run(joined(jobs, self._first))
-        rows = _rows(jobs)
-        shared = len(jobs) > 1 or rows < jobs[0].timeline.rows
+    def _run_together(self, requests: Sequence[Request]) -> dict[str, Array]:
+        outputs = self._run(joined(requests, self._first))
+        rows = _rows(requests)
+        whole = requests[0].whole
+        shared = len(requests) > 1 or (whole is not None and rows < whole.rows)
         if not shared and not self.queue.batched:
             return outputs
         for name, value in outputs.items():
@@ -458,12 +389,12 @@ class Batcher:
                 fault,
             )
 
-    def _settle(self, jobs: Sequence[Job], outcomes: Sequence[Any], run: Run) -> None:
+    def _settle(self, requests: Sequence[Request], outcomes: Sequence[Any], run: Run) -> None:
         self._observe(run)
         runs = (run,)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.timeline.runs += runs
-            deliver(job, outcome)
+        for request, outcome in zip(requests, outcomes, strict=True):
+            (request.whole or request).runs += runs
+            deliver(request, outcome)
 
     def _observe(self, run: Run) -> None:
         seconds = run.ended - run.began
@@ -477,21 +408,21 @@ class Parts:
     They are put together where the last of them is computed, because that may take long.
 
     Args:
+        whole: the request.
         count: their number.
-        cut: see ``Job``; of the whole.
-        settle: see ``Job``; of the whole.
     """
 
-    def __init__(self, count: int, cut: Cut | None, settle: Settle) -> None:
-        self.jobs: list[Job] = []
+    def __init__(self, whole: Request, count: int) -> None:
+        self.made: list[Request] = []
+        whole.parts = self.made
+        self._whole = whole
         self._results: list[dict[str, Array] | None] = [None] * count
         self._lock = threading.Lock()
-        self._over = False
-        self._cut = cut
-        self._settle = settle
 
-    def cut(self, number: int, outputs: dict[str, Array], sizes: Sequence[int]) -> list[Any]:
-        """The ``Cut`` of one part: what the request wants when all parts are there, until then
+    def encode(
+        self, number: int, outputs: dict[str, Array], requests: Sequence[Request]
+    ) -> list[Any]:
+        """The ``Encode`` of one part: the answer of the whole when all parts are there, until then
         ``INCOMPLETE``; called on any thread, and again when the part is computed again.
         """
         with self._lock:
@@ -503,45 +434,31 @@ class Parts:
             shapes = {part[name].shape[1:] for part in parts}
             if len(shapes) > 1:
                 raise RowsMixed(f"output {name!r} has rows of the shapes {sorted(shapes)}")
-        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        rows = sum(job.rows for job in self.jobs)
-        return [whole] if self._cut is None else list(self._cut(whole, [rows]))
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        encode = self._whole.encode
+        return [joined] if encode is None else list(encode(joined, [self._whole]))
 
-    def settle(self, outcome: Any) -> None:
+    def settle(self, part: Request, outcome: Any) -> None:
         """The outcome of one part; the first error is the error of all."""
-        if self._over or outcome is INCOMPLETE:
+        if outcome is INCOMPLETE:
             return
         if isinstance(outcome, RequestError):
-            self.cancel()
-        self._settle(outcome)
-        # Not before: when it raises, the part comes back with the error.
-        self._over = True
-
-    def cancel(self) -> None:
-        """See ``Job``."""
-        for job in self.jobs:
-            job.cancel()
+            for each in tuple(self.made):
+                each.cancel()
+        deliver(self._whole, outcome)
+        # They refer to this, and this to them.
+        self.made.clear()
 
 
-def _cut(jobs: Sequence[Job], outputs: dict[str, Array]) -> Sequence[Any]:
-    """What each job wants, made together where all want the same."""
-    sizes = [job.rows for job in jobs]
-    cut = jobs[0].cut
-    if all(job.cut is cut for job in jobs):
-        return (cut or views)(outputs, sizes)
+def _answers(requests: Sequence[Request], outputs: dict[str, Array]) -> Sequence[Any]:
+    """The answer of each request, made together where all are encoded alike."""
+    encode = requests[0].encode
+    if all(each.encode is encode for each in requests):
+        return (encode or views)(outputs, requests)
     return [
-        part if job.cut is None else job.cut(part, [job.rows])[0]
-        for job, part in zip(jobs, views(outputs, sizes), strict=True)
+        part if each.encode is None else each.encode(part, [each])[0]
+        for each, part in zip(requests, views(outputs, requests), strict=True)
     ]
-
-
-def _fulfil(future: asyncio.Future[Any], outcome: Any) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, RequestError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 def costs_by_rows(signature: Signature) -> bool:
@@ -554,5 +471,5 @@ def costs_by_rows(signature: Signature) -> bool:
     )
 
 
-def _rows(jobs: Sequence[Job]) -> int:
-    return sum(job.rows for job in jobs)
+def _rows(requests: Sequence[Request]) -> int:
+    return sum(request.rows for request in requests)

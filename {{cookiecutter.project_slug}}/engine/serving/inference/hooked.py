@@ -11,14 +11,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from engine.serving.errors import DeadlineExceeded, Overloaded
+from engine.serving.inference.arrays import arrays_of, size_of
 from engine.serving.inference.batcher import Batcher
-from engine.serving.inference.host import ServedModel
-from engine.serving.inference.job import Arrays, Cut, Inputs, arrays_of, size_of
+from engine.serving.inference.delivery import deliver
+from engine.serving.inference.host import ServedModel, shutting_down
 from engine.serving.inference.model import Model
 from engine.serving.inference.queue import Limits
 from engine.serving.inference.service_hooks import ServiceHooks
-from engine.serving.inference.timeline import Timeline
 from engine.serving.package.answers import Answers
+from engine.serving.request import Arrays, Request
+from engine.serving.tensors.datatypes import Array
 
 T = TypeVar("T")
 
@@ -104,22 +106,31 @@ class HookedModel(ServedModel):
         self._threads = HookThreads(limits.stuck_seconds, on_stuck)
         # Of the requests between their arrival and their answer.
         self._rows = self._bytes = 0
+        self._tasks: dict[asyncio.Task[None], Request] = {}
 
-    def submit(self, inputs: Inputs, timeline: Timeline, cut: Cut | None = None) -> Any:
-        """See ``ServedModel``; always a task.
+    def post(self, request: Request) -> None:
+        """See ``ServedModel``; it is answered later in any case.
 
         Raises:
             RequestError: the inputs break the signature, or there is no room for them.
         """
-        rows = self._check(inputs)
+        request.rows = self._check(request.inputs)
         spec = self.model.signature.inputs[0]
-        size = size_of(inputs, spec)
-        self._admit(rows, size)
-        self._rows += rows
-        self._bytes += size
-        task = asyncio.ensure_future(self._within(arrays_of(inputs, spec), rows, timeline, cut))
-        task.add_done_callback(partial(self._leave, rows, size))
-        return task
+        request.size = size_of(request.inputs, spec)
+        self._admit(request.rows, request.size)
+        self._rows += request.rows
+        self._bytes += request.size
+        inputs, request.inputs = arrays_of(request.inputs, spec), {}
+        task = asyncio.ensure_future(self._deliver(request, inputs))
+        self._tasks[task] = request
+        request.leave = partial(_cancel, task)
+        task.add_done_callback(self._leave)
+
+    def give_up(self) -> None:
+        """See ``ServedModel``."""
+        for task, request in tuple(self._tasks.items()):
+            deliver(request, shutting_down())
+            task.cancel()
 
     def close(self) -> None:
         """Release the threads of the hooks."""
@@ -142,15 +153,24 @@ class HookedModel(ServedModel):
                 limit="bytes",
             )
 
-    def _leave(self, rows: int, size: int, _: asyncio.Task[Any]) -> None:
-        self._rows -= rows
-        self._bytes -= size
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        request = self._tasks.pop(task)
+        request.leave = None
+        self._rows -= request.rows
+        self._bytes -= request.size
 
-    async def _within(self, inputs: Arrays, rows: int, timeline: Timeline, cut: Cut | None) -> Any:
+    async def _deliver(self, request: Request, inputs: Arrays) -> None:
+        try:
+            outcome = await self._within(request, inputs)
+        except Exception as error:  # noqa: BLE001 - answered
+            outcome = error
+        deliver(request, outcome)
+
+    async def _within(self, request: Request, inputs: Arrays) -> Any:
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
-                return await self._answer(inputs, rows, timeline, cut)
+                return await self._answer(request, inputs)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -161,14 +181,33 @@ class HookedModel(ServedModel):
                 retry_after=1,
             ) from None
 
-    async def _answer(self, inputs: Arrays, rows: int, timeline: Timeline, cut: Cut | None) -> Any:
+    async def _answer(self, request: Request, inputs: Arrays) -> Any:
         given = await self._threads.run(partial(self._hooks.before, inputs))
-        outputs = super().submit(given, timeline, None)
-        if isinstance(outputs, asyncio.Future):
-            outputs = await outputs
+        outputs = await self._outputs(request, given)
 
         def finish() -> Any:
             after = self._hooks.after(given, outputs)
-            return after if cut is None else cut(after, [rows])[0]
+            return after if request.encode is None else request.encode(after, [request])[0]
 
         return await self._threads.run(finish)
+
+    async def _outputs(self, request: Request, given: Arrays) -> dict[str, Array]:
+        """The outputs of the model."""
+        future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+
+        def settle(_: Request, outcome: Any) -> None:
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        inner = request.part(given, request.rows, None, settle)
+        try:
+            super().post(inner)
+            return await future
+        finally:
+            inner.cancel()
+
+
+def _cancel(task: asyncio.Task[None], _: Request) -> None:
+    task.cancel()

@@ -9,24 +9,21 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from engine.serving import heap
 from engine.serving.errors import NotFound, NotReady, ProviderError, StartupError, quoted
-from engine.serving.extension import Extension
-from engine.serving.inference.batcher import Batcher, Waiting
-from engine.serving.inference.job import Cut, Inputs, Settle
+from engine.serving.fault import fault_of
+from engine.serving.inference.batcher import Batcher
 from engine.serving.inference.model import Model, load_models
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits
 from engine.serving.inference.recording import recorded
-from engine.serving.inference.service_hooks import ServiceHooks, run_start_hooks
-from engine.serving.inference.timeline import Timeline
+from engine.serving.inference.service_hooks import Hooks, ServiceHooks, run_start_hooks
 from engine.serving.lifecycle import Lifecycle, State
-from engine.serving.logs.fault import fault_of
-from engine.serving.metrics.process import figures_of
+from engine.serving.metrics.process import started
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
+from engine.serving.request import Inputs, Request
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.settings import Settings
@@ -59,29 +56,23 @@ class ServedModel:
         self._timeout = timeout
 
     def refuse_if_full(self, text: bytes | None) -> None:
-        """See ``JobQueue.admit_unread``."""
+        """See ``RequestQueue.admit_unread``."""
         if self._batcher.queue:
             self._batcher.queue.admit_unread(text)
 
-    def post(self, inputs: Inputs, timeline: Timeline, cut: Cut, settle: Settle) -> Waiting | None:
-        """Check inputs and compute their outputs, at once or when it is their turn.
+    def post(self, request: Request) -> None:
+        """Check the inputs of a request and compute its answer, at once or when it is its turn.
 
         Args:
-            inputs: named arrays; or rows that were checked while they were read.
-            timeline: of the request; is told when its turn comes and when the model ran.
-            cut: makes what the request wants out of the outputs.
-            settle: see ``Batcher.post``.
+            request: with named arrays as ``inputs``, or with rows that were checked while they
+                were read. See ``Batcher.post``.
 
         Raises:
             RequestError: the inputs break the signature, or the queue cannot take them.
         """
-        rows = self._check(inputs)
-        return self._batcher.post(inputs, rows, self._timeout, timeline, cut, settle)
-
-    def submit(self, inputs: Inputs, timeline: Timeline, cut: Cut | None = None) -> Any:
-        """``post``, for coroutines; see ``Batcher.submit``."""
-        rows = self._check(inputs)
-        return self._batcher.submit(inputs, rows, self._timeout, timeline, cut)
+        request.rows = self._check(request.inputs)
+        request.deadline = time.perf_counter() + self._timeout
+        self._batcher.post(request)
 
     def give_up(self) -> None:
         """Answer all requests that still wait: the process ends now."""
@@ -124,9 +115,9 @@ class ModelHost:
         on_fatal: Callable[[StartupError], None],
         in_flight: Callable[[], int],
         worker: int = 0,
-        extension: Extension | None = None,
+        extension: Hooks | None = None,
     ) -> None:
-        self._extension = extension or Extension()
+        self._extension = extension
         self._in_flight = in_flight
         self._worker = worker
         self._settings = settings
@@ -163,9 +154,9 @@ class ModelHost:
 
     def _facts(self) -> dict[str, object]:
         facts: dict[str, object] = {"models": sorted(self._models)}
-        figures = figures_of(os.getpid())
-        if figures is not None:
-            facts["seconds"] = round(time.time() - figures.started, 2)
+        began = started(os.getpid())
+        if began is not None:
+            facts["seconds"] = round(time.time() - began, 2)
         if devices := self._metrics.device.names():
             facts["devices"] = devices
         return facts
@@ -266,9 +257,12 @@ class ModelHost:
             self._metrics.device.use()
         profiles = [model.warm_up(self._settings.max_batch_rows) for model in models]
         # After the models were compared with their training, as they are without hooks.
-        run_start_hooks(self._extension)
-        hooked = self._extension.has_hooks
-        answers = [recorded(model, self._extension) if hooked else None for model in models]
+        answers: list[Answers | None] = [None] * len(models)
+        hooks = self._extension
+        if hooks is not None:
+            run_start_hooks(hooks)
+            if hooks.has_hooks:
+                answers = [recorded(model, hooks) for model in models]
         return list(zip(models, profiles, answers, strict=True))
 
     def _serve(self, model: Model, profile: Profile, answers: Answers | None) -> None:
@@ -306,7 +300,7 @@ class ModelHost:
             "%s: batches of up to %s rows", model.name, profile.batch_rows, extra={"fields": fields}
         )
         timeout = settings.request_timeout_seconds
-        if answers is None:
+        if answers is None or self._extension is None:
             self._models[model.name] = ServedModel(model, batcher, timeout)
         else:
             # Imported here, because it extends this module.

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from engine.serving.errors import BodyTooLarge, DeadlineExceeded, Overloaded
-from engine.serving.inference.job import Arrays, Job, deliver
+from engine.serving.fault import fault_of
+from engine.serving.inference.delivery import deliver
 from engine.serving.inference.profile import Profile
-from engine.serving.logs.fault import fault_of
+from engine.serving.request import Arrays, Request
 from engine.serving.tensors.signature import Signature
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Limits:
     stuck_seconds: float = math.inf
 
 
-class JobQueue:
+class RequestQueue:
     """What waits, in one line for each set of shapes that can share a run; lines take turns.
 
     Args:
@@ -78,7 +79,7 @@ class JobQueue:
         self.part_rows = min(most, profile.part_rows)
         self.rows = 0
         self._bytes = 0
-        self._lines: dict[object, deque[Job]] = {}
+        self._lines: dict[object, deque[Request]] = {}
         self._limits = limits
         self._profile = profile
         # Dimensions that are free count as one: the guess of a request's rows is too high then.
@@ -176,26 +177,26 @@ class JobQueue:
         numbers = (glance.count(b",") + 1) * len(text) / max(1, len(glance))
         return numbers / self._row_numbers
 
-    def put(self, job: Job) -> None:
-        """Add a job that was admitted."""
-        if not self._lines and job.enqueued - self._emptied >= self._rest_seconds():
-            self._standing_since = job.enqueued
-        key = self._line_of(job)
+    def put(self, request: Request) -> None:
+        """Add a request that was admitted."""
+        if not self._lines and request.enqueued - self._emptied >= self._rest_seconds():
+            self._standing_since = request.enqueued
+        key = self._line_of(request)
         line = self._lines.get(key)
         if line is None:
-            self._lines[key] = deque((job,))
+            self._lines[key] = deque((request,))
         else:
-            line.append(job)
-        self.rows += job.rows
-        self._bytes += job.bytes
-        job.leave = self.remove
+            line.append(request)
+        self.rows += request.rows
+        self._bytes += request.size
+        request.leave = self.remove
 
-    def remove(self, job: Job) -> None:
-        """Take out a job that waits; its rows and bytes are free at once."""
-        key = self._line_of(job)
+    def remove(self, request: Request) -> None:
+        """Take out a request that waits; its rows and bytes are free at once."""
+        key = self._line_of(request)
         line = self._lines[key]
-        line.remove(job)
-        self._count_out(job)
+        line.remove(request)
+        self._count_out(request)
         if not line:
             del self._lines[key]
             self._check_emptied()
@@ -206,51 +207,51 @@ class JobQueue:
         Returns:
             The earliest deadline of what still waits; None where nothing does.
         """
-        for job in self.jobs():
+        for request in self.requests():
             # The answer to one part of a request cancels the others.
-            if now > job.deadline and not job.over:
-                self.remove(job)
-                deliver(job, self.too_late(job, now))
-        return min((job.deadline for job in self.jobs()), default=None)
+            if now > request.deadline and not request.over:
+                self.remove(request)
+                deliver(request, self.too_late(request, now))
+        return min((request.deadline for request in self.requests()), default=None)
 
-    def jobs(self) -> list[Job]:
+    def requests(self) -> list[Request]:
         """All that waits."""
-        return [job for line in self._lines.values() for job in line]
+        return [request for line in self._lines.values() for request in line]
 
-    def take(self, waited: Callable[[float], None]) -> list[Job]:
-        """The jobs of one run, out of the line whose turn it is; those too late are answered.
+    def take(self, waited: Callable[[float], None]) -> list[Request]:
+        """The requests of one run, out of the line whose turn it is; those too late are answered.
 
         Args:
-            waited: is told for how many seconds each job waited.
+            waited: is told for how many seconds each request waited.
         """
         key = next(iter(self._lines))
         line = self._lines.pop(key)
         now = time.perf_counter()
-        jobs: list[Job] = []
-        late: list[Job] = []
+        requests: list[Request] = []
+        late: list[Request] = []
         rows = 0
-        while line and (not jobs or (self.batched and rows + line[0].rows <= self.batch_rows)):
-            job = line.popleft()
-            self._count_out(job)
-            if now > job.deadline:
-                late.append(job)
+        while line and (not requests or (self.batched and rows + line[0].rows <= self.batch_rows)):
+            request = line.popleft()
+            self._count_out(request)
+            if now > request.deadline:
+                late.append(request)
                 continue
-            job.timeline.taken = now
-            jobs.append(job)
-            rows += job.rows
+            (request.whole or request).taken = now
+            requests.append(request)
+            rows += request.rows
         if line:
             self._lines[key] = line
         self._check_emptied()
-        for job in late:
-            deliver(job, self.too_late(job, now))
-        for job in jobs:
-            observe(waited, now - job.enqueued)
-        return jobs
+        for request in late:
+            deliver(request, self.too_late(request, now))
+        for request in requests:
+            observe(waited, now - request.enqueued)
+        return requests
 
-    def _count_out(self, job: Job) -> None:
-        self.rows -= job.rows
-        self._bytes -= job.bytes
-        job.leave = None
+    def _count_out(self, request: Request) -> None:
+        self.rows -= request.rows
+        self._bytes -= request.size
+        request.leave = None
 
     def _check_emptied(self) -> None:
         if not self._lines:
@@ -276,11 +277,11 @@ class JobQueue:
     def _rest_seconds(self) -> float:
         return max(REST_SECONDS, self.slowness * self._profile.seconds(1))
 
-    def _line_of(self, job: Job) -> object:
+    def _line_of(self, request: Request) -> object:
         if self._one_shape:
             return None
         # Lists of numbers are only made where there is one shape.
-        return tuple(value.shape[1:] for value in cast(Arrays, job.inputs).values())
+        return tuple(value.shape[1:] for value in cast(Arrays, request.inputs).values())
 
     def _retry_after(self) -> int:
         return max(1, min(math.ceil(self.wait_seconds()), LONGEST_RETRY_SECONDS))
@@ -290,18 +291,19 @@ class JobQueue:
         message = f"{message}; try again later"
         return Overloaded(message, rule=rule, retry_after=retry_after, limit=limit)
 
-    def too_late(self, job: Job, now: float) -> DeadlineExceeded:
-        """The answer to a job whose deadline passed before its run began."""
+    def too_late(self, request: Request, now: float) -> DeadlineExceeded:
+        """The answer to a request whose deadline passed before its run began."""
         return DeadlineExceeded(
-            f"the request waited {now - job.enqueued:.1f} s and was not computed; try again later",
+            f"the request waited {now - request.enqueued:.1f} s and was not computed; try again "
+            "later",
             rule="REQUEST_TIMEOUT_SECONDS",
             retry_after=self._retry_after(),
         )
 
-    def not_computed(self, job: Job, now: float) -> DeadlineExceeded:
-        """The answer to a job whose run began and does not end."""
+    def not_computed(self, request: Request, now: float) -> DeadlineExceeded:
+        """The answer to a request whose run began and does not end."""
         return DeadlineExceeded(
-            f"the model has not answered for {now - job.enqueued:.1f} s; try again later",
+            f"the model has not answered for {now - request.enqueued:.1f} s; try again later",
             rule="a run of the model must end",
             retry_after=self._retry_after(),
         )

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.serving.errors import InvalidInput, PackageError, StartupError
-from engine.serving.extension import Extension
 from engine.serving.inference.model import Model
-from engine.serving.inference.service_hooks import HookFailed, ServiceHooks
+from engine.serving.inference.service_hooks import HookFailed, Hooks, ServiceHooks
 from engine.serving.package.answers import Answers, joined, read_answers, written
 from engine.serving.package.digest import SERVICE_FILE, text_sha256
 from engine.serving.package.golden import compare
@@ -27,13 +26,13 @@ log = logging.getLogger(__name__)
 RECORDED = SERVICE_FILE.with_name("answers")
 
 
-def record(model: Model, extension: Extension, answers: Answers, folder: Path = RECORDED) -> None:
+def record(model: Model, extension: Hooks, answers: Answers, folder: Path = RECORDED) -> None:
     """Write the answers into the image, for the service that starts there."""
     folder.mkdir(exist_ok=True)
     (folder / _file(model, extension)).write_bytes(written(answers))
 
 
-def recorded(model: Model, extension: Extension, folder: Path = RECORDED) -> Answers:
+def recorded(model: Model, extension: Hooks, folder: Path = RECORDED) -> Answers:
     """The answers recorded in the image, or new ones where it runs in another way.
 
     Raises:
@@ -48,7 +47,7 @@ def recorded(model: Model, extension: Extension, folder: Path = RECORDED) -> Ans
     return answer_golden_requests(model, ServiceHooks(extension, model.manifest))
 
 
-def unsteady(model: Model, extension: Extension, answers: Answers) -> str:
+def unsteady(model: Model, extension: Hooks, answers: Answers) -> str:
     """What of the answers is another the second time, for a message; empty if nothing is.
 
     Raises:
@@ -115,7 +114,7 @@ def _kind(array: Array) -> tuple[str, tuple[int, ...]]:
     return array.dtype.str, array.shape[1:]
 
 
-def _file(model: Model, extension: Extension) -> str:
+def _file(model: Model, extension: Hooks) -> str:
     """A name that another model, `service.py`, setting or device changes."""
     settings = [repr(each.model_dump()) for each in extension.own_settings]
     code = text_sha256(SERVICE_FILE) if SERVICE_FILE.exists() else ""

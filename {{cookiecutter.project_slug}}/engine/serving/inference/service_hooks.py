@@ -4,22 +4,57 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
+from pydantic import BaseModel
 
 from engine.serving.errors import InvalidInput, StartupError
-from engine.serving.extension import Arrays, Extension
 from engine.serving.package.answers import Answers
 from engine.serving.package.manifest import Manifest
+from engine.serving.request import Arrays
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype, canonical, datatype_of
 
 log = logging.getLogger(__name__)
 
 # What a name of an added output may be: it is written into JSON, metrics and documentation.
 OUTPUT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,99}")
+
+
+class Hooks(Protocol):
+    """The hooks of `service.py`, as `engine.serving.extension.Extension` collects them."""
+
+    @property
+    def requests(self) -> Sequence[Callable[..., Any]]:
+        """Called before the model computes."""
+        ...
+
+    @property
+    def answers(self) -> Sequence[Callable[..., Any]]:
+        """Called before the answer is sent."""
+        ...
+
+    @property
+    def starts(self) -> Sequence[Callable[[], None]]:
+        """Called once, after the models are checked."""
+        ...
+
+    @property
+    def stops(self) -> Sequence[Callable[[], None]]:
+        """Called when the process stops."""
+        ...
+
+    @property
+    def own_settings(self) -> Sequence[BaseModel]:
+        """What hooks may depend on."""
+        ...
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether requests or answers pass through hooks."""
+        ...
 
 
 class HookFailed(Exception):
@@ -36,7 +71,7 @@ class ServiceHooks:
     """
 
     def __init__(
-        self, extension: Extension, manifest: Manifest, answers: Answers | None = None
+        self, extension: Hooks, manifest: Manifest, answers: Answers | None = None
     ) -> None:
         self._requests = extension.requests
         self._answers = extension.answers
@@ -137,7 +172,7 @@ class ServiceHooks:
         return array
 
 
-def run_start_hooks(extension: Extension) -> None:
+def run_start_hooks(extension: Hooks) -> None:
     """Call them in their order.
 
     Raises:
@@ -151,7 +186,7 @@ def run_start_hooks(extension: Extension) -> None:
             raise StartupError(f"{_name(hook)} failed with {type(error).__name__}") from error
 
 
-def run_stop_hooks(extension: Extension) -> None:
+def run_stop_hooks(extension: Hooks) -> None:
     """Call all of them; what one raises is logged."""
     for hook in extension.stops:
         try:

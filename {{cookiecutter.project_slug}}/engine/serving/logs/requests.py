@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.serving.budget import Budget
+from engine.serving.request import Request
 from engine.serving.settings import Settings
-from engine.serving.telemetry.record import Record
 from engine.serving.telemetry.traceparent import parse
 
 log = logging.getLogger(__name__)
@@ -67,17 +67,17 @@ class RequestLines:
         self._on_dropped(dropped)
         log.info("%s request lines left out", dropped, extra={"fields": {"dropped": dropped}})
 
-    def ended(self, record: Record) -> None:
+    def ended(self, request: Request) -> None:
         """Write the line of a request that was answered, or count it."""
         self._accounted += 1
-        if is_special(record.status) or record.ended - record.began > self.slow_seconds:
-            if self._special.take(record.ended):
-                _write(logging.WARNING, record)
+        if is_special(request.status) or request.ended - request.began > self.slow_seconds:
+            if self._special.take(request.ended):
+                _write(logging.WARNING, request)
                 return
         elif not self._told:
             return
-        elif self._ordinary.take(record.ended):
-            _write(logging.INFO, record)
+        elif self._ordinary.take(request.ended):
+            _write(logging.INFO, request)
             return
         else:
             self.silent_until = self._ordinary.ends
@@ -88,11 +88,11 @@ class RequestLines:
             later(TELL_SECONDS, self.tell)
 
 
-def _write(level: int, record: Record) -> None:
+def _write(level: int, request: Request) -> None:
     # As `log.log` does, but without a look for the line of code that calls it, which nobody reads.
     if log.isEnabledFor(level):
         event = logging.LogRecord(log.name, level, "", 0, "request", (), None)
-        event.__dict__["fields"] = line_of(record)
+        event.__dict__["fields"] = line_of(request)
         log.handle(event)
 
 
@@ -101,47 +101,47 @@ def is_special(status: int) -> bool:
     return status >= 500 or status in NOTABLE
 
 
-def names_of(record: Record) -> dict[str, Any]:
+def names_of(request: Request) -> dict[str, Any]:
     """What a request is called: by its client or here, and in its trace."""
-    names: dict[str, Any] = {"request_id": record.request_id}
-    header = record.returned or record.parent
+    names: dict[str, Any] = {"request_id": request.request_id}
+    header = request.returned or request.parent
     context = parse(header) if header else None
     if context is not None:
         names |= {"trace_id": context.trace_id, "span_id": context.span_id}
     return names
 
 
-def line_of(record: Record) -> dict[str, Any]:
+def line_of(request: Request) -> dict[str, Any]:
     """The fields of a request's line; what is not known is left out. Never a key or a payload."""
-    fields = names_of(record) | {
-        "route": record.route,
-        "method": record.method,
-        "path": record.path[:LONGEST_PATH],
-        "status": record.status,
+    fields = names_of(request) | {
+        "route": request.route,
+        "method": request.method,
+        "path": request.path[:LONGEST_PATH],
+        "status": request.status,
     }
-    if record.model:
-        fields |= {"model": record.model, "model_version": record.version}
-    if record.rows:
-        fields["rows"] = record.rows
-    fields["duration_seconds"] = round(record.ended - record.began, 6)
-    fields |= {name: round(seconds, 6) for name, seconds in _phases(record).items()}
-    if record.runs:
-        fields["batch_rows"] = max(run.rows for run in record.runs)
-    if record.error is not None:
-        fields["code"] = record.error.code
-        if record.error.incident is not None:
-            fields["incident"] = record.error.incident
+    if request.model:
+        fields |= {"model": request.model, "model_version": request.version}
+    if request.rows:
+        fields["rows"] = request.rows
+    fields["duration_seconds"] = round(request.ended - request.began, 6)
+    fields |= {name: round(seconds, 6) for name, seconds in _phases(request).items()}
+    if request.runs:
+        fields["batch_rows"] = max(run.rows for run in request.runs)
+    if request.error is not None:
+        fields["code"] = request.error.code
+        if request.error.incident is not None:
+            fields["incident"] = request.error.incident
     return fields
 
 
-def _phases(record: Record) -> dict[str, float]:
+def _phases(request: Request) -> dict[str, float]:
     phases: dict[str, float] = {}
-    if record.decoded:
-        phases["decode_seconds"] = record.decoded - record.began
-        if record.taken:
-            phases["queue_seconds"] = record.taken - record.decoded
-    if record.runs:
-        phases["compute_seconds"] = sum(run.ended - run.began for run in record.runs)
-    if record.encoding:
-        phases["encode_seconds"] = record.ended - record.encoding
+    if request.decoded:
+        phases["decode_seconds"] = request.decoded - request.began
+        if request.taken:
+            phases["queue_seconds"] = request.taken - request.decoded
+    if request.runs:
+        phases["compute_seconds"] = sum(run.ended - run.began for run in request.runs)
+    if request.encoding:
+        phases["encode_seconds"] = request.ended - request.encoding
     return phases

@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from engine.serving.logs.fault import WITHHELD
+from engine.serving.fault import WITHHELD
 from engine.serving.logs.formats import JsonFormatter, TextFormatter, wants_colour
 from engine.serving.logs.writer import Writer
 from engine.serving.settings import Settings

@@ -9,6 +9,7 @@ kept by checksum and not fetched again. Standard library only: an image build ma
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from engine.serving.errors import PackageError
-from engine.serving.package.digest import MANIFEST, find_packages
+from engine.serving.package.digest import MANIFEST, file_sha256, find_packages
 from engine.serving.package.download import CHUNK, download, without_query
 from engine.serving.proxies import keep_local_direct
 
@@ -86,7 +87,9 @@ def _fetch(address: str, cache: Path) -> Path:
     target = cache / sha256
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{sha256}.lock"):
-        if not target.exists():
+        listing = cache / f"{sha256}.json"
+        if not _is_whole(target, listing):
+            shutil.rmtree(target, ignore_errors=True)
             for left in cache.glob(f".new-{sha256}-*"):  # by a process that was stopped meanwhile
                 shutil.rmtree(left)
             with tempfile.TemporaryDirectory(dir=cache, prefix=f".new-{sha256}-") as scratch:
@@ -95,9 +98,29 @@ def _fetch(address: str, cache: Path) -> Path:
                 download(place, archive, sha256)
                 fresh = Path(scratch) / "package"
                 _unpack(archive, fresh, place)
+                listing.write_text(json.dumps(_listed(fresh)))
                 fresh.rename(target)
     (folder,) = find_packages(target)
     return folder
+
+
+def _listed(target: Path) -> dict[str, str]:
+    """The checksum of each file of what was fetched, by its path."""
+    files = sorted(each for each in target.rglob("*") if not each.is_dir())
+    return {str(each.relative_to(target)): file_sha256(each) for each in files}
+
+
+def _is_whole(target: Path, listing: Path) -> bool:
+    """Whether what lies in the cache is what was unpacked there."""
+    if not target.exists():
+        return False
+    try:
+        whole: bool = json.loads(listing.read_text()) == _listed(target)
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        log.warning("%s is not what was fetched; it is fetched again", target)
+    return whole
 
 
 @contextmanager
@@ -123,6 +146,13 @@ def _unpack(archive: Path, target: Path, place: str) -> None:
                     f"{without_query(place)}: must hold one folder with {MANIFEST} and its files; "
                     "make it with `.venv/bin/python -m engine.packaging.archive models/<name>`"
                 )
+            size = sum(each.file_size for each in content.infolist())
+            room = shutil.disk_usage(archive.parent).free
+            if size > room:
+                raise PackageError(
+                    f"{without_query(place)}: has {size} bytes when unpacked and {room} are free; "
+                    "choose another MODEL_CACHE_DIR"
+                )
             for name in names:
                 path = target / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +160,12 @@ def _unpack(archive: Path, target: Path, place: str) -> None:
                     shutil.copyfileobj(source, file, CHUNK)
     except zipfile.BadZipFile:
         raise PackageError(f"{without_query(place)}: is not a zip file") from None
+    except PackageError:
+        raise
+    # zipfile and zlib raise nearly everything on what is broken inside.
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PackageError(f"{without_query(place)}: cannot be unpacked: {reason}") from None
 
 
 def _put(folder: Path, models_dir: Path) -> Path:

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from engine.serving.errors import InvalidInput, PackageError
 from engine.serving.package.manifest import GOLDEN, Manifest, OutputTensor
 from engine.serving.tensors.datatypes import Array, canonical
 
+# Of all samples, unpacked.
+MOST_BYTES: Final = 512 * 1024 * 1024
 LIKELY_CAUSES = (
     "likely causes: the model was trained on float64 and exported to float32, another version of "
     "the converter (protobuf 7 breaks histogram gradient boosting), other preprocessing, an "
@@ -40,10 +43,13 @@ def read_golden(directory: Path, manifest: Manifest) -> Golden:
     """
     path = directory / GOLDEN
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: canonical(archive[name]) for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise PackageError(f"{path}: cannot be read: {error}") from None
+        arrays = _arrays(path)
+    except PackageError:
+        raise
+    # zipfile, zlib and numpy raise nearly everything on what is no record.
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PackageError(f"{path}: cannot be read: {reason}") from None
     inputs = _part(arrays, "input/")
     outputs = _part(arrays, "output/")
     try:
@@ -54,6 +60,19 @@ def read_golden(directory: Path, manifest: Manifest) -> Golden:
     if missing:
         raise PackageError(f"{path}: outputs and manifest differ in {sorted(missing)}")
     return Golden(inputs, outputs)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of inputs and outputs, unpacked only if they are of a sensible size."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+    if size > MOST_BYTES:
+        raise PackageError(
+            f"{path}: has {size} bytes when unpacked; at most {MOST_BYTES} are read: package the "
+            "model with fewer samples"
+        )
+    with np.load(path, allow_pickle=False) as content:
+        return {name: canonical(content[name]) for name in content.files}
 
 
 def write_golden(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:

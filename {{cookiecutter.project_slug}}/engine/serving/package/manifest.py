@@ -15,6 +15,9 @@ from engine.serving.package.digest import MANIFEST
 from engine.serving.tensors.datatypes import Datatype
 from engine.serving.tensors.signature import Signature, TensorSpec
 
+# Ten thousand inputs with names of their own need a tenth of it.
+MOST_BYTES = 16 * 1024 * 1024
+
 GOLDEN = "golden.npz"
 TableForm = Literal["array", "dataframe"]
 Batching = Literal["auto", "declared", "never"]
@@ -203,9 +206,15 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        content: Any = yaml.safe_load(path.read_bytes())
+        text = path.read_bytes()
+        if len(text) > MOST_BYTES:
+            raise PackageError(f"{path}: has {len(text)} bytes; at most {MOST_BYTES} are read")
+        content: Any = yaml.safe_load(text)
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or lists in lists in lists.
+        raise PackageError(f"{path}: cannot be read: {type(error).__name__}: {error}") from None
     except yaml.YAMLError as error:
         raise PackageError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):

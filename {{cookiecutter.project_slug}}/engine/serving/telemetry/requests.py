@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from engine.serving.metrics.service import Metrics
-from engine.serving.telemetry.record import Record, RequestIds
+from engine.serving.request import Request, RequestIds
 from engine.serving.telemetry.traceparent import TRACEPARENT
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Lines(Protocol):
     silent_until: float
     slow_seconds: float
 
-    def ended(self, record: Record) -> None:
+    def ended(self, request: Request) -> None:
         """A request was answered."""
         ...
 
@@ -33,11 +33,11 @@ class Lines(Protocol):
 class Tracer(Protocol):
     """Decides about each request when it begins and makes its spans when it was answered."""
 
-    def begin(self, record: Record, headers: Mapping[bytes, bytes]) -> None:
+    def begin(self, request: Request, headers: Mapping[bytes, bytes]) -> None:
         """A request was just read."""
         ...
 
-    def end(self, record: Record) -> None:
+    def end(self, request: Request) -> None:
         """A request that is traced was answered."""
         ...
 
@@ -47,7 +47,7 @@ class Tracer(Protocol):
 
 
 class RequestTelemetry:
-    """Begins and ends the record of each request.
+    """Begins and ends the request of each request.
 
     Args:
         lines: is told of each request that was answered and may get a line in the log.
@@ -59,38 +59,33 @@ class RequestTelemetry:
         self._meters = metrics.requests.meters
         self._lines = lines
         self._ids = RequestIds()
+        # Requests that were begun and not ended.
+        self.open = 0
         # Set where telemetry is exported, once that is ready.
         self.tracer: Tracer | None = None
 
-    def begin(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
-        """The record of a request that was just read; it must be given to ``end``."""
+    def begin(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Request:
+        """A request that was just read; it must be given to ``end``."""
         requests = self._requests
         requests.begun = number = requests.begun + 1
+        self.open += 1
         request_id = self._ids.of(headers, number)
-        record = Record(route, request_id, headers.get(TRACEPARENT), path)
+        request = Request(route, request_id, headers.get(TRACEPARENT), path)
         if self.tracer is not None:
-            self.tracer.begin(record, headers)
-        return record
+            self.tracer.begin(request, headers)
+        return request
 
-    def begin_unnamed(self, route: str, path: str, headers: Mapping[bytes, bytes]) -> Record:
-        """``begin`` for headers that name neither the request nor a trace."""
-        requests = self._requests
-        requests.begun = number = requests.begun + 1
-        record = Record(route, self._ids.make(number), None, path)
-        if self.tracer is not None:
-            self.tracer.begin(record, headers)
-        return record
-
-    def end(self, record: Record, status: int) -> None:
+    def end(self, request: Request, status: int) -> None:
         """The request was answered with this status; 499: its client went away."""
+        self.open -= 1
         ended = time.perf_counter()
-        seconds = ended - record.began
-        others, add_seconds = self._meters[record.route]
+        seconds = ended - request.began
+        others, add_seconds = self._meters[request.route]
         lines = self._lines
         # Thousands a second get no line and no span, so this is looked at before all else.
         if (
             status == 200
-            and record.span is None
+            and request.span is None
             and (lines is None or (ended < lines.silent_until and seconds <= lines.slow_seconds))
         ):
             add_seconds(seconds)
@@ -99,18 +94,18 @@ class RequestTelemetry:
             # A status without a counter of its own is counted as its class.
             others[status if status in others else 400 if status < 500 else 500] += 1
         add_seconds(seconds)
-        record.ended = ended
-        record.status = status
+        request.ended = ended
+        request.status = status
         try:
-            self._tell(record)
+            self._tell(request)
         except Exception:
             # It was answered: the caller must not answer a second time.
-            log.exception("request %s was not observed", record.request_id)
+            log.exception("request %s was not observed", request.request_id)
 
-    def _tell(self, record: Record) -> None:
-        if record.error is not None:
-            self._metrics.failed(record.model, record.error)
+    def _tell(self, request: Request) -> None:
+        if request.error is not None:
+            self._metrics.failed(request.model, request.error)
         if self._lines is not None:
-            self._lines.ended(record)
-        if record.span is not None and self.tracer is not None:
-            self.tracer.end(record)
+            self._lines.ended(request)
+        if request.span is not None and self.tracer is not None:
+            self.tracer.end(request)

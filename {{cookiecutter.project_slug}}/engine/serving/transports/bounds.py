@@ -24,7 +24,7 @@ SHOWN_SIZES = 8
 # An empty tensor takes no bytes, so the body does not bound its other sizes.
 LARGEST_EMPTY_SIZE = 65_536
 # Parsing fewer bytes takes less time than a probe may wait.
-PARSED_BYTES = 4 * 1024 * 1024
+PARSED_BYTES = 1024 * 1024
 # Commas and brackets of a large body that belong to something else than tensors.
 OTHER_SYMBOLS = 10_000
 PIECE_BYTES = 1024 * 1024
@@ -34,6 +34,19 @@ UNLIMITED = sys.maxsize
 def row_limit(model: Model, max_rows: int) -> int:
     """Most rows of one request; unlimited where the first dimension does not count rows."""
     return max_rows if model.signature.batched else UNLIMITED
+
+
+def check_texts(count: int, most: int, field: str) -> None:
+    """Check the number of texts in a binary tensor: each becomes an object of Python.
+
+    Raises:
+        BodyTooLarge: more than the values that a request may have as JSON.
+    """
+    if count > most:
+        raise BodyTooLarge(
+            f"{field} has {count} texts; send at most {most} at a time",
+            rule=f"at most {most} values (MAX_JSON_VALUES)",
+        )
 
 
 def check_rows(rows: int, most: int) -> None:
@@ -49,38 +62,44 @@ def check_rows(rows: int, most: int) -> None:
         )
 
 
-def check_values(text: bytes, signature: Signature, most: int) -> None:
-    """Check a large JSON body for more values than the largest request has, before it is parsed.
+def check_values(text: bytes, signature: Signature, most: int, max_values: int = UNLIMITED) -> None:
+    """Check a large JSON body for more values than a request may have, before it is parsed.
 
-    Parsing holds Python's lock, and takes many times the memory of the body. Only where the rows
-    are limited and all other dimensions are fixed, and only for numbers: text may hold commas.
+    Parsing holds Python's lock, and takes many times the memory of the body. Where the rows are
+    limited and all other dimensions fixed, the largest request has a known number of values.
 
     Args:
-        text: the JSON.
+        text: the JSON. Commas in texts count, too.
         most: rows allowed in one request.
+        max_values: values allowed in any request.
 
     Raises:
         BodyTooLarge: it has more values, or more lists.
     """
-    specs = signature.inputs
-    if (
-        len(text) <= PARSED_BYTES
-        or most == UNLIMITED
-        or any(spec.datatype == "BYTES" or -1 in spec.shape[1:] for spec in specs)
-    ):
+    if len(text) <= PARSED_BYTES:
         return
-    each = sum(math.prod(spec.shape[1:]) for spec in specs)
+    specs = signature.inputs
+    limit = shown = max_values
+    rule = f"at most {max_values} values (MAX_JSON_VALUES)"
+    advice = f"send at most {max_values} as JSON, or binary tensors"
+    if most != UNLIMITED and not any(
+        spec.datatype == "BYTES" or -1 in spec.shape[1:] for spec in specs
+    ):
+        each = sum(math.prod(spec.shape[1:]) for spec in specs)
+        if most * each + OTHER_SYMBOLS < limit:
+            shown = most * each
+            limit = shown + OTHER_SYMBOLS
+            rule = f"at most {most} rows (MAX_QUEUE_ROWS)"
+            advice = f"send at most {most} rows at a time, each of {each} values"
     data = np.frombuffer(text, np.uint8)
     for symbol in b",[":
         count = 0
         # In pieces, so that other threads run in between and no array of the body's size is made.
         for start in range(0, len(data), PIECE_BYTES):
             count += int(np.count_nonzero(data[start : start + PIECE_BYTES] == symbol))
-            if count > most * each + OTHER_SYMBOLS:
+            if count > limit:
                 raise BodyTooLarge(
-                    f"the body has more than {most * each} values or lists; send at most {most} "
-                    f"rows at a time, each of {each} values",
-                    rule=f"at most {most} rows (MAX_QUEUE_ROWS)",
+                    f"the body has more than {shown} values or lists; {advice}", rule=rule
                 )
 
 

@@ -18,6 +18,8 @@ FEW_BYTES = 512
 # Whatever is smaller is finite in every datatype read here, and read alike by every JSON parser.
 LARGEST = 2.0**62
 READ = ("FP32", "FP64")
+# Writing so many takes some milliseconds.
+PIECE_VALUES = 64 * 1024
 
 
 class FewRows:
@@ -47,6 +49,19 @@ class FewRows:
         return rows
 
 
+def json_of(array: Array) -> bytes:
+    """An array of numbers as JSON, written in pieces: each holds Python's lock."""
+    if array.ndim == 0 or array.size <= PIECE_VALUES:
+        whole = array if array.flags.c_contiguous else array.copy()
+        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
+    values = array.size // len(array)
+    if values > PIECE_VALUES:
+        return b"[%b]" % b",".join([json_of(row) for row in array])
+    step = PIECE_VALUES // values
+    pieces = [json_of(array[at : at + step])[1:-1] for at in range(0, len(array), step)]
+    return b"[%b]" % b",".join(pieces)
+
+
 def json_rows(array: Array, sizes: Sequence[int]) -> list[bytes] | None:
     """An array as JSON, cut into parts of so many rows; None where only the exact way can.
 
@@ -56,9 +71,7 @@ def json_rows(array: Array, sizes: Sequence[int]) -> list[bytes] | None:
     """
     if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
         return None
-    text = orjson.dumps(
-        array if array.flags.c_contiguous else array.copy(), option=orjson.OPT_SERIALIZE_NUMPY
-    )
+    text = json_of(array)
     if len(sizes) == 1:
         return [text]
     if array.ndim == 1:

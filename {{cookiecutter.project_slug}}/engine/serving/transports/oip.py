@@ -6,15 +6,19 @@ and the binary tensor extension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
 import simdjson
 
+from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput, MalformedBody, quoted
+from engine.serving.inference.arrays import views
 from engine.serving.inference.model import Model
+from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array, datatype_of
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip_binary
@@ -25,8 +29,11 @@ from engine.serving.transports.bounds import (
     check_values,
     row_limit,
 )
+from engine.serving.transports.few import json_of
 from engine.serving.transports.json_body import parse_object
 from engine.serving.transports.json_tensor import shaped_tensor
+from engine.serving.transports.oip_binary import HEADER_LENGTH
+from engine.serving.transports.oip_small import SmallReader, SmallWriter, Wish, binary_headers
 
 # The id is repeated in the answer.
 MOST_ID_CHARACTERS = 1024
@@ -35,24 +42,20 @@ MOST_SIZES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class OutputWish:
-    """One output that the client asked for."""
-
-    name: str
-    binary: bool
-
-
-@dataclass(frozen=True, slots=True)
 class OipRequest:
     """A decoded request."""
 
     inputs: dict[str, Array]
-    outputs: tuple[OutputWish, ...]
+    outputs: tuple[Wish, ...]
     id: str | None
 
 
 def decode(
-    body: bytes, header_length: bytes | None, model: Model, max_rows: int = UNLIMITED
+    body: bytes,
+    header_length: bytes | None,
+    model: Model,
+    max_rows: int = UNLIMITED,
+    max_values: int = UNLIMITED,
 ) -> OipRequest:
     """Read a request.
 
@@ -61,6 +64,7 @@ def decode(
         header_length: value of ``Inference-Header-Content-Length``; None without binary tensors.
         model: the model that is asked.
         max_rows: most rows allowed in one request.
+        max_values: most values as JSON, and most texts.
 
     Raises:
         MalformedBody: not the protocol's JSON object.
@@ -69,7 +73,7 @@ def decode(
     """
     most = row_limit(model, max_rows)
     header, tensors = oip_binary.split(body, header_length)
-    check_values(header, model.signature, most)
+    check_values(header, model.signature, most, max_values)
     document = check_keys(parse_object(header), "")
     # What costs nothing to check comes before the data.
     request_id, wishes = _id(document), _wishes(document, model)
@@ -88,7 +92,9 @@ def decode(
         )
     inputs: dict[str, Array] = {}
     for position, (name, (entry, spec)) in enumerate(named.items()):
-        inputs[name], tensors = _input(entry, spec, f"inputs[{position}]", tensors, most)
+        inputs[name], tensors = _input(
+            entry, spec, f"inputs[{position}]", tensors, (most, max_values)
+        )
     if tensors.nbytes:
         raise MalformedBody(f"{tensors.nbytes} bytes stand behind the last binary tensor")
     return OipRequest(inputs, wishes, request_id)
@@ -111,8 +117,9 @@ def encode(
             tensors.append(oip_binary.write(array))
             entry["parameters"] = {"binary_data_size": len(tensors[-1])}
         else:
-            flat = array.reshape(-1)
-            entry["data"] = flat.tolist() if array.dtype.kind == "O" else flat
+            flat = np.ascontiguousarray(array).reshape(-1)
+            texts = array.dtype.kind == "O"
+            entry["data"] = flat.tolist() if texts else orjson.Fragment(json_of(flat))
         described.append(entry)
     answer: dict[str, Any] = {
         "model_name": model.name,
@@ -123,6 +130,50 @@ def encode(
         answer["id"] = request.id
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     return [header, *tensors], len(header) if tensors else None
+
+
+class Codec:
+    """Reads and writes requests of the protocol for one model.
+
+    Args:
+        max_rows: most rows of a request.
+    """
+
+    def __init__(
+        self, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+    ) -> None:
+        self._model = model
+        self._most = max_rows, max_values
+        self._reader = SmallReader(model.signature, max_rows)
+        names = [spec.name for spec in model.signature.outputs]
+        self._writer = SmallWriter(model.name, model.manifest.version, names)
+        self._usual = tuple(Wish(name, False) for name in names)
+        # One object, by which a batch sees that all of it is encoded alike.
+        self.encode: Encode = self._answers
+
+    def decode(self, request: Request, body: bytes) -> None:
+        """Set what the request asks; see ``decode``."""
+        if not self._reader.read(request, body):
+            length = request.headers.get(HEADER_LENGTH)
+            read = decode(body, length, self._model, *self._most)
+            request.inputs, request.id = read.inputs, read.id
+            request.wishes = None if read.outputs == self._usual else read.outputs
+        request.encode = self.encode
+
+    def _answers(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[Answer]:
+        """See ``Encode``."""
+        answers = self._writer.write(outputs, requests)
+        if answers is not None:
+            return answers
+        return [
+            self._answer(part, each)
+            for part, each in zip(views(outputs, requests), requests, strict=True)
+        ]
+
+    def _answer(self, outputs: dict[str, Array], request: Request) -> Answer:
+        wishes = request.wishes or self._usual
+        chunks, length = encode(outputs, OipRequest({}, wishes, request.id), self._model)
+        return 200, USUAL if length is None else binary_headers(length), chunks
 
 
 def example(model: Model) -> dict[str, Any]:
@@ -141,7 +192,11 @@ def example(model: Model) -> dict[str, Any]:
 
 
 def _input(
-    entry: simdjson.Object, spec: TensorSpec, field: str, tensors: memoryview, max_rows: int
+    entry: simdjson.Object,
+    spec: TensorSpec,
+    field: str,
+    tensors: memoryview,
+    most: tuple[int, int],
 ) -> tuple[Array, memoryview]:
     shape = _shape(entry, spec, field)
     datatype = _text(entry, "datatype", field)
@@ -155,7 +210,7 @@ def _input(
     if size is None:
         if "data" not in entry:
             raise InvalidInput(f"{field}.data is missing", field=f"{field}.data")
-        return shaped_tensor(entry["data"], spec, f"{field}.data", shape, max_rows), tensors
+        return shaped_tensor(entry["data"], spec, f"{field}.data", shape, most[0]), tensors
     if not _is_count(size) or size > tensors.nbytes:
         shown = size if isinstance(size, (int, float)) else "no number"
         raise InvalidInput(
@@ -164,15 +219,15 @@ def _input(
             field=f"{field}.parameters.binary_data_size",
             rule="the number of the tensor's bytes; Inference-Header-Content-Length must be sent",
         )
-    array = oip_binary.read(tensors[:size], spec.datatype, shape, field, max_rows)
+    array = oip_binary.read(tensors[:size], spec.datatype, shape, field, *most)
     return array, tensors[size:]
 
 
-def _wishes(document: simdjson.Object, model: Model) -> tuple[OutputWish, ...]:
+def _wishes(document: simdjson.Object, model: Model) -> tuple[Wish, ...]:
     all_binary = _parameter(document, "binary_data_output", "request") is True
     known = [spec.name for spec in model.signature.outputs]
     # An output asked for twice would be sent twice, and a small request get a huge answer.
-    wishes: dict[str, OutputWish] = {}
+    wishes: dict[str, Wish] = {}
     for field, entry in _objects(document, "outputs"):
         name = _text(entry, "name", field)
         if name not in known:
@@ -188,8 +243,8 @@ def _wishes(document: simdjson.Object, model: Model) -> tuple[OutputWish, ...]:
                 rule="each output once",
             )
         binary = _parameter(entry, "binary_data", field)
-        wishes[name] = OutputWish(name, all_binary if binary is None else binary is True)
-    return tuple(wishes.values()) or tuple(OutputWish(name, all_binary) for name in known)
+        wishes[name] = Wish(name, all_binary if binary is None else binary is True)
+    return tuple(wishes.values()) or tuple(Wish(name, all_binary) for name in known)
 
 
 def _objects(document: simdjson.Object, key: str) -> Iterator[tuple[str, simdjson.Object]]:

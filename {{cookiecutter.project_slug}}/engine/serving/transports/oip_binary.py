@@ -13,9 +13,10 @@ import numpy as np
 
 from engine.serving.errors import InvalidInput, MalformedBody, quoted
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype
-from engine.serving.transports.bounds import UNLIMITED, check_rows
+from engine.serving.transports.bounds import UNLIMITED, check_rows, check_texts
 
-HEADER = b"inference-header-content-length"
+HEADER_LENGTH = b"inference-header-content-length"
+BINARY = b"application/octet-stream"
 MOST_DIGITS = 18
 LENGTH = struct.Struct("<I")
 
@@ -46,6 +47,7 @@ def read(
     shape: tuple[int, ...],
     field: str,
     max_rows: int = UNLIMITED,
+    max_texts: int = UNLIMITED,
 ) -> Array:
     """An array over the bytes of one tensor; nothing is copied but text.
 
@@ -55,6 +57,7 @@ def read(
         shape: that passed ``check_shape``.
         field: its name in the request, for messages.
         max_rows: most texts in the first dimension.
+        max_texts: most texts.
 
     Raises:
         InvalidInput: the number of bytes does not fit shape and datatype.
@@ -65,6 +68,7 @@ def read(
         if size * LENGTH.size > data.nbytes:
             raise _wrong_text(field, f"has {data.nbytes} bytes, too few for {size} elements")
         check_rows(shape[0] if shape else 1, max_rows)
+        check_texts(size, max_texts, field)
         return _read_text(data, size, field).reshape(shape)
     dtype = NUMPY[datatype].newbyteorder("<")
     if data.nbytes != size * dtype.itemsize:

@@ -14,13 +14,15 @@ from typing import Any
 import orjson
 import simdjson
 
+from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput
-from engine.serving.inference.job import Inputs, views
+from engine.serving.inference.arrays import views
 from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
+from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
-from engine.serving.transports.few import FewRows, json_rows
+from engine.serving.transports.few import FewRows, json_of, json_rows
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
 from engine.serving.transports.records import are_records, as_arrays, is_column
@@ -28,13 +30,16 @@ from engine.serving.transports.records import are_records, as_arrays, is_column
 FEW = 32
 
 
-def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Array]:
+def decode(
+    body: bytes, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+) -> dict[str, Array]:
     """Read the named arrays of a request.
 
     Args:
         body: the whole body.
         model: the model that is asked.
         max_rows: most rows allowed in one request.
+        max_values: most values.
 
     Raises:
         MalformedBody: not a JSON object.
@@ -42,7 +47,7 @@ def decode(body: bytes, model: Model, max_rows: int = UNLIMITED) -> dict[str, Ar
         BodyTooLarge: more rows than allowed.
     """
     most = row_limit(model, max_rows)
-    check_values(body, model.signature, most)
+    check_values(body, model.signature, most, max_values)
     document = check_keys(parse_object(body), "")
     if "data" not in document:
         raise InvalidInput(
@@ -99,12 +104,14 @@ def counts_classes(output: OutputTensor) -> bool:
     return output.datatype.startswith(("INT", "UINT"))
 
 
-class Contract:
-    """The contract for one model, with all that is the same for each of its requests."""
+class Codec:
+    """Reads and writes requests of the contract for one model."""
 
-    def __init__(self, model: Model, max_rows: int = UNLIMITED) -> None:
+    def __init__(
+        self, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+    ) -> None:
         self._model = model
-        self._max_rows = max_rows
+        self._most = max_rows, max_values
         self._few = FewRows(model.signature)
         first, *others = model.manifest.outputs
         self._first = first.name
@@ -114,21 +121,28 @@ class Contract:
         model_of = orjson.dumps({"model": model.name, "version": model.manifest.version})
         self._end = b"," + model_of[1:]
 
-    def decode(self, body: bytes) -> Inputs:
-        """Read a request; see ``decode``."""
-        return self._few.read(body) or decode(body, self._model, self._max_rows)
+        # One object, by which a batch sees that all of it is encoded alike.
+        self.encode: Encode = self._answers
 
-    def encode_each(self, outputs: dict[str, Array], sizes: Sequence[int]) -> list[bytes]:
+    def decode(self, request: Request, body: bytes) -> None:
+        """Set what the request asks; see ``decode``."""
+        request.inputs = self._few.read(body) or decode(body, self._model, *self._most)
+        request.encode = self.encode
+
+    def _answers(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[Answer]:
+        """See ``Encode``."""
+        return [(200, USUAL, [body]) for body in self.encode_each(outputs, requests)]
+
+    def encode_each(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[bytes]:
         """The answer to each of the requests that shared a run; the same as ``encode`` gives.
 
         Args:
             outputs: of the run.
-            sizes: rows of each request.
         """
-        fast = self._fast(outputs, sizes)
+        fast = self._fast(outputs, [each.rows for each in requests])
         if fast is not None:
             return fast
-        return [encode(part, self._model) for part in views(outputs, sizes)]
+        return [encode(part, self._model) for part in views(outputs, requests)]
 
     def _fast(self, outputs: dict[str, Array], sizes: Sequence[int]) -> list[bytes] | None:
         predictions = outputs[self._first]
@@ -196,4 +210,4 @@ def _jsonable(array: Array) -> Any:
     kind = array.dtype.kind
     if array.ndim == 0 or kind == "O" or (kind in "iu" and array.size <= FEW):
         return array.tolist()
-    return array if array.flags.c_contiguous else array.copy()
+    return orjson.Fragment(json_of(array))

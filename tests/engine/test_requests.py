@@ -1,4 +1,4 @@
-"""The shortcut of small requests: the same answers as the long way, in order, on any connection."""
+"""Requests and their answers: the same however they come, in order, on any connection."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput, RequestError
-from engine.serving.http.asgi import JSON
-from engine.serving.http.heads import CLOSE, Heads
-from engine.serving.http.inference import Answer, failure, route_of
-from engine.serving.http.shortcut import Pending, Shortcut, Turns
-from engine.serving.lifecycle import Lifecycle
+from engine.serving.http.answers import Heads
+from engine.serving.http.bodies import Bodies
+from engine.serving.http.inference import ArrivalCounter, Inference, failure
+from engine.serving.http.routes import route_of
+from engine.serving.inference.delivery import deliver
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.slab import Slab
-from engine.serving.telemetry.record import Record
+from engine.serving.request import Request
+from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
 
 from tests.engine.server import Server, running
@@ -67,7 +69,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
 
 
 def in_two(connection: socket.socket, sent: bytes, at: int) -> None:
-    """The second part arrives after the first was read, so the long way answers."""
+    """The second part arrives after the first was read."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(sent[:at])
     time.sleep(0.05)
@@ -94,18 +96,18 @@ def in_two(connection: socket.socket, sent: bytes, at: int) -> None:
     ],
     ids=lambda sent: sent.split(b"\r\n")[0].decode(),
 )
-def test_both_ways_give_the_same_answer(server: Server, sent: bytes) -> None:
+def test_a_request_in_one_piece_is_answered_as_one_in_two(server: Server, sent: bytes) -> None:
     sent = sent.replace(b"Host: t\r\n", b"Host: t\r\nX-Request-Id: mine\r\n")
-    with connect(server) as short, connect(server) as long:
-        short.sendall(sent)
-        in_two(long, sent, sent.index(b"\r\n\r\n") + 2)
-        by_short, by_long = answer(short), answer(long)
-    assert by_short[0] == by_long[0]
-    assert by_short[1]["x-request-id"] == "mine"
-    assert by_short[2] == by_long[2]
+    with connect(server) as whole, connect(server) as cut:
+        whole.sendall(sent)
+        in_two(cut, sent, sent.index(b"\r\n\r\n") + 2)
+        one, two = answer(whole), answer(cut)
+    assert one[0] == two[0]
+    assert one[1]["x-request-id"] == "mine"
+    assert one[2] == two[2]
     dated = ("date",)
-    assert {k: v for k, v in by_short[1].items() if k not in dated} == {
-        k: v for k, v in by_long[1].items() if k not in dated
+    assert {k: v for k, v in one[1].items() if k not in dated} == {
+        k: v for k, v in two[1].items() if k not in dated
     }
 
 
@@ -174,7 +176,7 @@ def test_too_large_a_body_is_refused_also_when_it_comes_at_once(
 
 
 @pytest.mark.slow
-def test_an_escaped_path_goes_the_long_way_to_the_same_model(server: Server) -> None:
+def test_an_escaped_path_asks_the_same_model(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(request("/predict/sc%61le?x=1", BODY))
         assert answer(connection)[0] == 200
@@ -188,36 +190,36 @@ def test_routes_are_taken_apart() -> None:
     assert route_of("/metrics") is None
 
 
-def test_turns_tell_how_many_come_together() -> None:
+def test_requests_of_one_iteration_are_counted() -> None:
     async def main() -> tuple[int, int, int]:
-        turns = Turns()
+        arrivals = ArrivalCounter()
         for _ in range(3):
-            turns.count()
-        during = turns.company()
+            arrivals.count()
+        during = arrivals.estimate()
         await asyncio.sleep(0)
-        turns.count()
-        after = turns.company()
+        arrivals.count()
+        after = arrivals.estimate()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        turns.count()
-        return during, after, turns.company()
+        arrivals.count()
+        return during, after, arrivals.estimate()
 
     assert asyncio.run(main()) == (3, 3, 1)
 
 
-def test_heads_follow_the_clock_and_say_close_once() -> None:
-    heads, record = Heads(), Record("predict", "one", None)
-    now, later = [(b"date", b"now")], [(b"date", b"later")]
-    usual: Answer = (200, [JSON], [b"{}"])
-    assert b"date: now\r\n" in heads.make(now, usual, record, close=False, body=b"")
-    assert b"date: later\r\n" in heads.make(later, usual, record, close=False, body=b"")
-    refused: Answer = (401, [JSON, CLOSE], [b"ab", b"c"])
-    closing = heads.make(later, refused, record, close=True, body=b"")
+def test_heads_follow_the_clock_and_say_close_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads, request = Heads(), Request("predict", "one")
+    usual: Answer = (200, USUAL, [b"{}"])
+    for now in ("now", "later"):
+        monkeypatch.setattr("engine.serving.http.answers.formatdate", lambda usegmt, now=now: now)
+        heads.tick()
+        assert b"date: %b\r\n" % now.encode() in heads.make(usual, request, close=False, body=b"")
+    closing = heads.make((401, USUAL, [b"ab", b"c"]), request, close=True, body=b"")
     assert closing.startswith(b"HTTP/1.1 401 ")
     assert closing.count(b"connection: close\r\n") == 1
     assert closing.endswith(b"\r\ncontent-length: 3\r\nconnection: close\r\n\r\n")
-    record.returned = b"00-span"
-    traced = heads.make(later, usual, record, close=False, body=b"")
+    request.returned = b"00-span"
+    traced = heads.make(usual, request, close=False, body=b"")
     for head in (closing, traced):
         assert head.count(b"x-request-id: one\r\n") == 1
     assert b"traceparent: 00-span\r\n" in traced
@@ -232,7 +234,7 @@ class Unknown(RequestError):
 @pytest.mark.parametrize(
     ("outcome", "written"),
     [
-        ((200, [JSON], [b"{}"]), 200),
+        ((200, USUAL, [b"{}"]), 200),
         (InvalidInput("half of a pair: \ud800"), 500),
         (Unknown("no"), 403),
     ],
@@ -244,36 +246,36 @@ def test_a_request_is_answered_once_and_counted_once(
 ) -> None:
     """Whatever raises on the way of its answer."""
     answers: list[int] = []
+    tried: list[bool] = []
 
     class Client:
-        """Writes the status of one answer; a fault ends the connection with 500."""
+        """Writes the status of one answer; the first may fail."""
 
-        def reply(self, answer: Answer, record: Record) -> None:
-            if faulty == "write":
+        def reply(self, request: Request, answer: Answer) -> None:
+            if faulty == "write" and not tried:
+                tried.append(True)
                 raise TypeError("not a header")
             answers.append(answer[0])
 
         def fail(self, error: Exception) -> None:
-            if not answers:
-                answers.append(500)
+            raise AssertionError("closed")
 
-    def ended(record: Record) -> None:
+    def ended(request: Request) -> None:
         if faulty == "log":
             raise ValueError("no line")
 
     lines: Any = SimpleNamespace(silent_until=0.0, slow_seconds=0.0, ended=ended)
     metrics = Metrics(Slab(1, columns_for(0)))
     telemetry = RequestTelemetry(metrics, lines)
-    lifecycle = Lifecycle()
-    lifecycle.set_ready()
-    inference: Any = None
-    shortcut = Shortcut(inference, lifecycle, telemetry)
-    record = telemetry.begin("predict", "/predict", {})
-    Pending(shortcut, Client(), record).settle(outcome)
+    host: Any = None
+    inference = Inference(Settings(), host, telemetry, Bodies(1, 1))
+    target = route_of("/predict")
+    assert target is not None
+    deliver(inference.begin(target, {}, Client()), outcome)
     assert answers == [500 if faulty == "write" else written]
     assert (metrics.requests.begun, metrics.requests.answered()) == (1, 1)
 
 
 def test_an_error_that_cannot_be_written_becomes_one_that_can() -> None:
-    status, _, (body,) = failure(InvalidInput("half: \ud800"), Record("predict", "mine", None))
+    status, _, (body,) = failure(InvalidInput("half: \ud800"), Request("predict", "mine"))
     assert (status, json.loads(bytes(body))["id"]) == (500, "mine")

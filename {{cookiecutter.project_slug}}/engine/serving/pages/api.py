@@ -10,19 +10,22 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
 from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
-from engine.serving.http.openapi import document
-from engine.serving.http.own_routes import add_own_routes, error_response
-from engine.serving.http.page import add_pages
+from engine.serving.http.bodies import Bodies
+from engine.serving.http.own_routes import Gate, add_own_routes, error_response
 from engine.serving.inference.hooked import HookedModel
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
+from engine.serving.pages.openapi import document
+from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
 from engine.serving.settings import Settings
 from engine.serving.transports import tutorial
@@ -40,6 +43,7 @@ def create_api(
     settings: Settings,
     lifespan: Lifespan,
     extension: Extension,
+    bodies: Bodies,
 ) -> FastAPI:
     """Build the application.
 
@@ -54,9 +58,11 @@ def create_api(
         description=facts.description,
         version=facts.version,
         lifespan=lifespan,
-        # FastAPI's own pages load their scripts from another host; see engine.serving.http.page.
+        # FastAPI's own pages load their scripts from another host; see engine.serving.pages.page.
         docs_url=None,
         redoc_url=None,
+        # A slash too many means nothing on the engine's routes; see http.routes.
+        redirect_slashes=False,
         # engine.serving.telemetry does that, for the requests that matter. FastAPI's own telemetry
         # could be switched on by environment variables, and then records bodies of refused
         # requests.
@@ -75,7 +81,8 @@ def create_api(
     add_pages(app, with_keys, settings.page)
     if extension.has_hooks:
         _add_answers(app, host, KeyGuard(settings.api_keys))
-    add_own_routes(app, extension.routes, extension.open_routes, settings, lifecycle)
+    gate = Gate(settings, lifecycle, bodies)
+    add_own_routes(app, extension.routes, extension.open_routes, gate, with_keys=with_keys)
     _add_errors(app)
 
     def openapi() -> dict[str, Any]:
@@ -171,13 +178,41 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:
         if error.status_code == MethodNotAllowed.status:
-            allowed = (error.headers or {}).get("Allow", "POST")
+            allowed = _allowed(app, request)
             fault: RequestError = MethodNotAllowed(
-                f"{request.method} is not answered on {request.url.path}; use {allowed}"
+                f"{request.method} is not answered on {request.url.path}; use {allowed}",
+                allow=allowed,
             )
         else:
             fault = NotFound(f"there is no route {request.url.path}; see /docs")
         return error_response(fault)
+
+
+def _allowed(app: FastAPI, request: Request) -> str:
+    """The methods that the path of a request has."""
+    methods: set[str] = set()
+    for route in app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= getattr(route, "methods", None) or set()
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
+
+
+class HeadAsGet:
+    """Answers HEAD where GET is answered; the connection leaves the body out."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not self._has_own(scope):
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send)
+
+    def _has_own(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is Match.FULL for route in self._app.routes)
 
 
 def _describe(model: Model) -> dict[str, Any]:

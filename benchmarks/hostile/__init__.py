@@ -1,0 +1,1 @@
+"""What the costliest requests cost the service, and the clients beside them."""
