@@ -153,6 +153,7 @@ class MemoryTarget:
     """One resource whose document is flat: image, cpu, secrets, tags."""
 
     what = "group demo"
+    busy_seconds = 1860.0
 
     def __init__(self, world: World, *, serves_on: bool = False) -> None:
         self._world = world

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED
@@ -228,6 +229,24 @@ def test_a_commit_whose_answer_was_lost_is_kept() -> None:
     world.hook = hook
     roll_out(site_of(world), wanted(GOOD))
     assert serves(world, wanted(GOOD))
+
+
+@pytest.mark.parametrize("name", ["read", "record"])
+def test_a_fault_of_azure_at_any_question_is_no_fault_of_the_release(name: str) -> None:
+    calm = deployed()
+    roll_out(site_of(calm), wanted(GOOD))
+    for chosen in range(calm.log.count(name)):
+        world = deployed()
+
+        def disturb(moment: str, world: World = world, chosen: int = chosen) -> None:
+            if moment == f"before {name}" and world.log.count(name) == chosen:
+                world.hook = lambda _: None
+                raise AzError(Problem("BadGateway", 502, "upstream"), "az rest")
+
+        world.hook = disturb
+        assert roll_out(site_of(world), wanted(GOOD)).kind == UPDATED
+        assert "restore" not in world.log
+        assert world.log.count("apply") == 1
 
 
 def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:

@@ -169,6 +169,7 @@ engine/deploy/rollout/checks.py
 engine/deploy/rollout/ending.py
 engine/deploy/rollout/guard.py
 engine/deploy/rollout/interrupted.py
+engine/deploy/rollout/longest.py
 engine/deploy/rollout/marks.py
 engine/deploy/rollout/ownership.py
 engine/deploy/rollout/pulse.py
@@ -407,6 +408,7 @@ engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/update.py
 engine/upkeep/words.py
+engine/upkeep/workflow_limits.py
 engine/upkeep/workflow_rules.py
 engine/upkeep/workflow_secrets.py
 engine/zizmor.yml

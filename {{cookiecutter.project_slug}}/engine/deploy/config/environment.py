@@ -95,7 +95,9 @@ class Burst(Section):
 
     requests: Annotated[int, between(0, 100_000)] = Field(200, description="0: no burst.")
     p95_ms: Annotated[float, between(1, 60_000, "milliseconds")] = Field(
-        500.0, description="95 of 100 requests must be answered within this many milliseconds."
+        500.0,
+        description="95 of 100 requests must be answered within this many milliseconds, not "
+        "counting the time on the network.",
     )
 
 

@@ -19,6 +19,7 @@ from engine.deploy.rollout.pulse import Pulse, attended, restarted
 from engine.deploy.rollout.site import NotUp, Site, TakenOver
 from engine.deploy.rollout.waiting import (
     POLL_SECONDS,
+    VISIBLE_SECONDS,
     patiently,
     remove,
     wait_until_ready,
@@ -40,7 +41,8 @@ def put(site: Site, record: Record, live: Live | None) -> None:
     """
     target = site.target
     check = partial(require_still_free, site, record)
-    if make_way(site, live, record.next, check, stoppable=True):
+    give_up = site.patience()
+    if make_way(site, live, record.next, check, give_up, stoppable=True):
         check()
     if live is not None and live.stopped and target.serves_on:
         target.start()
@@ -49,7 +51,7 @@ def put(site: Site, record: Record, live: Live | None) -> None:
     document = target.with_tags(record.next, begun)
     site.say.step(f"applying to {target.what}")
     apply = partial(target.apply, document, site.values(document), check)
-    patiently(site, apply, check, stoppable=True)
+    patiently(site, apply, check, give_up, stoppable=True)
 
 
 def make_way(
@@ -57,6 +59,7 @@ def make_way(
     live: Live | None,
     wanted: Document,
     check: Check,
+    give_up: float,
     applied: Document | None = None,
     *,
     stoppable: bool = False,
@@ -78,7 +81,7 @@ def make_way(
         f"Azure cannot change {site.target.what} in place ({', '.join(dict.fromkeys(reasons))}): "
         "it is deleted and created again, and nothing answers meanwhile"
     )
-    remove(site, live, check, stoppable=stoppable)
+    remove(site, live, check, give_up, stoppable=stoppable)
     return True
 
 
@@ -89,7 +92,7 @@ def require_still_free(site: Site, record: Record) -> Live | None:
         TakenOver: someone has.
     """
     require_record(site, record)
-    live = site.target.read()
+    live = site.read()
     require_live(site, record, live)
     return live
 
@@ -118,11 +121,11 @@ def prove(
         DeployError: it must not be kept.
         TakenOver: what is live is another deploy's by now.
     """
-    give_up = site.clock.monotonic() + site.limits.start_seconds
+    give_up = site.clock.monotonic() + VISIBLE_SECONDS + site.limits.start_seconds
     pulse = Pulse(site, record, state)
     while True:
         try:
-            return _prove_once(site, record, document, state, before, pulse)
+            return _prove_once(site, record, document, state, before, pulse, give_up)
         except _NotTheRelease as error:
             failure, again = error.failure, str(error)
         except TakenOver:
@@ -152,8 +155,9 @@ def _prove_once(
     state: str | None,
     before: Live | None,
     pulse: Pulse,
+    until: float,
 ) -> Proof:
-    ready = wait_until_ready(site, record, state, pulse, before)
+    ready = wait_until_ready(site, record, state, pulse, before, until)
     address = site.target.candidate_address()
     if address is None:
         raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
@@ -243,7 +247,7 @@ def _restarted_by_tags(site: Site, record: Record, before: Live) -> bool:
     """
     if site.target.serves_on:
         return False
-    live = site.target.read()
+    live = site.read()
     if live is None or marks.rollout(live.tags) != record.id:
         return False
     return not live.settled or not live.running or restarted(before, live)

@@ -46,7 +46,7 @@ def undo(
     site.say.step(f"not kept: {reason.cause}")
     try:
         require_record(site, record)
-        live = site.target.read()
+        live = site.read()
         if live is not None and is_kept(live, record) and not kept:
             close(site, record, KEPT, "")
             return
@@ -76,7 +76,7 @@ def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -
     if record.previous is None:
         if live is not None or applied:
             site.say.step(f"deleting {site.target.what}: it was the first release")
-            remove(site, live, partial(require_record, site, record))
+            remove(site, live, partial(require_record, site, record), site.patience())
             require_record(site, record)
         return FAILED, DELETED
     if live is not None and marks.rollout(live.tags) != record.id and not applied:
@@ -105,9 +105,11 @@ def restore(site: Site, record: Record, previous: Document, *, applied: bool = F
     check = partial(require_still_free, site, record)
     live = check()
     last = record.next if applied else None
-    if not target.serves_on and make_way(site, live, document, check, last):
+    give_up = site.patience()
+    if not target.serves_on and make_way(site, live, document, check, give_up, last):
         check()
-    patiently(site, partial(target.restore, document, site.values(document), check), check)
+    ask = partial(target.restore, document, site.values(document), check)
+    patiently(site, ask, check, give_up)
     confirm(site, record, previous, live)
 
 

@@ -60,7 +60,7 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
 
 
 def _look(site: Site) -> Live | None:
-    live = site.target.read()
+    live = site.read()
     return None if live is None else as_recorded(site, live)
 
 
@@ -122,12 +122,12 @@ def _shown(site: Site, record: Record) -> Live | None:
     The process may have died right after its request, and an answer may not know of it yet.
     """
     began = site.clock.monotonic()
-    live = site.target.read()
+    live = site.read()
     while (live is None or marks.rollout(live.tags) != record.id) and (
         site.clock.monotonic() < began + _patience(site, record, live)
     ):
         site.clock.sleep(POLL_SECONDS)
-        live = site.target.read()
+        live = site.read()
     return live
 
 
@@ -182,7 +182,7 @@ def _require_abandoned(site: Site, record: Record) -> None:
         return
     seconds = site.limits.lease_seconds
     site.say.step(f"watching it for signs of life, {seconds} s")
-    first = _sign(record, live := site.target.read())
+    first = _sign(record, live := site.read())
     quiet_until = site.clock.monotonic() + seconds
     give_up = quiet_until + site.limits.start_seconds
     while (now := site.clock.monotonic()) < quiet_until:
@@ -191,8 +191,8 @@ def _require_abandoned(site: Site, record: Record) -> None:
             # Azure works on it: its deploy, alive or dead, can only wait. From what cannot come
             # up it would turn away at once.
             quiet_until = now + seconds
-        current = site.journal.read(record.id)
-        if current is None or _sign(current, live := site.target.read()) != first:
+        current = site.record(record.id)
+        if current is None or _sign(current, live := site.read()) != first:
             raise busy(record)
 
 

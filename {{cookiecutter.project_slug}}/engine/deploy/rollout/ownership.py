@@ -61,7 +61,7 @@ def require_record(site: Site, record: Record) -> None:
     Raises:
         TakenOver: another run has taken or ended it.
     """
-    now = site.journal.read(record.id)
+    now = site.record(record.id)
     if now is None or not now.open or now.owner != site.owner:
         raise _taken(record, now.by if now else "someone who removed its record")
 
@@ -91,7 +91,7 @@ def see(site: Site, record: Record, state: str | None) -> Live | None:
     Raises:
         TakenOver: it belongs to a third rollout, or another run has brought this one to its end.
     """
-    live = site.target.read()
+    live = site.read()
     found = marks.rollout(live.tags) if live is not None else None
     if live is None or found is None:
         return None
@@ -110,7 +110,7 @@ def as_recorded(site: Site, live: Live) -> Live:
     """What is live, kept if its record says so: the tags may lag behind, or not be writable."""
     if marks.state(live.tags) == marks.KEPT:
         return live
-    record = site.journal.read(marks.rollout(live.tags) or "")
+    record = site.record(marks.rollout(live.tags) or "")
     ended = (record.phase, marks.state(live.tags)) if record is not None else None
     if ended not in ((KEPT, marks.VERIFYING), (RESTORED, marks.RESTORING)):
         return live
@@ -124,7 +124,7 @@ def require_there(site: Site) -> Live:
     Raises:
         NotUp: there is nothing.
     """
-    live = site.target.read()
+    live = site.read()
     if live is None:
         raise NotUp(
             f"there is no {site.target.what}",
@@ -149,7 +149,7 @@ def _is_before(site: Site, record: Record, found: str | None) -> bool:
     if found == before:
         return True
     # The last rollout was undone, and when this one began Azure did not show that yet.
-    undone = site.journal.read(before) if before else None
+    undone = site.record(before) if before else None
     return (
         undone is not None
         and undone.phase == RESTORED

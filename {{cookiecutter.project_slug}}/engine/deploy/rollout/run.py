@@ -65,7 +65,7 @@ def _claim(site: Site, record: Record) -> None:
     try:
         claim(site, record)
         # Another deploy may have begun and ended since the previous release was read.
-        require_live(site, record, site.target.read())
+        require_live(site, record, site.read())
     except Busy:
         raise
     except TakenOver as error:

@@ -30,6 +30,9 @@ class ContainerInstances:
     """The container group of one environment; see ``engine.deploy.targets.base.Target``."""
 
     serves_on = False
+    # Azure ends the creation of a container group after 30 minutes, and may refuse changes until
+    # then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning.
+    busy_seconds = 1860.0
 
     def __init__(self, az: Az, environment: Environment, places: Places) -> None:
         self.what = f"container group {environment.name}"

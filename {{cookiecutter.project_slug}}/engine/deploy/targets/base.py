@@ -90,6 +90,9 @@ class Target(Protocol):
     serves_on: bool
     """The previous release goes on serving while the next one is verified."""
 
+    busy_seconds: float
+    """How long Azure may refuse a change because of an earlier one."""
+
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
         """Render the complete document; secrets appear by name, without a value."""
 

@@ -19,7 +19,7 @@ from engine.deploy.targets import containerapps_document as documents
 from engine.deploy.targets import containerapps_request as requests
 from engine.deploy.targets import containerapps_shape as shape
 from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
-from engine.deploy.targets.containerapps_client import AppClient, Json
+from engine.deploy.targets.containerapps_client import IDLE_SECONDS, AppClient, Json
 from engine.deploy.targets.containerapps_live import live_of
 from engine.deploy.targets.containerapps_logs import AppLogs
 from engine.deploy.targets.containerapps_preflight import findings
@@ -31,6 +31,7 @@ class ContainerApps:
     """The app of one environment; see ``engine.deploy.targets.base.Target``."""
 
     serves_on = True
+    busy_seconds = IDLE_SECONDS
 
     def __init__(
         self, az: Az, environment: Environment, places: Places, client: AppClient | None = None
