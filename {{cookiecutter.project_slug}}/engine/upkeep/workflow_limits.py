@@ -39,7 +39,8 @@ def overruns(root: Path) -> list[str]:
                     found.append(
                         f"{workflow.name}: job {name}: timeout-minutes is {limit}, and a deploy to "
                         f"{stage} can take {minutes} minutes; raise it (GitHub's own machines "
-                        f"allow 360), or lower rollout.start_seconds in deploy/environments/{stage}.yaml"
+                        f"allow 360), or lower rollout.start_seconds in "
+                        f"deploy/environments/{stage}.yaml"
                     )
     return found
 
