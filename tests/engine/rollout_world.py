@@ -17,7 +17,8 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.errors import DeployError
-from engine.deploy.journal import Record
+from engine.deploy.journal import KEPT, RESTORED, Record
+from engine.deploy.rollout import marks
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
@@ -61,6 +62,7 @@ class World:
 
     group: Group | None = None
     records: dict[str, Record] = field(default_factory=dict)
+    signs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     log: list[str] = field(default_factory=list)
     applied: list[tuple[str, str]] = field(default_factory=list)
@@ -108,7 +110,7 @@ class World:
 
     def changes(self) -> list[str]:
         """The requests so far that changed something."""
-        return [name for name in self.log if name not in ("read", "journal", "record")]
+        return [name for name in self.log if name not in ("read", "journal", "record", "signs")]
 
 
 class MemoryClock:
@@ -143,6 +145,12 @@ class MemoryJournal:
     def read(self, rollout: str) -> Record | None:
         found = self._world.operation("record", lambda: self._world.records.get(rollout))
         return None if found is None else replace(found)
+
+    def sign(self, rollout: str, when: str) -> None:
+        self._world.operation("sign", lambda: self._world.signs.__setitem__(rollout, when))
+
+    def last_sign(self, rollout: str) -> str:
+        return str(self._world.operation("signs", lambda: self._world.signs.get(rollout, "")))
 
     def records(self) -> list[Record]:
         found = self._world.operation("journal", lambda: list(self._world.records.values()))
@@ -334,6 +342,19 @@ def site_of(world: World, *, secrets: Mapping[str, str] | None = None, **more: A
         clock=more.pop("clock", MemoryClock(world)),
         owner=f"run-{next(_OWNERS)}",
         **more,
+    )
+
+
+def is_kept(world: World) -> bool:
+    """Whether the journal says of what is there that it was kept, or put back."""
+    if world.group is None:
+        return False
+    tags = world.group.document["tags"]
+    record = world.records.get(marks.rollout(tags) or "")
+    shown = (record.phase if record else "", marks.state(tags))
+    return marks.state(tags) == marks.KEPT or shown in (
+        (KEPT, marks.VERIFYING),
+        (RESTORED, marks.RESTORING),
     )
 
 

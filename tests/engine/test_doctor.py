@@ -21,6 +21,7 @@ from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.errors import DeployError
+from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.verification.failures import NotReady, WrongRelease
 
@@ -103,12 +104,23 @@ class FakeTarget:
         yield from (self.written.pop(0) if self.written else "").splitlines()
 
 
+class NoRecords:
+    """A journal without any record of the rollout."""
+
+    def read(self, rollout: str) -> None:
+        """No record."""
+
+    def last_sign(self, rollout: str) -> str:
+        return ""
+
+
 @dataclass
 class Scene:
     az: Az
     target: Target
     project: Project = PROJECT
     environment: Environment = ENVIRONMENT
+    journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 
 def scene(live: Live | None = LIVE, logs: tuple[str, ...] = (), **answers: Any) -> Scene:
@@ -152,7 +164,7 @@ def test_each_look_finds_its_fault() -> None:
     assert codes(scene(provider_show={"registrationState": "NotRegistered"})) == ["provider"]
     lost = AzError(Problem("NotLoggedIn", 401, "Please run 'az login'"), "az")
     assert codes(scene(acr_show=lost)) == ["not-logged-in"]
-    verifying = {names.TAG_STATE: "verifying", names.TAG_ROLLOUT: "1", names.TAG_HEARTBEAT: ""}
+    verifying = {names.TAG_STATE: "verifying", names.TAG_ROLLOUT: "1"}
     assert codes(scene(replace(LIVE, tags={**LIVE.tags, **verifying}))) == ["interrupted"]
     without = arm_group()
     without["properties"]["containers"][0]["properties"]["environmentVariables"] = []

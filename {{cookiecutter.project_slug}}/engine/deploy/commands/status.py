@@ -74,7 +74,7 @@ def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...
     try:
         live, newer = at_once(context.target.read, partial(_newer_record, context))
         if live is not None and newer is None:
-            live = as_recorded(context.site(()), live)
+            live = as_recorded(context.target, context.journal, live)
     except AzError as error:
         if error.status != 403:
             raise

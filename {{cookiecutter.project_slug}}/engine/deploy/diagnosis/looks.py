@@ -16,6 +16,7 @@ from engine.deploy.diagnosis.azure_shape import read_group
 from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
 from engine.deploy.diagnosis.words import complaints
 from engine.deploy.errors import DeployError
+from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.targets.containerapps import ContainerApps
 from engine.deploy.verification.failures import NotReady, Unreachable
@@ -48,6 +49,10 @@ class Scene(Protocol):
     @property
     def target(self) -> Target:
         """The environment's target."""
+
+    @property
+    def journal(self) -> Journal:
+        """The records of its rollouts."""
 
 
 class Looks:

@@ -118,10 +118,8 @@ def wait_until_ready(
             )
         teller.tell(obstacle)
         if pulse is not None:
-            pulse.restarts(live)
+            pulse.beat_if_due()
         if live.settled:
-            if pulse is not None:
-                pulse.beat_if_due(live)
             listener.listen_if_due()
         site.clock.sleep(pause)
         pause = min(pause * 2, POLL_SECONDS)
