@@ -123,6 +123,7 @@ engine/deploy/figures/service.py
 engine/deploy/figures/words.py
 engine/deploy/gh.py
 engine/deploy/git.py
+engine/deploy/hooks.py
 engine/deploy/image.py
 engine/deploy/journal.py
 engine/deploy/local_image.py

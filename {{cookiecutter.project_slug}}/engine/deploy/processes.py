@@ -35,11 +35,16 @@ def finish(
         stdout, stderr = process.communicate(stdin, timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(process)
-        return Finished(TIMED_OUT, "", f"no answer within {limit:.0f} s")
+        return Finished(TIMED_OUT, "", ended_in(limit))
     except BaseException:
         _kill(process)
         raise
     return Finished(process.returncode, stdout, stderr)
+
+
+def ended_in(limit: float) -> str:
+    """What stands for the messages of a program that was killed after so many seconds."""
+    return f"no answer within {limit:.0f} s"
 
 
 def follow(

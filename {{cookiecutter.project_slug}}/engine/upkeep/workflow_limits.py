@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.deploy.commands.context import without_login
 from engine.deploy.commands.verify import PATIENCE_SECONDS
 from engine.deploy.config.read import environment_names
+from engine.deploy.hooks import HOOK_SECONDS
 from engine.deploy.rollout.longest import longest_seconds
 from engine.deploy.say import Say
 from engine.upkeep.workflow_rules import Job, read
@@ -17,6 +18,8 @@ COMMAND = re.compile(r"-m engine.deploy (up|rollback|verify) ")
 OTHER_STEPS_SECONDS = 600.0
 """For setting up and for single requests."""
 DEFAULT_MINUTES = 360
+HOOKS = 2 * HOOK_SECONDS
+"""One before a rollout, and one after it."""
 
 
 def overruns(root: Path) -> list[str]:
@@ -31,7 +34,7 @@ def overruns(root: Path) -> list[str]:
             limit = job.get("timeout-minutes", DEFAULT_MINUTES)
             for stage in _stages(job, list(needed)) if commands else ():
                 seconds = OTHER_STEPS_SECONDS + sum(
-                    PATIENCE_SECONDS if command == "verify" else needed[stage][at > 0]
+                    PATIENCE_SECONDS if command == "verify" else HOOKS + needed[stage][at > 0]
                     for at, command in enumerate(commands)
                 )
                 minutes = math.ceil(seconds / 60)
