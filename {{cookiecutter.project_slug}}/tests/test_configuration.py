@@ -16,7 +16,6 @@ from engine.serving.package.digest import SERVICE_FILE
 from engine.serving.remarks import remarks
 from engine.serving.service_file import load_service_file
 from engine.serving.settings import Settings
-from engine.upkeep.workflow_limits import overruns
 from engine.upkeep.workflow_rules import RULES, Workflow, read
 from engine.upkeep.workflow_secrets import FIX, gaps
 
@@ -34,14 +33,7 @@ def test_service_py_can_be_loaded_and_takes_no_route_of_the_engine() -> None:
 def test_service_py_is_typed() -> None:
     """As `make lint` checks it, so that a hook that names its arrays wrongly fails here."""
     if SERVICE_FILE.exists():
-        command: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--config-file",
-            "engine/mypy.ini",
-            SERVICE_FILE,
-        ]
+        command = [sys.executable, "-m", "mypy", "--config-file=engine/mypy.ini", str(SERVICE_FILE)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(done.stdout + done.stderr, pytrace=False)
@@ -68,11 +60,6 @@ def test_an_environment_is_legal_for_its_target_and_for_service_py(
 
 def test_the_promise_is_legal() -> None:
     assert read_slo(ROOT / "load" / "slo.yaml").p95_ms > 0
-
-
-def test_every_job_may_take_as_long_as_its_longest_deploy() -> None:
-    if found := overruns(ROOT):
-        pytest.fail("\n".join(found), pytrace=False)
 
 
 def test_the_workflows_pass_every_secret() -> None:
