@@ -240,6 +240,9 @@ class MemoryTarget:
     def logs(self, *, follow: bool) -> Iterator[str]:
         return iter(())
 
+    def evidence(self) -> None:
+        """Nothing that a diagnosis could read."""
+
     def billing(self) -> str:
         return "nothing"
 

@@ -38,7 +38,7 @@ from engine.deploy.monitoring.plan import plan as monitoring_plan
 from engine.deploy.preflight import _pull_right, _unregistered
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
-from engine.deploy.targets.containerapps_preflight import _environment_findings
+from engine.deploy.targets.containerapps.preflight import _environment_findings
 from engine.deploy.targets.release_parts import check_image
 
 from .bootstrap_world import PretendedAzure, ground
@@ -342,7 +342,7 @@ def test_preflight_and_doctor_agree_on_who_may_pull(
     allowed = role == REPOSITORY_READER if abac else role in PULLING_ROLES
     assert (_pull_right(azure, registry, identity) == []) is allowed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image, "_first", lambda *_: ())
+        patch.setattr(image, "first", lambda *_: ())
         assert (image.role_missing(evidence) == []) is allowed
     assert ACR_PULL in PULLING_ROLES
 

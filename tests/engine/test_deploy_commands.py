@@ -20,7 +20,7 @@ from engine.deploy.preflight import NotReadyToDeploy, require
 from engine.deploy.preflight_release import secret_findings
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import redact
-from engine.deploy.targets.aci_live import live_of
+from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.base import Finding, Live
 
 from tests.engine.project import ROOT

@@ -19,10 +19,12 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
+from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal
-from engine.deploy.targets.base import Live, Target
+from engine.deploy.targets.aci.target import ContainerInstances
+from engine.deploy.targets.base import Live, Places, Target
 from engine.deploy.verification.failures import NotReady, WrongRelease
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
@@ -89,12 +91,17 @@ class FakeAz:
 class FakeTarget:
     """A target with this log; each look takes the next of the given logs."""
 
+    az: FakeAz
     live: Live | None
     written: list[str] = field(default_factory=list)
     what: str = "container group iris-service-staging"
 
     def read(self) -> Live | None:
         return self.live
+
+    def evidence(self) -> Group | None:
+        group = ContainerInstances(cast("Az", self.az), ENVIRONMENT, Places("s", "", ""))
+        return group.evidence()
 
     def candidate_address(self) -> str | None:
         return self.live.address if self.live else None
@@ -125,7 +132,8 @@ class Scene:
 
 def scene(live: Live | None = LIVE, logs: tuple[str, ...] = (), **answers: Any) -> Scene:
     given = {name.replace("_", " "): answer for name, answer in answers.items()}
-    az, target = FakeAz({**HEALTHY, **given}), FakeTarget(live, list(logs))
+    az = FakeAz({**HEALTHY, **given})
+    target = FakeTarget(az, live, list(logs))
     return Scene(cast("Az", az), cast("Target", target))
 
 

@@ -18,7 +18,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Release
-from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.targets.containerapps.target import ContainerApps
 
 Json = dict[str, Any]
 

@@ -103,7 +103,7 @@ class AzError(DeployError):
     def transitioning(self) -> bool:
         """Azure is still busy with an earlier change of the same container group."""
         if self.code.startswith("ContainerApp"):
-            return False  # waited for by engine.deploy.targets.containerapps_client
+            return False  # waited for by engine.deploy.targets.containerapps.client
         conflict = self.status in (409, None) and not self.connection
         return self.code == TRANSITIONING or (
             conflict and _TRANSITIONING.search(self.message) is not None

@@ -23,9 +23,6 @@ PULLING_ROLES = frozenset(
 )
 """The roles of which each one lets an identity pull from a registry that is not under ABAC."""
 
-PROVIDERS = {"aci": "Microsoft.ContainerInstance", "containerapps": "Microsoft.App"}
-"""Target to the resource provider that a subscription has to be registered for."""
-
 
 def plain(word: object) -> str:
     """One spelling of what Azure spells as it likes: ids, names, types, locations, words of state.

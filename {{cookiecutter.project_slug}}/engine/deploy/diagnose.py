@@ -14,6 +14,8 @@ from engine.deploy.diagnosis.finding import Certainty, Diagnosis, most_telling
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.diagnosis.looks import Scene
 from engine.deploy.errors import DeployError
+from engine.deploy.targets.kind import kind_named
+from engine.deploy.targets.known import kind_names
 from engine.deploy.verification.failures import (
     KeyRefused,
     NotReady,
@@ -36,7 +38,9 @@ SHOWN_LINES = 15
 
 def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
     """Everything that the evidence shows, the surest first; empty: nothing is wrong."""
-    return most_telling([found for rule in RULES for found in rule(evidence)])
+    names = kind_names() if evidence.target is None else (evidence.target,)
+    rules = (*RULES, *(rule for name in names for rule in kind_named(name).diagnoses))
+    return most_telling([found for rule in rules for found in rule(evidence)])
 
 
 def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> DeployError:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.azure_ids import ACR_PULL, PROVIDERS, honoured_roles, roles_of, same
+from engine.deploy.azure_ids import ACR_PULL, honoured_roles, roles_of, same
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.errors import DeployError
 from engine.deploy.sight import workspace_id
 from engine.deploy.targets.base import Finding, Places
+from engine.deploy.targets.kind import kind_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
@@ -64,19 +65,20 @@ def subscription(az: Az) -> str:
 
 def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Ground:
     """Look at everything that has to be there before the first deploy."""
+    kind = kind_of(environment)
     shared = ("--resource-group", project.shared_resource_group)
     registry, identity, group, provider, workspace = at_once(
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
-        lambda: _look(az, "provider", "show", "--namespace", PROVIDERS[environment.target]),
-        lambda: workspace_id(az, project) if environment.target == "aci" else None,
+        lambda: _look(az, "provider", "show", "--namespace", kind.provider),
+        lambda: workspace_id(az, project) if kind.takes_workspace else None,
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
-        *_unregistered(provider, PROVIDERS[environment.target]),
+        *_unregistered(provider, kind.provider),
         *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
@@ -86,10 +88,9 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         subscription=subscription_id,
         registry_server=str(registry["loginServer"]),
         pull_identity=str(identity["id"]),
-        apps_environment=apps_environment(project, environment, subscription_id),
         workspace=workspace,
     )
-    return Ground(places, tuple(findings))
+    return Ground(kind.places(project, environment, places), tuple(findings))
 
 
 def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:
@@ -133,7 +134,7 @@ def _missing(found: dict[str, Any] | AzError | None, what: str) -> list[Finding]
 def _no_workspace(
     workspace: str | None, project: Project, environment: Environment
 ) -> list[Finding]:
-    if workspace is not None or environment.target != "aci" or not environment.container_logs:
+    if workspace is not None or not kind_of(environment).sends_log(environment):
         return []
     return [
         Finding(
@@ -178,16 +179,3 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
             "`.venv/bin/python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
         )
     ]
-
-
-def apps_environment(
-    project: Project, environment: Environment, subscription_id: str
-) -> str | None:
-    """Azure's id of the Container Apps environment; None for the other target."""
-    if environment.target != "containerapps":
-        return None
-    return (
-        f"/subscriptions/{subscription_id}/resourceGroups/{environment.resource_group}"
-        f"/providers/Microsoft.App/managedEnvironments/"
-        f"{names.apps_environment(project, environment.stage)}"
-    )

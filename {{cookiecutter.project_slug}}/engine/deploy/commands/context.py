@@ -25,9 +25,8 @@ from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
 from engine.deploy.sight import Sight, absent, looked_up
-from engine.deploy.targets.aci import ContainerInstances
 from engine.deploy.targets.base import Finding, Places, Target
-from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.targets.kind import kind_of
 
 _SHORTEST_SECRET = 4
 """Shorter values are not taken out of what is shown: they would take out half the text."""
@@ -50,9 +49,7 @@ class Context:
     @property
     def target(self) -> Target:
         """The environment's target."""
-        if self.environment.target == "aci":
-            return ContainerInstances(self.az, self.environment, self.places)
-        return ContainerApps(self.az, self.environment, self.places)
+        return kind_of(self.environment).target(self.az, self.environment, self.places)
 
     @property
     def journal(self) -> ArmJournal:

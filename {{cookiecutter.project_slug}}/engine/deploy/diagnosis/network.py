@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.deploy.diagnosis.evidence import Container, Evidence, Group
+from engine.deploy.diagnosis.evidence import Evidence, Group
 from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.words import GAVE_UP, complaints
 
-DEFAULT_PORT = 8000
-PORT_MISMATCH = "port-mismatch"
 READINESS_FAILED = "readiness probe failed"
 
 
@@ -48,28 +46,6 @@ def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
             Certainty.POSSIBLE,
             ("GET /readyz",),
         )
-
-
-def port_mismatch(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Service, probes and address do not mean the same port."""
-    if evidence.target != "aci" or evidence.group is None:
-        return
-    for container in evidence.group.containers:
-        port = _listens_on(container)
-        wrong = [
-            *_others("the address of the group", evidence.group.ports, port),
-            *_others("the container", container.ports, port),
-            *_others("a probe", container.probe_ports, port),
-        ]
-        if wrong:
-            yield Diagnosis(
-                PORT_MISMATCH,
-                f"the service listens on port {port}, and {wrong[0]}",
-                f"set `port` in deploy/environments/{evidence.stage}.yaml, which sets all of them, "
-                "and leave PORT out of `variables`; then `.venv/bin/python -m engine.deploy up`",
-                evidence=tuple(wrong),
-                explains=frozenset({"readiness", "unreachable", "liveness", "crash-loop"}),
-            )
 
 
 def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
@@ -122,17 +98,6 @@ def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
     )
 
 
-def _listens_on(container: Container) -> int:
-    value = container.variables.get("PORT", "")
-    return int(value) if value.isdigit() else DEFAULT_PORT
-
-
-def _others(what: str, ports: tuple[int, ...], port: int) -> list[str]:
-    if not ports or port in ports:
-        return []
-    return [f"{what} means port {', '.join(map(str, ports))}"]
-
-
 def _runs(evidence: Evidence) -> bool:
     if evidence.stopped or evidence.deployed is False:
         return False
@@ -144,4 +109,4 @@ def _address(group: Group | None) -> str | None:
     return f"fqdn {group.fqdn}, ports {group.ports}" if group and group.fqdn else None
 
 
-RULES = (never_ready, still_starting, port_mismatch, readiness_probe, unreachable)
+RULES = (never_ready, still_starting, readiness_probe, unreachable)

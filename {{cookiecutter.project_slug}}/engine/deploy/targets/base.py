@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.deploy.diagnosis.evidence import Group
+
 Document = dict[str, Any]
 """A complete resource as Azure takes it; in records every secret value is replaced by None."""
 
@@ -155,6 +157,9 @@ class Target(Protocol):
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """Lines of the service's log, oldest first."""
+
+    def evidence(self) -> Group | None:
+        """What runs with its state and events, for a diagnosis; None: there is nothing."""
 
     def billing(self) -> str:
         """What of this environment costs money while it is there, in words."""

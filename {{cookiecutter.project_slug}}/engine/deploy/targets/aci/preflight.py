@@ -8,7 +8,7 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
 from engine.deploy.config.environment import Environment
-from engine.deploy.targets.aci_document import API_VERSION
+from engine.deploy.targets.aci.document import API_VERSION
 from engine.deploy.targets.base import Finding, Places
 
 

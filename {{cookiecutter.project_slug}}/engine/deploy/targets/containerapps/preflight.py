@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from engine.deploy.az import AzError
 from engine.deploy.azure_ids import one_of, plain, same
-from engine.deploy.config.containerapps_rules import profile_of
 from engine.deploy.config.environment import Environment
 from engine.deploy.targets.base import Finding, Places
-from engine.deploy.targets.containerapps_client import AppClient, Json
+from engine.deploy.targets.containerapps.client import AppClient, Json
+from engine.deploy.targets.containerapps.limits import profile_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 
