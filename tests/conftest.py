@@ -101,3 +101,9 @@ def rendered_service(rendered: Rendered) -> Path:
 def service_python(rendered_service: Path) -> Path:
     """An interpreter with the service's development lock installed, kept in build/ by its hash."""
     return installed("service-venv", rendered_service / "requirements" / "dev.txt") / "python"
+
+
+@pytest.fixture(scope="session")
+def deploy_python(rendered_service: Path) -> Path:
+    """An interpreter with what deploys have in the workflows and no package more, kept likewise."""
+    return installed("deploy-venv", rendered_service / "requirements" / "deploy.txt") / "python"

@@ -157,7 +157,8 @@ class Engine:
         job = (await self._json("POST", f"/containers/{container}/exec", body))["Id"]
         started = self._raw("POST", f"/exec/{job}/start", {"Detach": False})
         try:
-            await asyncio.wait_for(started, min(timeout, EXEC_SECONDS))
+            async with asyncio.timeout(min(timeout, EXEC_SECONDS)):
+                await started
         except TimeoutError:
             return 124
         return int((await self._json("GET", f"/exec/{job}/json"))["ExitCode"] or 0)

@@ -57,7 +57,7 @@ class Prometheus:
         return {
             alert["labels"]["alertname"]
             for alert in self.get("alerts")["alerts"]
-            if alert["labels"]["job"] == job and (not states or alert["state"] in states)
+            if alert["labels"].get("job") == job and (not states or alert["state"] in states)
         }
 
     def firing(self, job: str) -> set[str]:

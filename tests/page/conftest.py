@@ -16,6 +16,7 @@ from tests.service.running import running, started
 
 from .asking import wait_for_failure
 from .browser import Watched, chromium, program
+from .proxy import behind
 
 KEY = "right-key-0123456789"
 Visit = Callable[..., Page]
@@ -55,6 +56,13 @@ def url(service_python: Path, rendered_service: Path) -> Iterator[str]:
     """A service that is ready and open."""
     with running(service_python, rendered_service) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def prefixed(url: str) -> Iterator[str]:
+    """The same behind a proxy, at a path of its own. It outlives the pages, which ask on and on."""
+    with behind(url, "/flowers/v1") as prefixed:
+        yield prefixed
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from playwright.sync_api import Page, expect
 
 from .asking import get, post
 from .conftest import KEY, Visit
-from .proxy import behind
 
 pytestmark = pytest.mark.slow
 MOST_BYTES = 8_000  # compressed, as a browser gets it
@@ -89,14 +88,13 @@ def test_what_is_shown_for_curl_and_python_works(guarded: str, visit: Visit, pla
         assert json.loads(done.stdout) == wanted
 
 
-def test_it_works_behind_a_path_prefix(url: str, visit: Visit) -> None:
-    with behind(url, "/flowers/v1") as prefixed:
-        page = visit(prefixed, path="/docs")
-        # Nothing outside of the prefix is there, so a wrong address would not be answered.
-        card = opened(page, "POST /predict/iris")
-        card.get_by_role("button", name="Send").click()
-        expect(card.get_by_role("status")).to_have_text("Status 200")
-        assert page.get_by_role("link").first.get_attribute("href") == f"{prefixed}/openapi.json"
+def test_it_works_behind_a_path_prefix(prefixed: str, visit: Visit) -> None:
+    page = visit(prefixed, path="/docs")
+    # Nothing outside of the prefix is there, so a wrong address would not be answered.
+    card = opened(page, "POST /predict/iris")
+    card.get_by_role("button", name="Send").click()
+    expect(card.get_by_role("status")).to_have_text("Status 200")
+    assert page.get_by_role("link").first.get_attribute("href") == f"{prefixed}/openapi.json"
 
 
 def test_it_is_small_and_has_the_policy_of_the_page(url: str) -> None:

@@ -14,7 +14,6 @@ from tests.service.running import running
 
 from .asking import get, post
 from .conftest import KEY, Visit
-from .proxy import behind
 
 pytestmark = pytest.mark.slow
 MOST_BYTES = 13_400  # compressed, as a browser gets it
@@ -209,16 +208,15 @@ def test_the_keyboard_is_enough(guarded: str, visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("slash", ["", "/"], ids=["without-slash", "with-slash"])
-def test_it_works_behind_a_path_prefix(url: str, visit: Visit, slash: str) -> None:
-    with behind(url, "/flowers/v1") as prefixed:
-        page = visit(f"{prefixed}{slash}")
-        expect(page.locator("#state")).to_have_text("Ready")
-        page.get_by_role("button", name="Predict").click()
-        expect(page.locator("#outcome")).to_contain_text("200 in")
-        expect(page.locator("figure")).to_have_count(4)
-        links = page.locator("a").evaluate_all("all => all.map((link) => link.href)")
-        assert {link.removeprefix(f"{prefixed}/") for link in links} >= {"docs", "metrics"}
-        assert all(link.startswith(f"{prefixed}/") for link in links)
+def test_it_works_behind_a_path_prefix(prefixed: str, visit: Visit, slash: str) -> None:
+    page = visit(f"{prefixed}{slash}")
+    expect(page.locator("#state")).to_have_text("Ready")
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#outcome")).to_contain_text("200 in")
+    expect(page.locator("figure")).to_have_count(4)
+    links = page.locator("a").evaluate_all("all => all.map((link) => link.href)")
+    assert {link.removeprefix(f"{prefixed}/") for link in links} >= {"docs", "metrics"}
+    assert all(link.startswith(f"{prefixed}/") for link in links)
 
 
 def test_it_is_small_and_one_document(url: str, visit: Visit) -> None:

@@ -96,9 +96,9 @@ def judge(files: dict[str, str]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def files(rendered: Rendered, service_python: Path) -> dict[str, str]:
+def files(rendered: Rendered, deploy_python: Path) -> dict[str, str]:
     """What az is given for each environment."""
-    written: dict[str, str] = run(service_python, rendered("onnx"), RENDER, EVERY)
+    written: dict[str, str] = run(deploy_python, rendered("onnx"), RENDER, EVERY)
     return written
 
 
@@ -173,9 +173,9 @@ CHOSEN_BY_AZURE = {"properties.ipAddress.ip"}
 
 
 def test_a_group_is_read_into_exactly_what_azures_models_let_one_set(
-    rendered: Rendered, service_python: Path
+    rendered: Rendered, deploy_python: Path
 ) -> None:
-    read = set(run(service_python, rendered("onnx"), READ, {}))
+    read = set(run(deploy_python, rendered("onnx"), READ, {}))
     settable = set(run(azure_bin() / "python", REPOSITORY, SETTABLE, {}))
     settable = {path for path in settable if path.startswith("properties.")}
     # In a container and in an extension, Azure has one more "properties".

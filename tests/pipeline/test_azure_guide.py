@@ -26,7 +26,7 @@ CODE = re.compile(r"`(az [^`]+)`")
 
 
 @pytest.fixture
-def checkout(rendered_service: Path, service_python: Path, tmp_path: Path) -> Iterator[Path]:
+def checkout(rendered_service: Path, deploy_python: Path, tmp_path: Path) -> Iterator[Path]:
     """A repository on a machine where `make .venv/.deploy` has been run; its image is removed.
 
     It has a commit of its own: a test beside this one may have rendered the same commit in the same
@@ -43,7 +43,7 @@ def checkout(rendered_service: Path, service_python: Path, tmp_path: Path) -> It
     programs = service / ".venv" / "bin"
     programs.mkdir(parents=True)
     launcher = programs / "python"
-    launcher.write_text(f'#!/bin/sh\nexec "{service_python}" "$@"\n', encoding="utf-8")
+    launcher.write_text(f'#!/bin/sh\nexec "{deploy_python}" "$@"\n', encoding="utf-8")
     launcher.chmod(0o755)
     for stamp in STAMPS:
         (programs.parent / stamp).touch()

@@ -75,7 +75,7 @@ class Done:
 def done(
     running_double: AzureDouble,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Done]:
     """A dry run; runs that are killed, refused and delayed; and one that comes to the end."""
@@ -83,7 +83,7 @@ def done(
     double.reset()
     made = double.github_repository(REPOSITORY_NAME, "immutable")
     service = copied(rendered_service, tmp_path_factory.mktemp("bootstrap"))
-    bootstrap = Bootstrap(double, service, service_python)
+    bootstrap = Bootstrap(double, service, deploy_python)
     dry = bootstrap("--dry-run")
     changed_by_dry = changes(double)
     double.inject(

@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def bootstrap(
-    double: AzureDouble, rendered_service: Path, service_python: Path, tmp_path: Path
+    double: AzureDouble, rendered_service: Path, deploy_python: Path, tmp_path: Path
 ) -> Bootstrap:
     """A repository that nothing was set up for yet."""
     double.register()
     double.github_repository(REPOSITORY_NAME, "immutable")
-    return Bootstrap(double, copied(rendered_service, tmp_path), service_python)
+    return Bootstrap(double, copied(rendered_service, tmp_path), deploy_python)
 
 
 def test_a_name_that_somebody_else_has(bootstrap: Bootstrap) -> None:
@@ -87,7 +87,7 @@ def test_older_repositories_have_the_classic_subject(bootstrap: Bootstrap, subje
 
 
 def test_what_a_dry_run_prints_sets_up_container_apps(
-    double: AzureDouble, service_python: Path, tmp_path: Path
+    double: AzureDouble, deploy_python: Path, tmp_path: Path
 ) -> None:
     double.register()
     double.github_repository(REPOSITORY_NAME, "immutable")
@@ -95,7 +95,7 @@ def test_what_a_dry_run_prints_sets_up_container_apps(
     project = cookiecutter(
         str(REPOSITORY), no_input=True, output_dir=str(tmp_path), extra_context=answers
     )
-    bootstrap = Bootstrap(double, Path(project), service_python)
+    bootstrap = Bootstrap(double, Path(project), deploy_python)
     dry = bootstrap("--dry-run")
     assert dry.code == 0, dry.err
     bootstrap.script(dry.out)

@@ -28,12 +28,12 @@ pytestmark = pytest.mark.slow
 def apps(
     azure_tools: None,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apps]:
     """One double for all tests here; each uses apps of its own."""
     with AzureDouble(tmp_path_factory.mktemp("double")) as double:
-        yield Apps(World(double), rendered_service, service_python)
+        yield Apps(World(double), rendered_service, deploy_python)
 
 
 @pytest.fixture

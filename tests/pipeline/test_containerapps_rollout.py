@@ -157,7 +157,7 @@ class AppsWorld(RolloutWorld):
 def world(
     azure_tools: None,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AppsWorld]:
     """Registry with images, identities with roles; every test has an environment of its own."""
@@ -166,7 +166,7 @@ def world(
     assert built.returncode == 0, built.stdout[-3000:]
     try:
         with AzureDouble(tmp_path_factory.mktemp("double")) as double:
-            yield AppsWorld(double, service, service_python, IMAGE)
+            yield AppsWorld(double, service, deploy_python, IMAGE)
     finally:
         remove_image(IMAGE)
 

@@ -52,12 +52,12 @@ def story(
     running_double: AzureDouble,
     docker_engine: None,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Story]:
     """Bootstrap, deploy twice, look, set up what watches it, twice."""
     folder = tmp_path_factory.mktemp("monitoring")
-    world = watched(running_double, rendered_service, service_python, folder)
+    world = watched(running_double, rendered_service, deploy_python, folder)
     too_early = world.changed_by("monitoring", STAGE)
     up = world("up", STAGE, "--image", world.image, "--verbose", env=world.job)
     up_again = world.changed_by("up", STAGE, "--image", world.image, "--verbose", env=world.job)

@@ -116,7 +116,7 @@ json.dump(differing, sys.stdout)
 
 
 @pytest.fixture(scope="module")
-def verdicts(rendered_service: Path, service_python: Path) -> Any:
+def verdicts(rendered_service: Path, deploy_python: Path) -> Any:
     """By case and resource: why it is refused, if so; what was sent, and what Azure shows of it."""
     cases = {
         f"{name}{' told' if told else ''}": {
@@ -126,7 +126,7 @@ def verdicts(rendered_service: Path, service_python: Path) -> Any:
         for name, fields in EVERY.items()
         for told in (True, False)
     }
-    made = run(service_python, rendered_service, RENDER, cases)
+    made = run(deploy_python, rendered_service, RENDER, cases)
     return run(azure_bin() / "python", REPOSITORY, JUDGE, made)
 
 
@@ -138,12 +138,12 @@ def test_nothing_is_refused(verdicts: Any) -> None:
 
 
 def test_what_azure_shows_of_it_is_no_difference(
-    verdicts: Any, rendered_service: Path, service_python: Path
+    verdicts: Any, rendered_service: Path, deploy_python: Path
 ) -> None:
     for case, found in verdicts.items():
         changed = [name for name, each in found.items() if each["shown"] != each["sent"]]
         assert changed, case
-        assert run(service_python, rendered_service, COMPARE, found) == [], case
+        assert run(deploy_python, rendered_service, COMPARE, found) == [], case
 
 
 def test_every_kind_was_judged(verdicts: Any) -> None:

@@ -36,12 +36,12 @@ KEYS = PLANTED.split(",")
 def world(
     running_double: AzureDouble,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RolloutWorld]:
     """Registry with images, identities with roles; every test has an environment of its own."""
     folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, service_python, folder, STAGES)
+    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 def variable(sent: dict[str, Any], name: str) -> str:

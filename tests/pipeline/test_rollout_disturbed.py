@@ -37,12 +37,12 @@ STAGES = {"trouble": {"start": 20}, "together": {}, "rough": {}, "cancelled": {}
 def world(
     running_double: AzureDouble,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RolloutWorld]:
     """Registry with images, identities with roles; every test has an environment of its own."""
     folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, service_python, folder, STAGES)
+    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:

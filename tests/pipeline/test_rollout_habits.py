@@ -24,12 +24,12 @@ STAGES = {"odd": {"start": 60}}
 def world(
     running_double: AzureDouble,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[RolloutWorld]:
     """Registry with images, identities with roles."""
     folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, service_python, folder, STAGES)
+    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 @pytest.fixture(autouse=True)

@@ -41,16 +41,17 @@ WAYS = {
 def ways(
     running_double: AzureDouble,
     rendered_service: Path,
-    service_python: Path,
+    deploy_python: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ways]:
     """Registry with images, identities with roles, and two checkouts."""
     folder = tmp_path_factory.mktemp("rollout")
     stages = {stage_of(name): {"start": 60} for name in WAYS}
-    for world in rollout_world(running_double, rendered_service, service_python, folder, stages):
+    for world in rollout_world(running_double, rendered_service, deploy_python, folder, stages):
         before = running_double.ask("aci.pace")
-        # Azure goes on trying for half an hour, which is longer than a rollout that gives up.
-        running_double.ask("aci.pace", {"provisioning": 300.0})
+        # Azure goes on trying for half an hour, which is longer than a rollout that gives up. What
+        # ends at once must never count as running, however late a busy Docker notices its end.
+        running_double.ask("aci.pace", {"provisioning": 300.0, "settle": 3.0})
         yield Ways(world, WAYS, world.larger(folder / "larger"))
         running_double.ask("aci.pace", before)
 

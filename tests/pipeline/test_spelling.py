@@ -47,11 +47,11 @@ json.dump(outcomes, sys.stdout)
 
 @pytest.fixture
 def bootstrap(
-    running_double: AzureDouble, rendered_service: Path, service_python: Path, tmp_path: Path
+    running_double: AzureDouble, rendered_service: Path, deploy_python: Path, tmp_path: Path
 ) -> Bootstrap:
     """A repository, and an empty subscription."""
     running_double.reset()
-    return Bootstrap(running_double, copied(rendered_service, tmp_path), service_python)
+    return Bootstrap(running_double, copied(rendered_service, tmp_path), deploy_python)
 
 
 def outcomes(bootstrap: Bootstrap) -> list[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.azure_double.client import AzureDouble
+from tests.once import BUILD
 
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 USES = re.compile(r"uses: ([\w.-]+/([\w.-]+)(?:/[\w.-]+)*@[0-9a-f]{40})")
@@ -168,6 +169,7 @@ class Pipeline:
             "DOCKER": shutil.which("docker", path="/usr/bin") or "docker",
             "ACTIONS_ID_TOKEN_REQUEST_URL": requests["publish"]["ACTIONS_ID_TOKEN_REQUEST_URL"],
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": requests["publish"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"],
+            "MYPY_CACHE_DIR": str(BUILD / "mypy-service"),
             "STAND_IN_PYTHON": str(venv / "bin" / "python"),
             "STAND_IN_VENV": str(venv),
             "STAND_IN_TOOLS": str(STAND_INS / "tools"),

@@ -184,6 +184,7 @@ class Container:
             self.ready = False
             for watcher in watchers:
                 watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
         await self._put_away()
         return _ended(seen, doom)
 

@@ -71,7 +71,10 @@ async def _execute(command: list[str], target: Target, timeout: float) -> str:
 async def _get(http: dict[str, Any], target: Target, timeout: float) -> str:
     port, path = http["port"], http.get("path") or "/"
     try:
-        status = await asyncio.wait_for(_status(http, path, target.addresses[port]), timeout)
+        # `wait_for` of Python 3.11 forgets a cancellation that meets the answer, and the watch
+        # would go on probing a container that is gone.
+        async with asyncio.timeout(timeout):
+            status = await _status(http, path, target.addresses[port])
     except TimeoutError:
         return f'Get "http://container:{port}{path}": no answer within {timeout:g} s'
     except (OSError, ValueError, KeyError, asyncio.IncompleteReadError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..environments import REPOSITORY
 from ..wire import Request, Response
-from .storage import DIGEST, Storage
+from .storage import DIGEST, Storage, place
 
 CREATED = 201
 LARGE = 1 << 20
@@ -34,13 +34,15 @@ def keep(storage: Storage, request: Request, answer: Response) -> None:
     """Keep the large layers of a manifest that was pushed, and forget the oldest of others."""
     if answer.status != CREATED or "/manifests/" not in request.path:
         return
-    FOLDER.mkdir(parents=True, exist_ok=True)
     manifest = storage.content(dict(answer.headers)["docker-content-digest"])
-    for layer in manifest.get("layers", []):
-        if layer["size"] >= LARGE:
-            file = FOLDER / layer["digest"].removeprefix(DIGEST)
-            with contextlib.suppress(FileExistsError):
-                file.hardlink_to(storage.blob(layer["digest"]))
+    large = [each["digest"] for each in manifest.get("layers", []) if each["size"] >= LARGE]
+    # Another process may remove a file between two looks at it.
+    with contextlib.suppress(FileNotFoundError):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for digest in large:
+            file = FOLDER / digest.removeprefix(DIGEST)
+            if not file.exists():
+                place(storage.blob(digest), file)
             os.utime(file)
-    for file in sorted(FOLDER.iterdir(), key=lambda each: each.stat().st_mtime)[:-MOST]:
-        file.unlink(missing_ok=True)
+        for file in sorted(FOLDER.iterdir(), key=lambda each: each.stat().st_mtime)[:-MOST]:
+            file.unlink()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ..settings import Settings
 
@@ -104,15 +105,15 @@ class Storage:
         return blobs / name[:2] / name / "data"
 
     def adopt(self, repository: str, digest: str, file: Path) -> None:
-        """Let a repository have a blob that lies elsewhere on this disk.
+        """Let a repository have a blob that lies elsewhere.
 
         Raises:
-            OSError: there is no such file, or it cannot be linked.
+            OSError: there is no such file.
         """
         blob = self.blob(digest)
         if not blob.exists():
             blob.parent.mkdir(parents=True, exist_ok=True)
-            blob.hardlink_to(file)
+            place(file, blob)
         link = self._repositories / repository / "_layers" / "sha256"
         link /= digest.removeprefix(DIGEST) + "/link"
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -121,6 +122,20 @@ class Storage:
     def content(self, digest: str) -> Any:
         """A manifest or configuration."""
         return json.loads(self.blob(digest).read_bytes())
+
+
+def place(source: Path, target: Path) -> None:
+    """Let a large file be at another place too: as a link, or copied where disks differ.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    part = target.with_name(f"{target.name}.{uuid4().hex}")
+    try:
+        part.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)
 
 
 def _parts(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from engine.deploy.commands.context import without_login
 from engine.deploy.commands.verify import PATIENCE_SECONDS
 from engine.deploy.config.read import environment_names
+from engine.deploy.errors import ConfigError
 from engine.deploy.hooks import HOOK_SECONDS
 from engine.deploy.rollout.longest import longest_seconds
 from engine.deploy.say import Say
@@ -23,8 +25,17 @@ HOOKS = 2 * HOOK_SECONDS
 
 
 def overruns(root: Path) -> list[str]:
-    """A sentence for each job and environment whose limits together exceed the job's limit."""
-    needed = {stage: _seconds(root, stage) for stage in environment_names(root)}
+    """A sentence for each job and environment whose limits together exceed the job's limit.
+
+    An environment whose file has faults is left out.
+
+    Raises:
+        ValueError: a workflow cannot be read.
+    """
+    needed: dict[str, tuple[float, float]] = {}
+    for stage in environment_names(root):
+        with suppress(ConfigError):
+            needed[stage] = _seconds(root, stage)
     found = []
     for workflow in read(root / ".github" / "workflows"):
         for name, job in workflow.jobs.items():
