@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
 
+from tests.engine.project import ROOT
 from tests.engine.rollout_world import CRASHES, GOOD, MemoryTarget, World, site_of, wanted
 
 RELEASE = Release("iris.azurecr.io/iris@sha256:aa", "f" * 40, "sha256:bb")
@@ -37,10 +39,29 @@ def given(root: Path, name: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def is_dead(pid: str) -> bool:
+    """Whether a process has ended, collected by its parent or not yet."""
+    try:
+        return ") Z " in Path("/proc", pid, "stat").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def run(root: Path, say: Say | None = None) -> None:
     hooks.before(
         hooks.BEFORE_DEPLOY, root, say or Say(), hooks.facts(RELEASE, environment="staging")
     )
+
+
+def test_the_reference_lists_every_hook() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    table = text.partition("## Your own steps around a deploy")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(.+?)` \|", table, re.M) == [
+        hooks.BEFORE_PUSH,
+        hooks.BEFORE_DEPLOY,
+        hooks.AFTER_DEPLOY,
+        hooks.AFTER_ROLLBACK,
+    ]
 
 
 def test_without_a_hook_nothing_happens(tmp_path: Path) -> None:
@@ -77,15 +98,30 @@ def test_a_failing_hook_stops_what_comes_next(
     assert "the gate is closed" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "script", ["sleep 60 & echo $! >child; sleep 60", "sleep 60 & echo $! >child"]
+)
 def test_a_hook_that_hangs_is_ended_with_its_children(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    monkeypatch.setattr(hooks, "HOOK_SECONDS", 0.5)
-    hook(tmp_path, hooks.BEFORE_DEPLOY, "sleep 60 & sleep 60")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hooks, "HOOK_SECONDS", 3.0)
+    hook(tmp_path, hooks.BEFORE_DEPLOY, script)
     began = time.monotonic()
-    with pytest.raises(DeployError, match="was ended after 0 s"):
+    with pytest.raises(DeployError, match="was ended after 3 s"):
         run(tmp_path)
     assert time.monotonic() - began < 30
+    child = (tmp_path / "child").read_text(encoding="utf-8").strip()
+    while not is_dead(child):
+        assert time.monotonic() - began < 50
+        time.sleep(0.1)
+
+
+def test_any_text_can_be_a_fact(tmp_path: Path) -> None:
+    hook(tmp_path, hooks.AFTER_ROLLBACK, "exit 0")
+    cause = "a\0b\nc\ud800 é " + "long " * 100_000
+    hooks.after(hooks.AFTER_ROLLBACK, tmp_path, Say(), hooks.facts(RELEASE, cause=cause))
+    assert given(tmp_path, hooks.AFTER_ROLLBACK)["DEPLOY_CAUSE"].startswith("a b c é long long")
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_no_rollout_takes_longer_than_the_longest() -> None:
     world = World()
     roll_out(site_of(world), wanted(BEFORE_IMAGE))
     world.creating, world.lag, world.hidden_state = 1700, 100, True
+    world.changed = -1e9  # What is there has been shown before.
     site, began = site_of(world), world.seconds
     with pytest.raises(RolloutFailed):
         roll_out(site, wanted(SLOW, cpu=2))

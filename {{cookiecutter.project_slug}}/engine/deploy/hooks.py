@@ -27,14 +27,21 @@ _PASSED = (
     *("GITHUB_SERVER_URL", "GITHUB_SHA"),
 )
 _SHOWN_LINES = 50
+_LONGEST_FACT = 4000
 
 
 def facts(release: Release, **more: str | None) -> dict[str, str]:
-    """What a hook is given in its environment: the release, and more facts by name."""
+    """What a hook is given in its environment: the release, and more facts by name, one line each.
+
+    A cause may quote a log: only printable characters of it, and not too many, can be passed.
+    """
     known = {**asdict(release), **more}
-    return {
-        f"DEPLOY_{name.upper()}": " ".join((text or "").split()) for name, text in known.items()
-    }
+    return {f"DEPLOY_{name.upper()}": _line(text or "") for name, text in known.items()}
+
+
+def _line(text: str) -> str:
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(printable.split())[:_LONGEST_FACT]
 
 
 def before(name: str, root: Path, say: Say, known: Mapping[str, str]) -> None:

@@ -74,10 +74,11 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     tag = f"{server}/{names.image_repository(project)}:{release.revision}"
     try:
         _prepare(say, project, release, wish, tag, dry_run=az.dry_run)
-        _log_in(az, say, project)
         if not az.dry_run:
+            # Before the login, which leaves a token in Docker's configuration.
             known = hooks.facts(Candidate(tag, release.revision, release.model_digest))
             hooks.before(hooks.BEFORE_PUSH, image.ROOT, say, known)
+        _log_in(az, say, project)
         docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
         if az.dry_run:
             return None
