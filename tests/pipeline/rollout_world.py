@@ -442,9 +442,9 @@ def succeeded(done: Deployed) -> Deployed:
     return done
 
 
-def failed(done: Deployed, *words: str) -> Deployed:
+def failed(done: Deployed, *words: str, code: int = 1) -> Deployed:
     """It failed with one line for the cause and one for the fix, and no stack."""
-    assert done.code == 1, done.err + done.out
+    assert done.code == code, done.err + done.out
     lines = done.err.strip().splitlines()
     cause = next(line for line in lines if line.startswith("error: "))
     assert lines[lines.index(cause) + 1].startswith("fix: "), done.err
