@@ -103,7 +103,6 @@ engine/deploy/diagnosis/apps_shape.py
 engine/deploy/diagnosis/azure_shape.py
 engine/deploy/diagnosis/container.py
 engine/deploy/diagnosis/evidence.py
-engine/deploy/diagnosis/finding.py
 engine/deploy/diagnosis/gather.py
 engine/deploy/diagnosis/image.py
 engine/deploy/diagnosis/login.py
@@ -121,6 +120,7 @@ engine/deploy/figures/exposition.py
 engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/figures/words.py
+engine/deploy/finding.py
 engine/deploy/gh.py
 engine/deploy/git.py
 engine/deploy/hooks.py

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
-from engine.deploy.azure_ids import PROVIDERS, one_of
+from engine.deploy.azure_ids import PROVIDERS, is_registered
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnosis.apps_shape import read_app
@@ -115,8 +115,7 @@ class Looks:
         look = ("provider", "show", "--namespace", namespace)
         # A deploy identity has no role at the subscription, and cannot tell.
         shown, _ = self.try_to(None, lambda: self.az.find(*look))
-        state = (shown or {}).get("registrationState", "Registered")
-        return () if one_of(state, ("Registered", "Registering")) else (namespace,)
+        return () if is_registered(shown or {}) else (namespace,)
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

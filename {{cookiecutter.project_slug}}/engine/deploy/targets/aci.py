@@ -16,11 +16,12 @@ from pathlib import Path
 from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
+from engine.deploy.finding import Finding
 from engine.deploy.targets import aci_compare, aci_document
 from engine.deploy.targets.aci_live import live_of
 from engine.deploy.targets.aci_preflight import findings
 from engine.deploy.targets.aci_shape import restorable, unrestorable
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
 
 _STDIN = "/dev/stdin"
 _DELETE_SECONDS = 900.0
@@ -77,6 +78,7 @@ class ContainerInstances:
         if lost:
             found.append(
                 Finding(
+                    "not-restorable",
                     f"{self.what} has settings that could not be restored after a failed rollout: "
                     f"{', '.join(lost)}",
                     "it was not made by this project: give it another name, or delete it",

@@ -15,10 +15,11 @@ from engine.deploy.config import names
 from engine.deploy.config.containerapps_rules import profile_of
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Finding
 from engine.deploy.targets import containerapps_document as documents
 from engine.deploy.targets import containerapps_request as requests
 from engine.deploy.targets import containerapps_shape as shape
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps_client import IDLE_SECONDS, AppClient, Json
 from engine.deploy.targets.containerapps_live import live_of
 from engine.deploy.targets.containerapps_logs import AppLogs
