@@ -17,12 +17,13 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Finding
 from engine.deploy.journal import KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Check, Document, Finding, Live, Release
+from engine.deploy.targets.base import Check, Document, Live, Release
 from engine.deploy.verification.failures import WrongRelease
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"

@@ -168,7 +168,7 @@ def test_a_digest_that_is_not_there_is_refused_before_anything_is_touched(
 ) -> None:
     before = world.changes()
     image = world.images["good"].partition("@")[0] + "@sha256:" + "ab" * 32
-    failed(world.deploy("bad", "up", "bad", "--image", image), "is not in irisservice")
+    failed(world.deploy("bad", "up", "bad", "--image", image), "irisservice does not have")
     assert world.changes() == before
 
 

@@ -99,7 +99,6 @@ engine/deploy/diagnose.py
 engine/deploy/diagnosis/__init__.py
 engine/deploy/diagnosis/container.py
 engine/deploy/diagnosis/evidence.py
-engine/deploy/diagnosis/finding.py
 engine/deploy/diagnosis/gather.py
 engine/deploy/diagnosis/image.py
 engine/deploy/diagnosis/login.py
@@ -117,6 +116,7 @@ engine/deploy/figures/exposition.py
 engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/figures/words.py
+engine/deploy/finding.py
 engine/deploy/gh.py
 engine/deploy/git.py
 engine/deploy/hooks.py

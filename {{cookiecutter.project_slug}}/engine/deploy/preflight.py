@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.azure_ids import ACR_PULL, honoured_roles, roles_of, same
+from engine.deploy.azure_ids import is_abac, is_registered, roles_of, same
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
+from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.image import role_missing
+from engine.deploy.diagnosis.platform import not_registered
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Certainty, Finding
 from engine.deploy.sight import workspace_id
-from engine.deploy.targets.base import Finding, Places
+from engine.deploy.targets.base import Places
 from engine.deploy.targets.kind import kind_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
@@ -125,9 +129,9 @@ def _look(az: Az, *arguments: str) -> dict[str, Any] | AzError | None:
 
 def _missing(found: dict[str, Any] | AzError | None, what: str) -> list[Finding]:
     if found is None:
-        return [Finding(f"{what} is not there", _BOOTSTRAP)]
+        return [Finding("missing", f"{what} is not there", _BOOTSTRAP)]
     if isinstance(found, AzError):
-        return [Finding(f"this login may not look at {what}", found.fix)]
+        return [Finding("not-visible", f"this login may not look at {what}", found.fix)]
     return []
 
 
@@ -138,6 +142,7 @@ def _no_workspace(
         return []
     return [
         Finding(
+            "missing",
             f"the workspace {names.workspace(project)} is not there, or this login may not look "
             "at it",
             f"{_BOOTSTRAP}; or write container_logs: false",
@@ -147,19 +152,12 @@ def _no_workspace(
 
 def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:
     # A deploy identity has no role at the subscription and cannot tell.
-    if not isinstance(found, dict) or same(found.get("registrationState"), "Registered"):
+    if not isinstance(found, dict) or is_registered(found):
         return []
-    return [
-        Finding(
-            f"the resource provider {namespace} is {found.get('registrationState')}",
-            f"az provider register --namespace {namespace} --wait (once, by an owner)",
-        )
-    ]
+    return not_registered(Evidence(unregistered=(namespace,)))
 
 
 def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> list[Finding]:
-    honoured = honoured_roles(registry)
-    name = "AcrPull" if ACR_PULL in honoured else "Container Registry Repository Reader"
     try:
         assignments = az.json(
             *("role", "assignment", "list", "--scope", registry["id"], "--include-inherited"),
@@ -169,13 +167,9 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
         if error.status != 403:
             raise
         cause = f"it cannot be seen whether {identity['name']} may pull from {registry['name']}"
-        return [Finding(cause, "give your login Reader on the registry", fatal=False)]
-    if honoured & roles_of(identity, assignments):
-        return []
-    return [
-        Finding(
-            f"the identity {identity['name']} may not pull from {registry['name']}: it has no role "
-            f"{name} on it",
-            "`.venv/bin/python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
-        )
-    ]
+        fix = "give your login Reader on the registry"
+        return [Finding("not-visible", cause, fix, Certainty.POSSIBLE)]
+    roles = frozenset(roles_of(identity, assignments))
+    return role_missing(
+        Evidence(registry=Registry(str(registry["name"]), is_abac(registry), roles))
+    )

@@ -17,6 +17,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
 from engine.deploy.preflight import Ground, inspect, subscription
 from engine.deploy.preflight_release import secret_findings
@@ -25,7 +26,7 @@ from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
 from engine.deploy.sight import Sight, absent, looked_up
-from engine.deploy.targets.base import Finding, Places, Target
+from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import kind_of
 
 _SHORTEST_SECRET = 4

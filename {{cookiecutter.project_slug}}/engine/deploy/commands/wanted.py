@@ -10,12 +10,13 @@ from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Finding
 from engine.deploy.preflight import at_once, require
 from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
 from engine.deploy.push import Wish, checked_release, published
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
-from engine.deploy.targets.base import LOGS_KEY, Document, Finding, Live, Places, Release
+from engine.deploy.targets.base import LOGS_KEY, Document, Live, Places, Release
 from engine.deploy.targets.kind import kind_of
 from engine.serving.errors import PackageError
 

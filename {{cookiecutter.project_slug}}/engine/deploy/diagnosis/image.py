@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
-from engine.deploy.azure_ids import PULLING_ROLES, REPOSITORY_READER
+from engine.deploy.azure_ids import honoured_roles
 from engine.deploy.diagnosis.evidence import Evidence, Group
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
+from engine.deploy.finding import Certainty, Finding
 
 ROLE_MISSING = "image-role"
 
@@ -27,14 +27,14 @@ _IDENTITY_CODES = re.compile(r"InvalidImageRegistryIdentity|not found in contain
 PULL_CODES = frozenset({"image-refused", "provisioning-timeout"})
 
 
-def identity_not_attached(evidence: Evidence) -> list[Diagnosis]:
+def identity_not_attached(evidence: Evidence) -> list[Finding]:
     """The identity that is to pull is not among those of the group."""
     said = first(evidence, _IDENTITY_CODES)
     loose = _loose_identities(evidence.group) if evidence.group else ()
     if not said and not loose:
         return []
     return [
-        Diagnosis(
+        Finding(
             "image-identity",
             "the identity that is to pull the image is not attached to the container group",
             "name the same user-assigned identity under `identity` and under "
@@ -45,40 +45,41 @@ def identity_not_attached(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def digest_absent(evidence: Evidence) -> list[Diagnosis]:
+def digest_absent(evidence: Evidence) -> list[Finding]:
     """The registry has no such image."""
     said = first(evidence, _ABSENT)
     known = evidence.registry is not None and evidence.registry.has_image is False
     if not said and not known:
         return []
-    images = ", ".join(container.image for container in evidence.containers) or "the image"
-    return [
-        Diagnosis(
-            "image-absent",
-            f"the registry does not have {images}",
-            "push it (`.venv/bin/python -m engine.deploy push`), or roll back to one that is "
-            "still there (`.venv/bin/python -m engine.deploy rollback`)",
-            evidence=said,
-            explains=PULL_CODES | {ROLE_MISSING},
-        )
-    ]
+    images = ", ".join(container.image for container in evidence.containers)
+    return [absent(images, evidence.registry.name if evidence.registry else "", said)]
 
 
-def role_missing(evidence: Evidence) -> list[Diagnosis]:
+def absent(images: str, registry: str, said: tuple[str, ...] = ()) -> Finding:
+    """The registry, named if that is known, does not have an image."""
+    return Finding(
+        "image-absent",
+        f"the registry {registry} ".rstrip() + f" does not have {images or 'the image'}",
+        "push it (`.venv/bin/python -m engine.deploy push`), or roll back to one that is "
+        "still there (`.venv/bin/python -m engine.deploy rollback`)",
+        evidence=said,
+        explains=PULL_CODES | {ROLE_MISSING},
+    )
+
+
+def role_missing(evidence: Evidence) -> list[Finding]:
     """The identity may not pull, given how the registry decides about that."""
     registry, said = evidence.registry, first(evidence, _REFUSED)
     if registry is None or registry.roles is None:
         return []
-    if registry.abac:
-        role, honoured = "Container Registry Repository Reader", frozenset({REPOSITORY_READER})
-        why = f"the registry {registry.name} is under ABAC, where AcrPull counts for nothing"
-    else:
-        role, honoured = "AcrPull", PULLING_ROLES
-        why = f"the runtime identity has no role that lets it pull from {registry.name}"
-    if registry.roles & honoured:
+    if registry.roles & honoured_roles(abac=registry.abac):
         return []
+    role = "Container Registry Repository Reader" if registry.abac else "AcrPull"
+    why = f"the runtime identity has no role that lets it pull from {registry.name}"
+    if registry.abac:
+        why += ", which is under ABAC and ignores AcrPull"
     return [
-        Diagnosis(
+        Finding(
             ROLE_MISSING,
             why,
             f"give it the role {role}: `.venv/bin/python -m engine.deploy bootstrap`; a new role "
@@ -90,13 +91,13 @@ def role_missing(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def registry_throttles(evidence: Evidence) -> list[Diagnosis]:
+def registry_throttles(evidence: Evidence) -> list[Finding]:
     """The registry answers that it is asked too often."""
     said = first(evidence, _THROTTLED)
     if not said:
         return []
     return [
-        Diagnosis(
+        Finding(
             "image-throttled",
             "the registry refuses because it is asked too often, or it has a fault",
             "keep images in your own registry: public ones limit pulls from Azure's addresses",
@@ -107,14 +108,14 @@ def registry_throttles(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def refused(evidence: Evidence) -> list[Diagnosis]:
+def refused(evidence: Evidence) -> list[Finding]:
     """It is not pulled, and what is known does not say why."""
     said = first(evidence, _REFUSED)
     if not said:
         return []
     by_role = any(_UNLIKELY_ROLE.search(text) for text in said)
     return [
-        Diagnosis(
+        Finding(
             "image-refused",
             "Azure cannot pull the image: "
             + (

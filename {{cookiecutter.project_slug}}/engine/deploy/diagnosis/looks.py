@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
-from engine.deploy.azure_ids import one_of
+from engine.deploy.azure_ids import is_registered
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
@@ -107,8 +107,7 @@ class Looks:
         look = ("provider", "show", "--namespace", namespace)
         # A deploy identity has no role at the subscription, and cannot tell.
         shown, _ = self.try_to(None, lambda: self.az.find(*look))
-        state = (shown or {}).get("registrationState", "Registered")
-        return () if one_of(state, ("Registered", "Registering")) else (namespace,)
+        return () if is_registered(shown or {}) else (namespace,)
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

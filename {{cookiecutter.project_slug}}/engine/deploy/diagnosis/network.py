@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.deploy.diagnosis.evidence import Evidence, Group
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.words import GAVE_UP, complaints
+from engine.deploy.finding import Certainty, Finding
 
 READINESS_FAILED = "readiness probe failed"
 
 
-def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
+def never_ready(evidence: Evidence) -> Iterator[Finding]:
     """The service says itself that it failed: at its address, or in its log where Azure, because
     of the probe, lets nobody through.
     """
@@ -25,7 +25,7 @@ def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
         reason, where = said[-1].removeprefix(GAVE_UP), f"log: {said[-1]}"
     else:
         return
-    yield Diagnosis(
+    yield Finding(
         "service-failed",
         f"the service runs and refuses to serve: {reason}",
         "mend what it says; `make check` does the same check here",
@@ -34,11 +34,11 @@ def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
     )
 
 
-def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
+def still_starting(evidence: Evidence) -> Iterator[Finding]:
     """It answers and is not ready yet."""
     readiness = evidence.readiness
     if readiness and readiness.kind == "not ready" and readiness.state != "failed":
-        yield Diagnosis(
+        yield Finding(
             "still-starting",
             f"the service answers and is {readiness.state or 'not ready'}: {readiness.detail}",
             "wait; if it stays so: more cpu, or read its log (`.venv/bin/python -m engine.deploy "
@@ -48,7 +48,7 @@ def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
+def readiness_probe(evidence: Evidence) -> Iterator[Finding]:
     """Azure lets nobody through, because the readiness probe fails."""
     if evidence.readiness and evidence.readiness.kind == "ready":
         return  # it fails while a service starts, and Azure keeps the events
@@ -59,7 +59,7 @@ def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
         if failures:
             last = failures[-1].message
             refused = "refused" in last.lower()
-            yield Diagnosis(
+            yield Finding(
                 "readiness",
                 f"Azure lets no request through: {last}",
                 "nothing listens on the probe's port: does it still start, or crash?"
@@ -71,11 +71,11 @@ def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
+def unreachable(evidence: Evidence) -> Iterator[Finding]:
     """The container runs, no probe complains, and the address does not answer from here."""
     readiness, group = evidence.readiness, evidence.group
     if group is not None and not group.public:
-        yield Diagnosis(
+        yield Finding(
             "private-address",
             "the container group has a private address: it cannot be reached from here",
             "run this inside of its network, or give the group a public address",
@@ -85,7 +85,7 @@ def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
     if readiness is None or readiness.kind != "unreachable" or not _runs(evidence):
         return
     unknown = "does not resolve" in readiness.detail
-    yield Diagnosis(
+    yield Finding(
         "unreachable",
         f"the service runs, and its address does not answer from here: {readiness.detail}",
         "the DNS name of a new group takes up to some minutes; then look at dns.label and region"

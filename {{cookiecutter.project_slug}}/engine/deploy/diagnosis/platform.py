@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.sentences import TIMEOUT, Sentence, in_texts, pattern
+from engine.deploy.finding import Certainty, Finding
 
 BOOTSTRAP = "run `.venv/bin/python -m engine.deploy bootstrap` as an owner of the subscription"
 
@@ -135,15 +135,15 @@ TABLE = (
 )
 
 
-def refused(evidence: Evidence) -> list[Diagnosis]:
+def refused(evidence: Evidence) -> list[Finding]:
     """What the table says about every text."""
     return in_texts(TABLE, evidence)
 
 
-def not_registered(evidence: Evidence) -> list[Diagnosis]:
+def not_registered(evidence: Evidence) -> list[Finding]:
     """Resource providers that are needed and that nobody has registered."""
     return [
-        Diagnosis(
+        Finding(
             "provider",
             f"the subscription does not use {namespace} yet",
             f"register it once, as an owner: `az provider register --namespace {namespace} "

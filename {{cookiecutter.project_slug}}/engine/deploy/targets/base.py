@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.deploy.diagnosis.evidence import Group
+from engine.deploy.finding import Finding
 
 Document = dict[str, Any]
 """A complete resource as Azure takes it; in records every secret value is replaced by None."""
@@ -72,15 +73,6 @@ class Live:
     failure: str | None = None
     restarts: int = 0
     since: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a deploy would fail on; ``fatal`` is false where it may yet go well."""
-
-    cause: str
-    fix: str
-    fatal: bool = True
 
 
 class Target(Protocol):

@@ -20,7 +20,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Rule
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Diagnosis
+from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import LogRule, MetricRule
 from engine.deploy.targets.base import Places, Target
 
@@ -55,7 +55,7 @@ class Kind(ABC):
     deploy_role: Role | CustomRole
     prices: tuple[Price, ...]
     takes_workspace: bool = False
-    diagnoses: tuple[Callable[[Evidence], Iterable[Diagnosis]], ...] = ()
+    diagnoses: tuple[Callable[[Evidence], Iterable[Finding]], ...] = ()
 
     @property
     def provider(self) -> str:

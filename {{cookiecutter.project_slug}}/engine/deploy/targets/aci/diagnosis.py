@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from engine.deploy.diagnosis.evidence import Container, Evidence
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.image import PULL_CODES, first
 from engine.deploy.diagnosis.sentences import GPU_RETIRED, TIMEOUT
+from engine.deploy.finding import Certainty, Finding
 
 LARGEST_GB = 15
 DEFAULT_PORT = 8000
@@ -16,7 +16,7 @@ PORT_MISMATCH = "port-mismatch"
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 
 
-def too_large(evidence: Evidence) -> list[Diagnosis]:
+def too_large(evidence: Evidence) -> list[Finding]:
     """The image does not fit into a container group."""
     size = evidence.registry.image_bytes if evidence.registry else None
     gigabytes = (size or 0) / 1e9
@@ -25,7 +25,7 @@ def too_large(evidence: Evidence) -> list[Diagnosis]:
         return []
     known = f"the image has {gigabytes:.1f} GB compressed" if size else "the image is too large"
     return [
-        Diagnosis(
+        Finding(
             "image-size",
             f"{known}, and Azure Container Instances take images of at most {LARGEST_GB} GB",
             "make it smaller: only locked serving packages, the model from a file share",
@@ -36,13 +36,13 @@ def too_large(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def gpu_retired(evidence: Evidence) -> list[Diagnosis]:
+def gpu_retired(evidence: Evidence) -> list[Finding]:
     """A GPU was asked for where there are none any more."""
     in_group = any(container.gpu for container in evidence.containers)
     if evidence.gpu == "none" and not in_group:
         return []
     return [
-        Diagnosis(
+        Finding(
             GPU_RETIRED,
             "a GPU is asked for on Azure Container Instances; Microsoft retired those on "
             "2025-07-14",
@@ -55,7 +55,7 @@ def gpu_retired(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-def port_mismatch(evidence: Evidence) -> Iterator[Diagnosis]:
+def port_mismatch(evidence: Evidence) -> Iterator[Finding]:
     """Service, probes and address do not mean the same port."""
     if evidence.group is None:
         return
@@ -67,7 +67,7 @@ def port_mismatch(evidence: Evidence) -> Iterator[Diagnosis]:
             *_others("a probe", container.probe_ports, port),
         ]
         if wrong:
-            yield Diagnosis(
+            yield Finding(
                 PORT_MISMATCH,
                 f"the service listens on port {port}, and {wrong[0]}",
                 f"set `port` in deploy/environments/{evidence.stage}.yaml, which sets all of them, "

@@ -17,13 +17,14 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
+from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import compare
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.preflight import findings
 from engine.deploy.targets.aci.shape import restorable, unrestorable
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
 
 _STDIN = "/dev/stdin"
 _DELETE_SECONDS = 900.0
@@ -80,6 +81,7 @@ class ContainerInstances:
         if lost:
             found.append(
                 Finding(
+                    "not-restorable",
                     f"{self.what} has settings that could not be restored after a failed rollout: "
                     f"{', '.join(lost)}",
                     "it was not made by this project: give it another name, or delete it",

@@ -15,7 +15,8 @@ from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.errors import DeployError
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+from engine.deploy.finding import Finding
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps import document as documents
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
