@@ -184,7 +184,8 @@ class Container:
             self.ready = False
             for watcher in watchers:
                 watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            if watchers:  # not `gather`: a fault after the cancellation must reach the log
+                await asyncio.wait(watchers)
         await self._put_away()
         return _ended(seen, doom)
 
