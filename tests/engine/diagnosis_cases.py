@@ -111,7 +111,7 @@ CASES: list[tuple[str, Evidence, str, str]] = [
         "AcrPull under ABAC",
         seen(INACCESSIBLE, code="InaccessibleImage", registry=ABAC),
         "image-role",
-        "under ABAC, where AcrPull counts for nothing",
+        "under ABAC and ignores AcrPull",
     ),
     (
         "digest absent in the registry",

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.deploy.azure_ids import ACR_PULL
-from engine.deploy.diagnosis.azure_shape import read_group
 from engine.deploy.diagnosis.evidence import Evidence, Problem, Readiness, Registry
+from engine.deploy.targets.aci.evidence import read_group
 
 IDENTITY = (
     "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/iris-shared/providers/"

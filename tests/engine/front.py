@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+LOST = 0
+"""Status of an answer that never comes: the connection ends."""
+
 KEPT_HEADERS = ("content-type", "inference-header-content-length", "retry-after")
 
 
@@ -79,6 +82,9 @@ def front_of(url: str, change: Change) -> Iterator[Front]:
                 kept = {name: real.headers[name] for name in KEPT_HEADERS if name in real.headers}
                 answer = change(asked, Answer(real.status_code, real.content, kept))
                 time.sleep(answer.seconds)
+                if answer.status == LOST:
+                    self.close_connection = True
+                    return
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)

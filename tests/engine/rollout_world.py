@@ -17,11 +17,13 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.errors import DeployError
-from engine.deploy.journal import Record
+from engine.deploy.finding import Finding
+from engine.deploy.journal import KEPT, RESTORED, Record
+from engine.deploy.rollout import marks
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Check, Document, Finding, Live, Release
+from engine.deploy.targets.base import Check, Document, Live, Release
 from engine.deploy.verification.failures import WrongRelease
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
@@ -61,6 +63,7 @@ class World:
 
     group: Group | None = None
     records: dict[str, Record] = field(default_factory=dict)
+    signs: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     log: list[str] = field(default_factory=list)
     applied: list[tuple[str, str]] = field(default_factory=list)
@@ -108,7 +111,7 @@ class World:
 
     def changes(self) -> list[str]:
         """The requests so far that changed something."""
-        return [name for name in self.log if name not in ("read", "journal", "record")]
+        return [name for name in self.log if name not in ("read", "journal", "record", "signs")]
 
 
 class MemoryClock:
@@ -144,6 +147,12 @@ class MemoryJournal:
         found = self._world.operation("record", lambda: self._world.records.get(rollout))
         return None if found is None else replace(found)
 
+    def sign(self, rollout: str, when: str) -> None:
+        self._world.operation("sign", lambda: self._world.signs.__setitem__(rollout, when))
+
+    def last_sign(self, rollout: str) -> str:
+        return str(self._world.operation("signs", lambda: self._world.signs.get(rollout, "")))
+
     def records(self) -> list[Record]:
         found = self._world.operation("journal", lambda: list(self._world.records.values()))
         return sorted(found, key=lambda record: str(record.id), reverse=True)
@@ -153,6 +162,7 @@ class MemoryTarget:
     """One resource whose document is flat: image, cpu, secrets, tags."""
 
     what = "group demo"
+    busy_seconds = 1860.0
 
     def __init__(self, world: World, *, serves_on: bool = False) -> None:
         self._world = world
@@ -230,6 +240,9 @@ class MemoryTarget:
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         return iter(())
+
+    def evidence(self) -> None:
+        """Nothing that a diagnosis could read."""
 
     def billing(self) -> str:
         return "nothing"
@@ -333,6 +346,19 @@ def site_of(world: World, *, secrets: Mapping[str, str] | None = None, **more: A
         clock=more.pop("clock", MemoryClock(world)),
         owner=f"run-{next(_OWNERS)}",
         **more,
+    )
+
+
+def is_kept(world: World) -> bool:
+    """Whether the journal says of what is there that it was kept, or put back."""
+    if world.group is None:
+        return False
+    tags = world.group.document["tags"]
+    record = world.records.get(marks.rollout(tags) or "")
+    shown = (record.phase if record else "", marks.state(tags))
+    return marks.state(tags) == marks.KEPT or shown in (
+        (KEPT, marks.VERIFYING),
+        (RESTORED, marks.RESTORING),
     )
 
 

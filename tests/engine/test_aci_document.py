@@ -13,15 +13,16 @@ import yaml
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
-from engine.deploy.targets import aci_document, fingerprint
-from engine.deploy.targets.aci_compare import blockers, comparable, config_digest, differences
-from engine.deploy.targets.aci_document import (
+from engine.deploy.targets import fingerprint
+from engine.deploy.targets.aci.compare import blockers, comparable, config_digest, differences
+from engine.deploy.targets.aci.document import (
+    API_VERSION,
     file_for_az,
     render,
     secret_names,
     with_secrets,
 )
-from engine.deploy.targets.aci_shape import restorable, unrestorable
+from engine.deploy.targets.aci.shape import restorable, unrestorable
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
 from hypothesis import given, settings
@@ -394,7 +395,7 @@ def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> Non
     once = restorable(live)
     assert restorable(once) == once
     assert once["tags"] == live["tags"]
-    assert once["apiVersion"] == aci_document.API_VERSION
+    assert once["apiVersion"] == API_VERSION
     assert set(once) <= {"apiVersion", "name", "location", "tags", "identity", "properties"}
 
 

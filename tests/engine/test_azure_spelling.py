@@ -29,16 +29,17 @@ from engine.deploy.bootstrap.roles import ACR_DELETE
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
 from engine.deploy.bootstrap.step import Command, Step
 from engine.deploy.commands.verify import require_image
-from engine.deploy.diagnosis import image
-from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.looks import Looks
+from engine.deploy.diagnosis import image, platform
+from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.looks import Looks, Scene
 from engine.deploy.diagnosis.registry import _roles
 from engine.deploy.errors import DeployError
 from engine.deploy.monitoring.plan import plan as monitoring_plan
 from engine.deploy.preflight import _pull_right, _unregistered
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
-from engine.deploy.targets.containerapps_preflight import _environment_findings
+from engine.deploy.targets.containerapps.preflight import _environment_findings
+from engine.deploy.targets.kind import kind_named
 from engine.deploy.targets.release_parts import check_image
 
 from .bootstrap_world import PretendedAzure, ground
@@ -321,6 +322,20 @@ def test_a_provider_is_registered_in_any_spelling(state: str) -> None:
     assert _unregistered({"registrationState": f"not {state}"}, "Microsoft.App") != []
 
 
+@pytest.mark.parametrize(
+    "state", ["Registered", "registering", "NotRegistered", "Unregistering", "Unregistered"]
+)
+def test_preflight_and_doctor_agree_on_a_provider(state: str) -> None:
+    shown = {"registrationState": state}
+    scene = SimpleNamespace(
+        az=SimpleNamespace(find=lambda *_: shown), environment=place().environment
+    )
+    seen = Looks(cast("Scene", scene)).unregistered()
+    found = platform.not_registered(Evidence(unregistered=seen))
+    assert _unregistered(shown, kind_named("aci").provider) == found
+    assert (found == []) is (state in ("Registered", "registering"))
+
+
 @pytest.mark.parametrize("abac", [False, True])
 @pytest.mark.parametrize("spell", [str.lower, str.upper])
 @pytest.mark.parametrize("role", sorted({*PULLING_ROLES, REPOSITORY_READER, ACR_DELETE.id}))
@@ -337,13 +352,12 @@ def test_preflight_and_doctor_agree_on_who_may_pull(
     azure = cast("Az", SimpleNamespace(json=lambda *_: [given]))
     looks = SimpleNamespace(az=azure, try_to=lambda _, look: (look(), True))
     roles = _roles(cast("Looks", looks), "/r", identity)
-    seen = SimpleNamespace(name="registry", abac=abac, roles=roles)
-    evidence = cast("Evidence", SimpleNamespace(registry=seen, problems=(), group=None))
+    evidence = Evidence(registry=Registry("registry", abac=abac, roles=roles))
     allowed = role == REPOSITORY_READER if abac else role in PULLING_ROLES
-    assert (_pull_right(azure, registry, identity) == []) is allowed
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(image, "_first", lambda *_: ())
-        assert (image.role_missing(evidence) == []) is allowed
+    found = image.role_missing(evidence)
+    assert (found == []) is allowed
+    assert _pull_right(azure, registry, identity) == found
+    assert all(each.fatal for each in found)
     assert ACR_PULL in PULLING_ROLES
 
 

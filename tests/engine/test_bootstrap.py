@@ -14,8 +14,10 @@ from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.facts import repository_name, subject_prefix
 from engine.deploy.bootstrap.ground import Ground, Reviewer
 from engine.deploy.bootstrap.plan import plan
+from engine.deploy.bootstrap.price import CALCULATOR
 from engine.deploy.bootstrap.step import Command, Output, Step
 from engine.deploy.errors import DeployError
+from engine.deploy.targets.kind import kind_of
 
 from .bootstrap_world import PREFIX, SUBSCRIPTION, ground
 
@@ -352,7 +354,7 @@ def test_an_owner_that_was_never_filled_in_is_refused() -> None:
 
 
 def test_prices_are_dated_and_sourced() -> None:
-    for price in costs.PRICES.values():
+    for price in costs.prices():
         assert price.dollars > 0
         assert price.source
         assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", price.seen)
@@ -360,12 +362,12 @@ def test_prices_are_dated_and_sourced() -> None:
 
 def test_costs_are_those_of_the_size() -> None:
     environment = ground().environments["staging"]  # 1 vCPU, 1.5 GB
-    hour = costs.running_hour(environment)
+    hour = kind_of(environment).hour(environment)
     assert hour == pytest.approx(0.0405 + 1.5 * 0.00445)
     assert "$34 a month" in costs.running(environment)
 
 
 def test_no_price_is_made_up() -> None:
     retired = ground().environments["staging"].model_copy(update={"gpu": "v100"})
-    assert costs.running_hour(retired) is None
-    assert costs.CALCULATOR in costs.running(retired)
+    assert kind_of(retired).hour(retired) is None
+    assert CALCULATOR in costs.running(retired)

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 from engine.deploy.az import Az
-from engine.deploy.config import containerapps_rules as rules
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
-from engine.deploy.targets import containerapps_document as documents
-from engine.deploy.targets import containerapps_request as requests
-from engine.deploy.targets import containerapps_shape as shape
 from engine.deploy.targets.base import Document, Places, Release
-from engine.deploy.targets.containerapps import ContainerApps
-from engine.deploy.targets.containerapps_client import AppClient
+from engine.deploy.targets.containerapps import document as documents
+from engine.deploy.targets.containerapps import limits as rules
+from engine.deploy.targets.containerapps import request as requests
+from engine.deploy.targets.containerapps import shape
+from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.target import ContainerApps
 
 FILE = "deploy/environments/staging.yaml"
 PULL = "/subscriptions/s/resourceGroups/g_1/providers/Microsoft.ManagedIdentity/x/iris-runtime"

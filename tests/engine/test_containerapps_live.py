@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from engine.deploy.diagnosis.apps_shape import read_app
-from engine.deploy.targets.containerapps_live import live_of
-from engine.deploy.targets.containerapps_logs import readable
-from engine.deploy.targets.containerapps_shape import REVISION_TAG
+from engine.deploy.targets.containerapps.evidence import read_app
+from engine.deploy.targets.containerapps.live import live_of
+from engine.deploy.targets.containerapps.logs import readable
+from engine.deploy.targets.containerapps.shape import REVISION_TAG
 
 Json = dict[str, Any]
 NAME = "iris-staging--r1"

@@ -17,7 +17,7 @@ from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, STARTED, ArmJournal, Record
 from engine.deploy.rollout.guard import Guard, Stopped
 from engine.deploy.say import Say
-from engine.deploy.targets.aci import _file_for
+from engine.deploy.targets.aci.target import _file_for
 
 from tests.engine.fake_az import FakeAz, fails, prints
 
@@ -242,7 +242,7 @@ def test_the_second_signal_ends_at_once() -> None:
 def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("engine.deploy.targets.aci._STDIN", "/no/such/path")
+    monkeypatch.setattr("engine.deploy.targets.aci.target._STDIN", "/no/such/path")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(DeployError), _file_for("planted") as (name, stdin):
         path = Path(name)

@@ -15,13 +15,14 @@ from engine.deploy.commands.prune import needed
 from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
 from engine.deploy.errors import DeployError, for_stage
+from engine.deploy.finding import Certainty, Finding
 from engine.deploy.journal import STARTED, Record
 from engine.deploy.preflight import NotReadyToDeploy, require
 from engine.deploy.preflight_release import secret_findings
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import redact
-from engine.deploy.targets.aci_live import live_of
-from engine.deploy.targets.base import Finding, Live
+from engine.deploy.targets.aci.live import live_of
+from engine.deploy.targets.base import Live
 
 from tests.engine.project import ROOT
 from tests.engine.rollout_world import MemoryTarget, World, site_of, wanted
@@ -100,9 +101,9 @@ def test_images_of_a_rollout_under_way_are_needed() -> None:
 
 def test_findings_are_all_told_at_once() -> None:
     told: list[str] = []
-    require([Finding("may go well", "look", fatal=False)], told.append)
+    require([Finding("code", "may go well", "look", Certainty.POSSIBLE)], told.append)
     assert told == ["may go well; look"]
-    both = [Finding("one", "mend one"), Finding("two", "mend two")]
+    both = [Finding("a", "one", "mend one"), Finding("b", "two", "mend two")]
     with pytest.raises(NotReadyToDeploy, match="2 things") as refused:
         require(both, told.append)
     assert "mend one" in str(refused.value)

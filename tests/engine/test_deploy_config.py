@@ -15,6 +15,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.config.rules.settings import setting_faults
 from engine.deploy.errors import ConfigError, DeployError, Fault
+from engine.deploy.targets.containerapps import names as app_names
 
 from tests.engine.project import ROOT
 
@@ -161,9 +162,9 @@ def test_the_names_in_azure_follow_from_the_project() -> None:
     project = Project.model_validate(PROJECT)
     assert names.runtime_identity(project) == "iris-service-runtime"
     assert names.deploy_identity(project, "staging") == "iris-service-deploy-staging"
-    assert names.apps_environment(project, "staging") == "iris-service-staging-apps"
+    assert app_names.apps_environment(project, "staging") == "iris-service-staging-apps"
     longest = Project.model_validate({**PROJECT, "name": "x" * 40})
-    assert len(names.apps_environment(longest, "production")) <= 60
+    assert len(app_names.apps_environment(longest, "production")) <= 60
     assert len(names.workspace(longest)) <= 63
 
 

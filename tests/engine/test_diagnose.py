@@ -9,10 +9,10 @@ import pytest
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.diagnose import diagnose, explained
 from engine.deploy.diagnosis import login, platform
-from engine.deploy.diagnosis.azure_shape import read_group
 from engine.deploy.diagnosis.evidence import Evidence, Registry
-from engine.deploy.diagnosis.finding import Certainty
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Certainty
+from engine.deploy.targets.aci.evidence import read_group
 
 from tests.engine.diagnosis_cases import (
     CASES,

@@ -19,9 +19,12 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
+from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.errors import DeployError
-from engine.deploy.targets.base import Live, Target
+from engine.deploy.journal import Journal
+from engine.deploy.targets.aci.target import ContainerInstances
+from engine.deploy.targets.base import Live, Places, Target
 from engine.deploy.verification.failures import NotReady, WrongRelease
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
@@ -88,12 +91,17 @@ class FakeAz:
 class FakeTarget:
     """A target with this log; each look takes the next of the given logs."""
 
+    az: FakeAz
     live: Live | None
     written: list[str] = field(default_factory=list)
     what: str = "container group iris-service-staging"
 
     def read(self) -> Live | None:
         return self.live
+
+    def evidence(self) -> Group | None:
+        group = ContainerInstances(cast("Az", self.az), ENVIRONMENT, Places("s", "", ""))
+        return group.evidence()
 
     def candidate_address(self) -> str | None:
         return self.live.address if self.live else None
@@ -103,17 +111,29 @@ class FakeTarget:
         yield from (self.written.pop(0) if self.written else "").splitlines()
 
 
+class NoRecords:
+    """A journal without any record of the rollout."""
+
+    def read(self, rollout: str) -> None:
+        """No record."""
+
+    def last_sign(self, rollout: str) -> str:
+        return ""
+
+
 @dataclass
 class Scene:
     az: Az
     target: Target
     project: Project = PROJECT
     environment: Environment = ENVIRONMENT
+    journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 
 def scene(live: Live | None = LIVE, logs: tuple[str, ...] = (), **answers: Any) -> Scene:
     given = {name.replace("_", " "): answer for name, answer in answers.items()}
-    az, target = FakeAz({**HEALTHY, **given}), FakeTarget(live, list(logs))
+    az = FakeAz({**HEALTHY, **given})
+    target = FakeTarget(az, live, list(logs))
     return Scene(cast("Az", az), cast("Target", target))
 
 
@@ -152,7 +172,7 @@ def test_each_look_finds_its_fault() -> None:
     assert codes(scene(provider_show={"registrationState": "NotRegistered"})) == ["provider"]
     lost = AzError(Problem("NotLoggedIn", 401, "Please run 'az login'"), "az")
     assert codes(scene(acr_show=lost)) == ["not-logged-in"]
-    verifying = {names.TAG_STATE: "verifying", names.TAG_ROLLOUT: "1", names.TAG_HEARTBEAT: ""}
+    verifying = {names.TAG_STATE: "verifying", names.TAG_ROLLOUT: "1"}
     assert codes(scene(replace(LIVE, tags={**LIVE.tags, **verifying}))) == ["interrupted"]
     without = arm_group()
     without["properties"]["containers"][0]["properties"]["environmentVariables"] = []

@@ -12,6 +12,7 @@ from engine.deploy.figures import words
 from engine.deploy.figures.exposition import quantile, read, total
 from engine.deploy.figures.platform import Usage, usage
 from engine.deploy.figures.service import Figures, ask, figures
+from engine.deploy.targets.kind import kind_named
 
 EARLIER = """\
 # HELP inference_requests_total Inference requests answered.
@@ -133,16 +134,16 @@ def metric(name: str, *averages: float | None) -> dict[str, Any]:
 
 def test_azure_is_asked_for_the_newest_average() -> None:
     answer = {"value": [metric("CpuUsage", 100, 250, None), metric("MemoryUsage", 3e8, None)]}
-    assert usage(Az(answer), "aci", "id") == Usage(0.25, 3e8)  # type: ignore[arg-type]
+    assert usage(Az(answer), kind_named("aci").metrics, "id") == Usage(0.25, 3e8)  # type: ignore[arg-type]
     nano = {"value": [metric("UsageNanoCores", 5e8), metric("WorkingSetBytes")]}
-    assert usage(Az(nano), "containerapps", "id") == Usage(0.5, None)  # type: ignore[arg-type]
+    assert usage(Az(nano), kind_named("containerapps").metrics, "id") == Usage(0.5, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "answer", [None, {}, {"value": []}, AzError(Problem("AuthorizationFailed", 403, "no"), "az")]
 )
 def test_what_azure_does_not_say_is_unknown(answer: Any) -> None:
-    assert usage(Az(answer), "aci", "id") == Usage()  # type: ignore[arg-type]
+    assert usage(Az(answer), kind_named("aci").metrics, "id") == Usage()  # type: ignore[arg-type]
 
 
 def test_what_is_unknown_is_a_dash() -> None:

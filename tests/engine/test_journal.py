@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -116,6 +117,16 @@ def test_a_newer_schema_is_refused_by_whatever_reads(azure: Deployments, schema:
     for read in (journal.records, journal.all_records, lambda: journal.read(ONE.id)):
         with pytest.raises(NewerRecord, match=f"{ONE.id} has schema {schema}, "):
             read()
+
+
+def test_signs_of_life_leave_the_record_alone(azure: Deployments) -> None:
+    journal, before = journal_of(azure), copy.deepcopy(azure.by_name[NAME])
+    assert journal.last_sign(ONE.id) == ""
+    journal.sign(ONE.id, "now")
+    assert journal.last_sign(ONE.id) == "now"
+    assert journal.last_sign("20261120000000-fedcba") == ""
+    assert azure.by_name[NAME] == before
+    assert [record.id for record in journal.all_records()] == [ONE.id]
 
 
 def test_a_newer_record_of_another_service_is_no_obstacle() -> None:

@@ -231,6 +231,26 @@ def test_the_outcome_of_a_run_that_passed() -> None:
     assert "http://x" in page
 
 
+@pytest.mark.parametrize(
+    ("verdict", "serving", "shown"),
+    [
+        ("unproved", outcome.NEW, "# In production; not verified from outside"),
+        ("unproved", outcome.AS_BEFORE, "# Not in production: stopped at production"),
+        ("unproved", outcome.UNKNOWN, "# Not in production: stopped at production"),
+        ("wrong", outcome.AS_BEFORE, "# Not in production: stopped at production"),
+        ("", outcome.AS_BEFORE, "# Not in production: stopped at production"),
+    ],
+)
+def test_a_release_that_could_not_be_asked_afterwards_is_in_production(
+    verdict: str, serving: str, shown: str
+) -> None:
+    outputs = {"up": "success", "serves": serving, "verdict": verdict}
+    results = {**ALL_PASSED, "production": "failure"}
+    page = outcome.summary(results, {}, "abc", {"production": outputs})
+    assert page.startswith(shown)
+    assert ("verify production`" in page) == (shown.startswith("# In production"))
+
+
 @pytest.mark.parametrize("gate", outcome.GATES)
 def test_the_outcome_names_the_gate_that_stopped_it(gate: str) -> None:
     names = list(outcome.GATES)

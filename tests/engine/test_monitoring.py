@@ -15,8 +15,10 @@ from engine.deploy.monitoring import documents, queries
 from engine.deploy.monitoring.budget import budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan, says
-from engine.deploy.monitoring.rules import log_rules, metric_rules
+from engine.deploy.monitoring.rule import MetricRule
+from engine.deploy.monitoring.rules import log_rules
 from engine.deploy.monitoring.workbook import CHARTS, TABLES
+from engine.deploy.targets.kind import kind_of
 
 from tests.engine.project import ROOT
 
@@ -65,6 +67,10 @@ NAMES = {
     }
 }
 NAMES["containerapps"] = NAMES["aci"]
+
+
+def metric_rules(environment: Environment) -> tuple[MetricRule, ...]:
+    return kind_of(environment).metric_rules(environment)
 
 
 @pytest.mark.parametrize("target", ["aci", "containerapps"])

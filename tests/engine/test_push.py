@@ -199,6 +199,21 @@ def test_another_image_than_that_of_the_commit_is_refused(
     assert not any(line.startswith("push") for line in said(docker))
 
 
+def test_a_failing_hook_of_the_owner_comes_before_the_login(
+    docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = docker / "deploy" / "hooks" / "before-push"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    hook.chmod(0o755)
+    monkeypatch.setattr(image, "ROOT", docker)
+    registry = Registry(docker)
+    with pytest.raises(DeployError, match="before-push ended with exit code 3"):
+        pushed(registry, built="iris-service:built")
+    assert registry.texts == []
+    assert not any(line.startswith("push") for line in said(docker))
+
+
 def test_a_push_that_fails_is_said(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSH_EXIT", "1")
     with pytest.raises(DeployError, match="docker push failed"):

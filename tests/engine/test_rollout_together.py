@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from engine.deploy.config import names
-from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import Busy, RolloutFailed, TakenOver
 
-from tests.engine.rollout_world import BEFORE_IMAGE, CRASHES, World, plain, site_of, wanted
+from tests.engine.rollout_world import BEFORE_IMAGE, CRASHES, World, is_kept, plain, site_of, wanted
 
 SEEDS = range(150)
 
@@ -114,7 +113,7 @@ def test_deploys_that_begin_together_never_mix(seed: int) -> None:
     kept = [image for image, end in ends.items() if end == "kept"]
     assert world.group is not None
     live = world.group.document
-    assert marks.state(live["tags"]) == marks.KEPT
+    assert is_kept(world)
     assert live["tags"][names.TAG_IMAGE] == f"sha256:{live['image']}"
     assert live["image"] in (kept or [BEFORE_IMAGE])
     assert plain(live)["tags.git-revision"] == live["image"]

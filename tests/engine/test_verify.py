@@ -16,12 +16,16 @@ import httpx
 import pytest
 from engine.deploy import __main__ as command_line
 from engine.deploy import verify as verifying
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.commands import verify as verify_command
 from engine.deploy.commands.verify import require_image
 from engine.deploy.config.names import TAG_IMAGE
 from engine.deploy.targets.base import Live
+from engine.deploy.verification import burst, service
 from engine.deploy.verification.failures import (
     KeyRefused,
     NotReady,
+    Replaced,
     TooSlow,
     Unreachable,
     Unsteady,
@@ -34,7 +38,7 @@ from engine.deploy.verification.limits import Limits
 from engine.deploy.verification.report import Report
 from engine.serving.package.digest import models_digest
 
-from tests.engine.front import Answer, Asked, Change, front_of
+from tests.engine.front import LOST, Answer, Asked, Change, front_of
 from tests.engine.project import ROOT
 from tests.engine.server import free_port, running, started
 
@@ -136,6 +140,12 @@ def dies_in_the_burst(asked: Asked, answer: Answer) -> Answer:
     return replace(answer, status=503, body=body)
 
 
+def crashes_now_and_then(asked: Asked, answer: Answer) -> Answer:
+    fails = asked.path.startswith("/predict") and len(asked.body) < 200
+    broke = replace(answer, status=500, body=b'{"error": "broke"}')
+    return broke if fails and asked.position % 7 == 0 else answer
+
+
 FAULTS: list[tuple[str, Change, type[VerifyError], str, str]] = [
     (
         "another revision",
@@ -204,13 +214,50 @@ FAULTS: list[tuple[str, Change, type[VerifyError], str, str]] = [
     ),
     ("slow answers", slow, TooSlow, "the limit is 100 ms", "speed"),
     ("failing now and then", every_seventh_fails, Unsteady, "requests to", "speed"),
+    ("crashing now and then", crashes_now_and_then, Unsteady, "HTTP 500: broke", "speed"),
+    (
+        "a login page behind 200",
+        on("/v2", lambda a: replace(a, body=b"<html>log in</html>")),
+        WrongRelease,
+        "HTTP 200 without a release",
+        "release",
+    ),
+    (
+        "a firewall that refuses",
+        on("/predict", lambda a: replace(a, status=422, body=b"<html>blocked</html>")),
+        WrongAnswers,
+        "HTTP 422",
+        "answers",
+    ),
+    (
+        "a connection that is lost each time",
+        on("/predict", lambda a: replace(a, status=LOST)),
+        Unreachable,
+        "",
+        "answers",
+    ),
     ("a stop in the end", dies_in_the_burst, NotReady, "draining", "still ready"),
 ]
 
 
+NO_PROOF = {
+    "another server",
+    "a body cut short",
+    "an error behind 200",
+    "a gateway in between",
+    "slow answers",
+    "failing now and then",
+    "a login page behind 200",
+    "a firewall that refuses",
+    "a connection that is lost each time",
+}
+"""Faults that may be those of the path to the service, or of what asks."""
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize(
-    ("change", "kind", "cause", "failed"), [pytest.param(*f[1:], id=f[0]) for f in FAULTS]
+    ("change", "kind", "cause", "failed", "proof"),
+    [pytest.param(*f[1:], f[0] not in NO_PROOF, id=f[0]) for f in FAULTS],
 )
 def test_each_fault_fails_by_its_name(
     verify: Verify,
@@ -220,12 +267,14 @@ def test_each_fault_fails_by_its_name(
     kind: type[VerifyError],
     cause: str,
     failed: str,
+    proof: bool,
 ) -> None:
     wanted = Wanted("unknown", models_digest(sample_dir))
     limits = replace(LIMITS, burst_p95_ms=100 if kind is TooSlow else 5000)
     with front_of(url_of(sample), change) as front, pytest.raises(VerifyError) as caught:
         verify(front.url, wanted, limits)
     assert type(caught.value) is kind
+    assert caught.value.proof is proof
     assert cause in caught.value.cause
     assert front.url in caught.value.cause
     assert caught.value.fix
@@ -236,6 +285,23 @@ def test_each_fault_fails_by_its_name(
 def test_a_front_that_changes_nothing_passes(verify: Verify, sample: httpx.Client) -> None:
     with front_of(url_of(sample), lambda _, answer: answer) as front:
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
+
+
+def test_a_slow_path_is_no_slow_service(
+    verify: Verify, sample: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path takes longer than the limit, which a busy machine alone does not reach."""
+    measured: list[Asked] = []
+
+    def far(asked: Asked, answer: Answer) -> Answer:
+        if asked.path == burst.LIVE:
+            measured.append(asked)
+        return replace(answer, seconds=1.5 if measured else 0.0)
+
+    monkeypatch.setattr(burst, "PATH_SAMPLES", 1)
+    limits = replace(LIMITS, burst_p95_ms=1400, burst_requests=8)
+    with front_of(url_of(sample), far) as front:
+        assert verify(front.url, None, limits).passed
 
 
 @pytest.mark.slow
@@ -347,12 +413,68 @@ def test_the_command_line_prints_a_table(
     assert [line.split()[0] for line in lines] == ["ok"] * 5
 
 
+def lost_once() -> Change:
+    """A front that loses the connection of the first inference and of one in the burst."""
+    times: list[Asked] = []
+
+    def change(asked: Asked, answer: Answer) -> Answer:
+        if asked.path.startswith("/predict"):
+            times.append(asked)
+            if len(times) in (1, 12):
+                return replace(answer, status=LOST)
+        return answer
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "verdict"),
+    [
+        pytest.param(lost_once(), 0, "right", id="a connection lost now and then"),
+        pytest.param(on("/v2", lambda a: a.with_json(model_digest="0")), 3, "wrong", id="wrong"),
+        pytest.param(on("/", lambda a: replace(a, status=LOST)), 4, "unproved", id="no way there"),
+        pytest.param(on("/predict", lambda a: replace(a, status=502)), 4, "unproved", id="gateway"),
+    ],
+)
+def test_the_exit_code_tells_proof_from_no_answer(
+    sample: httpx.Client,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Change,
+    code: int,
+    verdict: str,
+) -> None:
+    monkeypatch.setattr(verifying, "AGAIN_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(service, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(verify_command, "URL_READY_SECONDS", 0.2 if code == 4 else 10.0)
+    monkeypatch.setenv("GITHUB_OUTPUT", str(root / "outputs"))
+    with front_of(url_of(sample), change) as front:
+        assert command_line.main(["verify", "--url", front.url, "--any-revision"]) == code
+    last = (root / "outputs").read_text(encoding="utf-8").splitlines()[-1]
+    assert last == f"verdict={verdict}"
+
+
+def test_what_azure_does_not_answer_is_no_proof(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(*_: object) -> None:
+        asked.append("once more")
+        raise AzError(Problem("ServiceUnavailable", 503, "try later"), "az rest")
+
+    monkeypatch.setattr(verifying, "AGAIN_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(verify_command, "open_context", fail)
+    assert command_line.main(["verify", "staging", "--any-revision"]) == 4
+    assert len(asked) == 3
+
+
 def test_the_command_line_fails_with_cause_and_fix(
     sample: httpx.Client, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = on("/v2", lambda a: a.with_json(model_digest="0" * 64))
     with front_of(url_of(sample), other) as front:
-        assert command_line.main(["verify", "--url", front.url, "--any-revision"]) == 1
+        assert command_line.main(["verify", "--url", front.url, "--any-revision"]) == 3
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1].startswith("FAILED  release")
     assert "error: " in printed.err
@@ -377,7 +499,7 @@ def test_the_image_is_compared_in_what_azure_runs() -> None:
     live = Live(document, {TAG_IMAGE: "sha256:aa"}, "http://x", "", settled=True, running=True)
     require_image(live, good, "staging")
     require_image(live, None, "staging")
-    with pytest.raises(WrongRelease, match=r"staging runs .*aa, not .*bb"):
+    with pytest.raises(Replaced, match=r"staging runs .*aa, not .*bb"):
         require_image(live, bad, "staging")
     with pytest.raises(WrongRelease, match="its tag image-digest says sha256:cc"):
         require_image(replace(live, tags={TAG_IMAGE: "sha256:cc"}), None, "staging")

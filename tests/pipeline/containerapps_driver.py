@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.deploy.az import Az
-from engine.deploy.bootstrap.roles import APPS_ACTIONS
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Release
-from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.targets.containerapps.bootstrap import ROLE
+from engine.deploy.targets.containerapps.target import ContainerApps
 
 Json = dict[str, Any]
 
@@ -70,7 +70,7 @@ def _differences(target: ContainerApps, az: Az, request: Json) -> Any:
 
 
 STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
-    "actions": lambda target, az, request: APPS_ACTIONS,
+    "actions": lambda target, az, request: ROLE.actions,
     "apply": _apply,
     "restore": _restore,
     "read": _read,

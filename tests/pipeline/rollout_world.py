@@ -279,9 +279,20 @@ class RolloutWorld:
         )
 
     def sent(self, stage: str) -> dict[str, Any] | None:
-        """The document that the group was made of, secrets included."""
+        """The document that the group was made of, secrets included; not whose rollout asked."""
         found = self.double.resource(self.group(stage))
-        return None if found is None else found["hidden"]["sent"]
+        if found is None:
+            return None
+        sent = found["hidden"]["sent"]
+        tags = {name: tag for name, tag in sent["tags"].items() if not name.startswith("rollout-")}
+        return {**sent, "tags": tags}
+
+    def tags(self, stage: str) -> dict[str, str]:
+        """The tags of the group."""
+        found = self.double.resource(self.group(stage))
+        assert found is not None
+        tags: dict[str, str] = found["hidden"]["sent"]["tags"]
+        return tags
 
     def serves(self, stage: str, image: str) -> bool:
         """The image is what the group was made of, kept, and every rollout has come to its end."""
@@ -289,7 +300,10 @@ class RolloutWorld:
         if sent is None:
             return False
         container = sent["properties"]["containers"][0]["properties"]
-        kept = sent["tags"]["rollout-state"] == "kept"
+        tags = self.tags(stage)
+        ends = {record["id"]: record["phase"] for record in self.records(stage)}
+        shown = (tags["rollout-state"], ends[tags["rollout-id"]])
+        kept = shown in (("verifying", "kept"), ("restoring", "restored"))
         return kept and container["image"] == self.images[image] and self.at_rest(stage)
 
     def at_rest(self, stage: str) -> bool:
@@ -302,7 +316,8 @@ class RolloutWorld:
         for identifier in self.double.resources(self._scope(stage)):
             if "/deployments/" in identifier.lower():
                 body = self.double.resource(identifier)["body"]  # type: ignore[index]
-                found.append(json.loads(body["properties"]["outputs"]["record"]["value"]))
+                if record := body["properties"]["outputs"].get("record"):
+                    found.append(json.loads(record["value"]))
         return sorted(found, key=lambda record: str(record["id"]))
 
     def changes(self) -> list[str]:
@@ -427,9 +442,9 @@ def succeeded(done: Deployed) -> Deployed:
     return done
 
 
-def failed(done: Deployed, *words: str) -> Deployed:
+def failed(done: Deployed, *words: str, code: int = 1) -> Deployed:
     """It failed with one line for the cause and one for the fix, and no stack."""
-    assert done.code == 1, done.err + done.out
+    assert done.code == code, done.err + done.out
     lines = done.err.strip().splitlines()
     cause = next(line for line in lines if line.startswith("error: "))
     assert lines[lines.index(cause) + 1].startswith("fix: "), done.err

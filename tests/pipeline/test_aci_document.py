@@ -51,7 +51,7 @@ EVERY = {"smallest": SMALLEST, "largest": LARGEST, "gpu": WITH_GPU}
 RENDER = f"""
 import json, sys
 from engine.deploy.config.environment import Environment
-from engine.deploy.targets.aci_document import file_for_az, render, secret_names, with_secrets
+from engine.deploy.targets.aci.document import file_for_az, render, secret_names, with_secrets
 from engine.deploy.targets.base import Places, Release
 
 release = Release("{SERVER}/iris-service@sha256:{"a" * 64}", "{"1" * 40}", "sha256:{"b" * 64}")
@@ -129,7 +129,7 @@ def test_the_judge_sees_a_misspelt_property_and_a_broken_rule(files: dict[str, s
 # In a rendered service: the paths of all that is read of a group, a "*" where any value is taken.
 READ = """
 import json, sys
-from engine.deploy.targets.aci_members import PROPERTIES, VALUE
+from engine.deploy.targets.aci.members import PROPERTIES, VALUE
 
 def paths(members, path):
     for each in members if isinstance(members, list) else ():

@@ -45,13 +45,6 @@ def world(
     yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
-def tags(world: RolloutWorld, stage: str) -> dict[str, str]:
-    sent = world.sent(stage)
-    assert sent is not None
-    found: dict[str, str] = sent["tags"]
-    return found
-
-
 def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:
     processes = [
         world.start("together", "up", "together", "--image", world.images[image])
@@ -71,8 +64,9 @@ def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:
 def test_a_stop_by_signal_restores_first(world: RolloutWorld) -> None:
     good = succeeded(world.up("together", "good"))
     before = copy.deepcopy(world.sent("together"))
+    serving = world.tags("together")["rollout-id"]
     process = world.start("together", "up", "together", "--image", world.images["slow"])
-    eventually(lambda: tags(world, "together")["rollout-state"] == "verifying")
+    eventually(lambda: world.tags("together")["rollout-id"] != serving)
     process.send_signal(signal.SIGTERM)
     failed(ended(process), "stopped by SIGTERM", "serves again")
     assert world.sent("together") == before
@@ -100,12 +94,13 @@ def test_a_cancelled_job_brings_back_the_release_before(
     """The steps are the workflow's own: the deploy is cut off, the recovery runs to its end."""
     good = world.stand("cancelled")
     before = copy.deepcopy(world.sent("cancelled"))
+    serving = world.tags("cancelled")["rollout-id"]
     workflow = yaml.safe_load((world.service / ".github/workflows/deploy.yml").read_text())
     scripts = {each.get("id"): each.get("run") for each in workflow["jobs"][job]["steps"]}
     settings = {"IMAGE": world.images["crash"], "GITHUB_OUTPUT": str(tmp_path / "outputs")}
 
     deploy = world.step("cancelled", scripts["up"], settings)
-    eventually(lambda: tags(world, "cancelled")["rollout-state"] == "verifying")
+    eventually(lambda: world.tags("cancelled")["rollout-id"] != serving)
     cancel(deploy)
     ended(deploy)
     recovered = ended(world.step("cancelled", scripts["recover"], settings))
@@ -129,10 +124,10 @@ def test_a_cancelled_job_brings_back_the_release_before(
 def test_a_rough_way_there_is_survived(world: RolloutWorld) -> None:
     """A lost answer, a resource that is still changing, a service of Azure that has a fault."""
     groups = "*containerGroups/*"
-    world.double.inject(where=f"PUT {groups}", drop="after")
     message = "The container group is still transitioning, please retry later."
     conflict = {"status": 409, "code": "ContainerGroupTransitioning", "message": message}
-    world.double.inject(where=f"PATCH {groups}", **conflict)
+    world.double.inject(where=f"PUT {groups}", **conflict)
+    world.double.inject(where=f"PUT {groups}", drop="after")
     world.double.inject(where="PUT */deployments/*", status=503, code="ServerBusy", message="busy")
     done = succeeded(world.up("rough", "good"))
     answers(world, done)

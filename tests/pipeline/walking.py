@@ -40,11 +40,9 @@ def step_of(request: Mapping[str, Any]) -> str | None:
     if below:
         return f"{method} {name} {below}"
     if name == "record" and body:
-        written = body["properties"]["template"]["outputs"]["record"]["value"]
-        return f"{method} {name} {json.loads(written)['phase']}"
+        written = body["properties"]["template"]["outputs"].get("record")
+        return written and f"{method} {name} {json.loads(written['value'])['phase']}"
     state = (body.get("tags") or {}).get("rollout-state", "")
-    if method == "PATCH" and body.keys() == {"tags"} and state != "kept":
-        return None
     return f"{method} {name} {state}".rstrip()
 
 

@@ -89,12 +89,13 @@ def test_its_own_tests_hold_for_other_models(
 def test_a_mistake_of_the_owner_is_named_in_one_sentence(
     rendered_service: Path, service_python: Path, tmp_path: Path
 ) -> None:
-    """Wherever it is: an environment, the promise, a secret, or a workflow."""
+    """Wherever it is: an environment, the promise, a secret, a limit, or a workflow."""
     service = copied(rendered_service, tmp_path / "service")
     for path, good, bad in (
         ("deploy/environments/staging.yaml", "cpu: 1", "cpu: 99"),
         ("deploy/environments/production.yaml", "secrets: []", "secrets: [TOKEN]"),
         ("deploy/environments/production.yaml", '  LOG_LEVEL: "info"', '  LIMIT: "0"'),
+        ("deploy/environments/production.yaml", "start_seconds: 600", "start_seconds: 1800"),
         ("service.py", "import Extension\n", OWN_IMPORTS),
         ("service.py", "service = Extension()\n", OWN_SETTING),
         ("load/slo.yaml", "users: 20", "users: 0"),
@@ -109,11 +110,12 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
         r"LIMIT='0': Input should be greater than 0 \(default: 10\)",
         r"service\.py:\d+: error: Function is missing a type annotation",
         r"deploy\.yml: job production, step .* lacks TOKEN: \$\{\{ secrets\.TOKEN \}\}",
+        r"job production: timeout-minutes is \d+, and a deploy to production can take \d+ minutes",
         r"slo\.yaml:\d+: users is 0: input should be greater than or equal to 1; correct it",
         r"ci\.yml: job \w+ has no time limit; add timeout-minutes",
     ):
         assert re.search(sentence, printed), printed
-    assert "6 failed" in printed
+    assert "7 failed" in printed
     assert "During handling" not in printed
     assert "Traceback" not in printed and " def test_" not in printed
 

@@ -60,7 +60,7 @@ def test_equal_actions_have_equal_pins() -> None:
 PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
     (rules.permissions, "permissions: {}\n", "permissions: read-all\n"),
     (rules.permissions, "      contents: read # check out\n", "      contents: read\n"),
-    (rules.time_limits, "    timeout-minutes: 45\n", ""),
+    (rules.time_limits, "    timeout-minutes: 20\n", ""),
     (rules.pins, "@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1", "@v7"),
     (rules.pins, " # v7.0.1", ""),
     (rules.scripts, "run: make lint", 'run: make lint "${{ github.ref }}"'),

@@ -16,6 +16,7 @@ from engine.serving.package.digest import SERVICE_FILE
 from engine.serving.remarks import remarks
 from engine.serving.service_file import load_service_file
 from engine.serving.settings import Settings
+from engine.upkeep.workflow_limits import overruns
 from engine.upkeep.workflow_rules import RULES, Workflow, read
 from engine.upkeep.workflow_secrets import FIX, gaps
 
@@ -60,6 +61,15 @@ def test_an_environment_is_legal_for_its_target_and_for_service_py(
 
 def test_the_promise_is_legal() -> None:
     assert read_slo(ROOT / "load" / "slo.yaml").p95_ms > 0
+
+
+def test_every_job_may_take_as_long_as_its_longest_deploy() -> None:
+    try:
+        found = overruns(ROOT)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 def test_the_workflows_pass_every_secret() -> None:

@@ -2,6 +2,7 @@
 
 Progress goes to stderr and results to stdout. Exit code 0: done; 1: not done, with the cause and
 the fix; 2: the command line or the configuration is wrong; 130: interrupted by a signal.
+`verify` ends with 3 if the service is proved wrong, and with 4 if that could not be found out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ with locked_packages(".venv/.deploy"):
         verify,
     )
     from engine.deploy.config.read import environment_names
-    from engine.deploy.errors import ConfigError, DeployError, for_stage
+    from engine.deploy.errors import DeployError, for_stage
     from engine.deploy.rollout.guard import Stopped
     from engine.deploy.say import Say, default_say
     from engine.serving.proxies import keep_local_direct
@@ -61,7 +62,9 @@ COMMANDS = {
     "plan": Command("what up would do", plan.add_arguments, plan.run),
     "up": Command("deploy: verified and kept, or undone", up.add_arguments, up.run),
     "verify": Command(
-        "is what runs this release, right and fast", verify.add_arguments, verify.run
+        "check the running service: right release, right answers, fast enough",
+        verify.add_arguments,
+        verify.run,
     ),
     "doctor": Command("what is wrong, and what to do", doctor.add_arguments, doctor.run),
     "status": Command("what runs where", status.add_arguments, status.run),
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DeployError as error:
         text = for_stage(f"error: {error}", getattr(options, "environment", None))
         print(say.redact(text), file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return error.exit_code
     except (KeyboardInterrupt, Stopped):
         print("Interrupted. Run the same command again; it resumes.", file=sys.stderr)
         return STOPPED

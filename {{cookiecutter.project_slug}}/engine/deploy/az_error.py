@@ -14,8 +14,9 @@ from http import HTTPStatus
 from typing import Any
 
 from engine.deploy.errors import DeployError, NoAccess
-from engine.deploy.processes import TIMED_OUT
+from engine.deploy.processes import TIMED_OUT as KILLED
 
+TIMED_OUT = "TimedOut"
 TRANSITIONING = "ContainerGroupTransitioning"
 NOT_FOUND = frozenset(
     {"ResourceNotFound", "ResourceGroupNotFound", "NotFound", "ParentResourceNotFound"}
@@ -102,7 +103,7 @@ class AzError(DeployError):
     def transitioning(self) -> bool:
         """Azure is still busy with an earlier change of the same container group."""
         if self.code.startswith("ContainerApp"):
-            return False  # waited for by engine.deploy.targets.containerapps_client
+            return False  # waited for by engine.deploy.targets.containerapps.client
         conflict = self.status in (409, None) and not self.connection
         return self.code == TRANSITIONING or (
             conflict and _TRANSITIONING.search(self.message) is not None
@@ -131,8 +132,8 @@ def read_problem(stderr: str, exit_code: int) -> Problem:
     text = _without_noise(stderr)
     if _NOT_LOGGED_IN.search(text):
         return Problem("NotLoggedIn", 401, text, not_logged_in=True)
-    if exit_code == TIMED_OUT:
-        return Problem("TimedOut", None, text)
+    if exit_code == KILLED:
+        return Problem(TIMED_OUT, None, text)
     if found := _library_error(text) or _rest_error(text):
         return found
     if _CONNECTION.search(text):
@@ -192,7 +193,7 @@ def _one_line(problem: Problem) -> str:
 def _fix(problem: Problem) -> str:
     if problem.not_logged_in:
         return "run `az login`; in a workflow: azure/login before this step"
-    if problem.connection or problem.code == "TimedOut":
+    if problem.connection or problem.code == TIMED_OUT:
         return "check the network and the proxy, then run the same command again"
     if problem.code == TRANSITIONING:
         return "Azure is still busy with an earlier change: wait some minutes and run this again"

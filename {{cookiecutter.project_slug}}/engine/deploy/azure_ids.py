@@ -23,9 +23,6 @@ PULLING_ROLES = frozenset(
 )
 """The roles of which each one lets an identity pull from a registry that is not under ABAC."""
 
-PROVIDERS = {"aci": "Microsoft.ContainerInstance", "containerapps": "Microsoft.App"}
-"""Target to the resource provider that a subscription has to be registered for."""
-
 
 def plain(word: object) -> str:
     """One spelling of what Azure spells as it likes: ids, names, types, locations, words of state.
@@ -53,10 +50,22 @@ def member(document: Mapping[str, Any], name: str) -> Any:
     return next((value for key, value in document.items() if same(key, name)), None)
 
 
-def honoured_roles(registry: Mapping[str, Any]) -> frozenset[str]:
-    """The roles that let an identity pull from a registry, as `az acr show` shows it."""
-    mode = plain(registry.get("roleAssignmentMode"))
-    return frozenset({REPOSITORY_READER}) if mode.startswith("abac") else PULLING_ROLES
+def is_abac(registry: Mapping[str, Any]) -> bool:
+    """Whether a registry, as `az acr show` shows it, decides by attributes who may pull."""
+    return plain(registry.get("roleAssignmentMode")).startswith("abac")
+
+
+def honoured_roles(*, abac: bool | None) -> frozenset[str]:
+    """The roles that let an identity pull from a registry."""
+    return frozenset({REPOSITORY_READER}) if abac else PULLING_ROLES
+
+
+def is_registered(provider: Mapping[str, Any]) -> bool:
+    """Whether a subscription may use a resource provider, as `az provider show` shows it.
+
+    Azure asks not to wait for the end of a registration that has begun.
+    """
+    return one_of(provider.get("registrationState", "Registered"), ("Registered", "Registering"))
 
 
 def roles_of(identity: Mapping[str, Any], assignments: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable
 
 from engine.deploy.diagnosis import container, image, login, network, platform, progress
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis, most_telling
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.diagnosis.looks import Scene
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Certainty, Finding, most_telling
+from engine.deploy.targets.kind import kind_named
+from engine.deploy.targets.known import kind_names
 from engine.deploy.verification.failures import (
     KeyRefused,
     NotReady,
@@ -22,7 +24,7 @@ from engine.deploy.verification.failures import (
     WrongRelease,
 )
 
-RULES: tuple[Callable[[Evidence], Iterable[Diagnosis]], ...] = (
+RULES: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     *platform.RULES,
     *login.RULES,
     *image.RULES,
@@ -34,9 +36,11 @@ SHOWN_CHARACTERS = 200
 SHOWN_LINES = 15
 
 
-def diagnose(evidence: Evidence) -> tuple[Diagnosis, ...]:
+def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     """Everything that the evidence shows, the surest first; empty: nothing is wrong."""
-    return most_telling([found for rule in RULES for found in rule(evidence)])
+    names = kind_names() if evidence.target is None else (evidence.target,)
+    rules = (*RULES, *(rule for name in names for rule in kind_named(name).diagnoses))
+    return most_telling([found for rule in rules for found in rule(evidence)])
 
 
 def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> DeployError:

@@ -9,7 +9,12 @@ _PLACEHOLDER = re.compile(r"(`(?:\.venv/bin/python -m engine.deploy )?[a-z]+) EN
 
 
 class DeployError(Exception):
-    """A command cannot do what was asked. ``cause`` says what is so, ``fix`` what to do."""
+    """A command cannot do what was asked. ``cause`` says what is so, ``fix`` what to do.
+
+    ``exit_code`` is that of the command line.
+    """
+
+    exit_code = 1
 
     def __init__(self, cause: str, fix: str) -> None:
         super().__init__(f"{cause}\nfix: {fix}")
@@ -42,6 +47,8 @@ class Fault:
 
 class ConfigError(DeployError):
     """The configuration breaks rules; all its faults are listed."""
+
+    exit_code = 2
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         lines = "\n".join(f"  {fault}" for fault in faults)

@@ -20,13 +20,16 @@ from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document
 
 API_VERSION = "2025-04-01"
-SCHEMA = 1
+SCHEMA = 2
 """Of the records that this version writes. A version that needs more than a further key counts it
 up; older checkouts, which rollbacks and branches are, then refuse instead of overlooking a record.
 """
+# 2: signs of life are written here, and on a container group the record alone says what was kept.
 STARTED, KEPT, RESTORED, FAILED = "started", "kept", "restored", "failed"
 
-_OUTPUT = "record"
+_OUTPUT, _SIGN = "record", "sign"
+_ALIVE = "alive"
+"""How the name of the deployment with the signs of life ends, where a record has its id."""
 _TEMPLATE = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 _LONGEST_NAME = 64
 _ROLLOUT = re.compile(r"-(\d{14}-[0-9a-f]{6})$")
@@ -90,6 +93,12 @@ class Journal(Protocol):
             NewerRecord: one was written by a newer version.
         """
 
+    def sign(self, rollout: str, when: str) -> None:
+        """Write a sign of life of a rollout."""
+
+    def last_sign(self, rollout: str) -> str:
+        """The time of a rollout's last sign of life; empty where there is none that can be read."""
+
 
 class NewerRecord(DeployError):
     """A newer version of this program wrote a record; nothing may be concluded without it."""
@@ -119,9 +128,9 @@ class ArmJournal:
         Raises:
             DeployError: Azure refused, or was not done in time.
         """
-        body = json.dumps({"properties": _deployment(record)})
-        request = ["rest", "--url", self._url(record.id), "--method"]
-        self._az.change(*request, "put", "--body", "@-", stdin=body)
+        known = asdict(record)
+        content = {**known.pop("more"), **known, "schema": SCHEMA}
+        request = self._put(self._name(record.id), _OUTPUT, content)
         give_up = time.monotonic() + _WRITE_SECONDS
         while True:
             state = self._az.json(*request, "get")["properties"]["provisioningState"]
@@ -134,10 +143,18 @@ class ArmJournal:
                 )
             time.sleep(1)
 
+    def sign(self, rollout: str, when: str) -> None:
+        """See ``Journal``; a deployment of its own, so that no sign can damage a record."""
+        self._put(self._name(_ALIVE), _SIGN, {"rollout": rollout, "when": when})
+
+    def last_sign(self, rollout: str) -> str:
+        """See ``Journal``."""
+        content = _content(self._get(self._name(_ALIVE)), _SIGN)
+        return str(content.get("when", "")) if content.get("rollout") == rollout else ""
+
     def read(self, rollout: str) -> Record | None:
         """See ``Journal``."""
-        found = self._az.find("rest", "--method", "get", "--url", self._url(rollout))
-        return _record(found, rollout)
+        return _record(self._get(self._name(rollout)), rollout)
 
     def records(self) -> list[Record]:
         """See ``Journal``."""
@@ -189,22 +206,26 @@ class ArmJournal:
         # A container group's name may have 63 characters, and a deployment's 64.
         return f"{self._service[: _LONGEST_NAME - 1 - len(rollout)].rstrip('-')}-{rollout}"
 
-    def _url(self, rollout: str) -> str:
-        return f"{self._root}/{self._name(rollout)}?api-version={API_VERSION}"
+    def _put(self, name: str, output: str, content: Mapping[str, Any]) -> list[str]:
+        """Ask for a deployment with one output; the beginning of further requests about it."""
+        # Text, for ARM reads expressions in the texts of an object that begin with "[".
+        value = {"type": "string", "value": json.dumps(content, sort_keys=True)}
+        template = {
+            "$schema": _TEMPLATE,
+            "contentVersion": "1.0.0.0",
+            "resources": [],
+            "outputs": {output: value},
+        }
+        body = json.dumps({"properties": {"mode": "Incremental", "template": template}})
+        request = ["rest", "--url", self._url(name), "--method"]
+        self._az.change(*request, "put", "--body", "@-", stdin=body)
+        return request
 
+    def _get(self, name: str) -> Any:
+        return self._az.find("rest", "--method", "get", "--url", self._url(name))
 
-def _deployment(record: Record) -> dict[str, Any]:
-    # Text, for ARM reads expressions in the texts of an object that begin with "[".
-    known = asdict(record)
-    content = {**known.pop("more"), **known, "schema": SCHEMA}
-    output = {"type": "string", "value": json.dumps(content, sort_keys=True)}
-    template = {
-        "$schema": _TEMPLATE,
-        "contentVersion": "1.0.0.0",
-        "resources": [],
-        "outputs": {_OUTPUT: output},
-    }
-    return {"mode": "Incremental", "template": template}
+    def _url(self, name: str) -> str:
+        return f"{self._root}/{name}?api-version={API_VERSION}"
 
 
 def _record(deployment: Any, rollout: str) -> Record | None:
@@ -233,11 +254,11 @@ def _done(deployment: Any) -> bool:
     return same(state, "Succeeded")
 
 
-def _content(deployment: Any) -> dict[str, Any]:
-    """What a record's deployment holds; empty where it holds no record."""
+def _content(deployment: Any, output: str = _OUTPUT) -> dict[str, Any]:
+    """What a deployment of this journal holds; empty where it is none."""
     outputs = ((deployment or {}).get("properties") or {}).get("outputs") or {}
     try:
-        content = json.loads(outputs[_OUTPUT]["value"])
+        content = json.loads(outputs[output]["value"])
     except (KeyError, TypeError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

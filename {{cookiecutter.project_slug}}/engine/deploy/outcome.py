@@ -18,6 +18,9 @@ from typing import Any
 NEW, AS_BEFORE, UNKNOWN = "new", "as-before", "unknown"
 """Values of the step output ``serves``: what an environment serves after a rollout."""
 
+RIGHT, WRONG, UNPROVED = "right", "wrong", "unproved"
+"""Values of the step output ``verdict``: what `verify` found after the deploy."""
+
 SUCCESS = "success"
 SKIPPED = "skipped"
 CANCELLED = "cancelled"
@@ -39,6 +42,12 @@ class Gate:
 
 UNTOUCHED = "Nothing was deployed: staging and production run what they ran before."
 STAGING_ONLY = "Production was not touched."
+UNPROVED_HEADLINE = "In production; not verified from outside"
+UNPROVED_FIX = (
+    "It was verified before it was kept. Afterwards it could not be asked from outside, and "
+    "nothing shows that it is wrong, so it stays. Look again: "
+    "`.venv/bin/python -m engine.deploy verify production`."
+)
 
 GATES: Mapping[str, Gate] = {
     "test": Gate(
@@ -133,18 +142,26 @@ def summary(
         deployed: job name to the outputs that ``serves`` reads.
     """
     failed = failed_gate(results)
-    lines = [f"# {_headline(failed, results)}", ""]
+    unproved = failed is not None and _unproved(deployed.get(failed, {}))
+    lines = [f"# {UNPROVED_HEADLINE if unproved else _headline(failed, results)}", ""]
     lines += [f"- commit: `{commit}`"]
     lines += [f"- {name}: {value}" for name, value in outputs.items() if value]
     lines += ["", "| gate | result |", "|---|---|"]
     lines += [f"| {gate.title} | {_mark(results.get(name))} |" for name, gate in GATES.items()]
     if failed is None:
         lines += ["", "To go back: Actions → Rollback → Run workflow."]
+    elif unproved:
+        lines += ["", f"**{serves(GATES[failed].stage, deployed[failed])}** {UNPROVED_FIX}"]
     else:
         gate = GATES[failed]
         known = serves(gate.stage, deployed.get(failed, {})) if gate.stage else ""
         lines += ["", f"**{' '.join(filter(None, (gate.stopped, known)))}** {gate.fix}"]
     return "\n".join(lines) + "\n"
+
+
+def _unproved(outputs: Mapping[str, Any]) -> bool:
+    """Whether only the question from outside, after the deploy, came to no result."""
+    return outputs.get("serves") == NEW and outputs.get("verdict") == UNPROVED
 
 
 def _headline(failed: str | None, results: Mapping[str, str]) -> str:

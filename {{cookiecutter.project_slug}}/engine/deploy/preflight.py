@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.azure_ids import ACR_PULL, PROVIDERS, honoured_roles, roles_of, same
+from engine.deploy.azure_ids import is_abac, is_registered, roles_of, same
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
+from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.image import role_missing
+from engine.deploy.diagnosis.platform import not_registered
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Certainty, Finding
 from engine.deploy.sight import workspace_id
-from engine.deploy.targets.base import Finding, Places
+from engine.deploy.targets.base import Places
+from engine.deploy.targets.kind import kind_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
@@ -64,19 +69,20 @@ def subscription(az: Az) -> str:
 
 def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Ground:
     """Look at everything that has to be there before the first deploy."""
+    kind = kind_of(environment)
     shared = ("--resource-group", project.shared_resource_group)
     registry, identity, group, provider, workspace = at_once(
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
-        lambda: _look(az, "provider", "show", "--namespace", PROVIDERS[environment.target]),
-        lambda: workspace_id(az, project) if environment.target == "aci" else None,
+        lambda: _look(az, "provider", "show", "--namespace", kind.provider),
+        lambda: workspace_id(az, project) if kind.takes_workspace else None,
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
-        *_unregistered(provider, PROVIDERS[environment.target]),
+        *_unregistered(provider, kind.provider),
         *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
@@ -86,10 +92,9 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         subscription=subscription_id,
         registry_server=str(registry["loginServer"]),
         pull_identity=str(identity["id"]),
-        apps_environment=apps_environment(project, environment, subscription_id),
         workspace=workspace,
     )
-    return Ground(places, tuple(findings))
+    return Ground(kind.places(project, environment, places), tuple(findings))
 
 
 def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:
@@ -124,19 +129,20 @@ def _look(az: Az, *arguments: str) -> dict[str, Any] | AzError | None:
 
 def _missing(found: dict[str, Any] | AzError | None, what: str) -> list[Finding]:
     if found is None:
-        return [Finding(f"{what} is not there", _BOOTSTRAP)]
+        return [Finding("missing", f"{what} is not there", _BOOTSTRAP)]
     if isinstance(found, AzError):
-        return [Finding(f"this login may not look at {what}", found.fix)]
+        return [Finding("not-visible", f"this login may not look at {what}", found.fix)]
     return []
 
 
 def _no_workspace(
     workspace: str | None, project: Project, environment: Environment
 ) -> list[Finding]:
-    if workspace is not None or environment.target != "aci" or not environment.container_logs:
+    if workspace is not None or not kind_of(environment).sends_log(environment):
         return []
     return [
         Finding(
+            "missing",
             f"the workspace {names.workspace(project)} is not there, or this login may not look "
             "at it",
             f"{_BOOTSTRAP}; or write container_logs: false",
@@ -146,19 +152,12 @@ def _no_workspace(
 
 def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:
     # A deploy identity has no role at the subscription and cannot tell.
-    if not isinstance(found, dict) or same(found.get("registrationState"), "Registered"):
+    if not isinstance(found, dict) or is_registered(found):
         return []
-    return [
-        Finding(
-            f"the resource provider {namespace} is {found.get('registrationState')}",
-            f"az provider register --namespace {namespace} --wait (once, by an owner)",
-        )
-    ]
+    return not_registered(Evidence(unregistered=(namespace,)))
 
 
 def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> list[Finding]:
-    honoured = honoured_roles(registry)
-    name = "AcrPull" if ACR_PULL in honoured else "Container Registry Repository Reader"
     try:
         assignments = az.json(
             *("role", "assignment", "list", "--scope", registry["id"], "--include-inherited"),
@@ -168,26 +167,9 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
         if error.status != 403:
             raise
         cause = f"it cannot be seen whether {identity['name']} may pull from {registry['name']}"
-        return [Finding(cause, "give your login Reader on the registry", fatal=False)]
-    if honoured & roles_of(identity, assignments):
-        return []
-    return [
-        Finding(
-            f"the identity {identity['name']} may not pull from {registry['name']}: it has no role "
-            f"{name} on it",
-            "`.venv/bin/python -m engine.deploy bootstrap` gives it; it takes some minutes to work",
-        )
-    ]
-
-
-def apps_environment(
-    project: Project, environment: Environment, subscription_id: str
-) -> str | None:
-    """Azure's id of the Container Apps environment; None for the other target."""
-    if environment.target != "containerapps":
-        return None
-    return (
-        f"/subscriptions/{subscription_id}/resourceGroups/{environment.resource_group}"
-        f"/providers/Microsoft.App/managedEnvironments/"
-        f"{names.apps_environment(project, environment.stage)}"
+        fix = "give your login Reader on the registry"
+        return [Finding("not-visible", cause, fix, Certainty.POSSIBLE)]
+    roles = frozenset(roles_of(identity, assignments))
+    return role_missing(
+        Evidence(registry=Registry(str(registry["name"]), is_abac(registry), roles))
     )

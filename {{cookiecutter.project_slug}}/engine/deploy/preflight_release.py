@@ -9,7 +9,8 @@ from engine.deploy.az import Az, AzError
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.settings import setting_faults
-from engine.deploy.targets.base import Finding
+from engine.deploy.diagnosis.image import absent
+from engine.deploy.finding import Certainty, Finding
 
 _REFUSED = re.compile(r"(?i)unauthori[sz]ed|does not have authorization|denied|forbidden")
 
@@ -22,11 +23,11 @@ def image_findings(az: Az, project: Project, image: str) -> list[Finding]:
         az.json("acr", "repository", "show", *place)
     except AzError as error:
         if error.not_in_registry:
-            fix = "push it: `.venv/bin/python -m engine.deploy push` prints the name by digest"
-            return [Finding(f"the image {reference} is not in {project.registry}", fix)]
+            return [absent(reference, project.registry)]
         if _REFUSED.search(error.message):
             cause = f"the registry cannot be asked for {reference}: {error.message}"
-            return [Finding(cause, "give your login AcrPull on the registry", fatal=False)]
+            fix = "give your login AcrPull on the registry"
+            return [Finding("not-visible", cause, fix, Certainty.POSSIBLE)]
         raise
     return []
 
@@ -35,7 +36,7 @@ def refused_secrets(environment: Environment, values: Mapping[str, str]) -> list
     """Would the service refuse to start with one of these secrets? The values are not shown."""
     given = {**environment.variables, **values}
     return [
-        Finding(f"the secret {name} is not usable: {rule}", "set a proper value")
+        Finding("secret", f"the secret {name} is not usable: {rule}", "set a proper value")
         for name, rule in setting_faults(given)
         if name in values
     ]
@@ -49,6 +50,7 @@ def secret_findings(
     wanted = frozenset(wanted)
     found = [
         Finding(
+            "secret",
             f"the secret {name} has no value",
             f"set the environment variable {name} of this command; in GitHub, a secret of that "
             "name in the environment, which the workflow passes: "
@@ -58,6 +60,7 @@ def secret_findings(
     ]
     found += [
         Finding(
+            "secret",
             f"the release that serves has a secret {name}, and it has no value here",
             f"set the environment variable {name} of this command: without it that release could "
             "not be restored",

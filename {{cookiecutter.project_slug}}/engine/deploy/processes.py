@@ -29,17 +29,25 @@ class Finished:
 def finish(
     command: Sequence[str], environment: Mapping[str, str], stdin: str | None, limit: float
 ) -> Finished:
-    """Run a program; after ``limit`` seconds it is killed and its code is ``TIMED_OUT``."""
+    """Run a program until it and what it has started close their output.
+
+    After ``limit`` seconds all of them are killed and its code is ``TIMED_OUT``.
+    """
     process = _start(command, environment, reads=stdin is not None)
     try:
         stdout, stderr = process.communicate(stdin, timeout=limit)
     except subprocess.TimeoutExpired:
         _kill(process)
-        return Finished(TIMED_OUT, "", f"no answer within {limit:.0f} s")
+        return Finished(TIMED_OUT, "", ended_in(limit))
     except BaseException:
         _kill(process)
         raise
     return Finished(process.returncode, stdout, stderr)
+
+
+def ended_in(limit: float) -> str:
+    """What stands for the messages of a program that was killed after so many seconds."""
+    return f"no answer within {limit:.0f} s"
 
 
 def follow(
@@ -93,12 +101,11 @@ def _start(
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        if os.name == "posix":
-            # The whole session: az is often a script whose child does the work.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        process.kill()
+    if os.name == "posix":
+        # The whole session: az is often a script whose child does the work, and outlives it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:

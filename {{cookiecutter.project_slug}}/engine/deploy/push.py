@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.deploy import image
+from engine.deploy import hooks, image
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
 from engine.deploy.config import names
@@ -19,6 +19,7 @@ from engine.deploy.docker import BuildOptions, DockerError, build_command, clien
 from engine.deploy.errors import DeployError
 from engine.deploy.local_image import PLATFORM, check, docker_run, pushed_digest
 from engine.deploy.say import Say
+from engine.deploy.targets.base import Release as Candidate
 from engine.serving.release import Release
 
 
@@ -73,6 +74,10 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     tag = f"{server}/{names.image_repository(project)}:{release.revision}"
     try:
         _prepare(say, project, release, wish, tag, dry_run=az.dry_run)
+        if not az.dry_run:
+            # Before the login, which leaves a token in Docker's configuration.
+            known = hooks.facts(Candidate(tag, release.revision, release.model_digest))
+            hooks.before(hooks.BEFORE_PUSH, image.ROOT, say, known)
         _log_in(az, say, project)
         docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
         if az.dry_run:

@@ -16,7 +16,8 @@ from engine.deploy.azure_ids import same
 from engine.deploy.config import names
 from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
-from engine.deploy.targets.base import LOGS_KEY, Finding
+from engine.deploy.finding import Finding
+from engine.deploy.targets.base import LOGS_KEY
 
 INSIGHTS = ("--resource-type", "Microsoft.Insights/components", "--api-version", "2020-02-02")
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it and gives the deploy its role"
@@ -81,7 +82,9 @@ def absent(project: Project, wanted: Iterable[str], known: Iterable[str]) -> lis
         LOGS_KEY: (f"the key of the workspace {names.workspace(project)}", "container_logs: false"),
     }
     return [
-        Finding(f"{what[name][0]} cannot be read", f"{_BOOTSTRAP}; or write {what[name][1]}")
+        Finding(
+            "missing", f"{what[name][0]} cannot be read", f"{_BOOTSTRAP}; or write {what[name][1]}"
+        )
         for name in sorted(set(wanted) - set(known))
     ]
 

@@ -10,7 +10,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from engine.deploy.az import AzError
+from engine.deploy.az_error import TIMED_OUT
+from engine.deploy.errors import DeployError
 from engine.deploy.verification.burst import check_burst
 from engine.deploy.verification.failures import VerifyError
 from engine.deploy.verification.identity import Expected, check_release
@@ -25,7 +29,13 @@ from engine.deploy.verification.readiness import Progress, require_ready, wait_u
 from engine.deploy.verification.report import Check, Report
 from engine.deploy.verification.service import Service
 
+AGAIN_SECONDS = (5.0, 15.0, 30.0)
+"""Pauses before further tries: a lost connection, a gateway's error or a stale answer is over."""
+
 MODELS = Path(__file__).resolve().parents[2] / "models"
+
+
+T = TypeVar("T")
 
 
 def key_from(environment: Mapping[str, str]) -> str | None:
@@ -85,6 +95,44 @@ def verify(
         for name, run in steps:
             report = _checked(report, name, run, progress)
     return report
+
+
+def ask_again(
+    check: Callable[[], T],
+    seconds: float,
+    progress: Progress,
+    *,
+    also: tuple[type[VerifyError], ...] = (),
+) -> T:
+    """Call ``check`` again as long as it fails without proof, a few times.
+
+    Args:
+        check: raises ``VerifyError``, or ``AzError`` where Azure is asked.
+        seconds: no further try begins after so many.
+        progress: is called with the reason of each further try.
+        also: failures that may be over in a moment although they are proof.
+
+    Raises:
+        DeployError: of the last try.
+    """
+    begun = time.monotonic()
+    for pause in AGAIN_SECONDS:
+        try:
+            return check()
+        except (VerifyError, AzError) as error:
+            late = time.monotonic() - begun + pause > seconds
+            if late or not (may_pass(error) or isinstance(error, also)):
+                raise
+            progress(f"asking again in {pause:.0f} s: {error.cause}")
+            time.sleep(pause)
+    return check()
+
+
+def may_pass(error: DeployError) -> bool:
+    """Whether the failure is no proof, and may be over in a moment."""
+    if isinstance(error, AzError):
+        return error.transient or error.code == TIMED_OUT
+    return isinstance(error, VerifyError) and not error.proof and not error.final
 
 
 def _checked(report: Report, name: str, run: Callable[[], str], progress: Progress) -> Report:

@@ -5,9 +5,10 @@ It is a pure function of what was read, so it can be shown, compared and tested 
 
 from __future__ import annotations
 
-from engine.deploy.bootstrap import apps, github, monitoring, providers, resources, roles, trust
+from engine.deploy.bootstrap import github, monitoring, providers, resources, roles, trust
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.step import Step
+from engine.deploy.targets.kind import kind_of
 
 
 def plan(ground: Ground) -> tuple[Step, ...]:
@@ -20,7 +21,11 @@ def plan(ground: Ground) -> tuple[Step, ...]:
         *monitoring.monitoring(ground),
         *roles.custom_roles(ground),
         *roles.assignments(ground),
-        *apps.environments(ground),
+        *(
+            step
+            for stage, environment in ground.environments.items()
+            for step in kind_of(environment).bootstrap(ground, stage, environment)
+        ),
     ]
     if ground.subject is not None:
         steps += trust.credentials(ground, ground.subject)

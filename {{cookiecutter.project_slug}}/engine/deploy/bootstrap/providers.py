@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from engine.deploy.azure_ids import one_of, same
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.step import Command, Found, Rule, Step, always, az
+from engine.deploy.targets.kind import kind_of
 
 PROVIDERS = (
-    "Microsoft.ContainerInstance",
     "Microsoft.ContainerRegistry",
     "Microsoft.ManagedIdentity",
     "Microsoft.OperationalInsights",
     "Microsoft.Insights",
 )
-APPS_PROVIDER = "Microsoft.App"
 _ON_THE_WAY = ("Registering", "Unregistering")
 # No filter: JMESPath compares case, and Azure calls one of them microsoft.insights.
 _SHOWN = "[].{namespace: namespace, registrationState: registrationState}"
@@ -26,9 +25,8 @@ def registrations(ground: Ground) -> Step:
 
     Registering takes minutes, so all are asked for before the first one is waited for.
     """
-    wanted = list(PROVIDERS)
-    if any(each.target == "containerapps" for each in ground.environments.values()):
-        wanted.append(APPS_PROVIDER)
+    used = (kind_of(each).provider for each in ground.environments.values())
+    wanted = list(dict.fromkeys((*used, *PROVIDERS)))
     return Step(
         key="providers",
         what="resource providers",

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 
 from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import (
     Among,
-    Argument,
     Command,
     Found,
     Output,
@@ -23,24 +23,14 @@ from engine.deploy.bootstrap.step import (
 )
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """A role of Azure. ``id`` is its own, the same in every subscription."""
-
-    name: str
-    id: str
-
+from engine.deploy.targets.kind import kind_named, kind_of
+from engine.deploy.targets.known import kind_names
 
 ACR_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d")
 ACR_DELETE = Role("AcrDelete", "c2f4ef07-c644-48eb-af81-4b1b4947fb11")
 ACR_PUSH = Role("AcrPush", "8311e382-0749-4cb8-b61a-304f252e45ec")
 READER = Role("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7")
 IDENTITY_OPERATOR = Role("Managed Identity Operator", "f1a07417-d97a-45cb-824c-7a7467783830")
-CONTAINER_GROUPS = Role(
-    "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
-)
 
 RECORDS_ACTIONS = (
     "Microsoft.Resources/deployments/read",
@@ -53,14 +43,6 @@ RECORDS_ACTIONS = (
 """A record of a rollout is a deployment of Resource Manager with an empty template. Writing one
 gives no right to anything that a template could name: that needs the roles for it."""
 
-APPS_ACTIONS = (
-    "Microsoft.App/containerApps/*",
-    "Microsoft.App/managedEnvironments/read",
-    "Microsoft.App/managedEnvironments/*/read",
-    "Microsoft.App/managedEnvironments/join/action",
-)
-"""The built-in Container Apps Contributor names `containerApps/*/write`, which is not the app."""
-
 LOGS_ACTIONS = (
     "Microsoft.OperationalInsights/workspaces/read",
     "Microsoft.OperationalInsights/workspaces/sharedKeys/action",
@@ -68,46 +50,44 @@ LOGS_ACTIONS = (
 """The key lets its holder write into the workspace, and read nothing. Of the built-in roles only
 Log Analytics Contributor has it, which may also delete the workspace."""
 
-RECORDS = "role records"
-APPS = "role apps"
-LOGS = "role logs"
+RECORDS = CustomRole(
+    "role records",
+    names.records_role,
+    RECORDS_ACTIONS,
+    "lets a workflow record what it deployed, so that it can go back",
+)
+LOGS = CustomRole(
+    "role logs",
+    names.logs_role,
+    LOGS_ACTIONS,
+    "lets a workflow send the log of a container group to the workspace",
+)
+
+
+def own_roles() -> tuple[CustomRole, ...]:
+    """All roles that a project may have made, for whichever places."""
+    running = (kind_named(name).deploy_role for name in kind_names())
+    return (RECORDS, *(each for each in running if isinstance(each, CustomRole)), LOGS)
 
 
 def custom_roles(ground: Ground) -> tuple[Step, ...]:
     """The roles that Azure does not have ready."""
-    records = _custom(
-        *(ground, RECORDS, names.records_role(ground.project), RECORDS_ACTIONS),
-        "lets a workflow record what it deployed, so that it can go back",
-    )
-    apps = _custom(
-        *(ground, APPS, names.apps_role(ground.project), APPS_ACTIONS),
-        "lets a workflow run Container Apps in environments that exist",
-    )
-    logs = _custom(
-        *(ground, LOGS, names.logs_role(ground.project), LOGS_ACTIONS),
-        "lets a workflow send the log of a container group to the workspace",
-    )
     used = ground.environments.values()
-    return (
-        records,
-        *((apps,) if any(each.target == "containerapps" for each in used) else ()),
-        *((logs,) if any(map(_sends_logs, used)) else ()),
-    )
+    running = dict.fromkeys(kind_of(each).deploy_role for each in used)
+    logs = any(kind_of(each).sends_log(each) for each in used)
+    wanted = (RECORDS, *running, *((LOGS,) if logs else ()))
+    return tuple(_custom(ground, each) for each in wanted if isinstance(each, CustomRole))
 
 
-def _sends_logs(environment: Environment) -> bool:
-    return environment.target == "aci" and environment.container_logs
-
-
-def _custom(ground: Ground, key: str, name: str, actions: tuple[str, ...], purpose: str) -> Step:
+def _custom(ground: Ground, role: CustomRole) -> Step:
     """A role of this project. It may be given anywhere in the subscription, so that it can still
     be found and deleted when the groups are gone; it is given on the groups only.
     """
-    scopes = (f"/subscriptions/{ground.account.subscription}",)
+    name, scopes = role.name(ground.project), (f"/subscriptions/{ground.account.subscription}",)
     definition = {
         "Name": name,
-        "Description": f"{ground.project.name}: {purpose}",
-        "Actions": actions,
+        "Description": f"{ground.project.name}: {role.purpose}",
+        "Actions": role.actions,
         "AssignableScopes": scopes,
     }
 
@@ -117,14 +97,14 @@ def _custom(ground: Ground, key: str, name: str, actions: tuple[str, ...], purpo
         return (az("role", "definition", "update", "--role-definition", json.dumps(known)),)
 
     return Step(
-        key=key,
+        key=role.key,
         what=f'role "{name}"',
-        purpose=purpose,
+        purpose=role.purpose,
         look=az("role", "definition", "list", "--name", name, "--custom-role-only", "true"),
         make=(az("role", "definition", "create", "--role-definition", json.dumps(definition)),),
         among=Among({"roleName": name}),
         rules=(
-            Rule("permissions.0.actions", actions, "allows something else", update),
+            Rule("permissions.0.actions", role.actions, "allows something else", update),
             Rule("assignableScopes", scopes, "is not for this subscription", update),
         ),
     )
@@ -157,15 +137,10 @@ def _deploy_assignments(ground: Ground, stage: str, environment: Environment) ->
     runtime_name = names.runtime_identity(ground.project)
     runtime = _Place(f"identity {runtime_name}", ground.identity_id(runtime_name))
     runs = f"lets the deploy run containers in {stage}"
-    if environment.target == "containerapps":
-        apps = names.apps_role(ground.project)
-        running = _assigned(who, apps, Output(APPS, "id"), group, runs)
-    else:
-        running = _assignment(ground, who, CONTAINER_GROUPS, group, runs)
-    records = names.records_role(ground.project)
+    running = _assignment(ground, who, kind_of(environment).deploy_role, group, runs)
     return [
         running,
-        _assigned(who, records, Output(RECORDS, "id"), group, "lets the deploy keep its records"),
+        _assignment(ground, who, RECORDS, group, "lets the deploy keep its records"),
         _assignment(
             *(ground, who, IDENTITY_OPERATOR, runtime),
             "lets the deploy hand the runtime identity to a container",
@@ -183,11 +158,10 @@ def _sight_assignments(ground: Ground, who: str, environment: Environment) -> li
         insights = _Place(names.insights(ground.project), ground.insights_id())
         purpose = "lets the deploy read where telemetry goes"
         steps.append(_assignment(ground, who, READER, insights, purpose))
-    if _sends_logs(environment):
+    if kind_of(environment).sends_log(environment):
         workspace = _Place(names.workspace(ground.project), ground.workspace_id())
-        logs, role = names.logs_role(ground.project), Output(LOGS, "id")
         purpose = "lets the deploy send the container's log there"
-        steps.append(_assigned(who, logs, role, workspace, purpose))
+        steps.append(_assignment(ground, who, LOGS, workspace, purpose))
     return steps
 
 
@@ -208,15 +182,18 @@ def _group(ground: Ground, environment: Environment) -> _Place:
     return _Place(f"group {group}", ground.group_id(group))
 
 
-def _assignment(ground: Ground, who: str, role: Role, place: _Place, purpose: str) -> Step:
-    return _assigned(who, role.name, ground.role_id(role.id), place, purpose)
-
-
-def _assigned(who: str, role_name: str, role_id: Argument, place: _Place, purpose: str) -> Step:
+def _assignment(
+    ground: Ground, who: str, role: Role | CustomRole, place: _Place, purpose: str
+) -> Step:
+    name, role_id = (
+        (role.name(ground.project), Output(role.key, "id"))
+        if isinstance(role, CustomRole)
+        else (role.name, ground.role_id(role.id))
+    )
     principal = Output(who, "principalId")
     return Step(
-        key=f"{who}: {role_name} on {place.name}",
-        what=f"role {role_name} of {who} on {place.name}",
+        key=f"{who}: {name} on {place.name}",
+        what=f"role {name} of {who} on {place.name}",
         purpose=purpose,
         # Names of principals would be asked from Microsoft Graph, where a login may have no rights.
         look=az(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.deploy.azure_ids import member
-from engine.deploy.bootstrap.costs import FREE, Cost
+from engine.deploy.bootstrap.price import FREE, Cost
 
 Found = Any
 """What a look shows, as JSON."""

@@ -17,6 +17,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
 from engine.deploy.preflight import Ground, inspect, subscription
 from engine.deploy.preflight_release import secret_findings
@@ -25,9 +26,8 @@ from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
 from engine.deploy.sight import Sight, absent, looked_up
-from engine.deploy.targets.aci import ContainerInstances
-from engine.deploy.targets.base import Finding, Places, Target
-from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.kind import kind_of
 
 _SHORTEST_SECRET = 4
 """Shorter values are not taken out of what is shown: they would take out half the text."""
@@ -50,9 +50,7 @@ class Context:
     @property
     def target(self) -> Target:
         """The environment's target."""
-        if self.environment.target == "aci":
-            return ContainerInstances(self.az, self.environment, self.places)
-        return ContainerApps(self.az, self.environment, self.places)
+        return kind_of(self.environment).target(self.az, self.environment, self.places)
 
     @property
     def journal(self) -> ArmJournal:

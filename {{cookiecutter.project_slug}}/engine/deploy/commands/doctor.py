@@ -12,9 +12,9 @@ from pathlib import Path
 from engine.deploy.commands.context import open_context
 from engine.deploy.diagnose import diagnose
 from engine.deploy.diagnosis.evidence import Evidence, Problem
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.errors import DeployError
+from engine.deploy.finding import Certainty, Finding
 from engine.deploy.say import Say
 
 _WORDS = {
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
 
 
 def report(
-    where: str, evidence: Evidence, findings: tuple[Diagnosis, ...], *, live: bool = True
+    where: str, evidence: Evidence, findings: tuple[Finding, ...], *, live: bool = True
 ) -> str:
     """The findings, the surest first, each with its fix and its evidence."""
     lines = []

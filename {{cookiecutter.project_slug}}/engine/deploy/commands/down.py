@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.deploy.az import Az, AzError
+from engine.deploy.bootstrap.roles import own_roles
 from engine.deploy.commands.context import Context, open_contexts
-from engine.deploy.config import names
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_project
 from engine.deploy.errors import DeployError
@@ -94,7 +94,7 @@ def _bill(context: Context) -> str:
 
 def _remove_roles(az: Az, say: Say, project: Project) -> None:
     """The project's own roles live outside of the groups; their assignments went with these."""
-    for role in (names.records_role(project), names.apps_role(project), names.logs_role(project)):
+    for role in (each.name(project) for each in own_roles()):
         if not az.json("role", "definition", "list", "--name", role, "--custom-role-only", "true"):
             continue
         say.step(f'removing the role "{role}"')

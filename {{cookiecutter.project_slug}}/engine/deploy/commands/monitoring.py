@@ -84,7 +84,7 @@ def _advise(context: Context) -> None:
             f"alerts.email in deploy/environments/{environment.stage}.yaml is empty: alerts show "
             "in the portal, and nobody gets a mail"
         )
-    if environment.target == "aci" and not environment.container_logs:
+    if not environment.container_logs:
         say.warning(
             "container_logs is false: rules on the log see nothing but what telemetry sends"
         )

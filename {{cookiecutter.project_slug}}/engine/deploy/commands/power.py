@@ -60,8 +60,7 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
 
 
 def _look(context: Context) -> Live:
-    site = context.site(())
-    live = as_recorded(site, require_there(site))
+    live = as_recorded(context.target, context.journal, require_there(context.site(())))
     under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
     record = context.journal.read(under_way) if under_way else None
     if record is not None:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     context = open_context(stage, root, say)
     live = context.target.read()
     if live is not None:
-        live = as_recorded(context.site(()), live)
+        live = as_recorded(context.target, context.journal, live)
     interrupted = unfinished(live, context.journal.records())
     if not interrupted:
         # The step that was cancelled may have restored it, and had no time to write this.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.deploy import summary
+from engine.deploy import hooks, summary
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
@@ -69,6 +69,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
     say.summary(summary.success(stage, release, outcome, seconds))
     announce(back.context, outcome.address)
+    known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
+    hooks.after(hooks.AFTER_ROLLBACK, root, say, known)
     return 0
 
 

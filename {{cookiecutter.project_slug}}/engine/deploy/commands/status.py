@@ -23,6 +23,7 @@ from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
+from engine.deploy.targets.kind import kind_of
 
 _HEAD = ("environment", "revision", "image", "state", "restarts", "up for", "rollout", "address")
 _SHORT = 12
@@ -74,7 +75,7 @@ def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...
     try:
         live, newer = at_once(context.target.read, partial(_newer_record, context))
         if live is not None and newer is None:
-            live = as_recorded(context.site(()), live)
+            live = as_recorded(context.target, context.journal, live)
     except AzError as error:
         if error.status != 403:
             raise
@@ -99,13 +100,13 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
     if live is None or live.stopped or live.address is None:
         return ()
     environment = context.environment
-    # An app that scales to zero is not woken, and billed, for a look at it.
-    asleep = environment.target == "containerapps" and live.since is None
+    # A service that scales to zero is not started, and billed, for a look at it.
+    asleep = live.since is None
     place = Place(context.project, environment, context.places.subscription)
     readiness = environment.probes.readiness.path
     own, azure = at_once(
         partial(Figures) if asleep else partial(ask, live.address, readiness),
-        partial(usage, context.az, environment.target, place.service),
+        partial(usage, context.az, kind_of(environment).metrics, place.service),
     )
     return words.cells(own, azure, environment.memory_gb)
 

@@ -6,13 +6,14 @@ import argparse
 import time
 from pathlib import Path
 
-from engine.deploy import summary
+from engine.deploy import hooks, summary
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.wanted import Wanted, look
 from engine.deploy.errors import DeployError
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
 from engine.deploy.push import Wish, push
 from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
 
 
@@ -71,14 +72,23 @@ def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
 def _deploy(wanted: Wanted, began: float) -> None:
     context, release = wanted.context, wanted.release
     context.say.step(f"deploying {release.image} to {context.environment.stage}")
+    stage, root = context.environment.stage, context.root
+    hooks.before(hooks.BEFORE_DEPLOY, root, context.say, hooks.facts(release, environment=stage))
     site = wanted.site()
-    with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
-        outcome = roll_out(site, wanted.document())
+    try:
+        with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
+            outcome = roll_out(site, wanted.document())
+    except RolloutFailed as error:
+        if error.mended:
+            known = hooks.facts(release, environment=stage, outcome="undone", cause=error.cause)
+            hooks.after(hooks.AFTER_ROLLBACK, root, context.say, known)
+        raise
     seconds = time.monotonic() - began
-    stage = context.environment.stage
     context.say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
     context.say.summary(summary.success(stage, release, outcome, seconds))
     announce(context, outcome.address)
+    known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
+    hooks.after(hooks.AFTER_DEPLOY, root, context.say, known)
 
 
 def announce(context: Context, address: str | None) -> None:

@@ -1,4 +1,8 @@
-"""`python -m engine.deploy verify ENV` or `--url URL`: is this release served, rightly and fast?"""
+"""`python -m engine.deploy verify ENV` or `--url URL`: is this release served, rightly and fast?
+
+What fails without proof is asked again a few times. Exit code 3 means that the service is proved
+wrong, and 4 that it could not be found out: no reason to put another release in its place.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,23 @@ from typing import Any
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import open_context
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
+from engine.deploy.errors import ConfigError, DeployError
 from engine.deploy.image import current_release
+from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
 from engine.deploy.verification.address import address
-from engine.deploy.verification.failures import VerifyError, WrongRelease
+from engine.deploy.verification.failures import Replaced, VerifyError, WrongRelease
 from engine.deploy.verification.identity import Expected, ModelsOnly
 from engine.deploy.verification.limits import Limits, limits_of
-from engine.deploy.verify import verify
+from engine.deploy.verification.report import Report
+from engine.deploy.verify import ask_again, verify
 from engine.serving.errors import PackageError
 
 URL_READY_SECONDS = 60.0
+PATIENCE_SECONDS = 600.0
+PROVED_WRONG, COULD_NOT_ASK = 3, 4
+"""Exit codes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,24 +50,40 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Verify, and print a table; 0.
 
     Raises:
-        DeployError: it is not what it should be; the message says what was found.
+        DeployError: it is not what it should be, or could not be asked; the message says what was
+            found, ``exit_code`` which of the two.
     """
+    write_output("verdict", UNPROVED)
+    # After a change, Azure and the network may show the release of before for a while.
+    also = () if options.url else (WrongRelease,)
+    try:
+        report = ask_again(
+            lambda: _verified(options, root, say), PATIENCE_SECONDS, say.step, also=also
+        )
+    except ConfigError:
+        raise
+    except DeployError as error:
+        wrong = isinstance(error, VerifyError) and error.proof
+        error.exit_code = PROVED_WRONG if wrong else COULD_NOT_ASK
+        write_output("verdict", WRONG if wrong else UNPROVED)
+        if isinstance(error, VerifyError) and error.report:
+            print(error.report.text())
+            say.summary(f"{error.report.markdown()}\n\n**Fix**: {error.fix}")
+        raise
+    write_output("verdict", RIGHT)
+    print(report.text())
+    say.summary(report.markdown())
+    return 0
+
+
+def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
     expected = _expected(root, any_revision=options.any_revision)
     if options.url:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
     else:
         url, limits = _deployed(options, root, say)
     say.step(f"verifying {url}")
-    try:
-        report = verify(url, expected, limits, say.detail, models=root / "models")
-    except VerifyError as error:
-        if error.report:
-            print(error.report.text())
-            say.summary(f"{error.report.markdown()}\n\n**Fix**: {error.fix}")
-        raise
-    print(report.text())
-    say.summary(report.markdown())
-    return 0
+    return verify(url, expected, limits, say.detail, models=root / "models")
 
 
 def _expected(root: Path, *, any_revision: bool) -> Expected:
@@ -87,19 +112,18 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
     """Compare the image: a service cannot know it, so it is what Azure's document names.
 
     Raises:
-        WrongRelease: it names another image than was asked for, or than its own tag.
+        WrongRelease: it names another image than its own tag.
+        Replaced: it names another image than was asked for.
     """
     tag = live.tags.get(names.TAG_IMAGE)
     for image in images(live.document):
-        if wanted is not None and not same(image, wanted):
-            raise WrongRelease(
-                f"{stage} runs {image}, not {wanted}", "deploy the one that is meant"
-            )
         if tag is not None and not same(image.partition("@")[2], tag):
             raise WrongRelease(
                 f"{stage} runs {image}, and its tag {names.TAG_IMAGE} says {tag}",
                 "something else than this repository changed it: deploy again",
             )
+        if wanted is not None and not same(image, wanted):
+            raise Replaced(f"{stage} runs {image}, not {wanted}", "deploy the one that is meant")
 
 
 def images(document: Any) -> Iterator[str]:

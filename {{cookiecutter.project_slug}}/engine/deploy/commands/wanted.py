@@ -10,12 +10,14 @@ from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
 from engine.deploy.errors import DeployError
-from engine.deploy.preflight import apps_environment, at_once, require
+from engine.deploy.finding import Finding
+from engine.deploy.preflight import at_once, require
 from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
 from engine.deploy.push import Wish, checked_release, published
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
-from engine.deploy.targets.base import LOGS_KEY, Document, Finding, Live, Places, Release
+from engine.deploy.targets.base import LOGS_KEY, Document, Live, Places, Release
+from engine.deploy.targets.kind import kind_of
 from engine.serving.errors import PackageError
 
 _NOT_ASKED = "registry-not-asked"
@@ -127,9 +129,9 @@ def local(context: Context, image: str | None) -> Wanted:
         subscription=subscription,
         registry_server=image.partition("/")[0] if image else _NOT_ASKED,
         pull_identity=f"<identity {runtime_identity(context.project)}>",
-        apps_environment=apps_environment(context.project, context.environment, subscription),
         workspace="<workspace>",
     )
+    places = kind_of(context.environment).places(context.project, context.environment, places)
     return Wanted(replace(context, places=places), release, None, looked=False)
 
 
@@ -164,7 +166,7 @@ def _secret_names(context: Context, live: Live | None, document: Document | None
 def _own_secrets(context: Context) -> set[str]:
     """The secrets that the configuration asks for, in names of a document."""
     environment = context.environment
-    logs = {LOGS_KEY} if environment.target == "aci" and environment.container_logs else set()
+    logs = {LOGS_KEY} if kind_of(environment).sends_log(environment) else set()
     return {*environment.secret_settings, *logs}
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from engine.deploy.config import containerapps_rules
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.faults import suggestion
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import field_name
 from engine.deploy.config.rules.settings import KEYS
+from engine.deploy.targets.kind import kind_of
 from engine.serving.settings import Settings
 
-# Azure docs: quota limits, and "big containers" for what needs a request to support.
-CPU_WITHOUT_REQUEST, MEMORY_WITHOUT_REQUEST = 4, 16
-CPU_OF_A_NEW_SUBSCRIPTION = 10
 _SECRETIVE = re.compile(
     r"(?i).*(password|passwd|secret|token|credential|connection_?string|_key)s?$"
 )
@@ -23,10 +20,8 @@ _SECRETIVE = re.compile(
 
 def warnings(project: Project, environment: Environment) -> tuple[str, ...]:
     """One sentence for each thing to know, with the field it comes from."""
-    found = [*_size(environment), *_gpu(environment), *_address(environment)]
+    found = [*kind_of(environment).warnings(environment), *_gpu(environment)]
     found += [*_settings(environment), *_probes(environment)]
-    if environment.target == "containerapps":
-        found += containerapps_rules.warnings(environment)
     if environment.region != project.region:
         found.append(
             f"region is {environment.region}, and the registry is in {project.region}: every start "
@@ -35,53 +30,11 @@ def warnings(project: Project, environment: Environment) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _size(environment: Environment) -> Iterator[str]:
-    if environment.target != "aci":
-        return
-    if environment.cpu > CPU_WITHOUT_REQUEST or environment.memory_gb > MEMORY_WITHOUT_REQUEST:
-        yield (
-            f"cpu is {environment.cpu:g} and memory_gb {environment.memory_gb:g}: more than "
-            f"{CPU_WITHOUT_REQUEST} cpu or {MEMORY_WITHOUT_REQUEST} GB in one container group "
-            "needs a support request to Azure first"
-        )
-    if environment.cpu > CPU_OF_A_NEW_SUBSCRIPTION:
-        yield (
-            f"cpu is {environment.cpu:g}: a new subscription has {CPU_OF_A_NEW_SUBSCRIPTION} cores "
-            "in each region; ask for a higher quota (StandardCores) first"
-        )
-
-
 def _gpu(environment: Environment) -> Iterator[str]:
     if environment.gpu == "none":
         return
-    if environment.target == "aci":
-        yield (
-            f"gpu is {environment.gpu}, retired on Container Instances: the request is sent, for "
-            "allow_retired_gpu is true, and Azure is expected to answer ServiceUnavailable"
-        )
     if environment.variables.get("EXECUTION_PROVIDERS", "").lower() == "cpu":
         yield "variables.EXECUTION_PROVIDERS is cpu: the GPU is paid for and stays idle"
-
-
-def _address(environment: Environment) -> Iterator[str]:
-    if environment.target != "aci":
-        return
-    yield (
-        "Container Instances have no TLS: requests, answers and API keys travel readable over "
-        "http; target: containerapps has https, or put a gateway in front"
-    )
-    if environment.port < 1024:
-        yield (
-            f"port is {environment.port}: the image runs without root, and not every platform lets "
-            "such a process listen below 1024; 8000 works everywhere"
-        )
-    if environment.dns.reuse == "Unsecure":
-        yield (
-            "dns.reuse is Unsecure: when the group is deleted, anyone in Azure can take its "
-            "address, and your clients would talk to them"
-        )
-    if environment.dns.reuse == "Noreuse":
-        yield "dns.reuse is Noreuse: the address is another one after every delete and create"
 
 
 def _settings(environment: Environment) -> Iterator[str]:

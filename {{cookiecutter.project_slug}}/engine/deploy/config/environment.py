@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from engine.deploy.config.kinds import (
     DnsLabel,
@@ -22,8 +23,21 @@ from engine.deploy.config.kinds import (
     VariableValue,
     between,
 )
+from engine.deploy.targets.known import kind_names
 
-TargetName = Literal["aci", "containerapps"]
+
+def _known(value: object) -> object:
+    if value not in kind_names():
+        expected = " or ".join(repr(name) for name in kind_names())
+        raise PydanticCustomError(
+            "literal_error", "Input should be {expected}", {"expected": expected}
+        )
+    return value
+
+
+TargetName = Annotated[str, BeforeValidator(_known)]
+"""One of the folders in ``engine/deploy/targets``."""
+
 Gpu = Literal["none", "t4", "a100", "k80", "p100", "v100"]
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
@@ -95,7 +109,9 @@ class Burst(Section):
 
     requests: Annotated[int, between(0, 100_000)] = Field(200, description="0: no burst.")
     p95_ms: Annotated[float, between(1, 60_000, "milliseconds")] = Field(
-        500.0, description="95 of 100 requests must be answered within this many milliseconds."
+        500.0,
+        description="95 of 100 requests must be answered within this many milliseconds, not "
+        "counting the time on the network.",
     )
 
 
@@ -133,7 +149,7 @@ class Environment(Section):
     """One environment. ``stage`` is the name of its file; all else stands in it."""
 
     stage: str = Field(description="staging or production; the name of the file.")
-    target: TargetName = Field(description="aci or containerapps.")
+    target: TargetName = Field(description="Where it runs: aci or containerapps.")
     region: Region
     resource_group: ResourceGroup
     name: GroupName = Field(description="Name of the container group or app.")

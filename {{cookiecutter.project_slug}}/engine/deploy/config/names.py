@@ -63,13 +63,3 @@ def records_role(project: Project) -> str:
 def logs_role(project: Project) -> str:
     """The custom role that lets a deploy identity send a container's log to the workspace."""
     return f"{project.name} container logs"
-
-
-def apps_role(project: Project) -> str:
-    """The custom role that lets a deploy identity run Container Apps."""
-    return f"{project.name} container apps"
-
-
-def apps_environment(project: Project, stage: str) -> str:
-    """The Container Apps environment that holds one environment's app."""
-    return f"{project.name}-{stage}-apps"

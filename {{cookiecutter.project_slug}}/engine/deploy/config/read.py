@@ -13,14 +13,16 @@ from pydantic_core import ErrorDetails
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.faults import fault_of, fault_of_rule
 from engine.deploy.config.project import Project
-from engine.deploy.config.rules import aci, containerapps, gpu, places, settings
+from engine.deploy.config.rules import gpu, places, settings
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.config.source import Source, read_source
 from engine.deploy.errors import ConfigError, DeployError, Fault
+from engine.deploy.targets.kind import kind_of
+from engine.deploy.targets.known import kind_names
 
 PROJECT_FILE = "deploy/project.yaml"
 ENVIRONMENTS = "deploy/environments"
-RULES = (*places.RULES, *gpu.RULES, *aci.RULES, *containerapps.RULES, *settings.RULES)
+RULES = (*places.RULES, *gpu.RULES, *settings.RULES)
 ENTRIES = ("variables", "tags")
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -35,7 +37,6 @@ _PROJECT_STAND_INS: Mapping[str, object] = {
     "shared_resource_group": "stand-in-shared",
 }
 _ENVIRONMENT_STAND_INS: Mapping[str, object] = {
-    "target": "aci",
     "region": "region",
     "resource_group": "stand-in",
     "name": "stand-in",
@@ -103,7 +104,7 @@ def _project(root: Path) -> _Checked[Project]:
 
 
 def _environment(stage: str, root: Path) -> _Checked[Environment]:
-    stand_ins = {**_ENVIRONMENT_STAND_INS, "stage": stage}
+    stand_ins = {**_ENVIRONMENT_STAND_INS, "target": kind_names()[0], "stage": stage}
     return _checked(Environment, read_source(root, _file(stage)), stand_ins)
 
 
@@ -165,9 +166,11 @@ def _errors(model: type[BaseModel], data: Mapping[str, object]) -> list[ErrorDet
 def _broken(project: _Checked[Project], environment: _Checked[Environment]) -> list[Broken]:
     """What breaks the rules, as far as the fields that a rule needs are sound."""
     unknown = {*environment.faulty, *(f"project.{field}" for field in project.faulty)}
+    # Those of the place come first: they say what a value may be there.
+    special = () if "target" in unknown else kind_of(environment.content).rules
     return [
         broken
-        for rule in RULES
+        for rule in (*special, *RULES)
         if unknown.isdisjoint(rule.needs)
         for broken in rule.check(project.content, environment.content)
     ]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.deploy.diagnosis.evidence import Container, Event, Evidence, State
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.words import complaints, last_line
+from engine.deploy.finding import Certainty, Finding
 
 KILLED, WRONG_SETTINGS, CANNOT_RUN = 137, 2, 1
 CRASHES = 2
@@ -37,14 +37,14 @@ _CODES = {
 _PLATFORM = {7147: "gracefully", 7148: "by force"}
 
 
-def out_of_memory(evidence: Evidence) -> Iterator[Diagnosis]:
+def out_of_memory(evidence: Evidence) -> Iterator[Finding]:
     """Killed, and either Azure says that memory was the reason or nothing else explains it."""
     for container, end in _ends(evidence):
         said = "oom" in end.detail.lower()
         if end.exit_code != KILLED or not (said or not _liveness_failures(container)):
             continue
         has = f"{container.memory_gb:g} GB" if container.memory_gb else "its limit"
-        yield Diagnosis(
+        yield Finding(
             "out-of-memory",
             f"the container was killed (exit code 137): it needs more memory than {has}",
             f"raise memory_gb in deploy/environments/{evidence.stage}.yaml; fewer WORKERS and a "
@@ -55,13 +55,13 @@ def out_of_memory(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def killed_by_probe(evidence: Evidence) -> Iterator[Diagnosis]:
+def killed_by_probe(evidence: Evidence) -> Iterator[Finding]:
     """Azure killed it because it did not answer the liveness probe."""
     for container in evidence.containers:
         failures = _liveness_failures(container)
         killed = any(event.name == "Killing" for event in container.events)
         if failures and (killed or container.restarts):
-            yield Diagnosis(
+            yield Finding(
                 "liveness",
                 f"Azure kills the container: {failures[-1].message}",
                 "does it answer /healthz on its port in time? More cpu, or a longer timeout and "
@@ -72,12 +72,12 @@ def killed_by_probe(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def wrong_settings(evidence: Evidence) -> Iterator[Diagnosis]:
+def wrong_settings(evidence: Evidence) -> Iterator[Finding]:
     """It ended with 2: a variable or a secret breaks its rule, and its log names each."""
     for container, end in _ends(evidence):
         if end.exit_code == WRONG_SETTINGS:
             named = complaints(evidence.logs)
-            yield Diagnosis(
+            yield Finding(
                 "settings",
                 "the service refuses its settings: " + ("; ".join(named) or "its log names them"),
                 f"correct `variables` in deploy/environments/{evidence.stage}.yaml, or the secret; "
@@ -88,12 +88,12 @@ def wrong_settings(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def cannot_run(evidence: Evidence) -> Iterator[Diagnosis]:
+def cannot_run(evidence: Evidence) -> Iterator[Finding]:
     """It ended with 1 and said why."""
     for container, end in _ends(evidence):
         named = complaints(evidence.logs)
         if end.exit_code == CANNOT_RUN and named:
-            yield Diagnosis(
+            yield Finding(
                 "cannot-run",
                 f"the service gave up: {named[-1]}",
                 _fix_of(named[-1]),
@@ -102,12 +102,12 @@ def cannot_run(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def known_exit_code(evidence: Evidence) -> Iterator[Diagnosis]:
+def known_exit_code(evidence: Evidence) -> Iterator[Finding]:
     """An exit code that says by itself what happened."""
     for container, end in _ends(evidence):
         if end.exit_code in _CODES:
             meaning, fix = _CODES[end.exit_code]
-            yield Diagnosis(
+            yield Finding(
                 f"exit-{end.exit_code}",
                 f"the container ended with exit code {end.exit_code}: {meaning}",
                 fix,
@@ -116,7 +116,7 @@ def known_exit_code(evidence: Evidence) -> Iterator[Diagnosis]:
                 explains=FOLLOWS,
             )
         elif end.exit_code in _PLATFORM:
-            yield Diagnosis(
+            yield Finding(
                 "platform-stop",
                 f"Azure itself stopped the container ({_PLATFORM[end.exit_code]}), for maintenance",
                 "nothing to mend: it starts again; one container group is not always there",
@@ -125,7 +125,7 @@ def known_exit_code(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def crash_loop(evidence: Evidence) -> Iterator[Diagnosis]:
+def crash_loop(evidence: Evidence) -> Iterator[Finding]:
     """It ends again and again, and its exit code does not say why."""
     for container in evidence.containers:
         backing_off = container.current and "CrashLoopBackOff" in container.current.detail
@@ -135,7 +135,7 @@ def crash_loop(evidence: Evidence) -> Iterator[Diagnosis]:
         words = complaints(evidence.logs)
         last = words[-1] if words else last_line(evidence.logs)
         how = "without an error (exit code 0)" if code == 0 else f"with exit code {code}"
-        yield Diagnosis(
+        yield Finding(
             "crash-loop",
             f"the container ends again and again, {how}, {container.restarts} times so far"
             + (f"; its last words: {last}" if last else "; its log is empty"),

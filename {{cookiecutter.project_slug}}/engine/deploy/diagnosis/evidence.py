@@ -134,7 +134,7 @@ class Evidence:
     what could not be looked at.
     """
 
-    target: Literal["aci", "containerapps"] = "aci"
+    target: str | None = None
     stage: str = "ENV"
     deployed: bool | None = None
     group: Group | None = None

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from engine.deploy.az_error import AzError
-from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Evidence, Group, Problem, Unfinished
 from engine.deploy.diagnosis.looks import Looks, Scene
 from engine.deploy.diagnosis.registry import look_at_registry
 from engine.deploy.errors import DeployError
 from engine.deploy.rollout import marks
+from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.targets.base import Live
 
 AT_ONCE = 4
@@ -41,7 +41,7 @@ def gather(scene: Scene, error: DeployError | None = None) -> Evidence:
         problems=(*_problems(error, live), *looks.problems),
         registry=registry.result(),
         readiness=readiness.result(),
-        unfinished=_unfinished(live),
+        unfinished=_unfinished(looks, live),
         missing_secrets=_missing_secrets(scene.environment, found_group),
         gpu=scene.environment.gpu,
         unregistered=unregistered.result(),
@@ -61,15 +61,21 @@ def _problems(error: DeployError | None, live: Live | None) -> tuple[Problem, ..
     return tuple(found)
 
 
-def _unfinished(live: Live | None) -> Unfinished | None:
+def _unfinished(looks: Looks, live: Live | None) -> Unfinished | None:
     if live is None or marks.state(live.tags) == marks.KEPT:
         return None
+    scene, rollout = looks.scene, marks.rollout(live.tags) or "?"
+    recorded, known = looks.try_to(
+        "records of rollouts", lambda: as_recorded(scene.target, scene.journal, live)
+    )
+    if not known or (recorded is not None and marks.state(recorded.tags) == marks.KEPT):
+        return None
+    beat, _ = looks.try_to(None, lambda: scene.journal.last_sign(rollout))
     try:
-        beat = datetime.fromisoformat(live.tags.get(names.TAG_HEARTBEAT, ""))
-        silent = (datetime.now(UTC) - beat).total_seconds()
+        silent = (datetime.now(UTC) - datetime.fromisoformat(beat or "")).total_seconds()
     except (TypeError, ValueError):
         silent = None
-    return Unfinished(marks.rollout(live.tags) or "?", silent_seconds=silent)
+    return Unfinished(rollout, silent_seconds=silent)
 
 
 def _missing_secrets(environment: Environment, group: Group | None) -> tuple[str, ...]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 
-from engine.deploy.azure_ids import PULLING_ROLES, REPOSITORY_READER
+from engine.deploy.azure_ids import honoured_roles
 from engine.deploy.diagnosis.evidence import Evidence, Group
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
+from engine.deploy.finding import Certainty, Finding
 
-LARGEST_GB = 15
 ROLE_MISSING = "image-role"
 
 _REFUSED = re.compile(
@@ -23,120 +22,100 @@ _REFUSED = re.compile(
 )
 _ABSENT = re.compile(r"manifest unknown|manifest .{0,120}not found|ManifestUnknown", re.IGNORECASE)
 _UNLIKELY_ROLE = re.compile(r"unauthorized|authentication required|denied", re.IGNORECASE)
-_NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 _THROTTLED = re.compile(r"RegistryErrorResponse|toomanyrequests|pull rate limit", re.IGNORECASE)
 _IDENTITY_CODES = re.compile(r"InvalidImageRegistryIdentity|not found in container group identity")
-_PULL_CODES = frozenset({"image-refused", "provisioning-timeout"})
+PULL_CODES = frozenset({"image-refused", "provisioning-timeout"})
 
 
-def identity_not_attached(evidence: Evidence) -> list[Diagnosis]:
+def identity_not_attached(evidence: Evidence) -> list[Finding]:
     """The identity that is to pull is not among those of the group."""
-    said = _first(evidence, _IDENTITY_CODES)
+    said = first(evidence, _IDENTITY_CODES)
     loose = _loose_identities(evidence.group) if evidence.group else ()
     if not said and not loose:
         return []
     return [
-        Diagnosis(
+        Finding(
             "image-identity",
             "the identity that is to pull the image is not attached to the container group",
             "name the same user-assigned identity under `identity` and under "
             "`imageRegistryCredentials`; `.venv/bin/python -m engine.deploy up` writes both",
             evidence=(*said, *(f"credential of {server}" for server in loose)),
-            explains=_PULL_CODES | {ROLE_MISSING},
+            explains=PULL_CODES | {ROLE_MISSING},
         )
     ]
 
 
-def digest_absent(evidence: Evidence) -> list[Diagnosis]:
+def digest_absent(evidence: Evidence) -> list[Finding]:
     """The registry has no such image."""
-    said = _first(evidence, _ABSENT)
+    said = first(evidence, _ABSENT)
     known = evidence.registry is not None and evidence.registry.has_image is False
     if not said and not known:
         return []
-    images = ", ".join(container.image for container in evidence.containers) or "the image"
-    return [
-        Diagnosis(
-            "image-absent",
-            f"the registry does not have {images}",
-            "push it (`.venv/bin/python -m engine.deploy push`), or roll back to one that is "
-            "still there (`.venv/bin/python -m engine.deploy rollback`)",
-            evidence=said,
-            explains=_PULL_CODES | {ROLE_MISSING},
-        )
-    ]
+    images = ", ".join(container.image for container in evidence.containers)
+    return [absent(images, evidence.registry.name if evidence.registry else "", said)]
 
 
-def role_missing(evidence: Evidence) -> list[Diagnosis]:
+def absent(images: str, registry: str, said: tuple[str, ...] = ()) -> Finding:
+    """The registry, named if that is known, does not have an image."""
+    return Finding(
+        "image-absent",
+        f"the registry {registry} ".rstrip() + f" does not have {images or 'the image'}",
+        "push it (`.venv/bin/python -m engine.deploy push`), or roll back to one that is "
+        "still there (`.venv/bin/python -m engine.deploy rollback`)",
+        evidence=said,
+        explains=PULL_CODES | {ROLE_MISSING},
+    )
+
+
+def role_missing(evidence: Evidence) -> list[Finding]:
     """The identity may not pull, given how the registry decides about that."""
-    registry, said = evidence.registry, _first(evidence, _REFUSED)
+    registry, said = evidence.registry, first(evidence, _REFUSED)
     if registry is None or registry.roles is None:
         return []
-    if registry.abac:
-        role, honoured = "Container Registry Repository Reader", frozenset({REPOSITORY_READER})
-        why = f"the registry {registry.name} is under ABAC, where AcrPull counts for nothing"
-    else:
-        role, honoured = "AcrPull", PULLING_ROLES
-        why = f"the runtime identity has no role that lets it pull from {registry.name}"
-    if registry.roles & honoured:
+    if registry.roles & honoured_roles(abac=registry.abac):
         return []
+    role = "Container Registry Repository Reader" if registry.abac else "AcrPull"
+    why = f"the runtime identity has no role that lets it pull from {registry.name}"
+    if registry.abac:
+        why += ", which is under ABAC and ignores AcrPull"
     return [
-        Diagnosis(
+        Finding(
             ROLE_MISSING,
             why,
             f"give it the role {role}: `.venv/bin/python -m engine.deploy bootstrap`; a new role "
             "takes some minutes",
             Certainty.CERTAIN if said else Certainty.LIKELY,
             said,
-            explains=_PULL_CODES,
+            explains=PULL_CODES,
         )
     ]
 
 
-def too_large(evidence: Evidence) -> list[Diagnosis]:
-    """The image does not fit into a container group."""
-    size = evidence.registry.image_bytes if evidence.registry else None
-    gigabytes = (size or 0) / 1e9
-    said = _first(evidence, _NO_SPACE)
-    if evidence.target != "aci" or (gigabytes <= LARGEST_GB and not said):
-        return []
-    known = f"the image has {gigabytes:.1f} GB compressed" if size else "the image is too large"
-    return [
-        Diagnosis(
-            "image-size",
-            f"{known}, and Azure Container Instances take images of at most {LARGEST_GB} GB",
-            "make it smaller: only locked serving packages, the model from a file share",
-            Certainty.CERTAIN if gigabytes > LARGEST_GB else Certainty.LIKELY,
-            said,
-            explains=_PULL_CODES,
-        )
-    ]
-
-
-def registry_throttles(evidence: Evidence) -> list[Diagnosis]:
+def registry_throttles(evidence: Evidence) -> list[Finding]:
     """The registry answers that it is asked too often."""
-    said = _first(evidence, _THROTTLED)
+    said = first(evidence, _THROTTLED)
     if not said:
         return []
     return [
-        Diagnosis(
+        Finding(
             "image-throttled",
             "the registry refuses because it is asked too often, or it has a fault",
             "keep images in your own registry: public ones limit pulls from Azure's addresses",
             Certainty.LIKELY,
             said,
-            explains=_PULL_CODES,
+            explains=PULL_CODES,
         )
     ]
 
 
-def refused(evidence: Evidence) -> list[Diagnosis]:
+def refused(evidence: Evidence) -> list[Finding]:
     """It is not pulled, and what is known does not say why."""
-    said = _first(evidence, _REFUSED)
+    said = first(evidence, _REFUSED)
     if not said:
         return []
     by_role = any(_UNLIKELY_ROLE.search(text) for text in said)
     return [
-        Diagnosis(
+        Finding(
             "image-refused",
             "Azure cannot pull the image: "
             + (
@@ -157,7 +136,8 @@ def _loose_identities(group: Group) -> tuple[str, ...]:
     )
 
 
-def _first(evidence: Evidence, pattern: re.Pattern[str]) -> tuple[str, ...]:
+def first(evidence: Evidence, pattern: re.Pattern[str]) -> tuple[str, ...]:
+    """The first sentence of Azure's that the pattern finds, as a tuple of at most one."""
     found = next((text for text in evidence.texts if pattern.search(text)), None)
     return () if found is None else (found,)
 
@@ -166,7 +146,6 @@ RULES = (
     identity_not_attached,
     digest_absent,
     role_missing,
-    too_large,
     registry_throttles,
     refused,
 )

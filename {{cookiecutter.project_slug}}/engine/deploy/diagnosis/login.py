@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Diagnosis
 from engine.deploy.diagnosis.sentences import SHOWN_CHARACTERS, Sentence, in_texts, pattern
+from engine.deploy.finding import Finding
 
 _SUBJECT = re.compile(r"assertion\s+subject\s+'([^']+)'")
 _WITH_NUMBERS = re.compile(r"repo:[^/@:]+@\d+/[^/@:]+@\d+:")
@@ -62,12 +62,12 @@ TABLE = (
 )
 
 
-def refused(evidence: Evidence) -> list[Diagnosis]:
+def refused(evidence: Evidence) -> list[Finding]:
     """What the table says about every text."""
     return in_texts(TABLE, evidence)
 
 
-def subject_mismatch(evidence: Evidence) -> list[Diagnosis]:
+def subject_mismatch(evidence: Evidence) -> list[Finding]:
     """No federated credential has the subject that GitHub sent."""
     for text in evidence.texts:
         if "AADSTS700213" in text or "AADSTS70021:" in text:
@@ -75,7 +75,7 @@ def subject_mismatch(evidence: Evidence) -> list[Diagnosis]:
     return []
 
 
-def _mismatch(text: str) -> Diagnosis:
+def _mismatch(text: str) -> Finding:
     found = _SUBJECT.search(text)
     subject = found.group(1) if found else "(not shown)"
     cause = f"no federated credential of the identity has the subject {subject}"
@@ -87,7 +87,7 @@ def _mismatch(text: str) -> Diagnosis:
             f"{_BOOTSTRAP}; with `environment:` in the job the subject ends in "
             ":environment:NAME, whatever the branch"
         )
-    return Diagnosis("oidc-subject", cause, fix, evidence=(text[:SHOWN_CHARACTERS],))
+    return Finding("oidc-subject", cause, fix, evidence=(text[:SHOWN_CHARACTERS],))
 
 
 RULES = (refused, subject_mismatch)

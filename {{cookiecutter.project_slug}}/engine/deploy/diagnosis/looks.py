@@ -8,16 +8,15 @@ from typing import Protocol, TypeVar
 
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
-from engine.deploy.azure_ids import PROVIDERS, one_of
+from engine.deploy.azure_ids import is_registered
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.diagnosis.apps_shape import read_app
-from engine.deploy.diagnosis.azure_shape import read_group
 from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
 from engine.deploy.diagnosis.words import complaints
 from engine.deploy.errors import DeployError
+from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
-from engine.deploy.targets.containerapps import ContainerApps
+from engine.deploy.targets.kind import kind_of
 from engine.deploy.verification.failures import NotReady, Unreachable
 from engine.deploy.verification.readiness import require_ready
 from engine.deploy.verification.service import Service
@@ -49,6 +48,10 @@ class Scene(Protocol):
     def target(self) -> Target:
         """The environment's target."""
 
+    @property
+    def journal(self) -> Journal:
+        """The records of its rollouts."""
+
 
 class Looks:
     """Looks at one scene. That nobody is logged in counts as a problem; a look that the login's
@@ -78,15 +81,9 @@ class Looks:
         return None, False
 
     def group(self) -> Group | None:
-        """The container group with its instance view, or the app in the same shape."""
-        environment, target = self.scene.environment, self.scene.target
-        if isinstance(target, ContainerApps):
-            seen, _ = self.try_to("state and events", target.seen)
-            return read_app(*seen) if seen else None
-        place = ("--resource-group", environment.resource_group, "--name", environment.name)
-        look = ("container", "show", *place)
-        shown, _ = self.try_to("state and events", lambda: self.az.find(*look))
-        return read_group(shown) if shown else None
+        """What runs, with its state and events."""
+        group, _ = self.try_to("state and events", self.scene.target.evidence)
+        return group
 
     def logs(self, live: Live | None) -> tuple[str, ...]:
         """The last lines of the service's log.
@@ -106,12 +103,11 @@ class Looks:
 
     def unregistered(self) -> tuple[str, ...]:
         """The resource provider, if the subscription does not use it."""
-        namespace = PROVIDERS[self.scene.environment.target]
+        namespace = kind_of(self.scene.environment).provider
         look = ("provider", "show", "--namespace", namespace)
         # A deploy identity has no role at the subscription, and cannot tell.
         shown, _ = self.try_to(None, lambda: self.az.find(*look))
-        state = (shown or {}).get("registrationState", "Registered")
-        return () if one_of(state, ("Registered", "Registering")) else (namespace,)
+        return () if is_registered(shown or {}) else (namespace,)
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

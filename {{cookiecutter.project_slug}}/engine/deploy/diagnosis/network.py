@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.deploy.diagnosis.evidence import Container, Evidence, Group
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
+from engine.deploy.diagnosis.evidence import Evidence, Group
 from engine.deploy.diagnosis.words import GAVE_UP, complaints
+from engine.deploy.finding import Certainty, Finding
 
-DEFAULT_PORT = 8000
-PORT_MISMATCH = "port-mismatch"
 READINESS_FAILED = "readiness probe failed"
 
 
-def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
+def never_ready(evidence: Evidence) -> Iterator[Finding]:
     """The service says itself that it failed: at its address, or in its log where Azure, because
     of the probe, lets nobody through.
     """
@@ -27,7 +25,7 @@ def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
         reason, where = said[-1].removeprefix(GAVE_UP), f"log: {said[-1]}"
     else:
         return
-    yield Diagnosis(
+    yield Finding(
         "service-failed",
         f"the service runs and refuses to serve: {reason}",
         "mend what it says; `make check` does the same check here",
@@ -36,11 +34,11 @@ def never_ready(evidence: Evidence) -> Iterator[Diagnosis]:
     )
 
 
-def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
+def still_starting(evidence: Evidence) -> Iterator[Finding]:
     """It answers and is not ready yet."""
     readiness = evidence.readiness
     if readiness and readiness.kind == "not ready" and readiness.state != "failed":
-        yield Diagnosis(
+        yield Finding(
             "still-starting",
             f"the service answers and is {readiness.state or 'not ready'}: {readiness.detail}",
             "wait; if it stays so: more cpu, or read its log (`.venv/bin/python -m engine.deploy "
@@ -50,29 +48,7 @@ def still_starting(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def port_mismatch(evidence: Evidence) -> Iterator[Diagnosis]:
-    """Service, probes and address do not mean the same port."""
-    if evidence.target != "aci" or evidence.group is None:
-        return
-    for container in evidence.group.containers:
-        port = _listens_on(container)
-        wrong = [
-            *_others("the address of the group", evidence.group.ports, port),
-            *_others("the container", container.ports, port),
-            *_others("a probe", container.probe_ports, port),
-        ]
-        if wrong:
-            yield Diagnosis(
-                PORT_MISMATCH,
-                f"the service listens on port {port}, and {wrong[0]}",
-                f"set `port` in deploy/environments/{evidence.stage}.yaml, which sets all of them, "
-                "and leave PORT out of `variables`; then `.venv/bin/python -m engine.deploy up`",
-                evidence=tuple(wrong),
-                explains=frozenset({"readiness", "unreachable", "liveness", "crash-loop"}),
-            )
-
-
-def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
+def readiness_probe(evidence: Evidence) -> Iterator[Finding]:
     """Azure lets nobody through, because the readiness probe fails."""
     if evidence.readiness and evidence.readiness.kind == "ready":
         return  # it fails while a service starts, and Azure keeps the events
@@ -83,7 +59,7 @@ def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
         if failures:
             last = failures[-1].message
             refused = "refused" in last.lower()
-            yield Diagnosis(
+            yield Finding(
                 "readiness",
                 f"Azure lets no request through: {last}",
                 "nothing listens on the probe's port: does it still start, or crash?"
@@ -95,11 +71,11 @@ def readiness_probe(evidence: Evidence) -> Iterator[Diagnosis]:
             )
 
 
-def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
+def unreachable(evidence: Evidence) -> Iterator[Finding]:
     """The container runs, no probe complains, and the address does not answer from here."""
     readiness, group = evidence.readiness, evidence.group
     if group is not None and not group.public:
-        yield Diagnosis(
+        yield Finding(
             "private-address",
             "the container group has a private address: it cannot be reached from here",
             "run this inside of its network, or give the group a public address",
@@ -109,7 +85,7 @@ def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
     if readiness is None or readiness.kind != "unreachable" or not _runs(evidence):
         return
     unknown = "does not resolve" in readiness.detail
-    yield Diagnosis(
+    yield Finding(
         "unreachable",
         f"the service runs, and its address does not answer from here: {readiness.detail}",
         "the DNS name of a new group takes up to some minutes; then look at dns.label and region"
@@ -120,17 +96,6 @@ def unreachable(evidence: Evidence) -> Iterator[Diagnosis]:
         Certainty.LIKELY,
         tuple(filter(None, (_address(group),))),
     )
-
-
-def _listens_on(container: Container) -> int:
-    value = container.variables.get("PORT", "")
-    return int(value) if value.isdigit() else DEFAULT_PORT
-
-
-def _others(what: str, ports: tuple[int, ...], port: int) -> list[str]:
-    if not ports or port in ports:
-        return []
-    return [f"{what} means port {', '.join(map(str, ports))}"]
 
 
 def _runs(evidence: Evidence) -> bool:
@@ -144,4 +109,4 @@ def _address(group: Group | None) -> str | None:
     return f"fqdn {group.fqdn}, ports {group.ports}" if group and group.fqdn else None
 
 
-RULES = (never_ready, still_starting, port_mismatch, readiness_probe, unreachable)
+RULES = (never_ready, still_starting, readiness_probe, unreachable)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
-from engine.deploy.diagnosis.sentences import GPU_RETIRED, TIMEOUT, Sentence, in_texts, pattern
+from engine.deploy.diagnosis.sentences import TIMEOUT, Sentence, in_texts, pattern
+from engine.deploy.finding import Certainty, Finding
 
 BOOTSTRAP = "run `.venv/bin/python -m engine.deploy bootstrap` as an owner of the subscription"
 
@@ -135,34 +135,15 @@ TABLE = (
 )
 
 
-def refused(evidence: Evidence) -> list[Diagnosis]:
+def refused(evidence: Evidence) -> list[Finding]:
     """What the table says about every text."""
     return in_texts(TABLE, evidence)
 
 
-def gpu_on_container_instances(evidence: Evidence) -> list[Diagnosis]:
-    """A GPU was asked for where there are none any more."""
-    in_group = any(container.gpu for container in evidence.containers)
-    if evidence.target != "aci" or (evidence.gpu == "none" and not in_group):
-        return []
-    return [
-        Diagnosis(
-            GPU_RETIRED,
-            "a GPU is asked for on Azure Container Instances; Microsoft retired those on "
-            "2025-07-14",
-            "set target: containerapps with gpu: t4 or a100, or gpu: none and accelerator: cpu",
-            evidence=("the container group asks for one",)
-            if in_group
-            else (f"gpu: {evidence.gpu}",),
-            explains=frozenset({"gpu-quota", "quota", "capacity", TIMEOUT}),
-        )
-    ]
-
-
-def not_registered(evidence: Evidence) -> list[Diagnosis]:
+def not_registered(evidence: Evidence) -> list[Finding]:
     """Resource providers that are needed and that nobody has registered."""
     return [
-        Diagnosis(
+        Finding(
             "provider",
             f"the subscription does not use {namespace} yet",
             f"register it once, as an owner: `az provider register --namespace {namespace} "
@@ -172,4 +153,4 @@ def not_registered(evidence: Evidence) -> list[Diagnosis]:
     ]
 
 
-RULES = (refused, gpu_on_container_instances, not_registered)
+RULES = (refused, not_registered)

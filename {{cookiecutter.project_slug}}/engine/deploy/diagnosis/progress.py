@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from engine.deploy.diagnosis.evidence import Evidence, Group
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
 from engine.deploy.diagnosis.sentences import TIMEOUT
+from engine.deploy.finding import Certainty, Finding
 
 UNDER_WAY = frozenset({"Pending", "Creating", "Updating", "Repairing", "Deleting"})
 STUCK_AFTER = timedelta(minutes=15)
@@ -15,10 +15,10 @@ SILENT_SECONDS = 60.0
 FAILED = "provisioning-failed"
 
 
-def nothing_there(evidence: Evidence) -> Iterator[Diagnosis]:
+def nothing_there(evidence: Evidence) -> Iterator[Finding]:
     """There is nothing that could be ill."""
     if evidence.deployed is False:
-        yield Diagnosis(
+        yield Finding(
             "absent",
             f"nothing is deployed to {evidence.stage}",
             f"`.venv/bin/python -m engine.deploy up {evidence.stage}`",
@@ -26,10 +26,10 @@ def nothing_there(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def stopped(evidence: Evidence) -> Iterator[Diagnosis]:
+def stopped(evidence: Evidence) -> Iterator[Finding]:
     """Somebody stopped it."""
     if evidence.stopped:
-        yield Diagnosis(
+        yield Finding(
             "stopped",
             "it was stopped on purpose: nothing answers, nothing bills",
             f"`.venv/bin/python -m engine.deploy start {evidence.stage}`",
@@ -37,7 +37,7 @@ def stopped(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def unfinished(evidence: Evidence) -> Iterator[Diagnosis]:
+def unfinished(evidence: Evidence) -> Iterator[Finding]:
     """A rollout has no end: it goes on now, or was interrupted."""
     open_one = evidence.unfinished
     if open_one is None:
@@ -45,7 +45,7 @@ def unfinished(evidence: Evidence) -> Iterator[Diagnosis]:
     silent = open_one.silent_seconds
     if silent is None or silent >= SILENT_SECONDS:
         since = "" if silent is None else f", silent for {silent:.0f} s"
-        yield Diagnosis(
+        yield Finding(
             "interrupted",
             f"the rollout {open_one.rollout} was interrupted{since}",
             f"`.venv/bin/python -m engine.deploy up {evidence.stage}` (or rollback) begins with "
@@ -53,7 +53,7 @@ def unfinished(evidence: Evidence) -> Iterator[Diagnosis]:
             evidence=(f"begun by {open_one.by}",) if open_one.by else (),
         )
     else:
-        yield Diagnosis(
+        yield Finding(
             "under-way",
             f"the rollout {open_one.rollout} goes on at this moment",
             "wait for its end, then look again",
@@ -61,7 +61,7 @@ def unfinished(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def stuck(evidence: Evidence) -> Iterator[Diagnosis]:
+def stuck(evidence: Evidence) -> Iterator[Finding]:
     """Azure has been changing the group for longer than that ever takes."""
     group = evidence.group
     if group is None or group.provisioning not in UNDER_WAY:
@@ -74,7 +74,7 @@ def stuck(evidence: Evidence) -> Iterator[Diagnosis]:
         since, certainty = f"for {minutes:.0f} minutes", Certainty.LIKELY
     else:
         since, certainty = "without any event", Certainty.POSSIBLE
-    yield Diagnosis(
+    yield Finding(
         "stuck",
         f"Azure says {group.provisioning} {since}: it is stuck, or waits for an image that does "
         "not come",
@@ -86,10 +86,10 @@ def stuck(evidence: Evidence) -> Iterator[Diagnosis]:
     )
 
 
-def failed(evidence: Evidence) -> Iterator[Diagnosis]:
+def failed(evidence: Evidence) -> Iterator[Finding]:
     """Azure gave up; such a group still bills."""
     if evidence.group and evidence.group.provisioning == "Failed":
-        yield Diagnosis(
+        yield Finding(
             FAILED,
             "Azure says that provisioning failed; it goes on trying, and bills",
             f"`.venv/bin/python -m engine.deploy up {evidence.stage}` with a release that works, "
@@ -100,11 +100,11 @@ def failed(evidence: Evidence) -> Iterator[Diagnosis]:
         )
 
 
-def secrets_missing(evidence: Evidence) -> Iterator[Diagnosis]:
+def secrets_missing(evidence: Evidence) -> Iterator[Finding]:
     """The configuration names secrets that the group was not given."""
     if evidence.missing_secrets:
         names = ", ".join(evidence.missing_secrets)
-        yield Diagnosis(
+        yield Finding(
             "secret",
             f"what runs was not given the secret(s) {names}, which the configuration names",
             f"set {names} as environment variable of "

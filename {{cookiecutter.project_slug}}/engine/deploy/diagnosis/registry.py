@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.deploy.az_error import AzError
-from engine.deploy.azure_ids import plain, roles_of
+from engine.deploy.azure_ids import is_abac, roles_of
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Registry
 from engine.deploy.diagnosis.looks import Looks
@@ -26,7 +26,7 @@ def look_at_registry(looks: Looks, live: Live | None) -> Registry | None:
     has, size = _image(looks, live)
     return Registry(
         name=project.registry,
-        abac=plain(registry.get("roleAssignmentMode")).startswith("abac"),
+        abac=is_abac(registry),
         roles=_roles(looks, str(registry["id"]), identity),
         has_image=has,
         image_bytes=size,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.deploy.diagnosis.evidence import Evidence
-from engine.deploy.diagnosis.finding import Certainty, Diagnosis
+from engine.deploy.finding import Certainty, Finding
 
 GPU_RETIRED = "gpu-retired"
 TIMEOUT = "provisioning-timeout"
@@ -22,7 +22,7 @@ NOT_NAMED = "(not named)"
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One row of the table; see ``Diagnosis`` for the words."""
+    """One row of the table; see ``Finding`` for the words."""
 
     code: str
     pattern: re.Pattern[str]
@@ -32,13 +32,13 @@ class Sentence:
     symptom: bool = False
     explains: frozenset[str] = frozenset()
 
-    def match(self, text: str) -> Diagnosis | None:
+    def match(self, text: str) -> Finding | None:
         """The diagnosis, if the text says it."""
         found = self.pattern.search(text)
         if found is None:
             return None
         words = {name: value or NOT_NAMED for name, value in found.groupdict().items()}
-        return Diagnosis(
+        return Finding(
             self.code,
             self.cause.format(**words),
             self.fix.format(**words),
@@ -49,9 +49,9 @@ class Sentence:
         )
 
 
-def in_texts(table: Iterable[Sentence], evidence: Evidence) -> list[Diagnosis]:
+def in_texts(table: Iterable[Sentence], evidence: Evidence) -> list[Finding]:
     """Every row that some text matches; each code once, the first text wins."""
-    found: dict[str, Diagnosis] = {}
+    found: dict[str, Finding] = {}
     for row in table:
         for text in evidence.texts:
             if row.code not in found and (diagnosis := row.match(text)):

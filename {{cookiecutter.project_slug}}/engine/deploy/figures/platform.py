@@ -8,13 +8,9 @@ from typing import Any
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
 from engine.deploy.errors import DeployError
+from engine.deploy.targets.kind import Metrics
 
 _MINUTES = 10
-_NAMES = {
-    "aci": ("CpuUsage", 1e3, "MemoryUsage"),
-    "containerapps": ("UsageNanoCores", 1e9, "WorkingSetBytes"),
-}
-"""Metric of the CPU, how many of its units are one core, metric of the memory in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +21,25 @@ class Usage:
     memory_bytes: float | None = None
 
 
-def usage(az: Az, target: str, resource: str) -> Usage:
+def usage(az: Az, metrics: Metrics, resource: str) -> Usage:
     """Ask Azure; never raises, for a status must be shown whatever is wrong.
 
     Args:
-        target: "aci" or "containerapps".
+        metrics: the names of the metrics there.
         resource: the id of the group or app.
     """
-    cpu, per_core, memory = _NAMES[target]
     try:
         shown = az.json(
-            *("monitor", "metrics", "list", "--resource", resource, "--metrics", cpu, memory),
+            *("monitor", "metrics", "list", "--resource", resource),
+            *("--metrics", metrics.cpu, metrics.memory),
             *("--aggregation", "Average", "--interval", "PT1M", "--offset", f"{_MINUTES}m"),
         )
     except DeployError:
         return Usage()
-    cores = _newest(shown, cpu)
-    return Usage(None if cores is None else cores / per_core, _newest(shown, memory))
+    cores = _newest(shown, metrics.cpu)
+    return Usage(
+        None if cores is None else cores / metrics.per_core, _newest(shown, metrics.memory)
+    )
 
 
 def _newest(shown: Any, name: str) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.deploy.monitoring import queries
 from engine.deploy.monitoring.documents import Json, Resource, tags_of
 from engine.deploy.monitoring.place import Place
-from engine.deploy.monitoring.rules import CRITICAL, LogRule, MetricRule
+from engine.deploy.monitoring.rule import CRITICAL, LogRule, MetricRule
 
 RUNBOOK = "docs/runbook.md"
 _METRIC_CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-
-_GROUPS = {
-    "aci": "Microsoft.ContainerInstance/containerGroups",
-    "containerapps": "Microsoft.App/containerApps",
-}
+from engine.deploy.targets.kind import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Place:
     @property
     def resource_type(self) -> str:
         """Its type."""
-        return _GROUPS[self.environment.target]
+        return kind_of(self.environment).resource_type
 
     @property
     def workspace(self) -> str:

@@ -15,7 +15,8 @@ from engine.deploy.bootstrap.step import Command, Found, Rule, Step, always, az
 from engine.deploy.monitoring import alerts, budget, documents, queries
 from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
-from engine.deploy.monitoring.rules import log_rules, metric_rules
+from engine.deploy.monitoring.rules import log_rules
+from engine.deploy.targets.kind import kind_of
 
 _TEXTS = ("query", "description", "displayName", "serializedData", "hidden-title", "RequestUrl")
 """Members in which the case of a letter is part of what they say."""
@@ -35,7 +36,10 @@ def resources(place: Place, address: str, objective_ms: float) -> tuple[Resource
         *((documents.action_group(place),) if environment.alerts.email else ()),
         *outside,
         *(alerts.log_rule(place, rule) for rule in log_rules(environment, objective_ms)),
-        *(alerts.metric_rule(place, rule) for rule in metric_rules(environment)),
+        *(
+            alerts.metric_rule(place, rule)
+            for rule in kind_of(environment).metric_rules(environment)
+        ),
         *(documents.saved_query(place, name) for name in queries.saved()),
         documents.workbook(place),
     )

@@ -6,19 +6,19 @@ The steps of a rollout in order. Each may fail; what happens then is decided in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from engine.deploy.az import AzError
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.rollout import marks
-from engine.deploy.rollout.ownership import require_live, require_record
-from engine.deploy.rollout.pulse import Pulse, attended, restarted
+from engine.deploy.rollout.ownership import require_live, require_record, write
+from engine.deploy.rollout.pulse import Pulse, attended
 from engine.deploy.rollout.site import NotUp, Site, TakenOver
 from engine.deploy.rollout.waiting import (
     POLL_SECONDS,
+    VISIBLE_SECONDS,
     patiently,
     remove,
     wait_until_ready,
@@ -32,24 +32,24 @@ from engine.deploy.verification.failures import WrongRelease
 def put(site: Site, record: Record, live: Live | None) -> None:
     """Ask Azure for the record's document; where it cannot be changed in place, delete first.
 
-    To be called right after the rollout was claimed, so whose it is need not be asked again.
-
     Raises:
         TakenOver: another deploy is at work here now.
         DeployError: Azure refused.
     """
     target = site.target
     check = partial(require_still_free, site, record)
-    if make_way(site, live, record.next, check, stoppable=True):
+    give_up = site.patience()
+    check()
+    if make_way(site, live, record.next, check, give_up, stoppable=True):
         check()
     if live is not None and live.stopped and target.serves_on:
         target.start()
     tags = target.tags(record.next)
-    begun = marks.under_way(tags, record.id, marks.VERIFYING, site.now())
+    begun = marks.under_way(tags, record.id, marks.VERIFYING)
     document = target.with_tags(record.next, begun)
     site.say.step(f"applying to {target.what}")
     apply = partial(target.apply, document, site.values(document), check)
-    patiently(site, apply, check, stoppable=True)
+    patiently(site, apply, check, give_up, stoppable=True)
 
 
 def make_way(
@@ -57,6 +57,7 @@ def make_way(
     live: Live | None,
     wanted: Document,
     check: Check,
+    give_up: float,
     applied: Document | None = None,
     *,
     stoppable: bool = False,
@@ -78,7 +79,7 @@ def make_way(
         f"Azure cannot change {site.target.what} in place ({', '.join(dict.fromkeys(reasons))}): "
         "it is deleted and created again, and nothing answers meanwhile"
     )
-    remove(site, live, check, stoppable=stoppable)
+    remove(site, live, check, give_up, stoppable=stoppable)
     return True
 
 
@@ -89,7 +90,7 @@ def require_still_free(site: Site, record: Record) -> Live | None:
         TakenOver: someone has.
     """
     require_record(site, record)
-    live = site.target.read()
+    live = site.read()
     require_live(site, record, live)
     return live
 
@@ -118,11 +119,11 @@ def prove(
         DeployError: it must not be kept.
         TakenOver: what is live is another deploy's by now.
     """
-    give_up = site.clock.monotonic() + site.limits.start_seconds
-    pulse = Pulse(site, record, state)
+    give_up = site.clock.monotonic() + VISIBLE_SECONDS + site.limits.start_seconds
+    pulse = Pulse(site, record)
     while True:
         try:
-            return _prove_once(site, record, document, state, before, pulse)
+            return _prove_once(site, record, document, state, before, pulse, give_up)
         except _NotTheRelease as error:
             failure, again = error.failure, str(error)
         except TakenOver:
@@ -152,8 +153,9 @@ def _prove_once(
     state: str | None,
     before: Live | None,
     pulse: Pulse,
+    until: float,
 ) -> Proof:
-    ready = wait_until_ready(site, record, state, pulse, before)
+    ready = wait_until_ready(site, record, state, pulse, before, until)
     address = site.target.candidate_address()
     if address is None:
         raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
@@ -171,15 +173,17 @@ def _prove_once(
     unsteady = NotUp(
         f"{site.target.what} restarted while it was verified: {live.state}", "read its log"
     )
-    if pulse.restarts(live):
-        raise _NotTheRelease("verifying it again after a change of its tags", failure or unsteady)
-    if not site.target.serves_on and not crashed and restarted(ready, live):
+    if not site.target.serves_on and not crashed and _restarted(ready, live):
         raise _NotTheRelease("its container was replaced; verifying again", failure or unsteady)
     if failure is not None:
         raise failure
     if crashed:
         raise unsteady
     return Proof(report, live)
+
+
+def _restarted(before: Live, after: Live) -> bool:
+    return (before.since, before.restarts) != (after.since, after.restarts)
 
 
 def _may_be_former(site: Site, record: Record, state: str | None, error: DeployError) -> bool:
@@ -197,62 +201,30 @@ def _may_be_former(site: Site, record: Record, state: str | None, error: DeployE
     return error.found == (release.revision, release.model_digest)
 
 
-RESTARTED = "it restarted after it was kept"
-"""The reason of a record that is open again because of that."""
-
-
-class KeptInVain(Exception):
-    """The release was kept, restarted because of that, and is not what was verified any more."""
-
-    def __init__(self, reason: DeployError) -> None:
-        super().__init__(reason.cause)
-        self.reason = reason
-
-
 def keep(site: Site, record: Record, proof: Proof) -> None:
     """The one step that decides. After it the release serves, whatever happens to this process.
 
-    Raises:
-        KeptInVain: keeping it restarted it, and it did not come up again.
+    On a container group it is the record of the journal; on an app, the request that gives the
+    new revision the traffic.
     """
     require_record(site, record)
-    try:
-        site.target.keep(marks.kept(proof.live.tags))
-    except AzError as error:
-        if site.target.serves_on or not error.refused:
-            raise
-        site.say.warning(f"the tags cannot be changed, the record decides: {error.message}")
-        site.journal.write(record.closed(KEPT, "", site.now()))
+    if not site.target.serves_on:
+        write(site, record.closed(KEPT, "", site.now()))
         return
+    site.target.keep(marks.kept(proof.live.tags))
     close(site, record, KEPT, "")
-    if not _restarted_by_tags(site, record, proof.live):
-        return
-    site.say.warning(f"{site.target.what} restarted after a change of its tags; verifying it again")
-    site.journal.write(replace(record, reason=RESTARTED))
-    try:
-        prove(site, record, record.next, None)
-    except DeployError as error:
-        raise KeptInVain(error) from error
-    close(site, record, KEPT, "")
-
-
-def _restarted_by_tags(site: Site, record: Record, before: Live) -> bool:
-    """Whether a change of the tags has restarted the container: Azure does not say that it cannot.
-
-    Only what Azure shows at once is seen.
-    """
-    if site.target.serves_on:
-        return False
-    live = site.target.read()
-    if live is None or marks.rollout(live.tags) != record.id:
-        return False
-    return not live.settled or not live.running or restarted(before, live)
 
 
 def close(site: Site, record: Record, phase: str, reason: str) -> None:
-    """Write the end into the journal; a record that stays open is closed by the next run."""
+    """Write the end into the journal; a record that stays open is closed by the next run.
+
+    Raises:
+        TakenOver: another run has taken or ended the rollout.
+    """
     try:
-        site.journal.write(record.closed(phase, site.say.redact(reason), site.now()))
+        write(site, record.closed(phase, site.say.redact(reason), site.now()))
+    except TakenOver:
+        raise
     except DeployError as error:
         site.say.warning(
             f"the rollout's record was not closed, the next run does it: {error.cause}"

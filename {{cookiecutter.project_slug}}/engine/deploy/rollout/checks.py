@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from engine.deploy.config.environment import Environment
@@ -15,7 +16,7 @@ from engine.deploy.verification.identity import check_release
 from engine.deploy.verification.limits import limits_of
 from engine.deploy.verification.readiness import require_ready, wait_until_ready
 from engine.deploy.verification.service import Service
-from engine.deploy.verify import key_from, verify
+from engine.deploy.verify import ask_again, key_from, verify
 from engine.serving.package.digest import models_digest
 
 Explain = Callable[[DeployError], DeployError]
@@ -53,8 +54,16 @@ class ServiceChecks:
         Its golden records are not here. It checked them itself before it became ready.
         """
         if release is not None and release.model_digest == models_digest(self._models):
-            report = verify(address, release, self._limits, self._say.detail, models=self._models)
-            return report.markdown()
+            check = partial(self._whole, address, release)
+        else:
+            check = partial(self._identity, address, release)
+        return ask_again(check, self._limits.ready_seconds, self._say.step)
+
+    def _whole(self, address: str, release: Release) -> str:
+        report = verify(address, release, self._limits, self._say.detail, models=self._models)
+        return report.markdown()
+
+    def _identity(self, address: str, release: Release | None) -> str:
         with Service(address, key_from(os.environ), self._limits.request_seconds) as service:
             wait_until_ready(service, self._limits.ready_seconds, self._say.detail)
             found = check_release(service, release)

@@ -15,7 +15,7 @@ from engine.deploy.rollout.applying import (
     require_still_free,
     restamped,
 )
-from engine.deploy.rollout.ownership import require_live, require_record
+from engine.deploy.rollout.ownership import ended_as, require_live, require_record
 from engine.deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import (
     patiently,
@@ -30,14 +30,11 @@ DELETED = "there was no release before it, so it was deleted: nothing serves, no
 RESTORED_IT = "the previous release serves again"
 
 
-def undo(
-    site: Site, record: Record, reason: DeployError, *, applied: bool, kept: bool = False
-) -> None:
+def undo(site: Site, record: Record, reason: DeployError, *, applied: bool) -> None:
     """Bring back what was there before; returns only if the rollout turns out to be kept after all.
 
     Args:
         applied: Azure took the record's document, even if it does not show it yet.
-        kept: the release was kept and must not be: it did not come up again after that.
 
     Raises:
         RolloutFailed: always otherwise, with the reason and with what serves now.
@@ -45,9 +42,11 @@ def undo(
     """
     site.say.step(f"not kept: {reason.cause}")
     try:
+        if ended_as(site, record, KEPT):
+            return
         require_record(site, record)
-        live = site.target.read()
-        if live is not None and is_kept(live, record) and not kept:
+        live = site.read()
+        if live is not None and is_kept(live, record):
             close(site, record, KEPT, "")
             return
         require_live(site, record, live)
@@ -76,7 +75,7 @@ def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -
     if record.previous is None:
         if live is not None or applied:
             site.say.step(f"deleting {site.target.what}: it was the first release")
-            remove(site, live, partial(require_record, site, record))
+            remove(site, live, partial(require_record, site, record), site.patience())
             require_record(site, record)
         return FAILED, DELETED
     if live is not None and marks.rollout(live.tags) != record.id and not applied:
@@ -99,20 +98,23 @@ def restore(site: Site, record: Record, previous: Document, *, applied: bool = F
     target = site.target
     previous = restamped(site, previous)
     tags = target.tags(previous)
-    begun = marks.under_way(tags, record.id, marks.RESTORING, site.now())
+    begun = marks.under_way(tags, record.id, marks.RESTORING)
     document = target.with_tags(previous, begun)
     site.say.step("restoring the previous release")
     check = partial(require_still_free, site, record)
     live = check()
     last = record.next if applied else None
-    if not target.serves_on and make_way(site, live, document, check, last):
+    give_up = site.patience()
+    if not target.serves_on and make_way(site, live, document, check, give_up, last):
         check()
-    patiently(site, partial(target.restore, document, site.values(document), check), check)
+    ask = partial(target.restore, document, site.values(document), check)
+    patiently(site, ask, check, give_up)
     confirm(site, record, previous, live)
 
 
 def confirm(site: Site, record: Record, previous: Document, before: Live | None = None) -> None:
-    """Prove that the restored release answers, and make it the kept one again.
+    """Prove that the restored release answers, and give it its own tags again where that restarts
+    nothing.
 
     ``before`` is what was live before it was put back, if that is known.
     """
@@ -123,11 +125,16 @@ def confirm(site: Site, record: Record, previous: Document, before: Live | None 
         wait_until_settled(site)
         wait_until_seen(site, record, marks.RESTORING)
     require_record(site, record)
+    if site.target.serves_on:
+        _mark(site, previous)
+    if record.stopped:
+        site.target.stop()
+
+
+def _mark(site: Site, previous: Document) -> None:
     try:
         site.target.mark(site.target.tags(previous))
     except AzError as error:
         if not error.refused:
             raise
         site.say.warning(f"the tags cannot be changed, the record says so: {error.message}")
-    if record.stopped:
-        site.target.stop()

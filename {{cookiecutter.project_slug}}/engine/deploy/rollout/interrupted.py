@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from engine.deploy.alive import certainly_dead
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
-from engine.deploy.rollout.applying import RESTARTED, KeptInVain, close, keep, prove
+from engine.deploy.rollout.applying import close, keep, prove
 from engine.deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
 from engine.deploy.rollout.ownership import as_recorded, busy, require_record, take_over
 from engine.deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
@@ -60,8 +61,10 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
 
 
 def _look(site: Site) -> Live | None:
-    live = site.target.read()
-    return None if live is None else as_recorded(site, live)
+    live = site.read()
+    if live is None:
+        return None
+    return site.asked(partial(as_recorded, site.target, site.journal, live))
 
 
 def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
@@ -72,7 +75,7 @@ def _reopened(site: Site, record: Record, records: list[Record]) -> Record:
     for other in records:
         if other.phase == KEPT and other.id > record.id:
             tags = site.target.tags(other.next)
-            kept = marks.kept(marks.under_way(tags, other.id, marks.KEPT, ""))
+            kept = marks.under_way(tags, other.id, marks.KEPT)
             return replace(record, previous=site.target.with_tags(other.next, kept))
     return record
 
@@ -96,9 +99,7 @@ def _end(site: Site, record: Record, *, undo_unverified: bool) -> None:
     if live is not None and marks.rollout(live.tags) != record.id and not live.settled:
         # It may be on its way out: a rollout that deletes first asks for that before its request.
         live = wait_until_settled(site)
-    if live is not None and is_kept(live, record) and record.reason == RESTARTED:
-        _undo(site, record, DeployError(RESTARTED, "deploy it again"), kept=True)
-    elif live is not None and is_kept(live, record):
+    if live is not None and is_kept(live, record):
         close(site, record, KEPT, "closed by the next run")
     elif live is not None and marks.rollout(live.tags) == record.id:
         if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
@@ -122,12 +123,12 @@ def _shown(site: Site, record: Record) -> Live | None:
     The process may have died right after its request, and an answer may not know of it yet.
     """
     began = site.clock.monotonic()
-    live = site.target.read()
+    live = site.read()
     while (live is None or marks.rollout(live.tags) != record.id) and (
         site.clock.monotonic() < began + _patience(site, record, live)
     ):
         site.clock.sleep(POLL_SECONDS)
-        live = site.target.read()
+        live = site.read()
     return live
 
 
@@ -147,15 +148,13 @@ def _finish_verifying(site: Site, record: Record) -> None:
     except Exception as error:
         if isinstance(error, TakenOver):
             raise
-        vain = isinstance(error, KeptInVain)
-        reason = error.reason if isinstance(error, KeptInVain) else as_deploy_error(error)
-        _undo(site, record, reason, kept=vain)
+        _undo(site, record, as_deploy_error(error))
 
 
-def _undo(site: Site, record: Record, reason: DeployError, *, kept: bool = False) -> None:
+def _undo(site: Site, record: Record, reason: DeployError) -> None:
     """Restore the release before; that the interrupted one is not kept is no failure here."""
     try:
-        undo(site, record, reason, applied=True, kept=kept)
+        undo(site, record, reason, applied=True)
     except RolloutFailed as failed:
         if not failed.mended:
             raise
@@ -182,7 +181,7 @@ def _require_abandoned(site: Site, record: Record) -> None:
         return
     seconds = site.limits.lease_seconds
     site.say.step(f"watching it for signs of life, {seconds} s")
-    first = _sign(record, live := site.target.read())
+    first = _sign(site, record, live := site.read())
     quiet_until = site.clock.monotonic() + seconds
     give_up = quiet_until + site.limits.start_seconds
     while (now := site.clock.monotonic()) < quiet_until:
@@ -191,12 +190,12 @@ def _require_abandoned(site: Site, record: Record) -> None:
             # Azure works on it: its deploy, alive or dead, can only wait. From what cannot come
             # up it would turn away at once.
             quiet_until = now + seconds
-        current = site.journal.read(record.id)
-        if current is None or _sign(current, live := site.target.read()) != first:
+        current = site.record(record.id)
+        if current is None or _sign(site, current, live := site.read()) != first:
             raise busy(record)
 
 
-def _sign(record: Record, live: Live | None) -> tuple[object, ...]:
+def _sign(site: Site, record: Record, live: Live | None) -> tuple[object, ...]:
     """What a living rollout changes every few seconds."""
     tags = live.tags if live is not None else {}
     return (
@@ -205,4 +204,5 @@ def _sign(record: Record, live: Live | None) -> tuple[object, ...]:
         tags.get(names.TAG_ROLLOUT),
         tags.get(names.TAG_STATE),
         tags.get(names.TAG_HEARTBEAT),
+        site.asked(partial(site.journal.last_sign, record.id)),
     )

@@ -1,4 +1,8 @@
-"""The tags by which a rollout is known on the resource itself."""
+"""The tags by which a rollout is known on the resource itself.
+
+They travel in its document. On a container group they say for what it was asked for, and only the
+journal says whether it was kept: no request is sent to change them.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,14 @@ def rollout(tags: Mapping[str, str]) -> str | None:
     return tags.get(names.TAG_ROLLOUT)
 
 
-def under_way(tags: Mapping[str, str], rollout_id: str, to: str, when: str) -> dict[str, str]:
-    """The tags while a rollout works on it. ``to``: VERIFYING or RESTORING."""
-    marks = {
-        names.TAG_ROLLOUT: rollout_id,
-        names.TAG_STATE: to,
-        names.TAG_HEARTBEAT: when,
-    }
-    return {**tags, **marks}
+def under_way(tags: Mapping[str, str], rollout_id: str, to: str) -> dict[str, str]:
+    """The tags of what a rollout asks for. ``to``: VERIFYING or RESTORING."""
+    return {**tags, names.TAG_ROLLOUT: rollout_id, names.TAG_STATE: to}
 
 
 def kept(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags when its rollout is done."""
+    # Earlier versions wrote their signs of life into a tag.
     left = {name: value for name, value in tags.items() if name != names.TAG_HEARTBEAT}
     return {**left, names.TAG_STATE: KEPT}
 

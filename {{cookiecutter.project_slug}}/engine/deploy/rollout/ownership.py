@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import replace
+from functools import partial
 
-from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
+from engine.deploy.journal import FAILED, KEPT, RESTORED, Journal, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.site import Busy, NotUp, Site, TakenOver
-from engine.deploy.targets.base import Live
+from engine.deploy.targets.base import Live, Target
 
 SETTLE_SECONDS = 2.0
+TAKE_OVER_SECONDS = 5.0
+"""Longer than a request of the run that had it before may be on its way."""
 GIVE_WAY_SECONDS = 20.0
 
 
@@ -49,8 +52,8 @@ def take_over(site: Site, record: Record) -> Record:
         Busy: another run did so at the same time.
     """
     taken = record.taken_by(site.owner, site.process, site.by)
-    site.journal.write(taken)
-    site.clock.sleep(SETTLE_SECONDS)
+    site.asked(partial(site.journal.write, taken))
+    site.clock.sleep(TAKE_OVER_SECONDS)
     require_record(site, taken)
     return taken
 
@@ -61,9 +64,32 @@ def require_record(site: Site, record: Record) -> None:
     Raises:
         TakenOver: another run has taken or ended it.
     """
-    now = site.journal.read(record.id)
+    now = site.record(record.id)
     if now is None or not now.open or now.owner != site.owner:
         raise _taken(record, now.by if now else "someone who removed its record")
+
+
+def write(site: Site, record: Record) -> None:
+    """Write the rollout's record, if the rollout is still this run's.
+
+    Raises:
+        TakenOver: another run has taken or ended it.
+        DeployError: Azure refused, or was not done in time.
+    """
+
+    def act() -> None:
+        # Its answer may have been lost: then it is there.
+        if not ended_as(site, record, record.phase):
+            require_record(site, record)
+            site.journal.write(record)
+
+    site.asked(act)
+
+
+def ended_as(site: Site, record: Record, phase: str) -> bool:
+    """Whether this run has written this end of the rollout."""
+    now = site.record(record.id)
+    return now is not None and not now.open and (now.owner, now.phase) == (site.owner, phase)
 
 
 def require_live(site: Site, record: Record, live: Live | None) -> None:
@@ -91,7 +117,7 @@ def see(site: Site, record: Record, state: str | None) -> Live | None:
     Raises:
         TakenOver: it belongs to a third rollout, or another run has brought this one to its end.
     """
-    live = site.target.read()
+    live = site.read()
     found = marks.rollout(live.tags) if live is not None else None
     if live is None or found is None:
         return None
@@ -106,16 +132,16 @@ def see(site: Site, record: Record, state: str | None) -> Live | None:
     return None
 
 
-def as_recorded(site: Site, live: Live) -> Live:
-    """What is live, kept if its record says so: the tags may lag behind, or not be writable."""
+def as_recorded(target: Target, journal: Journal, live: Live) -> Live:
+    """What is live, with the tags of a kept release if its record says that it was kept."""
     if marks.state(live.tags) == marks.KEPT:
         return live
-    record = site.journal.read(marks.rollout(live.tags) or "")
+    record = journal.read(marks.rollout(live.tags) or "")
     ended = (record.phase, marks.state(live.tags)) if record is not None else None
     if ended not in ((KEPT, marks.VERIFYING), (RESTORED, marks.RESTORING)):
         return live
     tags = marks.kept(live.tags)
-    return replace(live, tags=tags, document=site.target.with_tags(live.document, tags))
+    return replace(live, tags=tags, document=target.with_tags(live.document, tags))
 
 
 def require_there(site: Site) -> Live:
@@ -124,7 +150,7 @@ def require_there(site: Site) -> Live:
     Raises:
         NotUp: there is nothing.
     """
-    live = site.target.read()
+    live = site.read()
     if live is None:
         raise NotUp(
             f"there is no {site.target.what}",
@@ -149,7 +175,7 @@ def _is_before(site: Site, record: Record, found: str | None) -> bool:
     if found == before:
         return True
     # The last rollout was undone, and when this one began Azure did not show that yet.
-    undone = site.journal.read(before) if before else None
+    undone = site.record(before) if before else None
     return (
         undone is not None
         and undone.phase == RESTORED

@@ -3,11 +3,12 @@
 Two things outlive this process, and together they say what is to be done if it dies at any step:
 tags on the resource (``engine.deploy.rollout.marks``) and a record in the journal, which holds the
 whole previous document. The record is written before anything is touched; the release is kept by
-one request that only changes tags.
+one write to the journal, or by the one request that gives it the traffic.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from engine.deploy.az import AzError
@@ -15,7 +16,7 @@ from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, STARTED, Record
 from engine.deploy.rollout import marks
-from engine.deploy.rollout.applying import KeptInVain, Proof, close, keep, prove, put, stamped
+from engine.deploy.rollout.applying import Proof, close, keep, prove, put, stamped
 from engine.deploy.rollout.ending import undo
 from engine.deploy.rollout.guard import Stopped
 from engine.deploy.rollout.interrupted import finish_interrupted
@@ -65,18 +66,21 @@ def _claim(site: Site, record: Record) -> None:
     try:
         claim(site, record)
         # Another deploy may have begun and ended since the previous release was read.
-        require_live(site, record, site.target.read())
+        require_live(site, record, site.read())
     except Busy:
         raise
     except TakenOver as error:
-        close(site, record, FAILED, "another deploy came first")
+        with suppress(TakenOver):
+            close(site, record, FAILED, "another deploy came first")
         raise Busy(
             "another deploy came to its end while this one began; nothing was changed by this one",
             "look at what serves now (`.venv/bin/python -m engine.deploy status`), then run it "
             "again if need be",
         ) from error
     except Exception as error:
-        close(site, record, FAILED, f"could not begin: {as_deploy_error(error).cause}")
+        # Its record may not have been written at all.
+        with suppress(TakenOver):
+            close(site, record, FAILED, f"could not begin: {as_deploy_error(error).cause}")
         raise
 
 
@@ -97,8 +101,6 @@ def _replace(site: Site, record: Record, live: Live | None) -> Proof | None:
     except Stopped as error:
         reason = DeployError(f"stopped by {error}", "run the same command again")
         undo(site, record, reason, applied=applied)
-    except KeptInVain as error:
-        undo(site, record, _explained(site, error.reason), applied=True, kept=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, the release before must come back
         undo(site, record, _explained(site, as_deploy_error(error)), applied=applied)
     else:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from engine.deploy.az import AzError
 from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.errors import DeployError
-from engine.deploy.journal import Journal
+from engine.deploy.journal import Journal, Record
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Document, Release, Target
+from engine.deploy.targets.base import Document, Live, Release, Target
+from engine.deploy.verify import may_pass
+
+FAULT_SECONDS = 180.0
+FAULT_PAUSE_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class Busy(DeployError):
@@ -121,6 +128,35 @@ class Site:
     def now(self) -> str:
         """The time, as it stands in tags and records."""
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def read(self) -> Live | None:
+        """What is live; see ``asked``."""
+        return self.asked(self.target.read)
+
+    def record(self, rollout: str) -> Record | None:
+        """One record of the journal; see ``asked``."""
+        return self.asked(lambda: self.journal.read(rollout))
+
+    def patience(self) -> float:
+        """The time until which Azure may refuse a change because of an earlier one."""
+        return self.clock.monotonic() + self.target.busy_seconds
+
+    def asked(self, act: Callable[[], T]) -> T:
+        """The answer to a question that may be asked twice, again after a fault of Azure's or of
+        the network: neither says anything about a release.
+
+        Raises:
+            AzError: Azure refused, or is not to be reached for some minutes.
+        """
+        give_up = self.clock.monotonic() + FAULT_SECONDS
+        while True:
+            try:
+                return act()
+            except AzError as error:
+                if not may_pass(error) or self.clock.monotonic() >= give_up:
+                    raise
+                self.say.detail(f"Azure has a fault, asking again: {error.message}")
+            self.clock.sleep(FAULT_PAUSE_SECONDS)
 
     def values(self, document: Document) -> dict[str, str]:
         """The values of the document's secrets, as far as they are known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -20,9 +21,6 @@ HOPELESS_LOOKS = 2
 VISIBLE_SECONDS = 120.0
 """How long Azure may show what was there before a change that it has accepted. It documents no
 time; this is far more than has been reported."""
-CREATING_SECONDS = 1860.0
-"""Azure ends the creation of a container group after 30 minutes, and may refuse changes until
-then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning."""
 
 
 def wait_until_settled(site: Site) -> Live | None:
@@ -36,7 +34,7 @@ def wait_until_settled(site: Site) -> Live | None:
     give_up = site.clock.monotonic() + site.limits.start_seconds
     teller = Teller(site)
     hopeless = 0
-    while (live := site.target.read()) is not None and not live.settled:
+    while (live := site.read()) is not None and not live.settled:
         hopeless = hopeless + 1 if live.failure else 0
         if hopeless >= HOPELESS_LOOKS:
             break
@@ -78,6 +76,7 @@ def wait_until_ready(
     state: str | None = None,
     pulse: Pulse | None = None,
     before: Live | None = None,
+    until: float = math.inf,
 ) -> Live:
     """Wait until Azure is done, the service runs and says that it is ready.
 
@@ -86,6 +85,7 @@ def wait_until_ready(
         state: see ``see``.
         pulse: gives signs of life meanwhile.
         before: what was there before the change: its failure is not that of the new release.
+        until: the time at which waiting ends at the latest.
 
     Raises:
         NotUp: it cannot come up, or did not in time.
@@ -100,7 +100,7 @@ def wait_until_ready(
     while True:
         live = wait_until_seen(site, record, state) if record else require_there(site)
         if give_up is None:
-            give_up = site.clock.monotonic() + site.limits.start_seconds
+            give_up = min(until, site.clock.monotonic() + site.limits.start_seconds)
         # The first look after a change may still show the containers that were there before.
         hopeless = hopeless + 1 if live.failure and not _former(before, live) else 0
         if hopeless >= HOPELESS_LOOKS:
@@ -118,27 +118,30 @@ def wait_until_ready(
             )
         teller.tell(obstacle)
         if pulse is not None:
-            pulse.restarts(live)
+            pulse.beat_if_due()
         if live.settled:
-            if pulse is not None:
-                pulse.beat_if_due(live)
             listener.listen_if_due()
         site.clock.sleep(pause)
         pause = min(pause * 2, POLL_SECONDS)
 
 
 def patiently(
-    site: Site, act: Callable[[], None], check: Callable[[], object], *, stoppable: bool = False
+    site: Site,
+    act: Callable[[], None],
+    check: Callable[[], object],
+    give_up: float,
+    *,
+    stoppable: bool = False,
 ) -> None:
     """Ask Azure for a change, again as long as it refuses because of an earlier one.
 
-    ``check`` is called before each further try and raises to give up. ``stoppable``: a signal
-    ends the wait; never while an answer is outstanding.
+    ``check`` is called before each further try and raises to give up. ``give_up`` is the time at
+    which there is no further try; see ``Site.patience``. ``stoppable``: a signal ends the wait;
+    never while an answer is outstanding.
 
     Raises:
-        AzError: Azure refused for another reason, or for longer than a creation takes.
+        AzError: Azure refused for another reason, or for too long.
     """
-    give_up = site.clock.monotonic() + CREATING_SECONDS
     teller, pause = Teller(site), POLL_SECONDS
     while True:
         try:
@@ -156,7 +159,12 @@ def patiently(
 
 
 def remove(
-    site: Site, shown: Live | None, check: Callable[[], object], *, stoppable: bool = False
+    site: Site,
+    shown: Live | None,
+    check: Callable[[], object],
+    give_up: float,
+    *,
+    stoppable: bool = False,
 ) -> None:
     """Delete what is there, and wait until Azure shows it no more; see ``patiently``.
 
@@ -170,9 +178,9 @@ def remove(
             if not error.missing:
                 raise
 
-    patiently(site, delete, check, stoppable=stoppable)
-    give_up = site.clock.monotonic() + VISIBLE_SECONDS
-    while (live := site.target.read()) is not None and site.clock.monotonic() < give_up:
+    patiently(site, delete, check, give_up, stoppable=stoppable)
+    visible = site.clock.monotonic() + VISIBLE_SECONDS
+    while (live := site.read()) is not None and site.clock.monotonic() < visible:
         if shown is not None and live.tags != shown.tags:
             return
         site.clock.sleep(POLL_SECONDS)

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.deploy.diagnosis.evidence import Group
+from engine.deploy.finding import Finding
+
 Document = dict[str, Any]
 """A complete resource as Azure takes it; in records every secret value is replaced by None."""
 
@@ -72,15 +75,6 @@ class Live:
     since: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a deploy would fail on; ``fatal`` is false where it may yet go well."""
-
-    cause: str
-    fix: str
-    fatal: bool = True
-
-
 class Target(Protocol):
     """One kind of place: Azure Container Instances, or Azure Container Apps."""
 
@@ -89,6 +83,9 @@ class Target(Protocol):
 
     serves_on: bool
     """The previous release goes on serving while the next one is verified."""
+
+    busy_seconds: float
+    """How long Azure may refuse a change because of an earlier one."""
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
         """Render the complete document; secrets appear by name, without a value."""
@@ -152,6 +149,9 @@ class Target(Protocol):
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """Lines of the service's log, oldest first."""
+
+    def evidence(self) -> Group | None:
+        """What runs with its state and events, for a diagnosis; None: there is nothing."""
 
     def billing(self) -> str:
         """What of this environment costs money while it is there, in words."""

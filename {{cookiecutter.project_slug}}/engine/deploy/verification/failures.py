@@ -7,16 +7,21 @@ from engine.deploy.verification.report import Report
 
 
 class VerifyError(DeployError):
-    """The service must not be kept. ``report`` says what had passed before it failed; ``final`` is
-    set where waiting longer cannot help.
+    """The service is not verified. ``report`` says what had passed before it failed.
+
+    ``final``: waiting longer cannot help. ``proof``: the service itself showed that it is wrong;
+    without it, the fault may be in the network, in Azure, or in what asks.
     """
 
     report: Report | None = None
     final: bool = False
+    proof: bool = True
 
 
 class Unreachable(VerifyError):
     """Nothing answers at the address, or what answers is not the service."""
+
+    proof = False
 
 
 class NotReady(VerifyError):
@@ -30,6 +35,7 @@ class NotReady(VerifyError):
         self.state = state
         self.reason = reason
         self.final = state == "failed"
+        self.proof = bool(state)
 
 
 class WrongRelease(VerifyError):
@@ -41,6 +47,12 @@ class WrongRelease(VerifyError):
     found: tuple[str, str] | None = None
 
 
+class Replaced(WrongRelease):
+    """Azure shows the image of another deploy, which may be right, or of the one before."""
+
+    proof = False
+
+
 class WrongAnswers(VerifyError):
     """A model does not answer as in training."""
 
@@ -48,10 +60,18 @@ class WrongAnswers(VerifyError):
 class KeyRefused(VerifyError):
     """Inference asks for an API key, and there is none here or it is not accepted."""
 
+    final = True
+    proof = False
+
 
 class Unsteady(VerifyError):
-    """Some requests are answered, and others of the same kind fail."""
+    """Some requests are answered, and others of the same kind fail.
+
+    Proof only if the service itself reports an error: a lost connection is none.
+    """
 
 
 class TooSlow(VerifyError):
-    """The answers are right and come too late."""
+    """The answers are right and come too late: the service, its neighbours or the path are slow."""
+
+    proof = False

@@ -44,10 +44,12 @@ def check_release(service: Service, expected: Expected | None) -> str:
     facts = json_of(response := service.get("/v2"))
     revision, digest = facts.get("revision"), facts.get("model_digest")
     if not isinstance(revision, str) or not isinstance(digest, str):
-        raise WrongRelease(
+        stranger = WrongRelease(
             f"GET {service.url}/v2 answers HTTP {response.status_code} without a release",
             "this is not the service of this repository: check the address",
         )
+        stranger.proof = False
+        raise stranger
     if expected is not None and expected.revision not in (None, revision):
         error = WrongRelease(
             f"{service.url} runs revision {_short(revision)}, not {_short(expected.revision)}",

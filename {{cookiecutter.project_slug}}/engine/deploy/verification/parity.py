@@ -212,10 +212,13 @@ def _check(service: Service, record: Record, way: _Way, limits: Limits) -> None:
             golden = {name: wire.through_json(array) for name, array in golden.items()}
         compare(manifest.outputs, golden, served)
     except (PackageError, wire.Unreadable, ValueError) as error:
-        raise WrongAnswers(
+        wrong = WrongAnswers(
             f"model {manifest.name!r} at {service.url}, asked through {way.name}: {error}",
             "what answers is not the model of this checkout: deploy it again, or train it again",
-        ) from None
+        )
+        # What cannot be read may have been cut off or replaced on its way.
+        wrong.proof = not isinstance(error, wire.Unreadable)
+        raise wrong from None
 
 
 def _answers(

@@ -43,9 +43,19 @@ _NOT_OURS = (Unreachable, "no answer of this service: ", "look what stands in be
 
 
 def refusal(where: str, response: httpx.Response) -> VerifyError:
-    """The failure that a refused inference request stands for; ``where`` it was sent."""
+    """The failure that a refused inference request means; ``where`` it was sent.
+
+    It is proof only in the service's own words: gateways and proxies refuse with any status.
+    """
     kind, words, fix = _MEANINGS.get(response.status_code, _NOT_OURS)
-    return kind(f"{where}: HTTP {response.status_code}: {words}{what_it_said(response)}", fix)
+    error = kind(f"{where}: HTTP {response.status_code}: {words}{what_it_said(response)}", fix)
+    error.proof = error.proof and is_ours(response)
+    return error
+
+
+def is_ours(response: httpx.Response) -> bool:
+    """Whether the service wrote this error: a JSON object with a sentence under "error"."""
+    return isinstance(json_of(response).get("error"), str)
 
 
 def json_of(response: httpx.Response) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from types import TracebackType
 import httpx
 
 from engine.deploy.verification.failures import Unreachable
-from engine.deploy.verification.refusals import refusal
+from engine.deploy.verification.refusals import is_ours, refusal
 from engine.deploy.verification.wire import Request
 
 TRIES = 5
 LONGEST_PAUSE_SECONDS = 5.0
 BUSY = (429, 503)
+PAUSE_SECONDS = 0.5
+"""Before a further try, where the answer names no time."""
 TOO_LARGE = 413
 
 # What the message of a transport error contains, what that means, what to do about it.
@@ -98,15 +100,22 @@ class Service:
             raise self._unreachable(error) from None
 
     def ask(self, request: Request) -> httpx.Response:
-        """Ask for inference, patiently while the service is busy; any status is an answer.
+        """Ask for inference, again where the service is busy or the path is disturbed; any status
+        is an answer.
 
         Raises:
             TooLarge: smaller requests may be answered.
             Unreachable: no answer came back.
         """
         for _ in range(TRIES - 1):
-            response = self.post(request)
-            if response.status_code not in BUSY:
+            try:
+                response = self.post(request)
+            except Unreachable:
+                time.sleep(PAUSE_SECONDS)
+                continue
+            if response.status_code < 500 and response.status_code not in BUSY:
+                break
+            if response.status_code not in BUSY and is_ours(response):
                 break
             time.sleep(_pause(response))
         else:
@@ -142,4 +151,4 @@ def _pause(response: httpx.Response) -> float:
     try:
         return min(float(response.headers["Retry-After"]), LONGEST_PAUSE_SECONDS)
     except (KeyError, ValueError):
-        return 1.0
+        return PAUSE_SECONDS

@@ -2,7 +2,7 @@
 
 The answer differs from what was sent: defaults are filled in, state is reported, secrets are left
 out, ids change their case, 1 comes back as 1.0, lists that say nothing appear, and so do members
-that nobody set. Only what can be set is read (``engine.deploy.targets.aci_members``).
+that nobody set. Only what can be set is read (``engine.deploy.targets.aci.members``).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from engine.deploy.targets.aci_document import API_VERSION
-from engine.deploy.targets.aci_members import PROPERTIES, only
+from engine.deploy.targets.aci.document import API_VERSION
+from engine.deploy.targets.aci.members import PROPERTIES, only
 from engine.deploy.targets.base import Document
 from engine.deploy.targets.compare import whole_numbers, without_empty
 

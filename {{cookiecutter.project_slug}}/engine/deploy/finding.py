@@ -1,4 +1,4 @@
-"""One thing that was found out."""
+"""One thing that is wrong, as preflight, doctor and the diagnosis of a failure report it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 
 
 class Certainty(IntEnum):
-    """How sure a diagnosis is; the surest sorts first."""
+    """How sure a finding is; the surest sorts first. What is only possible stops no deploy."""
 
     CERTAIN = 0
     LIKELY = 1
@@ -15,7 +15,7 @@ class Certainty(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Finding:
     """A cause in one line, what to do about it, and the lines of evidence that show it.
 
     ``code`` names it for programs. ``symptom``: it only follows from something else, and is not
@@ -31,12 +31,17 @@ class Diagnosis:
     symptom: bool = False
     explains: frozenset[str] = frozenset()
 
+    @property
+    def fatal(self) -> bool:
+        """A deploy must not begin with it."""
+        return self.certainty < Certainty.POSSIBLE and not self.symptom
 
-def most_telling(found: list[Diagnosis]) -> tuple[Diagnosis, ...]:
+
+def most_telling(found: list[Finding]) -> tuple[Finding, ...]:
     """The surest first, each code once, without what others explain."""
     explained = {code for each in found for code in each.explains}
     ordered = sorted(found, key=lambda each: (each.symptom, each.certainty))
-    kept: dict[str, Diagnosis] = {}
+    kept: dict[str, Finding] = {}
     for each in ordered:
         if each.code not in explained and each.code not in kept:
             kept[each.code] = each

@@ -8,8 +8,9 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
 from engine.deploy.config.environment import Environment
-from engine.deploy.targets.aci_document import API_VERSION
-from engine.deploy.targets.base import Finding, Places
+from engine.deploy.finding import Finding
+from engine.deploy.targets.aci.document import API_VERSION
+from engine.deploy.targets.base import Places
 
 
 def findings(
@@ -36,6 +37,7 @@ def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
         return []
     return [
         Finding(
+            "label-taken",
             f"the address {host} is somebody else's",
             "choose another dns.label, or a dns.reuse other than Unsecure, which puts a hash "
             "into the address",
@@ -63,6 +65,7 @@ def _quota(az: Az, environment: Environment, places: Places, mine: dict[str, Any
         return []
     return [
         Finding(
+            "quota",
             f"{environment.cpu:g} vCPU are asked for, and the quota of {environment.region} leaves "
             f"{left:g} of {cores['limit']:g}",
             "stop or delete what is not needed, take another region, or ask for more in the "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from engine.deploy.targets.base import Live
-from engine.deploy.targets.containerapps_client import Json, settled
-from engine.deploy.targets.containerapps_request import applied_revision
-from engine.deploy.targets.containerapps_shape import document_of
+from engine.deploy.targets.containerapps.client import Json, settled
+from engine.deploy.targets.containerapps.request import applied_revision
+from engine.deploy.targets.containerapps.shape import document_of
 
 # Azure docs, revisions: "Processing" is scaling while replicas run, "Degraded" is one replica of
 # several that failed. "RunningAtMaxScale" and "ScaledToZero" are answered in place of "Running".

@@ -12,25 +12,29 @@ from collections.abc import Iterator, Mapping
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.containerapps_rules import profile_of
 from engine.deploy.config.environment import Environment
+from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.errors import DeployError
-from engine.deploy.targets import containerapps_document as documents
-from engine.deploy.targets import containerapps_request as requests
-from engine.deploy.targets import containerapps_shape as shape
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
-from engine.deploy.targets.containerapps_client import AppClient, Json
-from engine.deploy.targets.containerapps_live import live_of
-from engine.deploy.targets.containerapps_logs import AppLogs
-from engine.deploy.targets.containerapps_preflight import findings
-from engine.deploy.targets.containerapps_request import applied_revision
-from engine.deploy.targets.containerapps_revisions import Revisions
+from engine.deploy.finding import Finding
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
+from engine.deploy.targets.containerapps import document as documents
+from engine.deploy.targets.containerapps import request as requests
+from engine.deploy.targets.containerapps import shape
+from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, Json
+from engine.deploy.targets.containerapps.evidence import read_app
+from engine.deploy.targets.containerapps.limits import profile_of
+from engine.deploy.targets.containerapps.live import live_of
+from engine.deploy.targets.containerapps.logs import AppLogs
+from engine.deploy.targets.containerapps.preflight import findings
+from engine.deploy.targets.containerapps.request import applied_revision
+from engine.deploy.targets.containerapps.revisions import Revisions
 
 
 class ContainerApps:
     """The app of one environment; see ``engine.deploy.targets.base.Target``."""
 
     serves_on = True
+    busy_seconds = IDLE_SECONDS
 
     def __init__(
         self, az: Az, environment: Environment, places: Places, client: AppClient | None = None
@@ -170,15 +174,15 @@ class ContainerApps:
         for replica in replicas[-1:] if follow else replicas:
             yield from self._logs.console(revision, replica["name"], follow=follow)
 
-    def seen(self) -> tuple[Json, Json | None, list[Json], list[str]] | None:
-        """For a diagnosis: the app, the revision applied last, its replicas, Azure's events."""
+    def evidence(self) -> Group | None:
+        """See ``Target``: the app with the revision applied last, its replicas, Azure's events."""
         app = self._client.app()
         if app is None:
             return None
         name = applied_revision(app)
         revision = self._client.revision(name) if name else None
         replicas = self._client.replicas(name) if revision else []
-        return app, revision, replicas, self._logs.system()
+        return read_app(app, revision, replicas, self._logs.system())
 
     def billing(self) -> str:
         """See ``Target``."""

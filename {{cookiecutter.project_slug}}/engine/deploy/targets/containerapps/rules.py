@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from engine.deploy.config.containerapps_rules import faults
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.containerapps.limits import faults
 
 # The fields with limits, each with the fields that its limits follow from.
 LIMITED = {
@@ -26,8 +26,6 @@ def limits_of(field: str) -> Callable[[Project, Environment], Iterator[Broken]]:
     """The check of one field."""
 
     def check(project: Project, environment: Environment) -> Iterator[Broken]:
-        if environment.target != "containerapps":
-            return
         for fault in faults(environment, ""):
             at = tuple(fault.field.split("."))
             if at[0] == field:
@@ -48,7 +46,7 @@ def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
 
 def address(project: Project, environment: Environment) -> Iterator[Broken]:
     """Only a container group has a label."""
-    if environment.target == "containerapps" and "dns" in environment.model_fields_set:
+    if "dns" in environment.model_fields_set:
         yield Broken(
             ("dns",), "the address of an app comes from its environment in Azure", "remove it"
         )
@@ -56,7 +54,7 @@ def address(project: Project, environment: Environment) -> Iterator[Broken]:
 
 def logs(project: Project, environment: Environment) -> Iterator[Broken]:
     """The log of an app is sent by the environment that it runs in."""
-    if environment.target == "containerapps" and "container_logs" in environment.model_fields_set:
+    if "container_logs" in environment.model_fields_set:
         yield Broken(
             ("container_logs",),
             "the Container Apps environment sends the logs of its apps, always",
@@ -75,9 +73,9 @@ def outside(project: Project, environment: Environment) -> Iterator[Broken]:
 
 
 RULES = (
-    *(Rule(("target", field, *others), limits_of(field)) for field, others in LIMITED.items()),
+    *(Rule((field, *others), limits_of(field)) for field, others in LIMITED.items()),
     Rule(("replicas",), replicas),
-    Rule(("target", "dns"), address),
-    Rule(("target", "container_logs"), logs),
+    Rule(("dns",), address),
+    Rule(("container_logs",), logs),
     Rule(("replicas", "alerts"), outside),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.deploy.targets.aci_shape import restorable
+from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Live
 
 _FINAL = frozenset({"succeeded", "failed", "canceled", "stopped"})

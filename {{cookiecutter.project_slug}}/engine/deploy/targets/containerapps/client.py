@@ -14,7 +14,7 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Check
-from engine.deploy.targets.containerapps_document import API_VERSION
+from engine.deploy.targets.containerapps.document import API_VERSION
 
 Json = dict[str, Any]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.deploy.targets import containerapps_document as documents
-from engine.deploy.targets import containerapps_request as requests
-from engine.deploy.targets import containerapps_shape as shape
 from engine.deploy.targets.base import Check, Document
-from engine.deploy.targets.containerapps_client import AppClient, Json
+from engine.deploy.targets.containerapps import document as documents
+from engine.deploy.targets.containerapps import request as requests
+from engine.deploy.targets.containerapps import shape
+from engine.deploy.targets.containerapps.client import AppClient, Json
 
 
 class Revisions:

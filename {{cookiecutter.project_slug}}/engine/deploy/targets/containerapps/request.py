@@ -17,8 +17,8 @@ from typing import Any
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document
-from engine.deploy.targets.containerapps_document import secret_variables
-from engine.deploy.targets.containerapps_shape import REVISION_TAG, secret_references, suffix_of
+from engine.deploy.targets.containerapps.document import secret_variables
+from engine.deploy.targets.containerapps.shape import REVISION_TAG, secret_references, suffix_of
 
 _Json = Mapping[str, Any]
 # App and suffix have 54 characters together, with the two hyphens between (Azure's message on

@@ -21,11 +21,14 @@ RESERVED_PORTS = (
     *(range(20000, 30001), range(49152, 65535)),
 )
 
+RETIRED_ON = "2025-07-14"
+RETIRED_GPUS = ("k80", "p100", "v100")
+# Azure docs: deploy container instances that use GPU resources, before their retirement.
+RETIRED_COUNTS = (1, 2, 4)
+
 
 def size(project: Project, environment: Environment) -> Iterator[Broken]:
     """Size of a container group."""
-    if environment.target != "aci":
-        return
     limits = (
         ("cpu", environment.cpu, MOST_CPU),
         ("memory_gb", environment.memory_gb, MOST_MEMORY_GB),
@@ -43,7 +46,7 @@ def size(project: Project, environment: Environment) -> Iterator[Broken]:
 
 def port(project: Project, environment: Environment) -> Iterator[Broken]:
     """Ports that the platform keeps for itself."""
-    if environment.target == "aci" and any(environment.port in ports for ports in RESERVED_PORTS):
+    if any(environment.port in ports for ports in RESERVED_PORTS):
         yield Broken(
             ("port",),
             "Azure Container Instances reserves this port",
@@ -53,8 +56,6 @@ def port(project: Project, environment: Environment) -> Iterator[Broken]:
 
 def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
     """A container group does not scale."""
-    if environment.target != "aci":
-        return
     for field, value in (("min", environment.replicas.min), ("max", environment.replicas.max)):
         if value != 1:
             yield Broken(
@@ -66,7 +67,7 @@ def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
 
 def label(project: Project, environment: Environment) -> Iterator[Broken]:
     """The label of the address is the group's name unless one is given."""
-    if environment.target == "aci" and re.fullmatch(DNS_LABEL, environment.dns_label) is None:
+    if re.fullmatch(DNS_LABEL, environment.dns_label) is None:
         yield Broken(
             ("name",),
             "is the label of the address too: 5 to 63 characters, the first one a letter",
@@ -74,9 +75,38 @@ def label(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
+def retired(project: Project, environment: Environment) -> Iterator[Broken]:
+    """Container Instances lost their GPUs. Azure docs: their page on GPU resources."""
+    if environment.gpu == "none":
+        return
+    if not environment.allow_retired_gpu:
+        yield Broken(
+            ("gpu",),
+            f"Azure Container Instances has no GPUs: Microsoft retired them on {RETIRED_ON}, and a "
+            "container group that asks for one fails to start (ServiceUnavailable)",
+            "for a GPU write target: containerapps with gpu: t4 or a100; without one write "
+            "gpu: none, and accelerator: cpu in deploy/project.yaml; allow_retired_gpu: true sends "
+            "the request nevertheless",
+        )
+    elif environment.gpu not in RETIRED_GPUS:
+        yield Broken(
+            ("gpu",),
+            "Azure Container Instances knew k80, p100 and v100 only",
+            "write gpu: v100, or target: containerapps",
+        )
+
+
+def count(project: Project, environment: Environment) -> Iterator[Broken]:
+    """How many GPUs a container group could have."""
+    if environment.gpu != "none" and environment.gpu_count not in RETIRED_COUNTS:
+        yield Broken(("gpu_count",), "must be 1, 2 or 4", "take one of these")
+
+
 RULES = (
-    Rule(("target", "cpu", "memory_gb"), size),
-    Rule(("target", "port"), port),
-    Rule(("target", "replicas"), replicas),
-    Rule(("target", "name", "dns"), label),
+    Rule(("gpu", "allow_retired_gpu"), retired),
+    Rule(("gpu", "gpu_count"), count),
+    Rule(("cpu", "memory_gb"), size),
+    Rule(("port",), port),
+    Rule(("replicas",), replicas),
+    Rule(("name", "dns"), label),
 )

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from engine.deploy.bootstrap.costs import Cost
 from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.price import Cost
+from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
-from engine.deploy.config import names
-from engine.deploy.config.containerapps_rules import profile_of
 from engine.deploy.config.environment import Environment
+from engine.deploy.targets.containerapps import names
+from engine.deploy.targets.containerapps.limits import profile_of
 
 CONSUMPTION = "Consumption"
+ROLE = CustomRole(
+    "role apps",
+    names.apps_role,
+    (
+        "Microsoft.App/containerApps/*",
+        "Microsoft.App/managedEnvironments/read",
+        "Microsoft.App/managedEnvironments/*/read",
+        "Microsoft.App/managedEnvironments/join/action",
+    ),
+    "lets a workflow run Container Apps in environments that exist",
+)
+"""The built-in Container Apps Contributor names `containerApps/*/write`, which is not the app."""
 _NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
 
 
-def environments(ground: Ground) -> tuple[Step, ...]:
-    """The Container Apps environment of each environment that runs there, and its machines."""
-    steps: list[Step] = []
-    for stage, environment in ground.environments.items():
-        if environment.target == "containerapps":
-            steps.append(_environment(ground, stage, environment))
-            if profile_of(environment).type != CONSUMPTION:
-                steps.append(_profile(ground, stage, environment))
-    return tuple(steps)
+def steps(ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+    """The Container Apps environment of one environment, and its machines."""
+    where = _environment(ground, stage, environment)
+    if profile_of(environment).type == CONSUMPTION:
+        return (where,)
+    return (where, _profile(ground, stage, environment))
 
 
 def _environment(ground: Ground, stage: str, environment: Environment) -> Step:

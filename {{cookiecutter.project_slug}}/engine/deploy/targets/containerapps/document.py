@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.config.containerapps_rules import profile_of, secret_name
 from engine.deploy.config.environment import Environment, Probe
 from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document, Places, Release
+from engine.deploy.targets.containerapps.limits import profile_of, secret_name
 from engine.deploy.targets.release_parts import check_image, release_tags
 
 API_VERSION = "2025-07-01"

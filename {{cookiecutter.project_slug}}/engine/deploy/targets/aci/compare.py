@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.deploy.config import names
-from engine.deploy.targets.aci_shape import restorable
+from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Document
 from engine.deploy.targets.compare import canonical_digest, differing_paths
 

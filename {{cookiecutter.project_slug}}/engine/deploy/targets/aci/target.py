@@ -16,11 +16,15 @@ from pathlib import Path
 from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
-from engine.deploy.targets import aci_compare, aci_document
-from engine.deploy.targets.aci_live import live_of
-from engine.deploy.targets.aci_preflight import findings
-from engine.deploy.targets.aci_shape import restorable, unrestorable
-from engine.deploy.targets.base import Check, Document, Finding, Live, Places, Release
+from engine.deploy.diagnosis.evidence import Group
+from engine.deploy.finding import Finding
+from engine.deploy.targets.aci import compare
+from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci.evidence import read_group
+from engine.deploy.targets.aci.live import live_of
+from engine.deploy.targets.aci.preflight import findings
+from engine.deploy.targets.aci.shape import restorable, unrestorable
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
 
 _STDIN = "/dev/stdin"
 _DELETE_SECONDS = 900.0
@@ -30,6 +34,9 @@ class ContainerInstances:
     """The container group of one environment; see ``engine.deploy.targets.base.Target``."""
 
     serves_on = False
+    # Azure ends the creation of a container group after 30 minutes, and may refuse changes until
+    # then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning.
+    busy_seconds = 1860.0
 
     def __init__(self, az: Az, environment: Environment, places: Places) -> None:
         self.what = f"container group {environment.name}"
@@ -40,7 +47,7 @@ class ContainerInstances:
         self._url = (
             f"/subscriptions/{places.subscription}/resourceGroups/{environment.resource_group}"
             f"/providers/Microsoft.ContainerInstance/containerGroups/{environment.name}"
-            f"?api-version={aci_document.API_VERSION}"
+            f"?api-version={documents.API_VERSION}"
         )
         self._address: str | None = None
 
@@ -50,13 +57,13 @@ class ContainerInstances:
         It has the shape in which a live group is recorded, so that what a rollback sends is to the
         letter what was sent before.
         """
-        document = restorable(aci_document.render(self._environment, release, self._places, tags))
-        digest = aci_compare.config_digest(document)
+        document = restorable(documents.render(self._environment, release, self._places, tags))
+        digest = compare.config_digest(document)
         return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
 
     def secret_names(self, document: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return aci_document.secret_names(document)
+        return documents.secret_names(document)
 
     def tags(self, document: Document) -> dict[str, str]:
         """See ``Target``."""
@@ -74,6 +81,7 @@ class ContainerInstances:
         if lost:
             found.append(
                 Finding(
+                    "not-restorable",
                     f"{self.what} has settings that could not be restored after a failed rollout: "
                     f"{', '.join(lost)}",
                     "it was not made by this project: give it another name, or delete it",
@@ -92,17 +100,17 @@ class ContainerInstances:
 
     def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return aci_compare.differences(live, wanted)
+        return compare.differences(live, wanted)
 
     def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return aci_compare.blockers(live, wanted)
+        return compare.blockers(live, wanted)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``."""
         # A record of an earlier version of this program may hold what Azure refuses.
-        whole = aci_document.with_secrets(restorable(document), secrets)
-        with _file_for(aci_document.file_for_az(whole)) as (path, stdin):
+        whole = documents.with_secrets(restorable(document), secrets)
+        with _file_for(documents.file_for_az(whole)) as (path, stdin):
             self._az.change(
                 *("container", "create", *self._place, "--location", self._environment.region),
                 *("--file", path, "--no-wait"),
@@ -150,6 +158,11 @@ class ContainerInstances:
         place = (*self._place, "--container-name", names.CONTAINER)
         following = ("--follow",) if follow else ()
         yield from self._az.lines("container", "logs", *place, *following)
+
+    def evidence(self) -> Group | None:
+        """See ``Target``: the group with its instance view."""
+        shown = self._az.find("container", "show", *self._place)
+        return read_group(shown) if shown else None
 
     def billing(self) -> str:
         """See ``Target``."""

@@ -1,0 +1,1 @@
+"""Azure Container Instances: one container group, replaced in place."""

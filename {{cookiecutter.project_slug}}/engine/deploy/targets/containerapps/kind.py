@@ -1,0 +1,92 @@
+"""Container Apps: what an app needs, measures, allows and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from engine.deploy.az import Az
+from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
+from engine.deploy.bootstrap.step import Step
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, MetricRule
+from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.containerapps import bootstrap, limits, names, rules
+from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.deploy.targets.kind import Kind, Metrics
+
+CPU = Price(0.000024, "vCPU and second", RETAIL, "2026-08-01")
+MEMORY = Price(0.000003, "GiB and second", RETAIL, "2026-08-01")
+GPUS = {
+    "t4": Price(0.000073, "T4 and second", RETAIL, "2026-08-01"),
+    "a100": Price(0.000529, "A100 and second", RETAIL, "2026-08-01"),
+}
+
+
+class ContainerAppsKind(Kind):
+    """See ``Kind``."""
+
+    resource_type = "Microsoft.App/containerApps"
+    metrics = Metrics("UsageNanoCores", 1e9, "WorkingSetBytes")
+    rules = rules.RULES
+    deploy_role = bootstrap.ROLE
+    prices = (CPU, MEMORY, *GPUS.values())
+
+    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+        """See ``Kind``."""
+        return ContainerApps(az, environment, places)
+
+    def warnings(self, environment: Environment) -> Iterable[str]:
+        """See ``Kind``."""
+        return limits.warnings(environment)
+
+    def places(self, project: Project, environment: Environment, found: Places) -> Places:
+        """See ``Kind``: the id of the Container Apps environment, which bootstrap makes."""
+        return replace(
+            found,
+            apps_environment=(
+                f"/subscriptions/{found.subscription}/resourceGroups/{environment.resource_group}"
+                f"/providers/Microsoft.App/managedEnvironments/"
+                f"{names.apps_environment(project, environment.stage)}"
+            ),
+        )
+
+    def bootstrap(self, ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+        """See ``Kind``."""
+        return bootstrap.steps(ground, stage, environment)
+
+    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+        """See ``Kind``."""
+        share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
+        return (
+            MetricRule(
+                *("MemoryNearLimit", "WorkingSetBytes", f"A copy uses {share} of memory."),
+                *(WARNING, "Maximum", MEMORY_SHARE * environment.memory_gb * 2**30),
+            ),
+            MetricRule(
+                *("Restarting", "RestartCount", f"A copy was restarted more than {STARTS} times."),
+                *(ERROR, "Maximum", STARTS),
+            ),
+        )
+
+    def hour(self, environment: Environment) -> float | None:
+        """See ``Kind``."""
+        second = environment.cpu * CPU.dollars + environment.memory_gb * MEMORY.dollars
+        if environment.gpu != "none":
+            if environment.gpu not in GPUS:
+                return None
+            second += environment.gpu_count * GPUS[environment.gpu].dollars
+        return second * 3600
+
+    def bill(self, environment: Environment, hour: float) -> str:
+        """See ``Kind``."""
+        copies = environment.replicas.min
+        if copies == 0:
+            return f"about ${hour:.3f} an hour per copy while there are requests, nothing when idle"
+        month = f"at most ${hour * HOURS_A_MONTH * copies:.0f} a month"
+        return f"about ${hour:.3f} an hour per copy; {copies} always run: {month}"
+
+
+KIND = ContainerAppsKind()

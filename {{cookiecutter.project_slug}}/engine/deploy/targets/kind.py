@@ -1,0 +1,110 @@
+"""What is special about a kind of place besides the running resource, which is a ``Target``.
+
+Each folder beside this file is one kind and has a module ``kind`` with a ``KIND``. Nothing outside
+of such a folder knows its name: the configuration offers the folders that are there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from engine.deploy.az import Az
+from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.price import Price
+from engine.deploy.bootstrap.role import CustomRole, Role
+from engine.deploy.bootstrap.step import Step
+from engine.deploy.config.environment import Environment
+from engine.deploy.config.project import Project
+from engine.deploy.config.rules.rule import Rule
+from engine.deploy.diagnosis.evidence import Evidence
+from engine.deploy.finding import Finding
+from engine.deploy.monitoring.rule import LogRule, MetricRule
+from engine.deploy.targets.base import Places, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Azure's metric of the CPU, how many of its units are one core, and that of the memory in
+    bytes.
+    """
+
+    cpu: str
+    per_core: float
+    memory: str
+
+
+class Kind(ABC):
+    """One kind of place.
+
+    Attributes:
+        resource_type: Azure's type of what is deployed, "Microsoft.App/containerApps".
+        metrics: what Azure measures of it.
+        rules: what an environment file must keep.
+        deploy_role: lets a deploy run containers in a resource group.
+        prices: list prices, each with its source.
+        takes_workspace: what is deployed names the Log Analytics workspace and holds its key.
+        diagnoses: rules for failures that only this kind has.
+    """
+
+    resource_type: str
+    metrics: Metrics
+    rules: tuple[Rule, ...]
+    deploy_role: Role | CustomRole
+    prices: tuple[Price, ...]
+    takes_workspace: bool = False
+    diagnoses: tuple[Callable[[Evidence], Iterable[Finding]], ...] = ()
+
+    @property
+    def provider(self) -> str:
+        """The resource provider for which a subscription has to be registered."""
+        return self.resource_type.partition("/")[0]
+
+    @abstractmethod
+    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+        """The resource of one environment."""
+
+    @abstractmethod
+    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+        """Alerts on Azure's own metrics."""
+
+    @abstractmethod
+    def hour(self, environment: Environment) -> float | None:
+        """US dollars for an hour of one running copy; None where no price is known."""
+
+    @abstractmethod
+    def bill(self, environment: Environment, hour: float) -> str:
+        """What an environment costs while it runs, for people; ``hour`` as from ``hour``."""
+
+    def log_rules(self, environment: Environment) -> tuple[LogRule, ...]:
+        """Alerts on the log, besides those that every kind has."""
+        return ()
+
+    def warnings(self, environment: Environment) -> Iterable[str]:
+        """What is allowed and may surprise, one sentence each."""
+        return ()
+
+    def places(self, project: Project, environment: Environment, found: Places) -> Places:
+        """What exists before the first deploy, with what only this kind needs."""
+        return found
+
+    def bootstrap(self, ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+        """What has to be made once in an environment's resource group."""
+        return ()
+
+    def sends_log(self, environment: Environment) -> bool:
+        """Whether the deploy needs the workspace and its key for the container's log."""
+        return self.takes_workspace and environment.container_logs
+
+
+def kind_named(name: str) -> Kind:
+    """The kind of this name."""
+    kind: Kind = importlib.import_module(f"engine.deploy.targets.{name}.kind").KIND
+    return kind
+
+
+def kind_of(environment: Environment) -> Kind:
+    """The kind of place that an environment runs on."""
+    return kind_named(environment.target)
