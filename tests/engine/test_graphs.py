@@ -23,6 +23,7 @@ from engine.serving.runtimes import onnx_runtime
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.graphs import Buffers, Device, GraphRunner, bucket_of, can_bind
 from engine.serving.runtimes.providers import CPU, CUDA, device_of, with_options
+from engine.serving.runtimes.streams import CudaStream, HostStream
 from engine.serving.service import make_slab
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
@@ -82,6 +83,107 @@ def test_one_thread_makes_all_runs(runner: GraphRunner, monkeypatch: pytest.Monk
     assert threading.get_ident() not in threads
 
 
+class LazyDriver:
+    """Looks like NVIDIA's driver, and does copies as late as a stream allows."""
+
+    def __init__(self) -> None:
+        self.queue: list[tuple[int, int, int]] = []
+        self.memory: list[Any] = []
+        self.attached: set[int] = set()
+        self.waits = 0
+        self.status = 0
+
+    def cuDeviceGet(self, device: Any, number: Any) -> int:
+        device._obj.value = number.value
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:
+        context._obj.value = 1 + device.value
+        return 0
+
+    def cuCtxSetCurrent(self, context: Any) -> int:
+        self.attached.add(threading.get_ident())
+        return 0 if context.value else 201
+
+    def cuStreamCreate(self, stream: Any, flags: Any) -> int:
+        stream._obj.value = 4711
+        return 0
+
+    def cuMemHostAlloc(self, address: Any, size: Any, flags: Any) -> int:
+        self.memory.append(ctypes.create_string_buffer(b"\xff" * size.value, size.value))
+        address._obj.value = ctypes.addressof(self.memory[-1])
+        return 0
+
+    def cuMemcpyHtoDAsync_v2(self, target: Any, source: Any, size: Any, stream: Any) -> int:
+        if threading.get_ident() not in self.attached or stream.value != 4711:
+            return 201
+        self.queue.append((target.value, source.value, size.value))
+        return 0
+
+    cuMemcpyDtoHAsync_v2 = cuMemcpyHtoDAsync_v2
+
+    def cuStreamSynchronize(self, stream: Any) -> int:
+        self.waits += 1
+        self.work()
+        return self.status
+
+    def cuGetErrorName(self, status: Any, name: Any) -> int:
+        name._obj.value = {700: b"CUDA_ERROR_ILLEGAL_ADDRESS"}.get(status.value)
+        return 0
+
+    def work(self) -> None:
+        """What is in the queue, in its order."""
+        for each in self.queue:
+            ctypes.memmove(*each)
+        self.queue.clear()
+
+
+class QueueingSession:
+    """A session whose runs are on the stream of that driver, after the copies before them."""
+
+    def __init__(self, session: ort.InferenceSession, driver: LazyDriver) -> None:
+        self._session = session
+        self._driver = driver
+        self.io_binding = session.io_binding
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._driver.work()
+        self._session.run_with_iobinding(binding, options)
+
+
+@pytest.fixture
+def streamed(toy_dir: Path) -> tuple[LazyDriver, GraphRunner]:
+    """`scale` with the copies of a GPU."""
+    package = read_package(toy_dir / "scale")
+    driver = LazyDriver()
+    session = ort.InferenceSession(str(package.model_path), providers=[CPU])
+    device = Device("cpu", stream=CudaStream(1, driver))
+    queueing: Any = QueueingSession(session, driver)
+    return driver, GraphRunner(queueing, package.manifest.signature, device, 8)
+
+
+def test_copies_and_runs_follow_each_other_with_one_wait(
+    streamed: tuple[LazyDriver, GraphRunner],
+) -> None:
+    driver, runner = streamed
+    generator = np.random.default_rng(2)
+    for count, rows in enumerate([1, 2, 3, 8, 5, 1, 3], start=1):
+        x = generator.random((rows, 3), np.float32)
+        np.testing.assert_array_equal(runner.run({"x": x})["y"], x * 2)
+        assert driver.waits == count
+    assert driver.queue == []
+
+
+def test_an_error_of_the_stream_is_named_and_tells_that_the_device_is_lost(
+    streamed: tuple[LazyDriver, GraphRunner],
+) -> None:
+    driver, runner = streamed
+    driver.status = 700
+    model = onnx_runtime.OnnxRuntime(FailingSession(""), runner)
+    with pytest.raises(DeviceLost, match="cuStreamSynchronize: CUDA_ERROR_ILLEGAL_ADDRESS"):
+        model.run({"x": np.ones((1, 3), np.float32)})
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [("scale", True), ("add", True), ("echo", False), ("wide", False), ("fixed", False)],
@@ -102,9 +204,11 @@ def test_cuda_options_come_from_settings_and_the_worker() -> None:
     assert options["gpu_mem_limit"] == "5000000"
     assert options["use_tf32"] == "1"
     assert options["enable_cuda_graph"] == "0"
-    first, _ = with_options([CUDA, CPU], settings, device=0, graphs=True)
+    assert "user_compute_stream" not in options
+    first, _ = with_options([CUDA, CPU], settings, device=0, graph_stream=4711)
     assert isinstance(first, tuple)
     assert first[1]["enable_cuda_graph"] == "1"
+    assert first[1]["user_compute_stream"] == "4711"
     assert with_options([CPU], settings, device=0) == [CPU]
 
 
@@ -135,7 +239,9 @@ def on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "InferenceSession", session)
     monkeypatch.setattr(onnx_runtime, "choose", lambda wanted: [CUDA, CPU])
     monkeypatch.setattr(onnx_runtime, "device_of", lambda worker: 0)
-    monkeypatch.setattr(onnx_runtime, "Device", lambda kind, number: Device("cpu"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(onnx_runtime, "CudaStream", lambda device, driver: HostStream())
+    monkeypatch.setattr(onnx_runtime, "Device", lambda kind, number, stream: Device("cpu"))
 
 
 @pytest.mark.parametrize(

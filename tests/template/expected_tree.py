@@ -371,6 +371,7 @@ engine/serving/runtimes/hooks.py
 engine/serving/runtimes/joblib_runtime.py
 engine/serving/runtimes/onnx_runtime.py
 engine/serving/runtimes/providers.py
+engine/serving/runtimes/streams.py
 engine/serving/runtimes/tables.py
 engine/serving/server.py
 engine/serving/service.py

@@ -4,19 +4,21 @@ Launched one by one, the kernels of a small model take longer to start than to c
 plans each convolution anew whenever a batch has another size than the last one. A graph is planned
 once and started at once. It holds the addresses of the run it was captured in, so inputs and
 outputs have buffers of their own on the device, and a batch is padded to the next power of two.
-Nothing here is particular to CUDA but the name of the device, so all of it is tested on the CPU.
+Copies and replay follow each other on one stream, with one wait at the end.
+Only the stream is particular to CUDA, so all of the rest is tested on the CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
+from engine.serving.runtimes.streams import HostStream, Stream
 from engine.serving.tensors.datatypes import NUMPY, Array
 from engine.serving.tensors.signature import Signature, TensorSpec
 
@@ -26,10 +28,11 @@ NO_GRAPH = -1
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where buffers live: ``cuda`` or ``cpu``, and which one of them."""
+    """Where buffers live: ``cuda`` or ``cpu``, which one of them, and how data gets there."""
 
     kind: str
     number: int = 0
+    stream: Stream = field(default_factory=HostStream)
 
     def allocate(self, spec: TensorSpec, rows: int) -> Any:
         """A buffer for that many rows of a tensor, an ``OrtValue``."""
@@ -57,36 +60,35 @@ class Buffers:
     def __init__(
         self, session: ort.InferenceSession, signature: Signature, rows: int, device: Device
     ) -> None:
-        self._rows = rows
         self._session = session
+        self._stream = device.stream
         self._binding = session.io_binding()
         self._options = _options(rows)
-        self._padded = {
-            spec.name: np.zeros((rows, *spec.shape[1:]), NUMPY[spec.datatype])
-            for spec in signature.inputs
-        }
-        self._inputs = {spec.name: device.allocate(spec, rows) for spec in signature.inputs}
-        self._outputs = {spec.name: device.allocate(spec, rows) for spec in signature.outputs}
-        for name, value in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, value)
-        for name, value in self._outputs.items():
-            self._binding.bind_ortvalue_output(name, value)
+        self._inputs = {spec.name: self._pair(spec, rows, device) for spec in signature.inputs}
+        self._outputs = {spec.name: self._pair(spec, rows, device) for spec in signature.outputs}
+        for name, (_, there) in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, there)
+        for name, (_, there) in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, there)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Copy in, compute, copy out; what stands in the rows beyond the request's is ignored."""
+        """Copy in, compute, copy out; what is in the rows beyond the request's is ignored."""
         rows = len(next(iter(inputs.values())))
         for name, value in inputs.items():
-            self._inputs[name].update_inplace(self._filled(name, value))
+            here, there = self._inputs[name]
+            here[:rows] = value
+            self._stream.copy_in(there.data_ptr(), here)
         self._session.run_with_iobinding(self._binding, self._options)
+        for here, there in self._outputs.values():
+            self._stream.copy_out(here, there.data_ptr())
+        self._stream.wait()
         # A copy, because the buffer is used again while the answer is still being written.
-        return {name: np.array(value.numpy()[:rows]) for name, value in self._outputs.items()}
+        return {name: np.array(here[:rows]) for name, (here, _) in self._outputs.items()}
 
-    def _filled(self, name: str, value: Array) -> Array:
-        if len(value) == self._rows:
-            return value
-        padded = self._padded[name]
-        padded[: len(value)] = value
-        return padded
+    def _pair(self, spec: TensorSpec, rows: int, device: Device) -> tuple[Array, Any]:
+        """A buffer on the host, and the same on the device."""
+        shape = (rows, *spec.shape[1:])
+        return device.stream.host_array(shape, NUMPY[spec.datatype]), device.allocate(spec, rows)
 
 
 class GraphRunner:
@@ -110,7 +112,8 @@ class GraphRunner:
         self._buffers: dict[int, Buffers] = {}
         self._outputs = [spec.name for spec in signature.outputs]
         self._without = _options(NO_GRAPH)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs")
+        attach = device.stream.attach
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs", initializer=attach)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs for inputs that passed the signature check."""
@@ -129,4 +132,7 @@ class GraphRunner:
 def _options(graph: int) -> ort.RunOptions:
     options = ort.RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(graph))
+    if graph != NO_GRAPH:
+        # The wait for the copy of the outputs is one for the run too.
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     return options

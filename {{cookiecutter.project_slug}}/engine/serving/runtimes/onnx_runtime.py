@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from engine.serving.runtimes.providers import (
     device_of,
     with_options,
 )
+from engine.serving.runtimes.streams import CudaStream
 from engine.serving.settings import Provider, Settings
 from engine.serving.tensors.datatypes import Array, Datatype
 from engine.serving.tensors.signature import TensorSpec
@@ -46,6 +48,13 @@ LOST_DEVICE = (
     "uncorrectable ECC error",
     "unspecified launch failure",
     "CUDA-capable device(s) is/are busy or unavailable",
+    # The same as the driver calls them.
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_ASSERT",
     "GPU has fallen off the bus",
 )
 
@@ -125,13 +134,14 @@ def _with_graphs(package: Package, settings: Settings, device: int) -> OnnxRunti
     if not can_bind(signature):
         log.info("%s: no CUDA graphs, its shapes do not follow from the rows", name)
         return None
-    options = with_options([CUDA, CPU], settings, device, graphs=True)
     try:
+        stream = CudaStream(device, ctypes.CDLL("libcuda.so.1"))
+        options = with_options([CUDA, CPU], settings, device, graph_stream=stream.handle)
         session = _open(package, settings, options)
         if session.get_providers()[0] != CUDA:
             return None
         _check_signature(session, package)
-        place = Device("cuda", device)
+        place = Device("cuda", device, stream)
         runtime = OnnxRuntime(
             session, GraphRunner(session, signature, place, settings.max_batch_rows)
         )

@@ -48,10 +48,11 @@ def device_of(worker: int) -> int:
 
 
 def with_options(
-    chosen: list[str], settings: Settings, device: int, *, graphs: bool = False
+    chosen: list[str], settings: Settings, device: int, *, graph_stream: int = 0
 ) -> list[str | tuple[str, dict[str, str]]]:
     """The provider list with CUDA's options. ONNX Runtime accepts misspelt ones silently, so they
-    are made here, from validated settings, and nowhere else.
+    are made here, from validated settings, and nowhere else. ``graph_stream`` is a stream on which
+    graphs are captured and replayed; 0: there are no graphs.
     """
     options = {
         "device_id": str(device),
@@ -60,8 +61,10 @@ def with_options(
         # The exhaustive search costs seconds for every new shape.
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "1" if settings.gpu_tf32 else "0",
-        "enable_cuda_graph": "1" if graphs else "0",
+        "enable_cuda_graph": "1" if graph_stream else "0",
     }
+    if graph_stream:
+        options["user_compute_stream"] = str(graph_stream)
     if settings.gpu_memory_bytes:
         options["gpu_mem_limit"] = str(settings.gpu_memory_bytes)
     return [(name, options) if name == CUDA else name for name in chosen]
