@@ -31,7 +31,7 @@ rm -rf "$PYTHONPYCACHEPREFIX/tmp"
 if [[ "$TIER" == fast ]]; then
     export ACI_ML_FAST=1
     log=$(mktemp)
-    .venv/bin/python -m scripts.test_engine -m "not slow" >"$log" 2>&1 &
+    .venv/bin/python -m scripts.test_engine -q -n 2 --dist loadfile -m "not slow" >"$log" 2>&1 &
     machinery=$!
     trap 'kill "$machinery" 2>/dev/null; rm -f "$log"' EXIT
     status=0

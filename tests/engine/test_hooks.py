@@ -20,6 +20,7 @@ from engine.serving.settings import Settings
 from tests.engine import toy_models
 from tests.engine.server import started
 
+pytestmark = pytest.mark.slow
 CPU = Settings(execution_providers=("cpu",))
 CODE = """
 from __future__ import annotations
@@ -82,7 +83,6 @@ def test_signature_and_golden_record_are_those_of_the_whole(folder: Path) -> Non
         model.run({"price": np.array([[-1]], np.float32)})
 
 
-@pytest.mark.slow
 def test_a_bad_request_hurts_none_that_shares_its_run(folder: Path) -> None:
     prices = [5.0, -1.0, 2000.0, 7.0] * 10
     with started(folder, LOG_FORMAT="json") as server:

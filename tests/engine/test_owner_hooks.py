@@ -98,6 +98,7 @@ def test_a_failing_hook_stops_what_comes_next(
     assert "the gate is closed" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script", ["sleep 60 & echo $! >child; sleep 60", "sleep 60 & echo $! >child"]
 )

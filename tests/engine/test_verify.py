@@ -287,6 +287,7 @@ def test_a_front_that_changes_nothing_passes(verify: Verify, sample: httpx.Clien
         assert verify(front.url, None, replace(LIMITS, burst_p95_ms=5000)).passed
 
 
+@pytest.mark.slow
 def test_a_slow_path_is_no_slow_service(
     verify: Verify, sample: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
