@@ -295,6 +295,13 @@ engine/requirements/serve-cpu.in
 engine/requirements/serve-gpu.in
 engine/requirements/serve.in
 engine/requirements/train.in
+engine/scoring/__init__.py
+engine/scoring/__main__.py
+engine/scoring/errors.py
+engine/scoring/files.py
+engine/scoring/parts.py
+engine/scoring/run.py
+engine/scoring/scorer.py
 engine/serving/__init__.py
 engine/serving/__main__.py
 engine/serving/answer.py

@@ -69,6 +69,9 @@ train: $(VENV)/.train ## Train the sample model again and package it (FORMAT=onn
 doctor: $(VENV)/.serve ## Report where training, lock, this environment and an image (IMAGE=tag) differ
 	@$(BIN)/python -m engine.packaging.drift $(call option,--image,IMAGE)
 
+score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
+	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)
+
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)
 

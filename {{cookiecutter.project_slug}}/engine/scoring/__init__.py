@@ -1,0 +1,1 @@
+"""Answers a whole file of rows with a model package: `python -m engine.scoring FILE`."""
