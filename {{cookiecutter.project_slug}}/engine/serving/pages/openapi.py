@@ -37,7 +37,7 @@ _STATUSES = {
     "415": "Another content type or encoding.",
     "422": "The inputs break the model's signature.",
     "429": "The queue is full; see Retry-After.",
-    "431": "The request line, headers and trailers are too large.",
+    "431": "The head of the request is too large.",
     "503": "Not ready, or the deadline passed; see Retry-After.",
 }
 
