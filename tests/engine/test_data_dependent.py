@@ -21,7 +21,7 @@ from engine.packaging.package import package
 from engine.serving.tensors.datatypes import Array
 
 from tests.engine.server import Server, running
-from tests.engine.test_batching import COUPLED, I64, MATRIX, PLACES, TEXT, detector, node
+from tests.engine.test_batching import COUPLED, F32, I64, MATRIX, PLACES, TEXT, detector, node
 from tests.engine.test_packaging import save
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,13 @@ def matrix(most: int) -> Any:
     return make
 
 
+def any_width(draw: np.random.Generator, rows: int) -> Tensors:
+    """Rows of two to five values, some of them nothing."""
+    return {"x": draw.integers(0, 2, (rows, draw.integers(2, 6))).astype(np.float32)}
+
+
 MODELS = {
+    "any-width": any_width,
     "detector": boxes,
     "words": texts,
     "non-zero": matrix(1),
@@ -73,6 +79,9 @@ def source(name: str, folder: Path) -> Path:
     path = folder / f"{name}.onnx"
     if name == "detector":
         return detector(path)
+    if name == "any-width":
+        nodes = [node("NonZero", "x", "a"), node("Transpose", "a")]
+        return save(path, nodes, {"x": (F32, ["rows", "w"])}, {"y": (I64, ["n", 2])}, opset=17)
     if name == "words":
         split = node("StringSplit", "x", "y counts", delimiter=" ")
         outputs = {"y": (TEXT, ["rows", "most"]), "counts": (I64, ["rows"])}

@@ -183,9 +183,10 @@ def mlserver(url: str, asked: Sequence[Asked]) -> list[list[int]]:
     ]
     given, made = BUILD / "mlserver-in.jsonl", BUILD / "mlserver-out.jsonl"
     given.write_text("".join(f"{json.dumps(each)}\n" for each in requests), encoding="utf-8")
-    command = [installed("mlserver-venv", lock) / "mlserver", "infer", "-m", "iris", "-t", "rest"]
-    output([*command, "-u", url.removeprefix("http://"), "-i", given, "-o", made])
-    got = [[]] * len(asked)
+    command = [str(installed("mlserver-venv", lock) / "mlserver"), "infer", "-m", "iris"]
+    address = url.removeprefix("http://")
+    output([*command, "-t", "rest", "-u", address, "-i", str(given), "-o", str(made)])
+    got: list[list[int]] = [[] for _ in asked]
     for answer in map(json.loads, made.read_text(encoding="utf-8").splitlines()):
         (label,) = (each["data"] for each in answer["outputs"] if each["name"] == "label")
         got[int(answer["id"])] = label

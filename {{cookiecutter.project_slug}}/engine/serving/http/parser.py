@@ -319,7 +319,7 @@ class Parser:
 
 def _too_large() -> HeadTooLarge:
     return HeadTooLarge(
-        f"blank lines, request line, headers and trailers have more than {MAX_HEAD_BYTES} bytes, or "
-        f"there are more than {MAX_HEADERS} headers; send fewer",
+        f"request line, headers, trailers and blank lines have more than {MAX_HEAD_BYTES} bytes, "
+        f"or there are more than {MAX_HEADERS} headers; send fewer",
         rule=f"at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
     )
