@@ -30,7 +30,6 @@ from tests.engine.test_lifecycle import CLIENTS, ask_until_closed, wait_until_bl
 pytestmark = pytest.mark.slow
 
 STOP_SECONDS = 15
-START_SECONDS = 90
 UNDER_LOAD = 46
 # Where the model's code holds its process, named by an environment variable.
 HOLD = "time.sleep(60 if os.environ.get('HELD') == '{moment}' else 0)"
@@ -76,6 +75,11 @@ def listens(server: Server) -> None:
     server.wait_for("starting")
 
 
+def is_ready(server: Server) -> None:
+    """Until it is ready."""
+    server.wait_for("ready")
+
+
 def nothing(server: Server) -> None:
     """At once, when the signal is blocked or handled."""
 
@@ -92,7 +96,7 @@ MOMENTS: dict[str, tuple[dict[str, str], Callable[[Server], None]]] = {
     "fetching": ({"MODEL_URI": "to be set"}, listens),
     "loading": ({"HELD": "loading"}, listens),
     "warming up": ({"HELD": "warm-up"}, listens),
-    "ready": ({}, lambda server: server.wait_for("ready") and None),
+    "ready": ({}, is_ready),
 }
 
 
