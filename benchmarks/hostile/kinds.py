@@ -125,6 +125,7 @@ ONE = post(PREDICT, b'{"data": [[1, 2, 3, 4]]}')
 WIDE = '{"data": {"features": ['
 
 KINDS = (
+    Kind("endless blank lines", endless(b"\r\n", b"\r\n"), (431,)),
     Kind("endless headers", endless(b"GET / HTTP/1.1\r\n", b"a:b\r\n"), (431,)),
     Kind("an endless header", endless(b"GET / HTTP/1.1\r\na: ", b"a"), (431,)),
     Kind("an endless URL", endless(b"GET /", b"a"), (431,)),

@@ -11,11 +11,14 @@ from engine.packaging.package import package
 from tests.engine import toy_models
 
 CODE = """
+import os
 import time
 
 import numpy as np
 
 from engine.serving.runtimes.base import DeviceLost
+
+{first}
 
 
 def preprocess(inputs):
@@ -25,12 +28,12 @@ def preprocess(inputs):
 """
 
 
-def write_coded(folder: Path, statement: str) -> Path:
+def write_coded(folder: Path, statement: str, first: str = "") -> Path:
     """A models folder with `coded`: FP32[-1, 1]; each run executes the statement, in which `x` is
-    the input.
+    the input, and the model's code begins with ``first``.
     """
     source = toy_models.write_scale(folder) / "model.onnx"
-    (folder / "code.py").write_text(CODE.format(statement=statement))
+    (folder / "code.py").write_text(CODE.format(statement=statement, first=first))
     np.savez(folder / "samples.npz", x=np.array([[1], [2]], np.float32))
     options = Options(name="coded", code=folder / "code.py", samples=folder / "samples.npz")
     package(str(source), options, folder / "models")

@@ -334,6 +334,9 @@ def test_a_head_may_have_so_many_bytes_and_none_more(world: World, name: str, si
 
 # None of them ends.
 ENDLESS = {
+    "blank lines": (b"", b"\r\n"),
+    "blank lines of one byte": (b"", b"\n"),
+    "line ends that end no line": (b"\r", b"\r"),
     "a value": (head()[:-2] + b"A: ", b"a"),
     "blanks before a value": (head()[:-2] + b"A:", b" "),
     "a name": (head()[:-2], b"a"),
@@ -361,6 +364,22 @@ def test_what_does_not_end_is_refused_within_the_limit(
     answers, closed = given_to(world, pieces_of(stream, size))
     assert [status for status, _ in answers] == [200] * (before == GET) + [431]
     assert closed
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\n", b"\r\n" * 8000, b"\n" * 40_000])
+def test_blank_lines_before_a_request_are_skipped_and_counted_for_it_alone(
+    world: World, blank: bytes
+) -> None:
+    """In whatever pieces they come; RFC 9112, 2.2, asks for one line."""
+    requests = [GET, post(BODY, KEYED)] * 8
+    alike = {"lines apart": [piece for each in requests for piece in (blank, each)]}
+    alike["lines first"] = [blank + each for each in requests]
+    alike["lines last"] = [each + blank for each in requests]
+    alike["one piece"] = [b"".join(alike["lines apart"])]
+    for name, pieces in alike.items():
+        answers, closed = given_to(world, pieces)
+        assert [status for status, _ in answers] == [200] * len(requests), name
+        assert not closed
 
 
 def test_a_head_has_a_bounded_number_of_headers(world: World) -> None:

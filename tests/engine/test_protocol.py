@@ -113,6 +113,30 @@ def test_every_datatype_survives_the_way_there_and_back(
         np.testing.assert_array_equal(got, sample(name))
 
 
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_of_any_width_can_be_asked_in_every_way(
+    toys: httpx.Client, rows: int, width: int
+) -> None:
+    x = np.arange(rows * width, dtype=np.float32).reshape(rows, width)
+    assert toys.post("/predict/wide", json={"data": x.tolist()}).json()["predictions"] == (
+        (-x).tolist()
+    )
+    entry = {"name": "x", "shape": [rows, width], "datatype": "FP32"}
+    tensor = {**entry, "parameters": {"binary_data_size": x.nbytes}}
+    text = json.dumps({"inputs": [tensor]}).encode()
+    headers = {LENGTH: str(len(text)), "Content-Type": "application/octet-stream"}
+    for answer in (
+        toys.post(
+            "/v2/models/wide/infer", json={"inputs": [{**entry, "data": x.ravel().tolist()}]}
+        ),
+        toys.post("/v2/models/wide/infer", content=text + x.tobytes(), headers=headers),
+    ):
+        assert answer.status_code == 200, answer.text
+        (output,) = answer.json()["outputs"]
+        assert (output["shape"], output["data"]) == ([rows, width], (-x).ravel().tolist())
+
+
 def test_the_id_comes_back_and_outputs_can_be_chosen(toys: httpx.Client) -> None:
     body = {"id": "42", "inputs": [described()], "outputs": [{"name": "y"}]}
     answer = toys.post("/v2/models/scale/infer", json=body).json()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import uvicorn
@@ -102,3 +104,43 @@ def test_a_server_makes_connections_keeps_state_and_waits_for_its_end() -> None:
     assert events == ["begun", "worked", "ended"]
     assert len(Silent.made) == 1
     assert Silent.stopped == 1
+
+
+def test_a_server_without_a_listener_ends_tasks_after_the_time_that_was_set_last() -> None:
+    """A worker takes connections from the dispatcher, and knows when it stops how long it may."""
+    events: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+            events.append(kind)
+
+    class Own(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """It would raise them again in the end."""
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            self.server_state.tasks.add(asyncio.create_task(self.endless()))
+            self.handle_exit(15, None)
+
+        async def endless(self) -> None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                events.append("cancelled")
+                raise
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            assert self.should_exit
+            self.config.timeout_graceful_shutdown = 0.1  # type: ignore[assignment]
+            await super().shutdown(sockets)
+            events.append("stopped")
+
+    config = uvicorn.Config(app, ws="none", interface="asgi3", lifespan="on", log_config=None)
+    asyncio.run(asyncio.wait_for(Own(config).serve([]), 10))
+    assert events[0] == "startup"
+    assert sorted(events[1:]) == ["cancelled", "shutdown", "stopped"]

@@ -7,6 +7,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import select
 import signal
 import socket
 import threading
@@ -101,10 +102,11 @@ def test_cuda_without_cuda_ends_everything_with_one_line(toy_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path) -> None:
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_dies_ends_the_process_with_an_error(toy_dir: Path, victim: int) -> None:
     with started(toy_dir, **TWO) as server:
         server.wait_for("ready")
-        os.kill(children(server)[1], signal.SIGKILL)
+        os.kill(children(server)[victim], signal.SIGKILL)
         assert server.process.wait(timeout=30) != 0
         assert server.process.stderr is not None
         last = server.process.stderr.read().splitlines()[-1]
@@ -189,17 +191,30 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
-    """More connections than it takes: the rest goes to the other one, and a stop is obeyed."""
-    with started(toy_dir, DRAIN_SECONDS="1", **TWO) as server:
+    """The clients of the other one are answered, also when more connect than the stuck one takes;
+    readiness tells, and a stop is obeyed.
+    """
+    with started(toy_dir, DRAIN_SECONDS="1", **TWO) as server, ExitStack() as stack:
         server.wait_for("ready")
-        os.kill(children(server)[0], signal.SIGSTOP)
-        address = (server.host, server.port)
-        held = [socket.create_connection(address, timeout=10) for _ in range(700)]
+        clients = [http.client.HTTPConnection(server.host, server.port, timeout=20) for _ in "1234"]
+        stuck = children(server)[0]
+        before = connections_of(stuck, server.port)
+        for client in clients:
+            client.request("GET", "/healthz")
+            client.getresponse().read()
+        stuck_clients = connections_of(stuck, server.port) - before
+        os.kill(stuck, signal.SIGSTOP)
+        for client in clients:
+            client.request("POST", "/predict", BODY, JSON)
+        for _ in range(700):
+            stack.enter_context(socket.create_connection((server.host, server.port), timeout=10))
         answer = httpx.post(f"{server.url}/predict", content=BODY, headers=JSON, timeout=20)
         assert answer.json()["predictions"] == [[2, 4, 6]]
+        assert server.wait_for("lost")["reason"] == "another worker process is not ready"
+        waiting = [client.sock for client in clients]
+        answered, _, _ = select.select(waiting, [], [], 0)
+        assert len(answered) == len(clients) - stuck_clients == 2
         assert server.stop() != 0
-        for connection in held:
-            connection.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.conftest import Rendered
 
 from .containers import built_image, docker
+from .proxies import COMMANDS
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +50,12 @@ def gpu_image(docker_engine: None, gpu_service: Path) -> Iterator[str]:
     """The tag of the GPU image; cold, it downloads two gigabytes."""
     with built_image(gpu_service, "gpu") as tag:
         yield tag
+
+
+@pytest.fixture(scope="session")
+def programs() -> None:
+    """Fail where they are missing; skip only where `make test` found that they cannot be had."""
+    if os.environ.get("ACI_ML_PROXIES") == "absent":
+        pytest.skip("Caddy and nginx cannot be had on this machine: see the log above")
+    if any(shutil.which(name) is None for name in COMMANDS):
+        pytest.fail("no Caddy or nginx; run scripts/proxies.sh, or `make test`", False)

@@ -19,10 +19,9 @@ CADDY = """\
 }}
 http://:{port} {{
 	bind 127.0.0.1
-	reverse_proxy {service}
+	{routes}
 }}
 """
-# Its own pages' recipe for WebSocket, with keep-alive to the service.
 NGINX = """\
 daemon off;
 master_process off;
@@ -42,17 +41,26 @@ http {{
     upstream service {{ server {service}; keepalive 8; }}
     server {{
         listen 127.0.0.1:{port};
-        location / {{
+        {routes}
+    }}
+}}
+"""
+# Its own pages' recipe for WebSocket, with keep-alive to the service.
+NGINX_UPGRADING = """location / {{
             proxy_pass http://service;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection $connection_upgrade;
-        }}
-    }}
-}}
-"""
-CONFIGURATIONS = {"caddy": CADDY, "nginx": NGINX}
+        }}"""
+# Name, to the program's configuration and what it says of the service.
+CONFIGURATIONS = {
+    "caddy": (CADDY, "reverse_proxy {service}"),
+    "nginx": (NGINX, NGINX_UPGRADING),
+    "nginx-default": (NGINX, "location / {{ proxy_pass http://{service}; }}"),
+    "caddy-prefix": (CADDY, "handle_path /ml/* {{\n\treverse_proxy {service}\n\t}}"),
+    "nginx-prefix": (NGINX, "location /ml/ {{ proxy_pass http://{service}/; }}"),
+}
 COMMANDS = {
     "caddy": ["caddy", "run", "--adapter", "caddyfile", "--config"],
     "nginx": ["nginx", "-e", "stderr", "-c"],
@@ -62,21 +70,27 @@ START_SECONDS = 20
 
 @contextmanager
 def proxy(name: str, service: str, folder: Path) -> Iterator[int]:
-    """The port of 127.0.0.1 where ``caddy`` or ``nginx`` passes requests on.
+    """The port of 127.0.0.1 where a proxy passes requests on.
 
     Args:
+        name: of ``CONFIGURATIONS``; those with a prefix take requests to ``/ml/``.
         service: host and port behind it.
         folder: for its configuration and what it writes.
     """
     port = free_port()
     configuration = folder / f"{name}.conf"
-    text = CONFIGURATIONS[name].format(port=port, service=service, folder=folder)
+    whole, routes = CONFIGURATIONS[name]
+    told = {"port": port, "service": service, "folder": folder}
+    text = whole.format(routes=routes.format(**told), **told)
     configuration.write_text(text, encoding="utf-8")
     # Caddy keeps state at home.
     environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [*COMMANDS[name], str(configuration)], env=environment, stdout=log, stderr=log
+            [*COMMANDS[name.partition("-")[0]], str(configuration)],
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
         try:
             _wait_for(port, process, folder / f"{name}.log")

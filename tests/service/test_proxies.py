@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -58,15 +57,6 @@ DISTURBING = [
     for body in BODIES
     for chunked in (False, True)
 ]
-
-
-@pytest.fixture(scope="module")
-def programs() -> None:
-    """Fail where they are missing; skip only where `make test` found that they cannot be had."""
-    if os.environ.get("ACI_ML_PROXIES") == "absent":
-        pytest.skip("Caddy and nginx cannot be had on this machine: see the log above")
-    if any(shutil.which(name) is None for name in COMMANDS):
-        pytest.fail("no Caddy or nginx; run scripts/proxies.sh, or `make test`", False)
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
             return
         if self._parser.stage is Stage.BETWEEN:
-            if self._current is None and self._writable is None:
+            if self._current is None and self._writable is None and not self._parser.blank:
                 known = self._shared.known.find(data)
                 if known is not None:
                     self._take_known(known, data)

@@ -15,7 +15,8 @@ from engine.serving.answer import Header
 from engine.serving.errors import HeadTooLarge, MethodNotAllowed, RequestError
 from engine.serving.http.answers import lines_of
 
-# What a request may send beside its body: request line, headers, sizes of chunks and trailers.
+# What a request may send beside its body: blank lines before it, request line, headers, sizes of
+# chunks and trailers.
 # Counted before any of it is kept, and before a key is looked at.
 MAX_HEAD_BYTES: Final = 64 * 1024
 # As Python objects short headers take 25 times their bytes.
@@ -102,6 +103,8 @@ class Parser:
         self._expects = False
         self._keep_alive = True
         self._fault: RequestError | None = None
+        # Bytes of blank lines since the last message; they are skipped (RFC 9112, 2.2).
+        self.blank = 0
         # Bytes of the message that are no body, and how many of them the head has.
         self._overhead = 0
         self._head_bytes = 0
@@ -139,7 +142,7 @@ class Parser:
             and not self._receiver.full
             and parts <= BUSY_PARTS
         ):
-            room = MAX_HEAD_BYTES - self._overhead
+            room = MAX_HEAD_BYTES - max(self._overhead, self.blank)
             if self.stage is Stage.BODY:
                 room = max(room, LEAST_PIECE_BYTES)
             piece = data[: min(room, PIECE_BYTES)]
@@ -175,6 +178,10 @@ class Parser:
 
     def _count(self) -> None:
         """Count what the piece has beside a body, when its message is not complete."""
+        if self.stage is Stage.BETWEEN and self._begins:
+            self.blank += self._piece
+            if self.blank >= MAX_HEAD_BYTES:
+                raise _too_large()
         if self.stage is Stage.HEAD or self.stage is Stage.BODY:
             more = self._piece - self._body_bytes - CHUNK_BYTES * self._body_parts
             self._overhead = max(self._head_bytes, self._overhead + more)
@@ -213,7 +220,7 @@ class Parser:
         self._fault = None
         self._began_inside = not self._begins
         # What the piece has of the messages before is taken off.
-        self._overhead = 0 if self._begins else -self._piece
+        self._overhead = self.blank if self._begins else -self._piece
         self._begins = False
         self._receiver.begin()
 
@@ -306,13 +313,13 @@ class Parser:
         if self._fault is not None:
             raise self._fault
         self.stage = Stage.BETWEEN if self._keep_alive else Stage.ENDED
-        self._overhead = 0
+        self._overhead = self.blank = 0
         self._receiver.end()
 
 
 def _too_large() -> HeadTooLarge:
     return HeadTooLarge(
-        f"request line, headers and trailers have more than {MAX_HEAD_BYTES} bytes, or there are "
-        f"more than {MAX_HEADERS} headers; send fewer",
+        f"request line, headers, trailers and blank lines have more than {MAX_HEAD_BYTES} bytes, "
+        f"or there are more than {MAX_HEADERS} headers; send fewer",
         rule=f"at most {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers",
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
+from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip, tutorial
 from engine.serving.transports.records import column_names, is_column
@@ -28,6 +30,7 @@ ERROR: Schema = {
         "id": {"type": "string", "description": "Under which the log tells more."},
     },
 }
+PROBES = ("/healthz", "/readyz", "/v2/health/live")
 _STATUSES = {
     "400": "The body is not what its content type says.",
     "401": "No API key, or one that is not accepted.",
@@ -37,7 +40,7 @@ _STATUSES = {
     "415": "Another content type or encoding.",
     "422": "The inputs break the model's signature.",
     "429": "The queue is full; see Retry-After.",
-    "431": "The request line, headers and trailers are too large.",
+    "431": "The head of the request is too large.",
     "503": "Not ready, or the deadline passed; see Retry-After.",
 }
 
@@ -57,6 +60,14 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
         }
         security = [{"ApiKey": []}, {"Bearer": []}]
     paths = content.setdefault("paths", {})
+    for path, operations in paths.items():
+        responses = operations.get("get", {}).get("responses", {})
+        if path.startswith("/v2/models/{name}"):
+            # Names and versions are texts, which FastAPI never refuses.
+            responses.pop("422", None)
+            responses |= _errors("401", "404") if path.endswith("/answers") else _errors("404")
+        if path in PROBES or path.endswith("/ready"):
+            responses["503"] = {"description": "No; the answer has the reason."}
     for name, served in host.models.items():
         paths[f"/predict/{name}"] = {"post": _predict(served.model) | {"security": security}}
         paths[f"/v2/models/{name}/infer"] = {"post": _infer(served.model) | {"security": security}}
@@ -81,23 +92,20 @@ def _predict(model: Model) -> Schema:
 def _data(model: Model) -> Schema:
     """The forms that `data` may have: arrays, and for a table records as well."""
     specs, columns = model.signature.inputs, column_names(model)
-    arrays: Schema = _nested(specs[0])
+    forms = _forms(specs[0])
     if len(specs) > 1:
-        arrays = {
+        properties = {spec.name: _any(_forms(spec)) for spec in specs}
+        forms = [{"type": "object", "required": list(properties), "properties": properties}]
+    if columns:
+        each = [_value(spec) for spec in specs] * (len(columns) if len(specs) == 1 else 1)
+        record = {
             "type": "object",
-            "required": [spec.name for spec in specs],
-            "properties": {spec.name: _nested(spec) for spec in specs},
+            "required": list(columns),
+            "properties": dict(zip(columns, each, strict=True)),
+            "additionalProperties": False,
         }
-    if not columns:
-        return arrays
-    each = [_value(spec) for spec in specs] * (len(columns) if len(specs) == 1 else 1)
-    record = {
-        "type": "object",
-        "required": list(columns),
-        "properties": dict(zip(columns, each, strict=True)),
-        "additionalProperties": False,
-    }
-    return {"anyOf": [arrays, {"type": "array", "items": record, "minItems": 1}]}
+        forms.append({"type": "array", "items": record, "minItems": 1})
+    return _any(forms)
 
 
 def _answer(model: Model) -> Schema:
@@ -126,19 +134,28 @@ def _infer(model: Model) -> Schema:
         "required": ["name", "shape", "datatype"],
         "properties": {
             "name": {"enum": [spec.name for spec in model.signature.inputs]},
-            "shape": {"type": "array", "items": {"type": "integer"}},
-            "datatype": {"type": "string"},
-            "parameters": {"type": "object"},
+            "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+            "datatype": {"enum": sorted({spec.datatype for spec in model.signature.inputs})},
+            "parameters": {"type": ["object", "null"]},
             "data": {"type": "array", "items": {}},
+        },
+    }
+    wish = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"enum": [spec.name for spec in model.signature.outputs]},
+            "parameters": {"type": ["object", "null"]},
         },
     }
     body = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": "string", "maxLength": oip.MOST_ID_CHARACTERS},
-            "inputs": {"type": "array", "items": tensor, "minItems": 1},
-            "outputs": {"type": "array", "items": {"type": "object"}},
+            "id": {"type": ["string", "null"], "maxLength": oip.MOST_ID_CHARACTERS},
+            "inputs": _listed(tensor, len(model.signature.inputs)) | {"minItems": 1},
+            "outputs": _listed(wish, len(model.signature.outputs)) | {"type": ["array", "null"]},
+            "parameters": {"type": ["object", "null"]},
         },
     }
     inputs = ", ".join(f"{spec.name}: {spec}" for spec in model.signature.inputs)
@@ -155,13 +172,7 @@ def _infer(model: Model) -> Schema:
 def _operation(
     summary: str, description: str, body: Schema, example: Schema, answer: Schema
 ) -> Schema:
-    responses: Schema = {
-        status: {
-            "description": text,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-        }
-        for status, text in _STATUSES.items()
-    }
+    responses = _errors(*_STATUSES)
     responses["200"] = {
         "description": "The outputs.",
         "content": {"application/json": {"schema": answer}},
@@ -178,18 +189,58 @@ def _operation(
     }
 
 
+def _errors(*statuses: str) -> Schema:
+    """Responses with an error."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {each: {"description": _STATUSES[each], "content": content} for each in statuses}
+
+
+def _listed(item: Schema, most: int) -> Schema:
+    return {"type": "array", "items": item, "maxItems": most}
+
+
 def _value(spec: TensorSpec) -> Schema:
-    """One value of a tensor; null where it may be missing."""
+    """One value of a tensor, within its datatype's limits; null where it may be missing."""
     kind = {"BYTES": "string", "BOOL": "boolean"}.get(spec.datatype)
     kind = kind or _JSON_TYPES.get(spec.datatype[0], "number")
     missing = spec.missing is not None or (spec.allow_nan and kind == "number")
-    return {"type": [kind, "null"] if missing else kind}
+    # Where NaN is allowed, so is infinity.
+    bounds = {} if spec.allow_nan else _bounds(NUMPY[spec.datatype])
+    return {"type": [kind, "null"] if missing else kind} | bounds
 
 
-def _nested(spec: TensorSpec) -> Schema:
-    """Lists within lists, as the shape says; a column of a table is one list."""
-    schema = _value(spec)
-    for dimension in reversed(spec.shape[:1] if is_column(spec) else spec.shape):
+def _bounds(dtype: np.dtype[Any]) -> Schema:
+    """The numbers that a datatype can hold."""
+    if dtype.kind in "iu":
+        whole = np.iinfo(dtype)
+        return {"minimum": whole.min, "maximum": whole.max}
+    if dtype.kind != "f" or dtype.itemsize == 8:
+        # Of 64 bits are JSON's own.
+        return {}
+    # From here on numbers are rounded to infinity.
+    largest = np.finfo(dtype).max
+    end = float(largest) + float(largest - np.nextafter(largest, dtype.type(0))) / 2
+    return {"exclusiveMinimum": -end, "exclusiveMaximum": end}
+
+
+def _forms(spec: TensorSpec) -> list[Schema]:
+    """Lists within lists, as the shape says; a column of a table is one list, and a single row may
+    come without the list around it.
+    """
+    shapes = [spec.shape]
+    if spec.shape[1:] == (1,):
+        shapes.insert(0, spec.shape[:1])
+    if spec.shape[:1] == (-1,):
+        shapes.append(() if is_column(spec) else spec.shape[1:])
+    return [_nested(_value(spec), shape) for shape in shapes]
+
+
+def _any(forms: list[Schema]) -> Schema:
+    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+
+def _nested(schema: Schema, shape: tuple[int, ...]) -> Schema:
+    for dimension in reversed(shape):
         schema = {"type": "array", "items": schema, "minItems": 1}
         if dimension != -1:
             schema |= {"minItems": dimension, "maxItems": dimension}

@@ -59,9 +59,10 @@ class SmallReader:
         self._table = len(self._specs) == 1 and signature.batched and len(first.shape) == 2
         self._max_rows = max_rows if signature.batched else 1 << 60
         self._all_binary = tuple(Wish(each, True) for each in self._outputs)
-        # How struct calls the numbers of a table, which is kept as lists where all have one width.
-        one_width = self._table and first.shape[1] > 0
-        self._letter = {"FP32": "f", "FP64": "d"}.get(first.datatype) if one_width else None
+        # How struct calls the numbers of a table. Rows of any width need arrays: only what has one
+        # width shares a run.
+        rows = self._table and first.shape[1] > 0
+        self._letter = {"FP32": "f", "FP64": "d"}.get(first.datatype) if rows else None
         self._first = first
         # What the JSON before a binary table says, or that around the numbers of a table: it is
         # the same for all tables of one shape.
