@@ -156,7 +156,7 @@ def _prove_once(
     until: float,
 ) -> Proof:
     ready = wait_until_ready(site, record, state, pulse, before, until)
-    address = site.target.candidate_address()
+    address = site.asked(site.target.candidate_address)
     if address is None:
         raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
     site.say.step(f"ready; verifying {address}")
