@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -536,7 +536,7 @@ def installed(patch: pytest.MonkeyPatch, arm: Arm) -> None:
         sleep = staticmethod(arm.clock.sleep)
         time = staticmethod(time.time)
 
-    def no_lines(*_: Any) -> Iterator[str]:
+    def no_lines(*_: Any) -> Generator[str, None, Finished]:
         yield from ()
         return Finished(0, "", "")
 

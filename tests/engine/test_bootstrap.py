@@ -152,8 +152,8 @@ def test_each_identity_believes_one_subject_only(prefix: str) -> None:
         if "federated-credential" in each.arguments
     }
     assert trusted == {
-        "iris-service-build": f"{prefix}:ref:refs/heads/main",
-        "iris-service-prune": f"{prefix}:ref:refs/heads/main",
+        "iris-service-build": f"{prefix}:environment:registry",
+        "iris-service-prune": f"{prefix}:environment:prune",
         "iris-service-deploy-staging": f"{prefix}:environment:staging",
         "iris-service-deploy-production": f"{prefix}:environment:production",
     }

@@ -204,12 +204,24 @@ def test_workflows_may_open_pull_requests_and_get_no_other_rights(default: str) 
 
 
 def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -> None:
-    assert plan(ground())[-1].key == "pull requests"
+    assert [step.key for step in plan(ground()) if step.optional] == ["pull requests", "ruleset"]
     [result] = run(NewRepository(forbids=409), pull_requests_only())
     assert result.outcome == CHECK
     assert "Allow GitHub Actions to create" in result.wrong[0].fix
     with pytest.raises(DeployError):
         run(NewRepository(forbids=403), pull_requests_only())
+
+
+def test_a_plan_without_rulesets_is_reported_in_the_words_of_github() -> None:
+    class FreeAndPrivate:
+        def find(self, *arguments: str) -> Any:
+            raise GhError(403, "Upgrade to GitHub Pro or make this repository public", "gh", "x")
+
+    steps = tuple(step for step in plan(ground()) if step.key == "ruleset")
+    [result] = run(FreeAndPrivate(), steps)
+    assert result.outcome == CHECK
+    assert result.why == "Upgrade to GitHub Pro or make this repository public"
+    assert "make the repository public or take a plan" in result.wrong[0].fix
 
 
 def test_a_failed_attempt_is_made_again() -> None:

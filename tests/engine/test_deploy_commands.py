@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from engine.deploy.alive import certainly_dead, this_process
+from engine.deploy.commands import rollback
 from engine.deploy.commands.prune import needed
 from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
@@ -20,7 +24,8 @@ from engine.deploy.journal import STARTED, Record
 from engine.deploy.preflight import NotReadyToDeploy, require
 from engine.deploy.preflight_release import secret_findings
 from engine.deploy.rollout.run import roll_out
-from engine.deploy.say import redact
+from engine.deploy.rollout.site import Busy
+from engine.deploy.say import Say, redact
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.base import Live
 
@@ -57,6 +62,34 @@ def test_a_rollback_of_a_rollback_goes_on_from_there() -> None:
 def test_a_rollback_by_revision_takes_its_beginning() -> None:
     world, records = history("alpha", "beta", "gamma")
     assert choose(MemoryTarget(world), records, live(world), "al").next["image"] == "alpha"
+
+
+def test_a_rollback_waits_for_the_deploy_that_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """GitHub's queue would drop one of two that wait; each time it looks up where to go back to."""
+    now, tries = [0.0], list[str]()
+
+    def roll_back(options: Namespace, *_: object) -> int:
+        tries.append(options.to)
+        if len(tries) < 4:
+            raise Busy("another deploy is at work", "wait")
+        return 0
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(rollback, "time", clock)
+    monkeypatch.setattr(rollback, "_roll_back", roll_back)
+    asked = Namespace(environment="production", to="previous", wait=60.0)
+    assert rollback.run(asked, tmp_path, Say()) == 0
+    assert len(tries) == 4
+    tries.clear()
+    asked.wait = 0.0
+    with pytest.raises(Busy):
+        rollback.run(asked, tmp_path, Say())
+    assert len(tries) == 1
 
 
 def test_a_rollback_to_nothing_lists_what_there_is() -> None:

@@ -21,8 +21,8 @@ from engine.deploy.monitoring.rules import log_rules
 from engine.deploy.targets.kind import kind_of
 from engine.deploy.targets.known import kind_names
 
+from tests.engine.bootstrap_world import ground
 from tests.engine.project import ROOT
-from tests.engine.test_bootstrap import ground
 from tests.engine.test_deploy_config import PROJECT
 
 SHELF = """

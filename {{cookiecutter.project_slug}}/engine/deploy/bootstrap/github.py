@@ -25,12 +25,31 @@ from engine.deploy.config import names
 
 GATED = "production"
 """The environment that waits for a person's consent."""
+RULESET = "deploys"
+CHECKS = ("Test", "Workflows, Dockerfile, dependencies")
+"""The jobs of ci.yml, by whose names GitHub knows their checks."""
+_RULES = (
+    *("name=" + RULESET, "target=branch", "enforcement=active"),
+    *(f"conditions[ref_name][include][]=refs/heads/{BRANCH}", "conditions[ref_name][exclude][]"),
+    # GitHub's number of the repository role of administrators: a person who repairs at night.
+    *("bypass_actors[][actor_id]=5", "bypass_actors[][actor_type]=RepositoryRole"),
+    *("bypass_actors[][bypass_mode]=always", "rules[][type]=deletion"),
+    *("rules[][type]=non_fast_forward", "rules[][type]=pull_request"),
+    "rules[][parameters][required_approving_review_count]=0",
+    "rules[][parameters][dismiss_stale_reviews_on_push]=false",
+    "rules[][parameters][require_code_owner_review]=false",
+    "rules[][parameters][require_last_push_approval]=false",
+    "rules[][parameters][required_review_thread_resolution]=false",
+    "rules[][type]=required_status_checks",
+    "rules[][parameters][strict_required_status_checks_policy]=false",
+    *(f"rules[][parameters][required_status_checks][][context]={name}" for name in CHECKS),
+)
 
 
 def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
     """GitHub's environments, each open to one branch only."""
     steps: list[Step] = []
-    for stage in ground.environments:
+    for stage in (*names.JOBS, *ground.environments):
         reviewer = repository.reviewer if stage == GATED else None
         steps += [
             _environment(repository.name, stage, reviewer),
@@ -95,6 +114,36 @@ def pull_requests(repository: Repository) -> Step:
     )
 
 
+def ruleset(repository: Repository) -> Step:
+    """What a change must have passed before it is on the branch that deploys."""
+    path = f"repos/{repository.name}/rulesets"
+
+    def enforce(found: Found) -> tuple[Command, ...]:
+        one = f"{path}/{value_at(found, 'id')}"
+        return (gh("api", "--method", "PUT", one, "-F", "enforcement=active"),)
+
+    return Step(
+        key="ruleset",
+        what=f"GitHub ruleset {RULESET} of the branch {BRANCH}",
+        purpose=f"lets changes into {BRANCH} by pull requests whose checks passed; administrators "
+        "may go past it",
+        look=gh("api", path),
+        make=(gh("api", "--method", "POST", path, *(w for f in _RULES for w in ("-F", f))),),
+        among=Among({"name": RULESET}, exact=True),
+        rules=(
+            Rule(
+                path="enforcement",
+                wanted="active",
+                wrong="is not active",
+                repair=enforce,
+                fix=f"whoever may push to {BRANCH} deploys without a check: make the repository "
+                "public or take a plan that has rulesets, then run this again",
+            ),
+        ),
+        optional=True,
+    )
+
+
 def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step:
     path = f"repos/{repository}/environments/{stage}"
 
@@ -122,7 +171,7 @@ def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step
     return Step(
         key=f"environment {stage}",
         what=f"GitHub environment {stage}",
-        purpose=f"lets only the branch {BRANCH} deploy to {stage}{waits}",
+        purpose=f"lets only jobs of the branch {BRANCH} act for {stage}{waits}",
         look=gh("api", path),
         make=put(None),
         rules=tuple(rules),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.deploy.bootstrap import costs
+from engine.deploy.bootstrap.github import CHECKS
 from engine.deploy.bootstrap.ground import Ground, Repository
 from engine.deploy.bootstrap.runner import Result
 from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
+from engine.deploy.config import names
 
 PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
 _KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
@@ -67,6 +69,12 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
         f"    AZURE_BUILD_CLIENT_ID={clients['identity build']}",
         f"    AZURE_PRUNE_CLIENT_ID={clients['identity prune']}",
         "  Actions, General: Allow GitHub Actions to create and approve pull requests",
+        f"  Rules, Rulesets, for the branch {BRANCH}: no deletion, no forced push, a pull request, "
+        f"and the checks {' and '.join(repr(name) for name in CHECKS)}",
+        *(
+            f"  Environments, {each}: Deployment branches: selected, {BRANCH}"
+            for each in names.JOBS
+        ),
     ]
     for stage in ground.environments:
         client = clients[f"identity deploy {stage}"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.deploy.az_error import AzError
 from engine.deploy.bootstrap.expect import met, resolved
 from engine.deploy.bootstrap.looks import Clock, Looks, Tool
-from engine.deploy.bootstrap.refusals import explained
+from engine.deploy.bootstrap.refusals import explained, not_in_plan
 from engine.deploy.bootstrap.shell import typed
 from engine.deploy.bootstrap.step import Command, Found, Output, Rule, Step
 from engine.deploy.errors import DeployError
@@ -31,11 +31,15 @@ NOT_YET = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a step, or would in a dry run; ``wrong`` is what only a person can mend."""
+    """What became of a step, or would in a dry run; ``wrong`` is what only a person can repair.
+
+    ``why`` is GitHub's reason where the plan of the repository does not have it.
+    """
 
     step: Step
     outcome: str
     wrong: tuple[Rule, ...] = ()
+    why: str = ""
 
 
 class Runner:
@@ -73,10 +77,11 @@ class Runner:
             try:
                 results.append(self._take(step))
             except (AzError, GhError) as error:
-                if not (step.optional and error.status == 409):
+                if not (step.optional and (error.status == 409 or not_in_plan(error))):
                     raise self._explain(step, error) from error
                 self._say.step(f"{self._number}  {CHECK}: {step.what}")
-                results.append(Result(step, CHECK, step.rules))
+                why = error.message if not_in_plan(error) else ""
+                results.append(Result(step, CHECK, step.rules, why))
         return tuple(results)
 
     def known(self, step: str, path: str) -> str | None:

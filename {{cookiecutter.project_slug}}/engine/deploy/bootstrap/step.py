@@ -102,7 +102,8 @@ class Step:
         among: picks it from the list that the look shows.
         state: path to its state, or what gives it, where making it takes Azure some time.
         cost: what it costs by being there.
-        optional: an organisation may forbid it (409); that is reported, and the bootstrap goes on.
+        optional: an organisation may forbid it (409), or its plan not have it (403 with the word
+            "upgrade"); that is reported, and the bootstrap goes on.
     """
 
     key: str

@@ -159,7 +159,9 @@ def _end(ground: Ground, gh: Gh, runner: Runner, results: Sequence[Result], say:
     say.step(f"done: {changed} of {len(results)} steps changed something")
     if changed:
         say.detail("new roles and credentials may take some minutes until they work everywhere")
-    faults = [(each.step, rule) for each in results for rule in each.wrong]
-    for step, rule in faults:
-        say.warning(f"{step.what} {rule.wrong}; {rule.fix}")
+    for each in results:
+        for rule in each.wrong:
+            cause = f"is not there, GitHub: {each.why}" if each.why else rule.wrong
+            say.warning(f"{each.step.what} {cause}; {rule.fix}")
+    faults = [each for each in results if each.wrong and not each.why]
     return 1 if faults else 0
