@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 from engine.deploy.az_error import AzError, Problem
+from engine.deploy.bootstrap import report
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.looks import Clock
 from engine.deploy.bootstrap.plan import plan
-from engine.deploy.bootstrap.runner import CHECK, MADE, REPAIRED, THERE, Result, Runner
+from engine.deploy.bootstrap.runner import (
+    CHECK,
+    MADE,
+    REFUSED,
+    REPAIRED,
+    THERE,
+    Result,
+    Runner,
+)
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
@@ -212,6 +221,45 @@ def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -
         run(NewRepository(forbids=403), pull_requests_only())
 
 
+class Contributor(PretendedAzure):
+    """A login that may make everything and give no rights, until an administrator did it."""
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        super().__init__(steps)
+        self.may = False
+
+    def change(self, *arguments: str) -> Any:
+        if arguments[0] == "role" and not self.may:
+            raise AzError(Problem("AuthorizationFailed", 403, "may not"), "az role")
+        super().change(*arguments)
+
+
+@pytest.mark.parametrize(("target", "gpu"), [("aci", "none"), ("containerapps", "t4")])
+def test_who_may_give_no_rights_gets_one_text_for_who_may(target: str, gpu: str) -> None:
+    where = azure_only(target, gpu)
+    steps = plan(where)
+    azure = Contributor(steps)
+    runner = Runner({"az": azure, "gh": azure}, Say(), clock=ticking())
+    results = runner.run(steps)
+    refused = {each.step.key for each in results if each.outcome == REFUSED}
+    assert refused == {step.key for step in steps if step.grants}
+    assert {each.outcome for each in results} == {REFUSED, MADE, REPAIRED}
+    text = report.for_an_administrator(where, runner.refused)
+    commands = [line for line in text if line.startswith("az role ")]
+    assert len(commands) == sum(len(step.make) for step in steps if step.grants)
+    assert f"Please run these {len(commands)} commands" in "\n".join(text)
+    # What exists is named; only the role that the text itself makes is asked for.
+    asked = {line.partition("$(")[2].partition(" --name ")[0] for line in commands if "$(" in line}
+    assert asked == {"az role definition list"}
+    made = len(azure.changes)
+
+    azure.may = True
+    results = run(azure, steps)
+    assert {each.outcome for each in results if each.step.grants} == {MADE}
+    assert len(azure.changes) == made + len(commands)
+    assert {each.outcome for each in run(azure, steps)} == {THERE}
+
+
 def test_a_plan_without_rulesets_is_reported_in_the_words_of_github() -> None:
     class FreeAndPrivate:
         def find(self, *arguments: str) -> Any:
@@ -293,8 +341,8 @@ def test_an_answer_that_was_lost_is_no_failure() -> None:
 
 def test_a_refusal_names_the_step_and_who_may() -> None:
     steps = plan(azure_only())
-    azure = Refusing(steps, "assignment", "AuthorizationFailed", times=99)
-    with pytest.raises(DeployError, match=r"role AcrPull of identity runtime(.|\n)*Owner"):
+    azure = Refusing(steps, "identity", "AuthorizationFailed", times=99)
+    with pytest.raises(DeployError, match=r"iris-service-runtime(.|\n)*Owner"):
         run(azure, steps)
 
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from engine.deploy.alive import certainly_dead, this_process
-from engine.deploy.commands import rollback
+from engine.deploy.az import Az
+from engine.deploy.commands import bootstrap, down, rollback
 from engine.deploy.commands.prune import needed
 from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
@@ -62,6 +63,54 @@ def test_a_rollback_of_a_rollback_goes_on_from_there() -> None:
 def test_a_rollback_by_revision_takes_its_beginning() -> None:
     world, records = history("alpha", "beta", "gamma")
     assert choose(MemoryTarget(world), records, live(world), "al").next["image"] == "alpha"
+
+
+class Removed:
+    """Azure after a removal: these groups and resources are still shown for so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def find(self, *arguments: str) -> Any:
+        self.looks -= 1
+        return {"name": arguments[-1]} if self.looks >= 0 else None
+
+    def json(self, *arguments: str) -> Any:
+        other = {"type": "Some/thing", "name": "theirs", "resourceGroup": "another"}
+        mine = {"type": "Some/thing", "name": "mine", "resourceGroup": "GONE"}
+        return [other, mine] if self.looks > 0 else [other]
+
+
+@pytest.mark.parametrize(("looks", "proved"), [(0, True), (2, True), (99, False)])
+def test_what_is_removed_is_asked_for_until_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, looks: int, *, proved: bool
+) -> None:
+    monkeypatch.setattr(down, "time", SimpleNamespace(sleep=lambda _: None))
+    azure = cast("Az", Removed(looks))
+    if proved:
+        down._prove_gone(azure, ["gone"])
+        return
+    with pytest.raises(DeployError, match="still shows: gone, Some/thing mine"):
+        down._prove_gone(azure, ["gone"])
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_environment_is_made_without_github_and_without_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    asked: list[Namespace] = []
+
+    def run(options: Namespace, *_: object) -> int:
+        asked.append(options)
+        return code
+
+    monkeypatch.setattr(bootstrap, "run", run)
+    if code:
+        with pytest.raises(DeployError, match="what dev needs on Azure is not complete"):
+            bootstrap.for_one("dev", tmp_path, Say())
+    else:
+        bootstrap.for_one("dev", tmp_path, Say())
+    assert [(each.only, each.without_github) for each in asked] == [("dev", True)]
 
 
 def test_a_rollback_waits_for_the_deploy_that_is_at_work(

@@ -103,8 +103,30 @@ def _trust_by_hand(ground: Ground) -> list[str]:
     return lines
 
 
-def next_step(repository: Repository | None) -> str:
-    """The command to type now."""
+def for_an_administrator(ground: Ground, refused: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines: one text to send, with the commands that this login may not run.
+
+    Args:
+        refused: the commands of what gives rights, by the keys of their steps.
+    """
+    account, project = ground.account, ground.project.name
+    return [
+        f"{account.user} may not give roles. Send this to an administrator (Owner, or Role Based "
+        "Access Control Administrator):",
+        "-" * 20,
+        f"Please run these {sum(map(len, refused.values()))} commands for the project {project} in "
+        f'the subscription "{account.subscription_name}". They define its roles and give them to '
+        "its identities, each on the resource that it names and on nothing else.",
+        "",
+        f"az account set --subscription {account.subscription}",
+        *(command for commands in refused.values() for command in commands),
+        "-" * 20,
+        "Then run the same command again: it goes on from here.",
+    ]
+
+
+def next_step(repository: Repository | None, stage: str) -> str:
+    """The command to type now; ``stage`` is the first environment."""
     if repository is None:
-        return "Next: make up ENV=staging"
-    return f"Next: make up ENV=staging, or push to {BRANCH} and let the workflow do it"
+        return f"Next: make up ENV={stage}"
+    return f"Next: make up ENV={stage}, or push to {BRANCH} and let the workflow do it"

@@ -102,6 +102,7 @@ class Step:
         among: picks it from the list that the look shows.
         state: path to its state, or what gives it, where making it takes Azure some time.
         cost: what it costs by being there.
+        grants: it gives rights, which Contributor alone may not.
         optional: an organisation may forbid it (409), or its plan not have it (403 with the word
             "upgrade"); that is reported, and the bootstrap goes on.
     """
@@ -116,6 +117,7 @@ class Step:
     rules: tuple[Rule, ...] = ()
     guard: Guard | None = None
     cost: Cost = FREE
+    grants: bool = False
     optional: bool = False
 
 

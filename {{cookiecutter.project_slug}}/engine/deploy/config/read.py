@@ -75,7 +75,8 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
     if stage not in stages:
         raise DeployError(
             f"there is no environment {stage!r}",
-            f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS})",
+            f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS}); or make it: "
+            f"sed 's/staging/{stage}/g' {_file('staging')} > {_file(stage)}",
         )
     project = _project(root)
     environment = _environment(stage, root)
