@@ -189,7 +189,7 @@ class NewRepository:
     def find(self, *_arguments: str) -> dict[str, Any]:
         return dict(self.settings)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, stdin: str | None = None) -> None:
         if self.forbids:
             raise GhError(self.forbids, "Conflict", "gh api", "ask")
         assert arguments[:3] == ("api", "--method", "PUT")
@@ -228,10 +228,10 @@ class Contributor(PretendedAzure):
         super().__init__(steps)
         self.may = False
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         if arguments[0] == "role" and not self.may:
             raise AzError(Problem("AuthorizationFailed", 403, "may not"), "az role")
-        super().change(*arguments)
+        super().change(*arguments, stdin=stdin)
 
 
 @pytest.mark.parametrize(("target", "gpu"), [("aci", "none"), ("containerapps", "t4")])
@@ -317,13 +317,13 @@ class Refusing(PretendedAzure):
         self._word, self._code, self._left = word, code, times
         self.does_it = False
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         if self._word in arguments and self._left:
             self._left -= 1
             if self.does_it:
-                super().change(*arguments)
+                super().change(*arguments, stdin=stdin)
             raise AzError(Problem(self._code, 403, "no"), "az something")
-        return super().change(*arguments)
+        return super().change(*arguments, stdin=stdin)
 
 
 def test_a_principal_that_is_not_known_yet_is_tried_again() -> None:

@@ -5,6 +5,7 @@ Nothing here is secret: ids are no passwords, so they are variables, not secrets
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from engine.deploy.bootstrap.ground import Ground, Repository, Reviewer
@@ -28,22 +29,35 @@ GATED = "production"
 RULESET = "deploys"
 CHECKS = ("Test", "Workflows, Dockerfile, dependencies")
 """The jobs of ci.yml, by whose names GitHub knows their checks."""
-_RULES = (
-    *("name=" + RULESET, "target=branch", "enforcement=active"),
-    *(f"conditions[ref_name][include][]=refs/heads/{BRANCH}", "conditions[ref_name][exclude][]"),
-    # GitHub's number of the repository role of administrators: a person who repairs at night.
-    *("bypass_actors[][actor_id]=5", "bypass_actors[][actor_type]=RepositoryRole"),
-    *("bypass_actors[][bypass_mode]=always", "rules[][type]=deletion"),
-    *("rules[][type]=non_fast_forward", "rules[][type]=pull_request"),
-    "rules[][parameters][required_approving_review_count]=0",
-    "rules[][parameters][dismiss_stale_reviews_on_push]=false",
-    "rules[][parameters][require_code_owner_review]=false",
-    "rules[][parameters][require_last_push_approval]=false",
-    "rules[][parameters][required_review_thread_resolution]=false",
-    "rules[][type]=required_status_checks",
-    "rules[][parameters][strict_required_status_checks_policy]=false",
-    *(f"rules[][parameters][required_status_checks][][context]={name}" for name in CHECKS),
-)
+_RULES = {
+    "name": RULESET,
+    "target": "branch",
+    "enforcement": "active",
+    "conditions": {"ref_name": {"include": [f"refs/heads/{BRANCH}"], "exclude": []}},
+    # 5 is GitHub's number of the role of administrators: people who repair at night.
+    "bypass_actors": [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}],
+    "rules": [
+        {"type": "deletion"},
+        {"type": "non_fast_forward"},
+        {
+            "type": "pull_request",
+            "parameters": {
+                "required_approving_review_count": 0,
+                "dismiss_stale_reviews_on_push": False,
+                "require_code_owner_review": False,
+                "require_last_push_approval": False,
+                "required_review_thread_resolution": False,
+            },
+        },
+        {
+            "type": "required_status_checks",
+            "parameters": {
+                "strict_required_status_checks_policy": False,
+                "required_status_checks": [{"context": name} for name in CHECKS],
+            },
+        },
+    ],
+}
 
 
 def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
@@ -128,7 +142,7 @@ def ruleset(repository: Repository) -> Step:
         purpose=f"lets changes into {BRANCH} by pull requests whose checks passed; administrators "
         "may go past it",
         look=gh("api", path),
-        make=(gh("api", "--method", "POST", path, *(w for f in _RULES for w in ("-F", f))),),
+        make=(gh("api", "--method", "POST", path, "--input", "-", body=json.dumps(_RULES)),),
         among=Among({"name": RULESET}, exact=True),
         rules=(
             Rule(

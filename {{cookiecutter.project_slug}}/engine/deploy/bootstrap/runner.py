@@ -163,7 +163,7 @@ class Runner:
         while True:
             self._looks.forget()
             try:
-                self._tools[command.program].change(*arguments)
+                self._tools[command.program].change(*arguments, stdin=command.body)
                 return
             except AzError as error:
                 if error.code not in NOT_YET or self._clock.now() > give_up:

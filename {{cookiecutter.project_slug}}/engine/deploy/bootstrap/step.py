@@ -34,10 +34,11 @@ Argument = str | Output
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of `az` or `gh`."""
+    """One call of `az` or `gh`; ``body`` is for its standard input."""
 
     program: Literal["az", "gh"]
     arguments: tuple[Argument, ...]
+    body: str | None = None
 
 
 Repair = Callable[[Found], tuple[Command, ...]]
@@ -126,9 +127,9 @@ def az(*arguments: Argument) -> Command:
     return Command("az", arguments)
 
 
-def gh(*arguments: Argument) -> Command:
+def gh(*arguments: Argument, body: str | None = None) -> Command:
     """A call of the GitHub CLI."""
-    return Command("gh", arguments)
+    return Command("gh", arguments, body)
 
 
 def always(*commands: Command) -> Repair:

@@ -90,6 +90,17 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
     return project.content, environment.content
 
 
+def read_section(model: type[_Model], root: Path, file: str) -> _Model:
+    """A file of its own, below the repository's root; the model needs no field.
+
+    Raises:
+        ConfigError: it has faults; all of them are listed.
+    """
+    checked = _checked(model, read_source(root, file), {})
+    _raise_for(checked.faults)
+    return checked.content
+
+
 def environment_names(root: Path) -> tuple[str, ...]:
     """The environments that have a file, production last."""
     stages = (path.stem for path in (root / ENVIRONMENTS).glob("*.yaml"))
