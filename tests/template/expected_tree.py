@@ -424,8 +424,8 @@ engine/upkeep/pins.py
 engine/upkeep/shell.py
 engine/upkeep/template.py
 engine/upkeep/update.py
-engine/upkeep/words.py
 engine/upkeep/vulnerabilities.py
+engine/upkeep/words.py
 engine/upkeep/workflow_limits.py
 engine/upkeep/workflow_rules.py
 engine/upkeep/workflow_secrets.py

@@ -43,6 +43,20 @@ def subjects(workflow: Workflow) -> list[str]:
     return found
 
 
+def exceptions(workflow: Workflow) -> list[str]:
+    """Every scan reads the owner's exceptions, which Grype takes from .grype.yaml."""
+    found = []
+    for name, job in workflow.jobs.items():
+        steps = job.get("steps", [])
+        scans = [
+            at for at, step in enumerate(steps) if "/scan-action@" in str(step.get("uses", ""))
+        ]
+        before = [str(step.get("run")) for step in steps[: scans[0]]] if scans else []
+        if scans and not any(run.endswith(" .grype.yaml") for run in before):
+            found.append(f"job {name}: the scan knows no exceptions")
+    return found
+
+
 def one_line(workflow: Workflow) -> list[str]:
     """A script is one line; what needs more is a program with tests."""
     return [
@@ -155,6 +169,7 @@ GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
     credentials,
     identities,
     subjects,
+    exceptions,
     caches,
     concurrency,
     cancellation,

@@ -27,8 +27,8 @@ from engine.deploy.config import names
 GATED = "production"
 """The environment that waits for a person's consent."""
 RULESET = "deploys"
-CHECKS = ("Test", "Workflows, Dockerfile, dependencies")
-"""The jobs of ci.yml, by whose names GitHub knows their checks."""
+CHECK = "CI"
+"""The job of ci.yml that needs all others, by whose name GitHub knows its check."""
 _RULES = {
     "name": RULESET,
     "target": "branch",
@@ -53,7 +53,7 @@ _RULES = {
             "type": "required_status_checks",
             "parameters": {
                 "strict_required_status_checks_policy": False,
-                "required_status_checks": [{"context": name} for name in CHECKS],
+                "required_status_checks": [{"context": CHECK}],
             },
         },
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.deploy.bootstrap import costs
-from engine.deploy.bootstrap.github import CHECKS
+from engine.deploy.bootstrap.github import CHECK
 from engine.deploy.bootstrap.ground import Ground, Repository
 from engine.deploy.bootstrap.runner import Result
 from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
@@ -70,7 +70,7 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
         f"    AZURE_PRUNE_CLIENT_ID={clients['identity prune']}",
         "  Actions, General: Allow GitHub Actions to create and approve pull requests",
         f"  Rules, Rulesets, for the branch {BRANCH}: no deletion, no forced push, a pull request, "
-        f"and the checks {' and '.join(repr(name) for name in CHECKS)}",
+        f"and the check {CHECK}",
         *(
             f"  Environments, {each}: Deployment branches: selected, {BRANCH}"
             for each in names.JOBS
