@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from .azure import DEPLOYMENTS, GROUPS, Azure, Json, Refused, began, view
@@ -21,6 +22,10 @@ MEMBERS = frozenset(
     | {"provisioningState", "instanceView"}
 )
 """Of a container group's properties in version 2023-05-01."""
+
+
+PUBLISHED = frozenset({"isCustomProvisioningTimeout", "provisioningTimeoutInSeconds"})
+"""Members of newer versions that published answers show: the double shows them too."""
 
 
 @dataclass
@@ -38,9 +43,13 @@ class Asked:
 
     def fresh(self, **tags: str) -> Json:
         """The group with these tags, running."""
-        self.azure.put(NAME, self.tagged(**tags))
+        _patiently(lambda: self.azure.put(NAME, self.tagged(**tags)))
         self.azure.until(NAME, lambda shown: shown is not None and shown.get("tags") == tags)
         return self.azure.running(NAME)
+
+    def pause(self) -> None:
+        """Wait until a look shows what an accepted change did."""
+        time.sleep(5 + self.answers.get("stale", 0))
 
 
 def stale(asked: Asked) -> float:
@@ -92,7 +101,7 @@ def patch(asked: Asked) -> str:
     shown, _ = asked.azure.until(
         NAME, lambda shown: shown is not None and shown["tags"].get("two") == "3"
     )
-    time.sleep(5)
+    asked.pause()
     after = asked.azure.running(NAME)
     asked.evidence["patch"] = {"before": began(before), "after": began(after)}
     if began(before) != began(after):
@@ -105,7 +114,7 @@ def put_restarts(asked: Asked) -> bool:
     """Whether a PUT without a change restarts the container."""
     before = asked.fresh(round="same")
     asked.azure.put(NAME, asked.tagged(round="same"))
-    time.sleep(5)
+    asked.pause()
     return began(before) != began(asked.azure.running(NAME))
 
 
@@ -120,20 +129,21 @@ def unknown_members(asked: Asked) -> list[str]:
     return found
 
 
-def takes_shown(asked: Asked) -> bool | None:
-    """Whether such members are taken in a PUT; None where there are none."""
-    shown = asked.evidence["shown"]["properties"]
-    names = [name for name in asked.answers["unknown_members"] if "." not in name]
-    if not names:
-        return None
-    document = asked.tagged(round="sent back")
-    document["properties"] |= {name: shown[name] for name in names}
-    try:
-        asked.azure.put(NAME, document)
-    except Refused as error:
-        asked.evidence["takes_shown"] = str(error)[:500]
-        return False
-    return True
+def takes_shown(asked: Asked) -> list[str]:
+    """Those of these members that are taken in a PUT, each tried alone."""
+    shown, taken = asked.evidence["shown"]["properties"], []
+    for name in asked.answers["unknown_members"]:
+        if "." in name:
+            continue
+        document = asked.tagged(round=name)
+        document["properties"][name] = shown[name]
+        try:
+            _patiently(partial(asked.azure.put, NAME, document))
+        except Refused as error:
+            asked.evidence[f"takes_shown {name}"] = str(error)[:500]
+        else:
+            taken.append(name)
+    return taken
 
 
 def put_while_creating(asked: Asked) -> str:
@@ -153,7 +163,7 @@ def delete_while_creating(asked: Asked) -> str:
 def shown_after_delete(asked: Asked) -> float:
     """Seconds for which a GET shows a group whose deletion was accepted."""
     asked.fresh(round="last")
-    asked.azure.delete(NAME)
+    _patiently(lambda: asked.azure.delete(NAME))
     _, seconds = asked.azure.until(NAME, lambda shown: shown is None)
     return round(seconds, 1)
 
@@ -296,10 +306,11 @@ def habits(answers: Json) -> Json:
     if "patch" in answers:
         made["patch"] = answers["patch"]
     if "unknown_members" in answers:
-        made["unknown"] = any("." not in name for name in answers["unknown_members"])
+        plain = {name for name in answers["unknown_members"] if "." not in name}
+        made["unknown"] = bool(plain - PUBLISHED)
         made["delegated"] = any("isDelegated" in name for name in answers["unknown_members"])
-    if answers.get("takes_shown") is not None:
-        made["takes_shown"] = answers["takes_shown"]
+    if answers.get("unknown_members") and "takes_shown" in answers:
+        made["takes_shown"] = bool(answers["takes_shown"])
     if "delete_while_creating" in answers:
         taken = answers["delete_while_creating"] == "taken"
         made["delete_while_creating"] = "taken" if taken else "refused"
