@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from engine.client.failures import WrongRelease
 from engine.deploy import az as az_module
 from engine.deploy import journal as journal_module
 from engine.deploy.az import Az
@@ -31,7 +32,6 @@ from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.target import ContainerApps
-from engine.deploy.verification.failures import WrongRelease
 
 Json = dict[str, Any]
 SERVER = "iris.azurecr.io"

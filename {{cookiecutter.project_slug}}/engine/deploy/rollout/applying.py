@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from engine.client.failures import WrongRelease
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
@@ -26,7 +27,6 @@ from engine.deploy.rollout.waiting import (
 )
 from engine.deploy.targets.base import Check, Document, Live
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
-from engine.deploy.verification.failures import WrongRelease
 
 
 def put(site: Site, record: Record, live: Live | None) -> None:
