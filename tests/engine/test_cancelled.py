@@ -44,6 +44,7 @@ from tests.engine.test_rollout_faults import (
     noted,
     requests_of,
     settled_as,
+    ways,
 )
 
 pytestmark = pytest.mark.sampled
@@ -154,7 +155,7 @@ def is_true(arm: Arm, way: Way, word: str) -> bool:
     return (word, "does not serve" in page) == ((NEW, False) if new else (AS_BEFORE, True))
 
 
-cases = pytest.mark.parametrize("way", CANCELLED)
+cases = pytest.mark.parametrize("way", ways(CANCELLED))
 kinds = pytest.mark.parametrize("kind", KINDS)
 times = pytest.mark.parametrize("late", [False, True], ids=["sent", "answered"])
 
