@@ -78,7 +78,7 @@ class PretendedAzure:
         mine = [step for step in self._steps if step.look.arguments == arguments]
         return _together([(each, self._made[each.key]) for each in mine if each.key in self._made])
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         self.changes.append(arguments)
         dies = len(self.changes) == self.die_at
         if dies and self.die_before:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from engine.client.failures import WrongRelease
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
@@ -24,7 +25,6 @@ from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Check, Document, Live, Release
-from engine.deploy.verification.failures import WrongRelease
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
 BEFORE_IMAGE = "before"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.facts import repository_name, subject_prefix
 from engine.deploy.bootstrap.ground import Ground, Reviewer
@@ -18,6 +20,8 @@ from engine.deploy.bootstrap.price import CALCULATOR
 from engine.deploy.bootstrap.step import Command, Output, Step
 from engine.deploy.errors import DeployError
 from engine.deploy.targets.kind import kind_of
+
+from tests.engine.project import ROOT
 
 from .bootstrap_world import PREFIX, SUBSCRIPTION, ground
 
@@ -152,10 +156,23 @@ def test_each_identity_believes_one_subject_only(prefix: str) -> None:
         if "federated-credential" in each.arguments
     }
     assert trusted == {
-        "iris-service-build": f"{prefix}:ref:refs/heads/main",
-        "iris-service-prune": f"{prefix}:ref:refs/heads/main",
+        "iris-service-build": f"{prefix}:environment:registry",
+        "iris-service-prune": f"{prefix}:environment:prune",
         "iris-service-deploy-staging": f"{prefix}:environment:staging",
         "iris-service-deploy-production": f"{prefix}:environment:production",
+    }
+
+
+def test_the_check_that_main_requires_is_the_job_that_needs_all_gates() -> None:
+    [step] = [each for each in plan(ground()) if each.key == "ruleset"]
+    sent = json.loads(str(step.make[0].body))
+    [rule] = [each for each in sent["rules"] if each["type"] == "required_status_checks"]
+    [check] = [each["context"] for each in rule["parameters"]["required_status_checks"]]
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    [last] = [each for each in jobs.values() if each["name"] == check]
+    # What only shows the findings gates nothing.
+    assert set(last["needs"]) == {name for name, job in jobs.items() if job is not last} - {
+        "findings"
     }
 
 

@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 from engine.deploy.az_error import AzError, Problem
+from engine.deploy.bootstrap import report
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.looks import Clock
 from engine.deploy.bootstrap.plan import plan
-from engine.deploy.bootstrap.runner import CHECK, MADE, REPAIRED, THERE, Result, Runner
+from engine.deploy.bootstrap.runner import (
+    CHECK,
+    MADE,
+    REFUSED,
+    REPAIRED,
+    THERE,
+    Result,
+    Runner,
+)
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
@@ -180,7 +189,7 @@ class NewRepository:
     def find(self, *_arguments: str) -> dict[str, Any]:
         return dict(self.settings)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, stdin: str | None = None) -> None:
         if self.forbids:
             raise GhError(self.forbids, "Conflict", "gh api", "ask")
         assert arguments[:3] == ("api", "--method", "PUT")
@@ -204,12 +213,63 @@ def test_workflows_may_open_pull_requests_and_get_no_other_rights(default: str) 
 
 
 def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -> None:
-    assert plan(ground())[-1].key == "pull requests"
+    assert [step.key for step in plan(ground()) if step.optional] == ["pull requests", "ruleset"]
     [result] = run(NewRepository(forbids=409), pull_requests_only())
     assert result.outcome == CHECK
     assert "Allow GitHub Actions to create" in result.wrong[0].fix
     with pytest.raises(DeployError):
         run(NewRepository(forbids=403), pull_requests_only())
+
+
+class Contributor(PretendedAzure):
+    """A login that may make everything and give no rights, until an administrator did it."""
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        super().__init__(steps)
+        self.may = False
+
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
+        if arguments[0] == "role" and not self.may:
+            raise AzError(Problem("AuthorizationFailed", 403, "may not"), "az role")
+        super().change(*arguments, stdin=stdin)
+
+
+@pytest.mark.parametrize(("target", "gpu"), [("aci", "none"), ("containerapps", "t4")])
+def test_who_may_give_no_rights_gets_one_text_for_who_may(target: str, gpu: str) -> None:
+    where = azure_only(target, gpu)
+    steps = plan(where)
+    azure = Contributor(steps)
+    runner = Runner({"az": azure, "gh": azure}, Say(), clock=ticking())
+    results = runner.run(steps)
+    refused = {each.step.key for each in results if each.outcome == REFUSED}
+    assert refused == {step.key for step in steps if step.grants}
+    assert {each.outcome for each in results} == {REFUSED, MADE, REPAIRED}
+    text = report.for_an_administrator(where, runner.refused)
+    commands = [line for line in text if line.startswith("az role ")]
+    assert len(commands) == sum(len(step.make) for step in steps if step.grants)
+    assert f"Please run these {len(commands)} commands" in "\n".join(text)
+    # What exists is named; only the role that the text itself makes is asked for.
+    asked = {line.partition("$(")[2].partition(" --name ")[0] for line in commands if "$(" in line}
+    assert asked == {"az role definition list"}
+    made = len(azure.changes)
+
+    azure.may = True
+    results = run(azure, steps)
+    assert {each.outcome for each in results if each.step.grants} == {MADE}
+    assert len(azure.changes) == made + len(commands)
+    assert {each.outcome for each in run(azure, steps)} == {THERE}
+
+
+def test_a_plan_without_rulesets_is_reported_in_the_words_of_github() -> None:
+    class FreeAndPrivate:
+        def find(self, *arguments: str) -> Any:
+            raise GhError(403, "Upgrade to GitHub Pro or make this repository public", "gh", "x")
+
+    steps = tuple(step for step in plan(ground()) if step.key == "ruleset")
+    [result] = run(FreeAndPrivate(), steps)
+    assert result.outcome == CHECK
+    assert result.why == "Upgrade to GitHub Pro or make this repository public"
+    assert "make the repository public or take a plan" in result.wrong[0].fix
 
 
 def test_a_failed_attempt_is_made_again() -> None:
@@ -257,13 +317,13 @@ class Refusing(PretendedAzure):
         self._word, self._code, self._left = word, code, times
         self.does_it = False
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         if self._word in arguments and self._left:
             self._left -= 1
             if self.does_it:
-                super().change(*arguments)
+                super().change(*arguments, stdin=stdin)
             raise AzError(Problem(self._code, 403, "no"), "az something")
-        return super().change(*arguments)
+        return super().change(*arguments, stdin=stdin)
 
 
 def test_a_principal_that_is_not_known_yet_is_tried_again() -> None:
@@ -281,8 +341,8 @@ def test_an_answer_that_was_lost_is_no_failure() -> None:
 
 def test_a_refusal_names_the_step_and_who_may() -> None:
     steps = plan(azure_only())
-    azure = Refusing(steps, "assignment", "AuthorizationFailed", times=99)
-    with pytest.raises(DeployError, match=r"role AcrPull of identity runtime(.|\n)*Owner"):
+    azure = Refusing(steps, "identity", "AuthorizationFailed", times=99)
+    with pytest.raises(DeployError, match=r"iris-service-runtime(.|\n)*Owner"):
         run(azure, steps)
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from engine.deploy.alive import certainly_dead, this_process
+from engine.deploy.az import Az
+from engine.deploy.commands import bootstrap, down, rollback
 from engine.deploy.commands.prune import needed
 from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
@@ -20,7 +25,8 @@ from engine.deploy.journal import STARTED, Record
 from engine.deploy.preflight import NotReadyToDeploy, require
 from engine.deploy.preflight_release import secret_findings
 from engine.deploy.rollout.run import roll_out
-from engine.deploy.say import redact
+from engine.deploy.rollout.site import Busy
+from engine.deploy.say import Say, redact
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.base import Live
 
@@ -57,6 +63,82 @@ def test_a_rollback_of_a_rollback_goes_on_from_there() -> None:
 def test_a_rollback_by_revision_takes_its_beginning() -> None:
     world, records = history("alpha", "beta", "gamma")
     assert choose(MemoryTarget(world), records, live(world), "al").next["image"] == "alpha"
+
+
+class Removed:
+    """Azure after a removal: these groups and resources are still shown for so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def find(self, *arguments: str) -> Any:
+        self.looks -= 1
+        return {"name": arguments[-1]} if self.looks >= 0 else None
+
+    def json(self, *arguments: str) -> Any:
+        other = {"type": "Some/thing", "name": "theirs", "resourceGroup": "another"}
+        mine = {"type": "Some/thing", "name": "mine", "resourceGroup": "GONE"}
+        return [other, mine] if self.looks > 0 else [other]
+
+
+@pytest.mark.parametrize(("looks", "proved"), [(0, True), (2, True), (99, False)])
+def test_what_is_removed_is_asked_for_until_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, looks: int, *, proved: bool
+) -> None:
+    monkeypatch.setattr(down, "time", SimpleNamespace(sleep=lambda _: None))
+    azure = cast("Az", Removed(looks))
+    if proved:
+        down._prove_gone(azure, ["gone"])
+        return
+    with pytest.raises(DeployError, match="still shows: gone, Some/thing mine"):
+        down._prove_gone(azure, ["gone"])
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_an_environment_is_made_without_github_and_without_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
+) -> None:
+    asked: list[Namespace] = []
+
+    def run(options: Namespace, *_: object) -> int:
+        asked.append(options)
+        return code
+
+    monkeypatch.setattr(bootstrap, "run", run)
+    if code:
+        with pytest.raises(DeployError, match="what dev needs on Azure is not complete"):
+            bootstrap.for_one("dev", tmp_path, Say())
+    else:
+        bootstrap.for_one("dev", tmp_path, Say())
+    assert [(each.only, each.without_github) for each in asked] == [("dev", True)]
+
+
+def test_a_rollback_waits_for_the_deploy_that_is_at_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """GitHub's queue would drop one of two that wait; each time it looks up where to go back to."""
+    now, tries = [0.0], list[str]()
+
+    def roll_back(options: Namespace, *_: object) -> int:
+        tries.append(options.to)
+        if len(tries) < 4:
+            raise Busy("another deploy is at work", "wait")
+        return 0
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(rollback, "time", clock)
+    monkeypatch.setattr(rollback, "_roll_back", roll_back)
+    asked = Namespace(environment="production", to="previous", wait=60.0)
+    assert rollback.run(asked, tmp_path, Say()) == 0
+    assert len(tries) == 4
+    tries.clear()
+    asked.wait = 0.0
+    with pytest.raises(Busy):
+        rollback.run(asked, tmp_path, Say())
+    assert len(tries) == 1
 
 
 def test_a_rollback_to_nothing_lists_what_there_is() -> None:

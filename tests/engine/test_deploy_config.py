@@ -591,6 +591,16 @@ def test_two_environments_must_not_share_a_resource_group(write: Write) -> None:
     assert "production" in fault.rule
 
 
+@pytest.mark.parametrize("stage", ["registry", "prune"])
+def test_an_environment_must_not_have_the_name_of_a_job_with_its_own_identity(
+    write: Write, stage: str
+) -> None:
+    folder = write() / "deploy" / "environments"
+    (folder / "staging.yaml").rename(folder / f"{stage}.yaml")
+    with pytest.raises(ConfigError, match=f"stage is '{stage}': is the name of GitHub's"):
+        read_environment(stage, folder.parents[1])
+
+
 def test_a_broken_neighbour_is_no_fault_of_this_environment(write: Write) -> None:
     root = write()
     (root / "deploy/environments/production.yaml").write_text("a: b: c", "utf-8")

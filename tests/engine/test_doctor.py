@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from engine.client.failures import NotReady, WrongRelease
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.azure_ids import ACR_PULL
@@ -25,7 +26,6 @@ from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Live, Places, Target
-from engine.deploy.verification.failures import NotReady, WrongRelease
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
 from tests.engine.project import ROOT

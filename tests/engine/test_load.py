@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 import pytest
+from engine.client import wire
+from engine.client.parity import read_records
 from engine.deploy.errors import ConfigError, DeployError
-from engine.deploy.verification import wire
-from engine.deploy.verification.parity import read_records
 from engine.load.measured import Recording, Request, measure, quantile
 from engine.load.proxy import proxy_arguments
 from engine.load.report import Run, markdown, result, text

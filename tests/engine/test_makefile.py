@@ -66,6 +66,7 @@ OPTIONS = [
     ("up", "ENV", ["-m", "engine.deploy", "up", "--", "{}"]),
     ("up", "IMAGE", ["-m", "engine.deploy", "up", "--image={}", "--", "staging"]),
     ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
+    ("down", "ENV", ["-m", "engine.deploy", "down", "--", "{}"]),
     ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}", "--", "staging"]),
     *(
         ("update", name, ["-m", "engine.upkeep.update", f"--{name.lower()}={{}}"])
@@ -365,3 +366,19 @@ def test_of_the_environment_only_an_address_is_listened_on(
     ignored = exported not in ("", listens)
     said = checkout.start(("serve",), {"HOST": exported}).stderr
     assert ("is not an IP address and is ignored" in said) == ignored
+
+
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        (("up", "ENV=dev", "NEW=1"), ["up", "--bootstrap", "--", "dev"]),
+        (("up", "ENV=dev", "NEW=no"), ["up", "--", "dev"]),
+        (("down", "ALL=1"), ["down", "--all"]),
+        (("down", "ALL=1", "YES=1"), ["down", "--all", "--yes"]),
+        (("down", "ENV=dev", "YES=1"), ["down", "--yes", "--", "dev"]),
+    ],
+)
+def test_a_switch_is_one_and_nothing_else(
+    checkout: Checkout, given: tuple[str, ...], called: list[str]
+) -> None:
+    assert checkout.make(*given) == ["-m", "engine.deploy", *called]

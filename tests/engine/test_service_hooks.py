@@ -17,11 +17,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from engine.deploy.verification import wire
-from engine.deploy.verification.failures import KeyRefused, VerifyError, WrongAnswers
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.parity import read_records, served_records
-from engine.deploy.verification.service import Service
+from engine.client import wire
+from engine.client.failures import KeyRefused, VerifyError, WrongAnswers
+from engine.client.limits import Limits
+from engine.client.parity import read_records, served_records
+from engine.client.service import Service
 from engine.deploy.verify import verify
 from engine.load.samples import prepare
 from engine.serving.package.reader import read_package

@@ -14,15 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from engine.deploy import __main__ as command_line
-from engine.deploy import verify as verifying
-from engine.deploy.az_error import AzError, Problem
-from engine.deploy.commands import verify as verify_command
-from engine.deploy.commands.verify import require_image
-from engine.deploy.config.names import TAG_IMAGE
-from engine.deploy.targets.base import Live
-from engine.deploy.verification import burst, service
-from engine.deploy.verification.failures import (
+from engine.client import burst, service
+from engine.client.failures import (
     KeyRefused,
     NotReady,
     Replaced,
@@ -33,9 +26,16 @@ from engine.deploy.verification.failures import (
     WrongAnswers,
     WrongRelease,
 )
-from engine.deploy.verification.identity import ModelsOnly
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.report import Report
+from engine.client.identity import ModelsOnly
+from engine.client.limits import Limits
+from engine.client.report import Report
+from engine.deploy import __main__ as command_line
+from engine.deploy import verify as verifying
+from engine.deploy.az_error import AzError, Problem
+from engine.deploy.commands import verify as verify_command
+from engine.deploy.commands.verify import require_image
+from engine.deploy.config.names import TAG_IMAGE
+from engine.deploy.targets.base import Live
 from engine.serving.package.digest import models_digest
 
 from tests.engine.front import LOST, Answer, Asked, Change, front_of

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.azure_double.client import AzureDouble
 from tests.service.conftest import docker_engine
@@ -109,7 +110,9 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(done: Done) -> None:
     lines = done.dry.out.splitlines()
     assert f"az group create --name {SLUG}-shared --location westeurope" in done.dry.out
     assert sum(line.startswith("az role assignment create ") for line in lines) == 22
-    assert sum(line.startswith("gh api --method ") for line in lines) == 11
+    assert sum(line.startswith("gh api --method ") for line in lines) == 15
+    [ruleset] = [line for line in lines if line.startswith("echo ")]
+    assert ruleset.endswith(f" | gh api --method POST repos/{REPOSITORY_NAME}/rulesets --input -")
     assert lines[-1].endswith("nothing was changed")
 
 
@@ -158,8 +161,8 @@ def test_a_deploy_identity_has_these_roles_and_no_others(done: Done, stage: str)
 @pytest.mark.parametrize(
     ("identity", "subject"),
     [
-        ("build", "ref:refs/heads/main"),
-        ("prune", "ref:refs/heads/main"),
+        ("build", "environment:registry"),
+        ("prune", "environment:prune"),
         ("deploy-staging", "environment:staging"),
         ("deploy-production", "environment:production"),
     ],
@@ -171,7 +174,8 @@ def test_a_job_logs_in_with_its_own_subject_only(done: Done, identity: str, subj
         f"{done.prefix}:ref:refs/heads/evil",
         f"{done.prefix}:pull_request",
         f"repo:{REPOSITORY_NAME}:{subject}",
-        f"{done.prefix}:environment:staging",
+        f"{done.prefix}:ref:refs/heads/main",
+        *(f"{done.prefix}:environment:{each}" for each in ("staging", "registry", "prune")),
     }
     for wrong in others - {f"{done.prefix}:{subject}"}:
         with pytest.raises(CommandError, match="AADSTS700213"):
@@ -188,9 +192,9 @@ def test_staging_may_not_touch_production(done: Done) -> None:
 
 
 def test_each_identity_can_do_its_work_and_no_other(done: Done, docker_engine: None) -> None:
-    build = done.job("build", "ref:refs/heads/main")
+    build = done.job("build", "environment:registry")
     staging = done.job("deploy-staging", "environment:staging")
-    prune = done.job("prune", "ref:refs/heads/main")
+    prune = done.job("prune", "environment:prune")
     early = done.bootstrap.deploy(prune, "prune")
     assert (early.code, early.out) == (0, ""), early.err
     assert "has no images of iris-service yet" in early.err
@@ -240,6 +244,21 @@ def test_github_knows_where_and_as_whom(done: Done) -> None:
         "default_workflow_permissions": "read",
         "can_approve_pull_request_reviews": True,
     }
+    for job in ("registry", "prune"):
+        environment = state["environments"][job]
+        assert [each["name"] for each in environment["branch_policies"]] == ["main"]
+        assert not environment["settings"].get("reviewers")
+    [ruleset] = state["rulesets"]
+    assert ruleset["enforcement"] == "active"
+    [checks] = [
+        each["parameters"]["required_status_checks"]
+        for each in ruleset["rules"]
+        if each["type"] == "required_status_checks"
+    ]
+    workflow = yaml.safe_load((done.bootstrap.service / ".github/workflows/ci.yml").read_text())
+    [check] = [each["context"] for each in checks]
+    [last] = [each for each in workflow["jobs"].values() if each["name"] == check]
+    assert set(last["needs"]) == {"test", "checks", "image", "scan"}
     for stage in STAGES:
         environment = state["environments"][stage]
         client = done.identity(f"deploy-{stage}")["clientId"]

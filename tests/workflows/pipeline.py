@@ -151,7 +151,7 @@ class Pipeline:
         state = self._double.github_state(self._name)
         prefix = state["subject_prefix"]
         subjects = {
-            "publish": f"{prefix}:ref:refs/heads/main",
+            "publish": f"{prefix}:environment:registry",
             "staging": f"{prefix}:environment:staging",
             "production": f"{prefix}:environment:production",
         }

@@ -28,6 +28,35 @@ LOGIN = "azure/login@"
 SCANNERS = ("anchore/", "aquasecurity/")
 
 
+IDENTITIES = {"AZURE_BUILD_CLIENT_ID": "registry", "AZURE_PRUNE_CLIENT_ID": "prune"}
+
+
+def subjects(workflow: Workflow) -> list[str]:
+    """Each identity is trusted by the environment of its job, which no other job may name."""
+    found = []
+    for name, job in workflow.jobs.items():
+        environment = str(job.get("environment", {}).get("name", ""))
+        text = yaml.safe_dump(job)
+        for client, wanted in IDENTITIES.items():
+            if (client in text) != (environment == wanted):
+                found.append(f"job {name}: {client} in the environment {environment or 'none'}")
+    return found
+
+
+def exceptions(workflow: Workflow) -> list[str]:
+    """Every scan reads the owner's exceptions, which Grype takes from .grype.yaml."""
+    found = []
+    for name, job in workflow.jobs.items():
+        steps = job.get("steps", [])
+        scans = [
+            at for at, step in enumerate(steps) if "/scan-action@" in str(step.get("uses", ""))
+        ]
+        before = [str(step.get("run")) for step in steps[: scans[0]]] if scans else []
+        if scans and not any(run.endswith(" .grype.yaml") for run in before):
+            found.append(f"job {name}: the scan knows no exceptions")
+    return found
+
+
 def one_line(workflow: Workflow) -> list[str]:
     """A script is one line; what needs more is a program with tests."""
     return [
@@ -87,9 +116,12 @@ def concurrency(workflow: Workflow) -> list[str]:
             continue
         if any(group.get("cancel-in-progress") for group in (whole, job.get("concurrency", {}))):
             found.append(f"job {name}: a deploy could be cut off")
+        if job.get("environment", {}).get("deployment") is False:
+            continue  # it deploys nothing there
         environment = job.get("environment", {}).get("name")
+        queue = "rollback" if workflow.name == "rollback.yml" else "deploy"
         groups = {whole.get("group"), job.get("concurrency", {}).get("group")}
-        if environment and f"deploy-{environment}" not in _plain(groups):
+        if environment and f"{queue}-{environment}" not in _plain(groups):
             found.append(f"job {name}: not in the queue of {environment}")
     return found
 
@@ -136,6 +168,8 @@ GENERAL: tuple[Callable[[Workflow], list[str]], ...] = (
     one_line,
     credentials,
     identities,
+    subjects,
+    exceptions,
     caches,
     concurrency,
     cancellation,

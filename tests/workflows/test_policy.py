@@ -75,6 +75,8 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
         "      id-token: write # no",
     ),
     (policy.identities, "      id-token: write # log in to Azure as staging's own identity\n", ""),
+    (policy.subjects, "      name: registry # ", "      name: staging # "),
+    (policy.exceptions, "run: mv grype.json .grype.yaml", "run: rm grype.json"),
     (policy.caches, "          install: .venv/.deploy\n", "          cache: pip\n"),
     (
         policy.concurrency,

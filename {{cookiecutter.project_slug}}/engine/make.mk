@@ -2,7 +2,7 @@
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
 .PHONY: help serve check test lint format train model doctor profile image run-image load monitor \
-	alerts plan up status rollback env-given lock lint-ci audit update clean
+	alerts plan up status rollback down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
 FIND_PYTHON = $${PYTHON:-$$(for each in python$$(cat .python-version) python3 python; do \
@@ -86,14 +86,17 @@ run-image: $(VENV)/.serve ## Run the image on 127.0.0.1:8000 (PORT), read-only a
 plan: env-given $(VENV)/.deploy ## Show what `make up` would do (ENV=staging or production)
 	@$(BIN)/python -m engine.deploy plan $(call option,--image,IMAGE) $(call argument,ENV)
 
-up: env-given $(VENV)/.deploy ## Deploy this commit, verify it, or restore what was there (ENV, IMAGE=registry/name@sha256:...)
-	@$(BIN)/python -m engine.deploy up $(call option,--image,IMAGE) $(call argument,ENV)
+up: env-given $(VENV)/.deploy ## Deploy this commit, verify it, or restore what was there (ENV, IMAGE=registry/name@sha256:...; NEW=1 makes what ENV needs first)
+	@$(BIN)/python -m engine.deploy up $(call option,--image,IMAGE) $(if $(filter 1,$(value NEW)),--bootstrap) $(call argument,ENV)
 
 status: $(VENV)/.deploy ## Show what runs and how it does (ENV, or all)
 	@$(BIN)/python -m engine.deploy status $(call argument,ENV)
 
 rollback: env-given $(VENV)/.deploy ## Bring back the release before (ENV; TO=revision for another one)
 	@$(BIN)/python -m engine.deploy rollback $(call option,--to,TO) $(call argument,ENV)
+
+down: $(VENV)/.deploy ## Show what would be removed (ENV, or ALL=1); with YES=1 remove it, and prove that nothing bills
+	@$(BIN)/python -m engine.deploy down $(if $(filter 1,$(value ALL)),--all) $(if $(filter 1,$(value YES)),--yes) $(call argument,ENV)
 
 ##@ Watch
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from engine.deploy.config.read import environment_names, read_environment
+from engine.deploy.errors import ConfigError
 from engine.load.slo import read_slo
 from engine.serving.api_version import api_fault
 from engine.serving.package.digest import SERVICE_FILE
 from engine.serving.remarks import remarks
 from engine.serving.service_file import load_service_file
 from engine.serving.settings import Settings
+from engine.upkeep import vulnerabilities
 from engine.upkeep.workflow_limits import overruns
 from engine.upkeep.workflow_rules import RULES, Workflow, read
 from engine.upkeep.workflow_secrets import FIX, gaps
@@ -61,6 +63,13 @@ def test_an_environment_is_legal_for_its_target_and_for_service_py(
 
 def test_the_promise_is_legal() -> None:
     assert read_slo(ROOT / "load" / "slo.yaml").p95_ms > 0
+
+
+def test_what_the_scan_may_overlook_has_a_reason_and_has_not_run_out() -> None:
+    try:
+        vulnerabilities.read(ROOT)
+    except ConfigError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 def test_every_job_may_take_as_long_as_its_longest_deploy() -> None:

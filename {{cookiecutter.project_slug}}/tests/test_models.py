@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 import pytest
 
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.parity import check_parity, served_records
-from engine.deploy.verification.service import Service
+from engine.client.limits import Limits
+from engine.client.parity import check_parity, served_records
+from engine.client.service import Service
 from engine.deploy.verify import key_from
 from engine.serving.errors import PackageError
 from engine.serving.package.golden import compare

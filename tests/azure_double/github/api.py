@@ -11,7 +11,7 @@ from ..arm.app import strike
 from ..arm.azure import Azure
 from ..arm.errors import ArmError
 from ..wire import DropConnection, Request, Response, json_response
-from . import environments, variables
+from . import environments, rulesets, variables
 from .answers import Answer, GitHubError, not_found
 from .state import Repository, State
 
@@ -43,6 +43,7 @@ class GitHub:
                 ("PUT", f"{_REPO}/actions/permissions/workflow", set_permissions),
                 *environments.routes(_REPO, _ENV),
                 *variables.routes(_REPO, _ENV),
+                *rulesets.routes(_REPO),
             )
         ]
 

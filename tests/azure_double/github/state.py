@@ -38,6 +38,7 @@ class Repository:
     subjects: str
     environments: dict[str, Environment] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    rulesets: list[dict[str, Any]] = field(default_factory=list)
     # As in a new repository.
     workflow_permissions: dict[str, Any] = field(
         default_factory=lambda: {

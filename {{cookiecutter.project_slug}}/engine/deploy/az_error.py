@@ -116,6 +116,11 @@ class AzError(DeployError):
         return final and self.status not in (401, 404, 408, 409, 429)
 
     @property
+    def forbidden(self) -> bool:
+        """The login lacks a role, or has one that does not hold everywhere yet."""
+        return self.status == 403
+
+    @property
     def transient(self) -> bool:
         """The same request may well succeed in a moment."""
         return self.connection or (

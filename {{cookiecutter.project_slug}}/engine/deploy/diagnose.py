@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from engine.client.failures import (
+    KeyRefused,
+    NotReady,
+    TooSlow,
+    WrongAnswers,
+    WrongRelease,
+)
 from engine.deploy.diagnosis import container, image, login, network, platform, progress
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.diagnosis.gather import gather
@@ -16,13 +23,6 @@ from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty, Finding, most_telling
 from engine.deploy.targets.kind import kind_named
 from engine.deploy.targets.known import kind_names
-from engine.deploy.verification.failures import (
-    KeyRefused,
-    NotReady,
-    TooSlow,
-    WrongAnswers,
-    WrongRelease,
-)
 
 RULES: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     *platform.RULES,

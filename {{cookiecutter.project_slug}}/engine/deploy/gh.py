@@ -62,11 +62,12 @@ class Gh:
         self.say = say
         self.dry_run = dry_run
 
-    def json(self, *arguments: str) -> Any:
+    def json(self, *arguments: str, stdin: str | None = None) -> Any:
         """Run a command that changes nothing; what it prints as JSON, None if nothing.
 
         Args:
             arguments: without the leading "gh".
+            stdin: what the command reads on standard input.
 
         Raises:
             GhError: GitHub or `gh` refused, or could not be reached.
@@ -75,7 +76,7 @@ class Gh:
         tries = 1
         while True:
             try:
-                return self._once(arguments)
+                return self._once(arguments, stdin)
             except GhError as error:
                 if not error.transient or tries == TRIES:
                     raise
@@ -92,12 +93,12 @@ class Gh:
                 return None
             raise
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         """Run a command that changes something; a dry run shows it and gives None."""
         if self.dry_run:
-            self.say.planned(["gh", *arguments], stdin=False)
+            self.say.planned(["gh", *arguments], stdin=stdin is not None)
             return None
-        return self.json(*arguments)
+        return self.json(*arguments, stdin=stdin)
 
     def require_version(self) -> None:
         """Raise DeployError if `gh` is missing, or older than what is used of it here."""
@@ -110,15 +111,15 @@ class Gh:
                 _INSTALL,
             )
 
-    def _once(self, arguments: tuple[str, ...]) -> Any:
-        done = self._run(arguments)
+    def _once(self, arguments: tuple[str, ...], stdin: str | None) -> Any:
+        done = self._run(arguments, stdin)
         if done.code != 0:
             raise _error(done, self.say.redact(shlex.join(["gh", *arguments])))
         return json.loads(done.stdout) if done.stdout.strip() else None
 
-    def _run(self, arguments: tuple[str, ...]) -> Finished:
+    def _run(self, arguments: tuple[str, ...], stdin: str | None = None) -> Finished:
         self.say.command(["gh", *arguments])
-        return finish([_program(), *arguments], {**os.environ, **_SETTINGS}, None, SECONDS)
+        return finish([_program(), *arguments], {**os.environ, **_SETTINGS}, stdin, SECONDS)
 
 
 def _program() -> str:

@@ -64,7 +64,8 @@ GATES: Mapping[str, Gate] = {
         "Scan",
         UNTOUCHED,
         "The job's log lists each vulnerability with the version that mends it: run the workflow "
-        "Rebuild, or `make lock UPGRADE=1`, and merge what it changes.",
+        "Rebuild, or `make lock UPGRADE=1`, and merge what it changes. What cannot be repaired yet "
+        "may be allowed for a time in `deploy/vulnerabilities.yaml`.",
     ),
     "publish": Gate(
         "Publish",

@@ -12,22 +12,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from engine.deploy.az import AzError
-from engine.deploy.az_error import TIMED_OUT
-from engine.deploy.errors import DeployError
-from engine.deploy.verification.burst import check_burst
-from engine.deploy.verification.failures import VerifyError
-from engine.deploy.verification.identity import Expected, check_release
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.parity import (
+from engine.client.burst import check_burst
+from engine.client.failures import VerifyError
+from engine.client.identity import Expected, check_release
+from engine.client.limits import Limits
+from engine.client.parity import (
     Record,
     check_parity,
     read_records,
     served_records,
 )
-from engine.deploy.verification.readiness import Progress, require_ready, wait_until_ready
-from engine.deploy.verification.report import Check, Report
-from engine.deploy.verification.service import Service
+from engine.client.readiness import Progress, require_ready, wait_until_ready
+from engine.client.report import Check, Report
+from engine.client.service import Service
+from engine.deploy.az import AzError
+from engine.deploy.az_error import TIMED_OUT
+from engine.deploy.errors import DeployError
 
 AGAIN_SECONDS = (5.0, 15.0, 30.0)
 """Pauses before further tries: a lost connection, a gateway's error or a stale answer is over."""

@@ -17,12 +17,12 @@ from pathlib import Path
 from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.dev"):
+    from engine.client.address import address
+    from engine.client.parity import read_records
+    from engine.client.readiness import wait_until_ready
+    from engine.client.service import Service
     from engine.deploy.errors import ConfigError, DeployError
     from engine.deploy.say import Say, default_say
-    from engine.deploy.verification.address import address
-    from engine.deploy.verification.parity import read_records
-    from engine.deploy.verification.readiness import wait_until_ready
-    from engine.deploy.verification.service import Service
     from engine.deploy.verify import key_from
     from engine.load import report
     from engine.load.local import local_service

@@ -18,9 +18,9 @@ from locust import FastHttpUser, between, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from engine.deploy.verification.parity import read_records, served_records
-from engine.deploy.verification.service import Service
-from engine.deploy.verification.wire import LENGTH, Unreadable
+from engine.client.parity import read_records, served_records
+from engine.client.service import Service
+from engine.client.wire import LENGTH, Unreadable
 from engine.deploy.verify import key_from
 from engine.load.proxy import proxy_arguments
 from engine.load.recorder import Recorder

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.deploy.verification import wire
-from engine.deploy.verification.limits import MEBIBYTE, Limits
-from engine.deploy.verification.parity import Record, rows_per_request
+from engine.client import wire
+from engine.client.limits import MEBIBYTE, Limits
+from engine.client.parity import Record, rows_per_request
 from engine.serving.package.golden import Golden, compare
 from engine.serving.tensors.datatypes import Array
 

@@ -5,6 +5,7 @@ Nothing here is secret: ids are no passwords, so they are variables, not secrets
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from engine.deploy.bootstrap.ground import Ground, Repository, Reviewer
@@ -25,12 +26,44 @@ from engine.deploy.config import names
 
 GATED = "production"
 """The environment that waits for a person's consent."""
+RULESET = "deploys"
+CHECK = "CI"
+"""The job of ci.yml that needs all others, by whose name GitHub knows its check."""
+_RULES = {
+    "name": RULESET,
+    "target": "branch",
+    "enforcement": "active",
+    "conditions": {"ref_name": {"include": [f"refs/heads/{BRANCH}"], "exclude": []}},
+    # 5 is GitHub's number of the role of administrators: people who repair at night.
+    "bypass_actors": [{"actor_id": 5, "actor_type": "RepositoryRole", "bypass_mode": "always"}],
+    "rules": [
+        {"type": "deletion"},
+        {"type": "non_fast_forward"},
+        {
+            "type": "pull_request",
+            "parameters": {
+                "required_approving_review_count": 0,
+                "dismiss_stale_reviews_on_push": False,
+                "require_code_owner_review": False,
+                "require_last_push_approval": False,
+                "required_review_thread_resolution": False,
+            },
+        },
+        {
+            "type": "required_status_checks",
+            "parameters": {
+                "strict_required_status_checks_policy": False,
+                "required_status_checks": [{"context": CHECK}],
+            },
+        },
+    ],
+}
 
 
 def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
     """GitHub's environments, each open to one branch only."""
     steps: list[Step] = []
-    for stage in ground.environments:
+    for stage in (*names.JOBS, *ground.environments):
         reviewer = repository.reviewer if stage == GATED else None
         steps += [
             _environment(repository.name, stage, reviewer),
@@ -95,6 +128,36 @@ def pull_requests(repository: Repository) -> Step:
     )
 
 
+def ruleset(repository: Repository) -> Step:
+    """What a change must have passed before it is on the branch that deploys."""
+    path = f"repos/{repository.name}/rulesets"
+
+    def enforce(found: Found) -> tuple[Command, ...]:
+        one = f"{path}/{value_at(found, 'id')}"
+        return (gh("api", "--method", "PUT", one, "-F", "enforcement=active"),)
+
+    return Step(
+        key="ruleset",
+        what=f"GitHub ruleset {RULESET} of the branch {BRANCH}",
+        purpose=f"lets changes into {BRANCH} by pull requests whose checks passed; administrators "
+        "may go past it",
+        look=gh("api", path),
+        make=(gh("api", "--method", "POST", path, "--input", "-", body=json.dumps(_RULES)),),
+        among=Among({"name": RULESET}, exact=True),
+        rules=(
+            Rule(
+                path="enforcement",
+                wanted="active",
+                wrong="is not active",
+                repair=enforce,
+                fix=f"whoever may push to {BRANCH} deploys without a check: make the repository "
+                "public or take a plan that has rulesets, then run this again",
+            ),
+        ),
+        optional=True,
+    )
+
+
 def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step:
     path = f"repos/{repository}/environments/{stage}"
 
@@ -122,7 +185,7 @@ def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step
     return Step(
         key=f"environment {stage}",
         what=f"GitHub environment {stage}",
-        purpose=f"lets only the branch {BRANCH} deploy to {stage}{waits}",
+        purpose=f"lets only jobs of the branch {BRANCH} act for {stage}{waits}",
         look=gh("api", path),
         make=put(None),
         rules=tuple(rules),

@@ -29,7 +29,7 @@ class Tool(Protocol):
     def find(self, *arguments: str) -> Any:
         """Run a command that changes nothing; None where the thing does not exist."""
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         """Run a command that changes something."""
 
 

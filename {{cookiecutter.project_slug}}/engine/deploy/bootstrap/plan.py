@@ -33,4 +33,5 @@ def plan(ground: Ground) -> tuple[Step, ...]:
         steps += github.environments(ground, ground.repository)
         steps += github.variables(ground, ground.repository)
         steps.append(github.pull_requests(ground.repository))
+        steps.append(github.ruleset(ground.repository))
     return tuple(steps)

@@ -33,6 +33,11 @@ _BILLING_PLAN = (
 )
 
 
+def not_in_plan(error: AzError | GhError) -> bool:
+    """Whether GitHub would do it in a public repository, or for a plan that costs more."""
+    return error.status == 403 and "upgrade to" in error.message.lower()
+
+
 def explained(step: Step, error: AzError | GhError) -> DeployError:
     """The error with the step it belongs to, and the fix that fits a bootstrap."""
     if isinstance(error, GhError):

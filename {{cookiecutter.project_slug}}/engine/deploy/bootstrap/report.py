@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.deploy.bootstrap import costs
+from engine.deploy.bootstrap.github import CHECK
 from engine.deploy.bootstrap.ground import Ground, Repository
 from engine.deploy.bootstrap.runner import Result
 from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
+from engine.deploy.config import names
 
 PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
 _KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
@@ -67,6 +69,12 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
         f"    AZURE_BUILD_CLIENT_ID={clients['identity build']}",
         f"    AZURE_PRUNE_CLIENT_ID={clients['identity prune']}",
         "  Actions, General: Allow GitHub Actions to create and approve pull requests",
+        f"  Rules, Rulesets, for the branch {BRANCH}: no deletion, no forced push, a pull request, "
+        f"and the check {CHECK}",
+        *(
+            f"  Environments, {each}: Deployment branches: selected, {BRANCH}"
+            for each in names.JOBS
+        ),
     ]
     for stage in ground.environments:
         client = clients[f"identity deploy {stage}"]
@@ -95,8 +103,30 @@ def _trust_by_hand(ground: Ground) -> list[str]:
     return lines
 
 
-def next_step(repository: Repository | None) -> str:
-    """The command to type now."""
+def for_an_administrator(ground: Ground, refused: Mapping[str, Sequence[str]]) -> list[str]:
+    """Lines: one text to send, with the commands that this login may not run.
+
+    Args:
+        refused: the commands of what gives rights, by the keys of their steps.
+    """
+    account, project = ground.account, ground.project.name
+    return [
+        f"{account.user} may not give roles. Send this to an administrator (Owner, or Role Based "
+        "Access Control Administrator):",
+        "-" * 20,
+        f"Please run these {sum(map(len, refused.values()))} commands for the project {project} in "
+        f'the subscription "{account.subscription_name}". They define its roles and give them to '
+        "its identities, each on the resource that it names and on nothing else.",
+        "",
+        f"az account set --subscription {account.subscription}",
+        *(command for commands in refused.values() for command in commands),
+        "-" * 20,
+        "Then run the same command again: it goes on from here.",
+    ]
+
+
+def next_step(repository: Repository | None, stage: str) -> str:
+    """The command to type now; ``stage`` is the first environment."""
     if repository is None:
-        return "Next: make up ENV=staging"
-    return f"Next: make up ENV=staging, or push to {BRANCH} and let the workflow do it"
+        return f"Next: make up ENV={stage}"
+    return f"Next: make up ENV={stage}, or push to {BRANCH} and let the workflow do it"

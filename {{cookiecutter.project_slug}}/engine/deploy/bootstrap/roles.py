@@ -103,6 +103,7 @@ def _custom(ground: Ground, role: CustomRole) -> Step:
         look=az("role", "definition", "list", "--name", name, "--custom-role-only", "true"),
         make=(az("role", "definition", "create", "--role-definition", json.dumps(definition)),),
         among=Among({"roleName": name}),
+        grants=True,
         rules=(
             Rule("permissions.0.actions", role.actions, "allows something else", update),
             Rule("assignableScopes", scopes, "is not for this subscription", update),
@@ -193,6 +194,7 @@ def _assignment(
     principal = Output(who, "principalId")
     return Step(
         key=f"{who}: {name} on {place.name}",
+        grants=True,
         what=f"role {name} of {who} on {place.name}",
         purpose=purpose,
         # Names of principals would be asked from Microsoft Graph, where a login may have no rights.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from engine.deploy.az_error import AzError
 from engine.deploy.bootstrap.expect import met, resolved
 from engine.deploy.bootstrap.looks import Clock, Looks, Tool
-from engine.deploy.bootstrap.refusals import explained
+from engine.deploy.bootstrap.refusals import explained, not_in_plan
 from engine.deploy.bootstrap.shell import typed
 from engine.deploy.bootstrap.step import Command, Found, Output, Rule, Step
 from engine.deploy.errors import DeployError
@@ -21,6 +21,7 @@ from engine.deploy.say import Say
 
 PATIENCE_SECONDS = 240.0
 THERE, CHECK, MADE, REPAIRED = "there", "to check", "made", "repaired"
+REFUSED = "for an administrator"
 
 # What was made a moment ago is not known everywhere in Azure at once; these answers pass.
 NOT_YET = frozenset(
@@ -31,11 +32,23 @@ NOT_YET = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a step, or would in a dry run; ``wrong`` is what only a person can mend."""
+    """What became of a step, or would in a dry run; ``wrong`` is what only a person can repair.
+
+    ``why`` is GitHub's reason where the plan of the repository does not have it.
+    """
 
     step: Step
     outcome: str
     wrong: tuple[Rule, ...] = ()
+    why: str = ""
+
+
+class _NotGranted(Exception):
+    """The login may not give rights; ``commands`` would."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        super().__init__()
+        self.commands = commands
 
 
 class Runner:
@@ -59,6 +72,8 @@ class Runner:
         self._known: dict[str, Found] = {}
         self._steps: dict[str, Step] = {}
         self._number = ""
+        self.refused: dict[str, list[str]] = {}
+        """By what gives rights and was refused, the commands for who may do that."""
 
     def run(self, steps: Sequence[Step]) -> tuple[Result, ...]:
         """Take all steps.
@@ -72,12 +87,21 @@ class Runner:
             self._number = f"{number:2d}/{len(steps)}"
             try:
                 results.append(self._take(step))
+            except _NotGranted as error:
+                results.append(self._hand_over(step, error.commands))
             except (AzError, GhError) as error:
-                if not (step.optional and error.status == 409):
+                if not (step.optional and (error.status == 409 or not_in_plan(error))):
                     raise self._explain(step, error) from error
                 self._say.step(f"{self._number}  {CHECK}: {step.what}")
-                results.append(Result(step, CHECK, step.rules))
+                why = error.message if not_in_plan(error) else ""
+                results.append(Result(step, CHECK, step.rules, why))
         return tuple(results)
+
+    def _hand_over(self, step: Step, commands: Sequence[Command]) -> Result:
+        """Note the commands of a step for an administrator; the next run finds it done."""
+        self._say.step(f"{self._number}  {REFUSED}: {step.what}")
+        self.refused[step.key] = [typed(each, self._known, self._steps) for each in commands]
+        return Result(step, REFUSED)
 
     def known(self, step: str, path: str) -> str | None:
         """A value that a step's look showed."""
@@ -117,14 +141,20 @@ class Runner:
             return
         self._say.step(f"{self._number}  {step.what}")
         self._say.detail(why)
+        parts = [part for each in commands for part in each.arguments]
+        needed = {part.step for part in parts if isinstance(part, Output)}
+        if step.grants and needed & self.refused.keys():
+            raise _NotGranted(commands)
         give_up = self._clock.now() + PATIENCE_SECONDS
         try:
             for command in commands:
                 self._patiently(command, give_up)
-        except (AzError, GhError):
+        except (AzError, GhError) as error:
             # Another run may have been quicker, or an answer was lost on its way.
             self._looks.forget()
             if not self._right(step):
+                if step.grants and error.status == 403:
+                    raise _NotGranted(commands) from error
                 raise
         self._confirm(step, give_up)
 
@@ -133,7 +163,7 @@ class Runner:
         while True:
             self._looks.forget()
             try:
-                self._tools[command.program].change(*arguments)
+                self._tools[command.program].change(*arguments, stdin=command.body)
                 return
             except AzError as error:
                 if error.code not in NOT_YET or self._clock.now() > give_up:

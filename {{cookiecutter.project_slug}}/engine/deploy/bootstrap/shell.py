@@ -17,7 +17,8 @@ def typed(command: Command, known: Known, steps: dict[str, Step]) -> str:
         steps: by key, for the look of the step that an id comes from.
     """
     parts = (_typed(each, known, steps) for each in command.arguments)
-    return " ".join([command.program, *parts])
+    line = " ".join([command.program, *parts])
+    return line if command.body is None else f"echo {shlex.quote(command.body)} | {line}"
 
 
 def _typed(argument: Argument, known: Known, steps: dict[str, Step]) -> str:

@@ -34,10 +34,11 @@ Argument = str | Output
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of `az` or `gh`."""
+    """One call of `az` or `gh`; ``body`` is for its standard input."""
 
     program: Literal["az", "gh"]
     arguments: tuple[Argument, ...]
+    body: str | None = None
 
 
 Repair = Callable[[Found], tuple[Command, ...]]
@@ -102,7 +103,9 @@ class Step:
         among: picks it from the list that the look shows.
         state: path to its state, or what gives it, where making it takes Azure some time.
         cost: what it costs by being there.
-        optional: an organisation may forbid it (409); that is reported, and the bootstrap goes on.
+        grants: it gives rights, which Contributor alone may not.
+        optional: an organisation may forbid it (409), or its plan not have it (403 with the word
+            "upgrade"); that is reported, and the bootstrap goes on.
     """
 
     key: str
@@ -115,6 +118,7 @@ class Step:
     rules: tuple[Rule, ...] = ()
     guard: Guard | None = None
     cost: Cost = FREE
+    grants: bool = False
     optional: bool = False
 
 
@@ -123,9 +127,9 @@ def az(*arguments: Argument) -> Command:
     return Command("az", arguments)
 
 
-def gh(*arguments: Argument) -> Command:
+def gh(*arguments: Argument, body: str | None = None) -> Command:
     """A call of the GitHub CLI."""
-    return Command("gh", arguments)
+    return Command("gh", arguments, body)
 
 
 def always(*commands: Command) -> Repair:

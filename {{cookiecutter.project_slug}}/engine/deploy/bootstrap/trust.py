@@ -1,8 +1,9 @@
 """Whom Azure believes: GitHub's tokens, by their issuer, their subject and their audience.
 
 A federated credential is a line that says: a token from this issuer with exactly this subject may
-act as this identity. There is no password that could leak. A job with `environment: production`
-has the environment in its subject, a job without one the branch.
+act as this identity. There is no password that could leak. Every job that logs in has an
+environment of its own on GitHub, which is in its subject: what runs in one job cannot log in as the
+identity of another.
 """
 
 from __future__ import annotations
@@ -18,15 +19,12 @@ BRANCH = "main"
 
 def subjects(ground: Ground, prefix: str) -> dict[str, str]:
     """Identity to the subject that it trusts; ``prefix`` is what GitHub's tokens begin with."""
-    on_main = f"{prefix}:ref:refs/heads/{BRANCH}"
-    build = dict.fromkeys(
-        (names.build_identity(ground.project), names.prune_identity(ground.project)), on_main
-    )
-    deploy = {
-        names.deploy_identity(ground.project, stage): f"{prefix}:environment:{stage}"
-        for stage in ground.environments
+    where = {
+        names.build_identity(ground.project): names.BUILDS,
+        names.prune_identity(ground.project): names.PRUNES,
+        **{names.deploy_identity(ground.project, stage): stage for stage in ground.environments},
     }
-    return build | deploy
+    return {identity: f"{prefix}:environment:{name}" for identity, name in where.items()}
 
 
 def credentials(ground: Ground, prefix: str) -> tuple[Step, ...]:

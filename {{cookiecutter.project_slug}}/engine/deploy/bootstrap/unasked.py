@@ -45,9 +45,9 @@ class Lenient:
                 self.give_up(error.cause)
         return None
 
-    def change(self, *arguments: str) -> Any:
+    def change(self, *arguments: str, stdin: str | None = None) -> Any:
         """What the tool does."""
-        return self._tool.change(*arguments)
+        return self._tool.change(*arguments, stdin=stdin)
 
 
 def repository(project: Project, root: Path, reviewer: str | None) -> Repository:

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="who consents to production (default: the owner, or you; none: nobody)",
     )
     parser.add_argument(
+        "--only", metavar="ENV", help="only this environment and what it shares, without GitHub"
+    )
+    parser.add_argument(
         "--subject-prefix",
         metavar="PREFIX",
         help="how GitHub's tokens name the repository; only with --without-github",
@@ -53,7 +56,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             "--subject-prefix was given, and GitHub is asked for it anyway",
             "leave it out, or add --without-github",
         )
-    project, environments = _configuration(root)
+    project, environments = _configuration(root, options.only)
+    options.without_github = options.without_github or options.only is not None
     az, gh = Az(say, dry_run=options.dry_run), Gh(say, dry_run=options.dry_run)
     if options.dry_run:
         return _dry_run(options, root, az, gh, project, environments)
@@ -62,7 +66,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     ground = _ground(options, project, environments, account, repository)
     _introduce(say, ground)
     runner = Runner({"az": az, "gh": gh}, say)
-    return _end(ground, gh, runner, runner.run(plan(ground)), say)
+    results = runner.run(plan(ground))
+    return _end(ground, gh, runner, results, say, only=options.only is not None)
 
 
 def _dry_run(
@@ -94,8 +99,27 @@ def _dry_run(
     return 0
 
 
-def _configuration(root: Path) -> tuple[Project, dict[str, Environment]]:
-    """The project, and its environments in the order of promotion."""
+def for_one(stage: str, root: Path, say: Say) -> None:
+    """Make what an environment needs on Azure for deploys from this machine; all else stays away.
+
+    Raises:
+        DeployError: it cannot go on, or an administrator has to run what was printed.
+    """
+    asked = argparse.Namespace(
+        only=stage, dry_run=False, without_github=True, reviewer=None, subject_prefix=None
+    )
+    if run(asked, root, say):
+        raise DeployError(
+            f"what {stage} needs on Azure is not complete",
+            "do what is printed above, then run the same command again",
+        )
+
+
+def _configuration(root: Path, only: str | None) -> tuple[Project, dict[str, Environment]]:
+    """The project, and its environments in the order of promotion, or one of them."""
+    if only is not None:
+        project, environment = read_environment(only, root)
+        return project, {only: environment}
     stages = sorted(environment_names(root), key=lambda stage: (stage == "production", stage))
     return read_project(root), {stage: read_environment(stage, root)[1] for stage in stages}
 
@@ -146,20 +170,27 @@ def _clients(ground: Ground, runner: Runner) -> dict[str, str]:
     return {step: runner.known(step, "clientId") or "" for step in steps}
 
 
-def _end(ground: Ground, gh: Gh, runner: Runner, results: Sequence[Result], say: Say) -> int:
+def _end(
+    ground: Ground, gh: Gh, runner: Runner, results: Sequence[Result], say: Say, *, only: bool
+) -> int:
     lines = report.existing(ground, results)
-    if ground.repository is None:
+    if ground.repository is None and not only:
         lines += report.by_hand(ground, _clients(ground, runner))
-    else:
+    elif ground.repository is not None:
         absent = facts.absent_secrets(gh, ground.repository, ground.environments)
         lines += report.remaining(ground, absent)
-    lines.append(report.next_step(ground.repository))
+    if not runner.refused:
+        lines.append(report.next_step(ground.repository, next(iter(ground.environments))))
     print("\n".join(lines))
     changed = sum(each.outcome in (MADE, REPAIRED) for each in results)
     say.step(f"done: {changed} of {len(results)} steps changed something")
+    if runner.refused:
+        print("\n".join(report.for_an_administrator(ground, runner.refused)))
     if changed:
         say.detail("new roles and credentials may take some minutes until they work everywhere")
-    faults = [(each.step, rule) for each in results for rule in each.wrong]
-    for step, rule in faults:
-        say.warning(f"{step.what} {rule.wrong}; {rule.fix}")
-    return 1 if faults else 0
+    for each in results:
+        for rule in each.wrong:
+            cause = f"is not there, GitHub: {each.why}" if each.why else rule.wrong
+            say.warning(f"{each.step.what} {cause}; {rule.fix}")
+    faults = [each for each in results if each.wrong and not each.why]
+    return 1 if faults or runner.refused else 0

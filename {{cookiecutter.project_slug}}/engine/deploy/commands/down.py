@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.deploy.monitoring.removal import budget_of, remove, saved_queries
 from engine.deploy.say import Say
 
 _DELETE_SECONDS = 3600.0
+_LOOK_AGAIN_SECONDS = (0.0, 10.0, 30.0, 60.0)
 _SHARED = "by the day, little: the registry; by what is sent: the workspace of the logs"
 
 
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     for each in left:
         say.step(f"{each.what}, outside of the group; costs nothing")
     if not there and not left:
+        _prove_gone(az, groups)
         say.step("nothing is there")
         return 0
     if not options.yes and not options.dry_run:
@@ -74,8 +77,36 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     if options.dry_run:
         say.step("a dry run: nothing was removed")
     else:
-        say.step("removed; nothing of it bills any more. GitHub's environments are left")
+        _prove_gone(az, groups)
+        say.step(
+            f"removed; Azure shows no resource group {', '.join(groups)}, and no resource in one: "
+            "nothing of it bills any more. GitHub's environments are left"
+        )
     return 0
+
+
+def _prove_gone(az: Az, groups: Collection[str]) -> None:
+    """Ask for the groups, and the whole subscription for what is in one of them.
+
+    Raises:
+        DeployError: something is there.
+    """
+    names = {name.lower() for name in groups}
+    for pause in _LOOK_AGAIN_SECONDS:
+        time.sleep(pause)
+        left = [name for name in groups if az.find("group", "show", "--name", name) is not None]
+        left += [
+            f"{each['type']} {each['name']}"
+            for each in az.json("resource", "list") or []
+            if str(each.get("resourceGroup", "")).lower() in names
+        ]
+        if not left:
+            return
+    raise DeployError(
+        f"it was removed, and Azure still shows: {', '.join(left)}",
+        "run the same command again in some minutes; what remains then bills: delete it in the "
+        "portal",
+    )
 
 
 def _left_behind(contexts: Iterable[Context], *, queries: bool) -> list[Resource]:

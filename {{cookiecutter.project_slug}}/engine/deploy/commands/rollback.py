@@ -19,11 +19,13 @@ from engine.deploy.preflight import require
 from engine.deploy.preflight_release import image_findings
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.site import Busy
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Live, Release, Target
 
 PREVIOUS = "previous"
 _SHORT = 12
+_AGAIN_SECONDS = 30.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +41,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and change nothing"
     )
+    parser.add_argument(
+        "--wait",
+        metavar="MINUTES",
+        type=float,
+        default=0,
+        help="how long to wait for the end of another deploy that is at work (default: not at all)",
+    )
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Roll back, and print the address as the last line of stdout; 0.
 
+    After a wait the release to go back to is looked up again: another one may serve by then.
+
     Raises:
         DeployError: it was not done; the message says why, and what serves now.
     """
+    began = time.monotonic()
+    while True:
+        try:
+            return _roll_back(options, root, say)
+        except Busy as error:
+            if time.monotonic() >= began + 60 * options.wait:
+                seconds = time.monotonic() - began
+                say.summary(summary.failure(options.environment, None, error, seconds))
+                raise
+            say.step(f"{error.cause}; asking again in {_AGAIN_SECONDS:.0f} s")
+        time.sleep(_AGAIN_SECONDS)
+
+
+def _roll_back(options: argparse.Namespace, root: Path, say: Say) -> int:
     began = time.monotonic()
     stage = options.environment
     release: Release | None = None
@@ -62,6 +87,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         site = back.context.site(back.secret_names())
         with site.guard.watching(), summary.serving(AS_BEFORE, undone=UNKNOWN):
             outcome = roll_out(site, back.record.next)
+    except Busy:
+        raise
     except DeployError as error:
         say.summary(summary.failure(stage, release, error, time.monotonic() - began))
         raise

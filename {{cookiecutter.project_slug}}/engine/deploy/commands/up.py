@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from engine.deploy import hooks, summary
+from engine.deploy.commands import bootstrap
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.wanted import Wanted, look
 from engine.deploy.errors import DeployError
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-dirty", action="store_true", help="deploy although files differ from the commit"
     )
     parser.add_argument(
+        "--bootstrap",
+        action="store_true",
+        help="first make what this environment needs on Azure, without GitHub",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and change nothing"
     )
 
@@ -43,6 +49,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     began = time.monotonic()
     wanted: Wanted | None = None
     try:
+        if options.bootstrap and not options.dry_run:
+            bootstrap.for_one(options.environment, root, say)
         context = open_context(options.environment, root, say, dry_run=options.dry_run)
         wanted = look(context, options.image, allow_dirty=options.allow_dirty)
         if options.dry_run:

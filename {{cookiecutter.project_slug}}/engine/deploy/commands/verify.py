@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.client.address import address
+from engine.client.failures import Replaced, VerifyError, WrongRelease
+from engine.client.identity import Expected, ModelsOnly
+from engine.client.limits import Limits, limits_of
+from engine.client.report import Report
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import open_context
 from engine.deploy.config import names
@@ -19,11 +24,6 @@ from engine.deploy.image import current_release
 from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
-from engine.deploy.verification.address import address
-from engine.deploy.verification.failures import Replaced, VerifyError, WrongRelease
-from engine.deploy.verification.identity import Expected, ModelsOnly
-from engine.deploy.verification.limits import Limits, limits_of
-from engine.deploy.verification.report import Report
 from engine.deploy.verify import ask_again, verify
 from engine.serving.errors import PackageError
 

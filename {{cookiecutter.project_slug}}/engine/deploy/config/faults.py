@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -115,7 +115,9 @@ def _unknown(key: str, fields: Iterable[str]) -> tuple[str, str]:
 
 def _fields_at(model: type[BaseModel], location: Location) -> tuple[str, ...]:
     for step in location[:-1]:
-        annotation = model.model_fields[str(step)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        if isinstance(step, str):
+            annotation: Any = model.model_fields[step].annotation
+            for part in (annotation, *get_args(annotation)):
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    model = part
     return tuple(model.model_fields)

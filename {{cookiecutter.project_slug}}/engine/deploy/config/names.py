@@ -20,6 +20,11 @@ RELEASE_TAGS = (TAG_REVISION, TAG_IMAGE, TAG_MODEL)
 ROLLOUT_TAGS = (TAG_CONFIG, TAG_SECRETS, TAG_ROLLOUT, TAG_STATE, TAG_HEARTBEAT)
 
 
+BUILDS, PRUNES = "registry", "prune"
+JOBS = (BUILDS, PRUNES)
+"""GitHub's environments of the jobs that push images and that delete them."""
+
+
 def image_repository(project: Project) -> str:
     """The repository of the image in the registry."""
     return project.name

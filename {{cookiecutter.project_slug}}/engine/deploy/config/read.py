@@ -75,7 +75,8 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
     if stage not in stages:
         raise DeployError(
             f"there is no environment {stage!r}",
-            f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS})",
+            f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS}); or make it: "
+            f"sed 's/staging/{stage}/g' {_file('staging')} > {_file(stage)}",
         )
     project = _project(root)
     environment = _environment(stage, root)
@@ -87,6 +88,17 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
     across = [fault_of_rule(item, environment.source, environment.content) for item in broken]
     _raise_for((*project.faults, *_missing_lock(project, root), *environment.faults, *across))
     return project.content, environment.content
+
+
+def read_section(model: type[_Model], root: Path, file: str) -> _Model:
+    """A file of its own, below the repository's root; the model needs no field.
+
+    Raises:
+        ConfigError: it has faults; all of them are listed.
+    """
+    checked = _checked(model, read_source(root, file), {})
+    _raise_for(checked.faults)
+    return checked.content
 
 
 def environment_names(root: Path) -> tuple[str, ...]:

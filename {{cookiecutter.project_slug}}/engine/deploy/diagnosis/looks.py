@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from engine.client.failures import NotReady, Unreachable
+from engine.client.readiness import require_ready
+from engine.client.service import Service
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
 from engine.deploy.azure_ids import is_registered
@@ -17,9 +20,6 @@ from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.targets.kind import kind_of
-from engine.deploy.verification.failures import NotReady, Unreachable
-from engine.deploy.verification.readiness import require_ready
-from engine.deploy.verification.service import Service
 
 LOG_LINES = 200
 LOG_TRIES = 4

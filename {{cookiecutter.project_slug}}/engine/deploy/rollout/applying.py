@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from engine.client.failures import WrongRelease
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
@@ -26,7 +27,6 @@ from engine.deploy.rollout.waiting import (
 )
 from engine.deploy.targets.base import Check, Document, Live
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
-from engine.deploy.verification.failures import WrongRelease
 
 
 def put(site: Site, record: Record, live: Live | None) -> None:
@@ -156,7 +156,7 @@ def _prove_once(
     until: float,
 ) -> Proof:
     ready = wait_until_ready(site, record, state, pulse, before, until)
-    address = site.target.candidate_address()
+    address = site.asked(site.target.candidate_address)
     if address is None:
         raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
     site.say.step(f"ready; verifying {address}")

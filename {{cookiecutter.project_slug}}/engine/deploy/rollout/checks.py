@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from engine.client.failures import NotReady, Unreachable
+from engine.client.identity import check_release
+from engine.client.limits import limits_of
+from engine.client.readiness import require_ready, wait_until_ready
+from engine.client.service import Service
 from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
-from engine.deploy.verification.failures import NotReady, Unreachable
-from engine.deploy.verification.identity import check_release
-from engine.deploy.verification.limits import limits_of
-from engine.deploy.verification.readiness import require_ready, wait_until_ready
-from engine.deploy.verification.service import Service
 from engine.deploy.verify import ask_again, key_from, verify
 from engine.serving.package.digest import models_digest
 

@@ -128,12 +128,12 @@ def confirm(site: Site, record: Record, previous: Document, before: Live | None 
     if site.target.serves_on:
         _mark(site, previous)
     if record.stopped:
-        site.target.stop()
+        site.asked(site.target.stop)
 
 
 def _mark(site: Site, previous: Document) -> None:
     try:
-        site.target.mark(site.target.tags(previous))
+        site.asked(partial(site.target.mark, site.target.tags(previous)))
     except AzError as error:
         if not error.refused:
             raise

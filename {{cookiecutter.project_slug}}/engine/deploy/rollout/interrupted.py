@@ -32,7 +32,13 @@ def unfinished(live: Live | None, records: list[Record]) -> list[Record]:
 
 
 def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | None:
-    """Bring every rollout to its end that has none; what is live then is a kept release.
+    """The same as ``at_rest``, without the records."""
+    return at_rest(site, undo_unverified=undo_unverified)[0]
+
+
+def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, list[Record]]:
+    """Bring every rollout to its end that has none; what is live then, which is a kept release,
+    and the records as they were before, the newest first.
 
     Args:
         undo_unverified: restore the previous release without waiting for the new one. A cancelled
@@ -43,7 +49,7 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
         DeployError: what it left could not be mended.
     """
     live = _look(site)
-    records = site.journal.records()
+    records = site.asked(site.journal.records)
     interrupted = unfinished(live, records)
     for record in interrupted:
         known = record if record.open else _reopened(site, record, records)
@@ -57,7 +63,7 @@ def finish_interrupted(site: Site, *, undo_unverified: bool = False) -> Live | N
             "look at what it is (`.venv/bin/python -m engine.deploy status`); "
             "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys anew",
         )
-    return live
+    return live, records
 
 
 def _look(site: Site) -> Live | None:

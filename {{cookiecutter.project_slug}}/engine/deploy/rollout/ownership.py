@@ -8,6 +8,7 @@ already; this holds for people at their terminals too.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -22,9 +23,12 @@ TAKE_OVER_SECONDS = 5.0
 GIVE_WAY_SECONDS = 20.0
 
 
-def new_id(site: Site) -> str:
-    """An id for a rollout that begins now."""
-    return f"{site.clock.now():%Y%m%d%H%M%S}-{secrets.token_hex(3)}"
+def new_id(site: Site, records: Iterable[Record]) -> str:
+    """An id for a rollout that begins now. It sorts after those of the records, also where a clock
+    was wrong: their order says which release came before which.
+    """
+    times = [f"{site.clock.now():%Y%m%d%H%M%S}", *(str(int(each.id[:14]) + 1) for each in records)]
+    return f"{max(times)}-{secrets.token_hex(3)}"
 
 
 def claim(site: Site, record: Record) -> None:

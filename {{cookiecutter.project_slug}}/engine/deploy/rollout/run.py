@@ -19,7 +19,7 @@ from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import Proof, close, keep, prove, put, stamped
 from engine.deploy.rollout.ending import undo
 from engine.deploy.rollout.guard import Stopped
-from engine.deploy.rollout.interrupted import finish_interrupted
+from engine.deploy.rollout.interrupted import at_rest
 from engine.deploy.rollout.ownership import claim, new_id, require_live, require_there
 from engine.deploy.rollout.site import Busy, NotUp, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import wait_until_ready, wait_until_settled
@@ -49,13 +49,13 @@ def roll_out(site: Site, wanted: Document) -> Outcome:
         TakenOver: another deploy finished this one; nothing more was touched.
         DeployError: it could not begin; nothing was changed.
     """
-    live = finish_interrupted(site)
+    live, records = at_rest(site)
     if live is not None and not live.settled:
         with site.guard.interruptible():
             live = wait_until_settled(site)
     if live is not None and (done := _without_restart(site, live, wanted)) is not None:
         return done
-    record = _record(site, live, stamped(site, wanted))
+    record = _record(site, new_id(site, records), live, stamped(site, wanted))
     _claim(site, record)
     proof = _replace(site, record, live)
     address = proof.live.address if proof else require_there(site).address
@@ -155,9 +155,9 @@ def _tagged(site: Site, tags: dict[str, str]) -> str:
     return TAGGED
 
 
-def _record(site: Site, live: Live | None, wanted: Document) -> Record:
+def _record(site: Site, rollout: str, live: Live | None, wanted: Document) -> Record:
     return Record(
-        id=new_id(site),
+        id=rollout,
         service=site.service,
         started=site.now(),
         by=site.by,

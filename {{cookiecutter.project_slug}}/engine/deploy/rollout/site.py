@@ -142,20 +142,21 @@ class Site:
         return self.clock.monotonic() + self.target.busy_seconds
 
     def asked(self, act: Callable[[], T]) -> T:
-        """The answer to a question that may be asked twice, again after a fault of Azure's or of
-        the network: neither says anything about a release.
+        """The answer to a request that may be sent twice, again after a fault of Azure's or of the
+        network, and while a role does not hold yet: nothing of this says anything about a release.
 
         Raises:
-            AzError: Azure refused, or is not to be reached for some minutes.
+            AzError: Azure refused, or cannot be reached for some minutes.
         """
         give_up = self.clock.monotonic() + FAULT_SECONDS
         while True:
             try:
                 return act()
             except AzError as error:
-                if not may_pass(error) or self.clock.monotonic() >= give_up:
+                passing = may_pass(error) or error.forbidden
+                if not passing or self.clock.monotonic() >= give_up:
                     raise
-                self.say.detail(f"Azure has a fault, asking again: {error.message}")
+                self.say.detail(f"Azure does not answer, asking again: {error.message}")
             self.clock.sleep(FAULT_PAUSE_SECONDS)
 
     def values(self, document: Document) -> dict[str, str]:

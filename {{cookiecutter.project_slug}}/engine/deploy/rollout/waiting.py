@@ -10,9 +10,10 @@ from engine.deploy.az import AzError
 from engine.deploy.journal import Record
 from engine.deploy.rollout.ownership import require_there, see
 from engine.deploy.rollout.pulse import Pulse
-from engine.deploy.rollout.site import NotUp, Site
+from engine.deploy.rollout.site import FAULT_SECONDS, NotUp, Site
 from engine.deploy.rollout.telling import Listener, Teller
 from engine.deploy.targets.base import Live
+from engine.deploy.verify import may_pass
 
 FIRST_POLL_SECONDS = 0.5
 POLL_SECONDS = 3.0
@@ -133,25 +134,31 @@ def patiently(
     *,
     stoppable: bool = False,
 ) -> None:
-    """Ask Azure for a change, again as long as it refuses because of an earlier one.
+    """Ask Azure for a change, again as long as it refuses because of an earlier one, and for some
+    minutes after a fault of Azure's or of the network.
 
     ``check`` is called before each further try and raises to give up. ``give_up`` is the time at
-    which there is no further try; see ``Site.patience``. ``stoppable``: a signal ends the wait;
-    never while an answer is outstanding.
+    which there is no further try; see ``Site.patience``. ``stoppable``: the change is a new one. A
+    signal ends the wait, never while an answer is outstanding, and a missing role is final; what
+    puts a release back waits for a role that does not hold yet.
 
     Raises:
         AzError: Azure refused for another reason, or for too long.
     """
     teller, pause = Teller(site), POLL_SECONDS
+    fault_ends = site.clock.monotonic() + FAULT_SECONDS
     while True:
         try:
             act()
         except AzError as error:
-            if not error.transitioning or site.clock.monotonic() >= give_up:
+            now = site.clock.monotonic()
+            fault = may_pass(error) or (error.forbidden and not stoppable)
+            if now >= give_up or not (error.transitioning or (fault and now < fault_ends)):
                 raise
+            why = "the one before goes on" if error.transitioning else error.message
         else:
             return
-        teller.tell(f"Azure takes no change of {site.target.what} yet: the one before goes on")
+        teller.tell(f"Azure takes no change of {site.target.what} yet: {why}")
         with site.guard.interruptible() if stoppable else nullcontext():
             site.clock.sleep(pause)
         pause = min(pause * 2, LONGEST_POLL_SECONDS)
@@ -210,7 +217,7 @@ def _obstacle(site: Site, live: Live) -> str | None:
     """Why it is not up yet; None when it is."""
     if not live.settled or not live.running:
         return live.state
-    address = site.target.candidate_address()
+    address = site.asked(site.target.candidate_address)
     if address is None:
         return f"{live.state}, without an address yet"
     reason = site.checks.ready(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from engine.deploy.config.environment import Environment
+from engine.deploy.config.names import JOBS
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
 
@@ -39,4 +40,17 @@ def neighbours(
     ]
 
 
-RULES = (Rule(("resource_group", "project.shared_resource_group"), shared),)
+def reserved(project: Project, environment: Environment) -> Iterator[Broken]:
+    """GitHub's environments of these names have identities of their own."""
+    if environment.stage.lower() in JOBS:
+        yield Broken(
+            ("stage",),
+            "is the name of GitHub's environment for the job that pushes or deletes images",
+            "give the file another name, for example test.yaml",
+        )
+
+
+RULES = (
+    Rule(("resource_group", "project.shared_resource_group"), shared),
+    Rule(("stage",), reserved),
+)

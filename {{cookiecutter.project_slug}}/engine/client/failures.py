@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from engine.client.report import Report
 from engine.deploy.errors import DeployError
-from engine.deploy.verification.report import Report
 
 
 class VerifyError(DeployError):

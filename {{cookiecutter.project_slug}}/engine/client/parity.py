@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from engine.client import wire
+from engine.client.failures import WrongAnswers
+from engine.client.limits import Limits
+from engine.client.refusals import json_of, refusal, what_it_said
+from engine.client.service import Service, TooLarge
 from engine.deploy.errors import DeployError
-from engine.deploy.verification import wire
-from engine.deploy.verification.failures import WrongAnswers
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.refusals import json_of, refusal, what_it_said
-from engine.deploy.verification.service import Service, TooLarge
 from engine.serving.errors import PackageError
 from engine.serving.package.answers import Answers, read_answers
 from engine.serving.package.digest import file_sha256, find_packages

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.deploy.verification.failures import NotReady, Unreachable
-from engine.deploy.verification.refusals import json_of, what_it_said
-from engine.deploy.verification.service import Service
+from engine.client.failures import NotReady, Unreachable
+from engine.client.refusals import json_of, what_it_said
+from engine.client.service import Service
 
 READY = "/readyz"
 FIRST_PAUSE_SECONDS = 0.2

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from engine.deploy.verification import wire
-from engine.deploy.verification.failures import TooSlow, Unreachable, Unsteady
-from engine.deploy.verification.limits import Limits
-from engine.deploy.verification.parity import Record
-from engine.deploy.verification.refusals import is_ours, what_it_said
-from engine.deploy.verification.service import BUSY, Service
+from engine.client import wire
+from engine.client.failures import TooSlow, Unreachable, Unsteady
+from engine.client.limits import Limits
+from engine.client.parity import Record
+from engine.client.refusals import is_ours, what_it_said
+from engine.client.service import BUSY, Service
 
 LIVE = "/healthz"
 PATH_SAMPLES = 5

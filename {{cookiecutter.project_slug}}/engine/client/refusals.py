@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from engine.deploy.verification.failures import (
+from engine.client.failures import (
     KeyRefused,
     NotReady,
     TooSlow,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.deploy.verification.failures import WrongRelease
-from engine.deploy.verification.refusals import json_of
-from engine.deploy.verification.service import Service
+from engine.client.failures import WrongRelease
+from engine.client.refusals import json_of
+from engine.client.service import Service
 
 SHOWN = 12
 

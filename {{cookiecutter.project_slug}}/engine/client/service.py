@@ -11,9 +11,9 @@ from types import TracebackType
 
 import httpx
 
-from engine.deploy.verification.failures import Unreachable
-from engine.deploy.verification.refusals import is_ours, refusal
-from engine.deploy.verification.wire import Request
+from engine.client.failures import Unreachable
+from engine.client.refusals import is_ours, refusal
+from engine.client.wire import Request
 
 TRIES = 5
 LONGEST_PAUSE_SECONDS = 5.0

@@ -1,0 +1,1 @@
+"""Questions to a real Azure subscription that no document answers; see README.md."""
