@@ -24,7 +24,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.exceptions import MissingShapeCalculator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 CPU = Settings(execution_providers=("cpu",))
 F32 = TensorProto.FLOAT

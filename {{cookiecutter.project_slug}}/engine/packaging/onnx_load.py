@@ -10,10 +10,11 @@ from typing import Any
 
 import onnxruntime as ort
 
-from engine.packaging.adapt import adapted
+from engine.packaging.adapt import TARGETS, adapted
 from engine.packaging.bfloat16 import carry_as_float32, rename
 from engine.packaging.onnx_file import OnnxFile
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.onnx_runtime import DATATYPES, FATAL_ONLY
 from engine.serving.tensors.datatypes import Array, Datatype
 
@@ -88,8 +89,11 @@ def _loaded(file: OnnxFile, path: Path, remarks: list[str]) -> Loaded:
             file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
-        raise PackageError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        raise PackageError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it: {reason_of(error)}; export it "
+            f"with an operator set up to {TARGETS[0]} and standard operators, or pin the ONNX "
+            "Runtime that has them in requirements/serve-cpu.in"
+        ) from None
     inputs, outputs = (
         [_tensor(node, path) for node in nodes]
         for nodes in (session.get_inputs(), session.get_outputs())
