@@ -407,6 +407,7 @@ engine/serving/transports/oip.py
 engine/serving/transports/oip_binary.py
 engine/serving/transports/oip_small.py
 engine/serving/transports/records.py
+engine/serving/transports/scoring.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/serving/pages/__init__.py
