@@ -93,13 +93,16 @@ class TestOnnx:
         assert "golden check failed: output 'y' at [0, 0] is 2.0" in words
         assert "likely causes" in words
 
-    def test_weights_in_a_file_beside_it_are_packaged_and_checked(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("ir", [10, 14])
+    def test_weights_in_a_file_beside_it_are_packaged_and_checked(
+        self, tmp_path: Path, ir: int
+    ) -> None:
         weights = np.full((3, 3), 2, np.float32)
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
         tensor = (F32, ["rows", 3])
         source = save(
             tmp_path / "m.onnx", nodes, {"x": tensor}, {"y": tensor},
-            weights=[numpy_helper.from_array(weights, "w")],
+            weights=[numpy_helper.from_array(weights, "w")], ir=ir,
         )  # fmt: skip
         onnx.save(
             onnx.load(source), source, save_as_external_data=True, location="weights.bin",
@@ -117,6 +120,17 @@ class TestOnnx:
         assert "is truncated: copy it again" in refused(source, tmp_path / "others")
         (tmp_path / "weights.bin").unlink()
         assert "weights.bin', which is not there" in refused(source, tmp_path / "others")
+
+    @pytest.mark.parametrize("ir", [14, 20])
+    def test_a_newer_version_of_the_ir_is_lowered_and_nothing_converted(
+        self, tmp_path: Path, ir: int
+    ) -> None:
+        source = double(tmp_path / "m.onnx", ir=ir)
+        model, _, remarks = made(source, tmp_path / "models")
+        assert model.run({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[2, 2, 2]]
+        written = onnx.load(tmp_path / "models" / "made" / "model.onnx")
+        assert [each.version for each in written.opset_import] == [21]
+        assert "converted" not in " ".join(remarks)
 
     def test_weights_outside_its_folder_are_refused(self, tmp_path: Path) -> None:
         source = double(tmp_path / "m.onnx")

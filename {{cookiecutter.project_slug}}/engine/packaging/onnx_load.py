@@ -10,7 +10,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from engine.packaging.adapt import TARGETS, adapted
+from engine.packaging.adapt import TARGETS, adapted, with_known_version
 from engine.packaging.bfloat16 import carry_as_float32, rename
 from engine.packaging.onnx_file import OnnxFile
 from engine.serving.errors import PackageError
@@ -70,10 +70,14 @@ def load(file: OnnxFile, path: Path) -> Loaded:
         return _loaded(file, path, remarks)
     except PackageError as refused:
         if file.external:  # the converter would have to read all weights
-            raise
+            lowered = with_known_version(file.model)
+            if lowered is file.model:
+                raise
+            return _loaded(replace(file, model=lowered), path, remarks)
         for model, remark in adapted(file.model):
             with contextlib.suppress(PackageError):
-                return _loaded(replace(file, model=model), path, [*remarks, remark])
+                more = [remark] if remark else []
+                return _loaded(replace(file, model=model), path, [*remarks, *more])
         raise refused
 
 
