@@ -17,8 +17,10 @@ import pytest
 from engine.packaging import serving_set
 from engine.packaging.options import Options
 from engine.packaging.package import package
+from engine.packaging.system import SYSTEM
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import load_model
+from engine.serving.package import system
 from engine.serving.package.lock import SERVE_LOCK, Lock, read_lock
 from engine.serving.package.reader import read_package
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
@@ -236,6 +238,24 @@ def test_a_library_of_training_that_only_a_run_imports_is_found_before_the_image
         "requirements/serve-cpu.in (then run `make lock`)"
     )
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_debian_packages_of_libraries_reach_the_image_s_build(
+    tmp_path: Path,
+    trained: tuple[Path, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert SYSTEM["lightgbm"] == ("libgomp1",)
+    monkeypatch.setitem(SYSTEM, "pandas", ("libone1", "libtwo2++"))
+    _, remarks = packaged(trained[0] / "half.joblib", tmp_path, "ownsteps.py")
+    assert any("the Debian packages libone1, libtwo2++; this machine" in each for each in remarks)
+    assert system.main(tmp_path) == 0
+    assert capsys.readouterr().out == "libone1\nlibtwo2++\n"
+    manifest = tmp_path / "half" / "model.yaml"
+    manifest.write_text(manifest.read_text().replace("- libone1", "- libone1; reboot"))
+    assert system.main(tmp_path) == 1
+    assert "the name of a Debian package" in capsys.readouterr().err
 
 
 def parallel() -> dict[str, Any]:

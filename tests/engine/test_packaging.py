@@ -13,6 +13,7 @@ import pytest
 import yaml
 from engine.packaging.options import Options
 from engine.packaging.package import main, package
+from engine.packaging.sklearn_onnx import EXPORTERS
 from engine.packaging.write import LARGE_BYTES
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import Model, load_model
@@ -288,6 +289,22 @@ class TestSklearn:
         with pytest.raises(MissingShapeCalculator) as whole:
             to_onnx(Unknown().fit(x, x[:, 0]), x)
         assert set(reason.split()[:-1]) <= set(str(whole.value).split())
+
+    def test_a_model_of_another_library_is_refused_with_its_own_exporter(
+        self, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "onnxmltools.convert_lightgbm" in EXPORTERS["lightgbm"]
+        monkeypatch.setitem(EXPORTERS, "tests", "tool.convert(model)")
+        x = np.load(tmp_path / "s.npy")
+        joblib.dump(Unknown().fit(x, x[:, 0]), tmp_path / "m.joblib")
+        words = refused(
+            tmp_path / "m.joblib", tmp_path / "o", samples=tmp_path / "s.npy", to="onnx"
+        )
+        assert words == (
+            "Unknown cannot be converted to ONNX: skl2onnx has no converter for it; export it in "
+            "the notebook with tool.convert(model), and package that file with samples that hold "
+            "its answers; or package it as joblib (without --to onnx)"
+        )
 
     def test_the_target_among_the_columns_is_noticed(self, fitted: Path, tmp_path: Path) -> None:
         (tmp_path / "s.csv").write_text("a,b,c,target\n1,2,3,0\n4,5,6,1\n")
