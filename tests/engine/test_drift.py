@@ -28,7 +28,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from tests.engine.project import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 NOW = {"scikit-learn": "1.9.1", "numpy": "2.4.6", "onnxruntime": "1.31.1", "pydantic": "2.14.3"}
 TRAINED = {"scikit-learn": "1.9.1", "numpy": "2.4.6"}
@@ -129,6 +129,7 @@ def test_a_module_that_only_the_training_set_has_is_refused_everywhere_alike(
     monkeypatch.setattr("engine.serving.package.lock.SERVE_LOCK", lock)
     monkeypatch.setattr("engine.serving.package.lock.read_lock", lambda: read_lock(lock))
     monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setattr("engine.packaging.serving_set.check", lambda *_: None)
     names = ("scikit-learn", "numpy", "joblib", "scipy")
     lock.write_text("".join(f"{name}=={metadata.version(name)}\n" for name in names))
     wanted = f"the model needs pandas {pd.__version__}, and serve-cpu.txt does not have it; add "

@@ -12,7 +12,17 @@ SERVING = ROOT / "engine" / "serving"
 PREFIX = "engine.serving."
 # From the ground up; those of one line know nothing of each other.
 LADDER = [
-    {"answer", "api_version", "budget", "environment", "fault", "heap", "installed", "proxies"},
+    {
+        "answer",
+        "api_version",
+        "budget",
+        "environment",
+        "fault",
+        "heap",
+        "installed",
+        "proxies",
+        "reasons",
+    },
     {"remarks", "service_imports", "lifecycle", "destinations"},
     {"errors"},
     {"settings", "tensors"},

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from engine.packaging.options import Options
 from engine.packaging.package import main, package
+from engine.packaging.sklearn_onnx import EXPORTERS
 from engine.packaging.write import LARGE_BYTES
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import Model, load_model
@@ -24,7 +25,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.exceptions import MissingShapeCalculator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 CPU = Settings(execution_providers=("cpu",))
 F32 = TensorProto.FLOAT
@@ -93,13 +94,16 @@ class TestOnnx:
         assert "golden check failed: output 'y' at [0, 0] is 2.0" in words
         assert "likely causes" in words
 
-    def test_weights_in_a_file_beside_it_are_packaged_and_checked(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("ir", [10, 14])
+    def test_weights_in_a_file_beside_it_are_packaged_and_checked(
+        self, tmp_path: Path, ir: int
+    ) -> None:
         weights = np.full((3, 3), 2, np.float32)
         nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
         tensor = (F32, ["rows", 3])
         source = save(
             tmp_path / "m.onnx", nodes, {"x": tensor}, {"y": tensor},
-            weights=[numpy_helper.from_array(weights, "w")],
+            weights=[numpy_helper.from_array(weights, "w")], ir=ir,
         )  # fmt: skip
         onnx.save(
             onnx.load(source), source, save_as_external_data=True, location="weights.bin",
@@ -117,6 +121,17 @@ class TestOnnx:
         assert "is truncated: copy it again" in refused(source, tmp_path / "others")
         (tmp_path / "weights.bin").unlink()
         assert "weights.bin', which is not there" in refused(source, tmp_path / "others")
+
+    @pytest.mark.parametrize("ir", [14, 20])
+    def test_a_newer_version_of_the_ir_is_lowered_and_nothing_converted(
+        self, tmp_path: Path, ir: int
+    ) -> None:
+        source = double(tmp_path / "m.onnx", ir=ir)
+        model, _, remarks = made(source, tmp_path / "models")
+        assert model.run({"x": np.ones((1, 3), np.float32)})["y"].tolist() == [[2, 2, 2]]
+        written = onnx.load(tmp_path / "models" / "made" / "model.onnx")
+        assert [each.version for each in written.opset_import] == [21]
+        assert "converted" not in " ".join(remarks)
 
     def test_weights_outside_its_folder_are_refused(self, tmp_path: Path) -> None:
         source = double(tmp_path / "m.onnx")
@@ -274,6 +289,22 @@ class TestSklearn:
         with pytest.raises(MissingShapeCalculator) as whole:
             to_onnx(Unknown().fit(x, x[:, 0]), x)
         assert set(reason.split()[:-1]) <= set(str(whole.value).split())
+
+    def test_a_model_of_another_library_is_refused_with_its_own_exporter(
+        self, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "onnxmltools.convert_lightgbm" in EXPORTERS["lightgbm"]
+        monkeypatch.setitem(EXPORTERS, "tests", "tool.convert(model)")
+        x = np.load(tmp_path / "s.npy")
+        joblib.dump(Unknown().fit(x, x[:, 0]), tmp_path / "m.joblib")
+        words = refused(
+            tmp_path / "m.joblib", tmp_path / "o", samples=tmp_path / "s.npy", to="onnx"
+        )
+        assert words == (
+            "Unknown cannot be converted to ONNX: skl2onnx has no converter for it; export it in "
+            "the notebook with tool.convert(model), and package that file with samples that hold "
+            "its answers; or package it as joblib (without --to onnx)"
+        )
 
     def test_the_target_among_the_columns_is_noticed(self, fitted: Path, tmp_path: Path) -> None:
         (tmp_path / "s.csv").write_text("a,b,c,target\n1,2,3,0\n4,5,6,1\n")

@@ -28,7 +28,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from tests.engine.test_packaging import double, made, refused, save
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 ROWS = 8
 TARGET = ["east", "east", "other", "other"] * 5

@@ -33,7 +33,7 @@ from sklearn.tree import DecisionTreeClassifier
 from tests.engine.test_packaging import double, made, refused
 from tests.engine.test_packaging_tables import KINDS, TARGET, Coding, Passing, encoding, stored
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 CODES = ["1067", "2826", "80331", "10115"]
 MONTHS = ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]

@@ -32,7 +32,7 @@ from sklearn.svm import LinearSVC
 from tests.engine.project import ROOT
 from tests.engine.test_packaging import made, refused
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 Y = ["east", "east", "other", "other"] * 5
 

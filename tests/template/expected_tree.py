@@ -265,6 +265,7 @@ engine/packaging/onnx_load.py
 engine/packaging/onnx_samples.py
 engine/packaging/onnx_source.py
 engine/packaging/options.py
+engine/packaging/own_modules.py
 engine/packaging/package.py
 engine/packaging/pickles.py
 engine/packaging/provenance.py
@@ -278,6 +279,7 @@ engine/packaging/rightsizing/recommend.py
 engine/packaging/rightsizing/write.py
 engine/packaging/rows.py
 engine/packaging/samples.py
+engine/packaging/serving_set.py
 engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
 engine/packaging/sklearn_columns.py
@@ -286,6 +288,7 @@ engine/packaging/sklearn_outputs.py
 engine/packaging/sklearn_source.py
 engine/packaging/sklearn_table.py
 engine/packaging/skops_file.py
+engine/packaging/system.py
 engine/packaging/tolerance.py
 engine/packaging/write.py
 engine/requirements/cuda.in
@@ -366,7 +369,9 @@ engine/serving/package/golden.py
 engine/serving/package/lock.py
 engine/serving/package/manifest.py
 engine/serving/package/reader.py
+engine/serving/package/system.py
 engine/serving/proxies.py
+engine/serving/reasons.py
 engine/serving/release.py
 engine/serving/remarks.py
 engine/serving/request.py
@@ -376,7 +381,9 @@ engine/serving/runtimes/cpu.py
 engine/serving/runtimes/graphs.py
 engine/serving/runtimes/hooks.py
 engine/serving/runtimes/joblib_runtime.py
+engine/serving/runtimes/jobs.py
 engine/serving/runtimes/onnx_runtime.py
+engine/serving/runtimes/own_modules.py
 engine/serving/runtimes/providers.py
 engine/serving/runtimes/streams.py
 engine/serving/runtimes/tables.py
@@ -408,6 +415,7 @@ engine/serving/transports/oip.py
 engine/serving/transports/oip_binary.py
 engine/serving/transports/oip_small.py
 engine/serving/transports/records.py
+engine/serving/transports/scoring.py
 engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/serving/pages/__init__.py

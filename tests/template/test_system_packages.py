@@ -17,9 +17,7 @@ INSTALL = "install|--yes|--no-install-recommends|"
 
 def calls(dockerfile: str, listed: Path, folder: Path) -> list[str]:
     """How the step calls apt-get for that list of packages."""
-    [step] = re.findall(
-        r"^RUN --mount=type=bind,source=requirements/system\.txt.*?[^\\]$", dockerfile, re.M | re.S
-    )
+    [step] = re.findall(r"^RUN --mount=type=bind,from=system.*?[^\\]$", dockerfile, re.M | re.S)
     _, _, command = step.replace("\\\n", "").partition("target=/tmp/system.txt")
     command = command.replace("/tmp/system.txt", str(listed)).replace("/var/lib/apt", str(folder))
     program = folder / "apt-get"

@@ -21,6 +21,10 @@ LOCALE = "C.UTF-8"
 
 def adapted(model: Any) -> Iterator[tuple[Any, str]]:
     """Changed copies of the model, each with a remark that says what was changed."""
+    lowered = with_known_version(model)
+    if lowered is not model:
+        yield lowered, ""
+        model = lowered
     normalizers = [node for node in model.graph.node if node.op_type == "StringNormalizer"]
     if any(not _has_locale(node) for node in normalizers):
         yield _with_locale(model), f"text is normalised in the locale {LOCALE}"
@@ -33,6 +37,19 @@ def adapted(model: Any) -> Iterator[tuple[Any, str]]:
             continue
         fresh.ir_version = min(fresh.ir_version, NEWEST_IR)
         yield fresh, f"converted from operator set {before} to {target}, which the runtime has"
+
+
+def with_known_version(model: Any) -> Any:
+    """The model, or a copy whose version of the IR the runtime knows: newer ones only add to it.
+
+    A newer operator set says something else than an older one, and is left to the converter.
+    """
+    newest = max((each.version for each in model.opset_import if not each.domain), default=0)
+    if model.ir_version <= NEWEST_IR or newest > TARGETS[0]:
+        return model
+    copy = _copy(model)
+    copy.ir_version = NEWEST_IR
+    return copy
 
 
 def _converted(model: Any, target: int) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.packaging.onnx_samples import OWN_REMARK, fitted_outputs, golden_by
 from engine.packaging.options import CODE_FILE, Options
+from engine.packaging.own_modules import collect, files_of, manifest_of
 from engine.packaging.rows import Claim, judge
 from engine.packaging.samples import read_samples, settled, text
 from engine.packaging.tolerance import tolerance_of
@@ -19,6 +20,7 @@ from engine.packaging.write import OWN_CODE, Source, write_package
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import Model, load_model
 from engine.serving.package.reader import read_package
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.hooks import Hook, hooks_of
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array, canonical, datatype_of
@@ -48,6 +50,7 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         PackageError: a joblib model, no samples, or the code cannot be run on them.
     """
     path, content = _code(source, options)
+    modules = collect(options.modules)
     if options.samples is None:
         raise PackageError(f"{path}: give samples of what clients send with --samples FILE.npz")
     given = read_samples(options.samples, options.types)
@@ -58,8 +61,10 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         try:
             served = chain.run(inputs)
         except Exception as error:  # the code may raise anything
-            reason = f"{type(error).__name__}: {error}"
-            raise PackageError(f"{path}: fails on the samples: {reason}") from error
+            raise PackageError(
+                f"{path}: fails on the samples: {type(error).__name__}: {reason_of(error)}; the "
+                f"samples hold {', '.join(inputs)}, as a client sends them"
+            ) from error
         tensors = [_tensor(name, value) for name, value in inputs.items()]
         answers = [_tensor(name, value) for name, value in served.items()]
         claim = Claim(OWN_CODE, options.batching)
@@ -80,8 +85,8 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         golden_inputs=inputs,
         golden_outputs=golden,
         training={**source.training, "golden": by},
-        files={**source.files, CODE_FILE: path},
-        manifest={"code_file": CODE_FILE},
+        files={**source.files, **files_of(modules), CODE_FILE: path},
+        manifest={"code_file": CODE_FILE, **manifest_of(modules)},
         verdict=verdict,
     )
     return made, remarks

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -37,11 +40,15 @@ def promised(estimator: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """What a pickle holds: the promise of ``promised``, and the manifest's fields on training."""
+    """What a pickle holds: the promise of ``promised``, and the manifest's fields on training.
+
+    ``modules`` are the dotted names of all that loading it imports.
+    """
 
     promised: str
     holds_code: bool
     needs: tuple[str, ...]
+    modules: frozenset[str] = frozenset()
 
 
 def read_pickled(content: bytes, dataframe: bool = False) -> Pickled:
@@ -53,14 +60,39 @@ def read_pickled(content: bytes, dataframe: bool = False) -> Pickled:
     """
     import joblib
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _named_modules() as named:
         warnings.simplefilter("ignore")
         estimator = joblib.load(io.BytesIO(content))
-    modules = modules_of(estimator)
+    # A pickle by reference names modules that a walk over the estimator may miss, and a class that
+    # cloudpickle took along names a module that is not needed.
+    modules = {name.partition(".")[0] for name in named}
     providers = metadata.packages_distributions()
     needs = {name for module in modules - SERVED for name in providers.get(module, [])[:1]}
     needs |= {"pandas"} if dataframe else set()
-    return Pickled(promised(estimator), not modules <= LIBRARIES, tuple(sorted(needs)))
+    holds_code = not modules | modules_of(estimator) <= LIBRARIES
+    return Pickled(promised(estimator), holds_code, tuple(sorted(needs)), frozenset(named))
+
+
+_listening: list[set[str]] = []
+
+
+@contextmanager
+def _named_modules() -> Iterator[set[str]]:
+    """The dotted names of the modules of all that is unpickled within."""
+    if not _listening:
+        sys.addaudithook(_hear)  # for the rest of the process: hooks cannot be removed
+        _listening.append(set())
+    names: set[str] = set()
+    _listening.append(names)
+    try:
+        yield names
+    finally:
+        _listening.pop()
+
+
+def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "pickle.find_class":
+        _listening[-1].add(arguments[0])
 
 
 def modules_of(value: Any) -> set[str]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import onnx
@@ -21,6 +20,7 @@ from onnx import AttributeProto, TensorProto, helper, shape_inference
 
 from engine.packaging.onnx_file import graph_inputs
 from engine.packaging.onnx_load import WEIGHTS_FOLDER
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.onnx_runtime import FATAL_ONLY
 
 # One, because a graph may drop dimensions of 1; many, because it may take the first hundred rows.
@@ -87,8 +87,7 @@ def _fault(infer: Infer, numbers: tuple[int, ...], inner: Inner) -> tuple[str, b
                     words = f"output {name!r} has a dimension that the graph does not tie to"
                     return f"{words} the input's shape", None not in shape
     except Exception as error:  # noqa: BLE001 - inference and the runtime raise their own classes
-        reason = shorten(str(error), 200, placeholder=" …")
-        return f"the graph's shapes cannot be inferred: {reason}", False
+        return f"the graph's shapes cannot be inferred: {reason_of(error)}", False
     return "", False
 
 

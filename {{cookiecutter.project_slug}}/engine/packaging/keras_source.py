@@ -6,7 +6,6 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from engine.packaging.provenance import Environment, Provenance, here
 from engine.packaging.samples import Samples
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import Array
 
 
@@ -44,8 +44,11 @@ def keras_source(
         # Lambda layers hold code, and are not run.
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001 - Keras raises anything
-        reason = shorten(str(error), 300, placeholder=" …")
-        raise PackageError(f"{path}: Keras {keras.__version__} cannot read it: {reason}") from None
+        raise PackageError(
+            f"{path}: Keras {keras.__version__} cannot read it: {reason_of(error)}; save it with "
+            "this version and without Lambda layers, or pin the version that saved it in "
+            "requirements/train.in"
+        ) from None
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
         _export(model, exported, path)
@@ -71,8 +74,10 @@ def _export(model: Any, exported: Path, path: Path) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             model.export(exported, format="onnx", verbose=False)
     except Exception as error:  # noqa: BLE001 - Keras and its exporters raise anything
-        reason = shorten(str(error), 300, placeholder=" …")
-        raise PackageError(f"{path}: Keras cannot export it to ONNX: {reason}") from None
+        raise PackageError(
+            f"{path}: Keras cannot export it to ONNX: {reason_of(error)}; export it where it was "
+            "trained (model.export(path, format='onnx')) and package that file"
+        ) from None
 
 
 def _answers(model: Any, loaded: Loaded, inputs: dict[str, Array], path: Path) -> dict[str, Array]:

@@ -10,19 +10,20 @@ import json
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import yaml
 
 from engine.packaging.onnx_source import onnx_source
 from engine.packaging.options import Options, package_name
+from engine.packaging.own_modules import collect, is_module
 from engine.packaging.pickles import check_version, read_pickle
 from engine.packaging.provenance import Environment, read_environment
 from engine.packaging.samples import Samples, read_samples
 from engine.packaging.sklearn_source import Origin, pickled_source
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 
 MLMODEL = "MLmodel"
 # MLflow's types of columns; a "double" may be whole in every row of a CSV file.
@@ -74,8 +75,10 @@ def download(address: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=address))
     except Exception as error:  # noqa: BLE001 - MLflow's stores raise their own classes
-        reason = shorten(str(error), 300, placeholder=" …")
-        raise PackageError(f"{address}: MLflow cannot fetch it: {reason}") from None
+        raise PackageError(
+            f"{address}: MLflow cannot fetch it: {reason_of(error)}; look at the address, at "
+            "MLFLOW_TRACKING_URI and at who is logged in there"
+        ) from None
 
 
 def mlflow_source(folder: Path, options: Options, address: str = "") -> tuple[Source, list[str]]:
@@ -112,7 +115,9 @@ def _read(folder: Path, options: Options) -> Logged:
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise PackageError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise PackageError(
+            f"{path}: is not YAML: {reason_of(error)}; log the model again"
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("flavors"), dict):
         raise PackageError(f"{path}: names no flavours, so it is no model of MLflow")
     environment = read_environment(options.environment or folder)
@@ -176,6 +181,10 @@ def _onnx(logged: Logged, options: Options) -> tuple[Source, list[str]]:
 
 def _sklearn(logged: Logged, options: Options) -> tuple[Source, list[str]]:
     flavour = logged.flavour("sklearn")
+    # What `code_paths=` took along.
+    code = [each for each in sorted((logged.folder / "code").glob("*")) if is_module(each)]
+    options = replace(options, modules=(*options.modules, *code))
+    collect(options.modules)
     path = _file(logged, flavour.get("pickled_model", "model.pkl"))
     trained = flavour.get("sklearn_version") or logged.environment.packages.get("scikit-learn")
     check_version(str(trained) if trained else None, path)

@@ -64,10 +64,14 @@ def parse_onnx(content: bytes, path: Path) -> OnnxFile:
     model: Any = onnx.ModelProto()
     try:
         model.ParseFromString(content)
-    except Exception as error:  # noqa: BLE001 - the parser's class depends on its implementation
-        raise PackageError(f"{path}: is not an ONNX model, or is truncated: {error}") from None
+    except Exception:  # noqa: BLE001 - the parser's class depends on its implementation
+        raise PackageError(
+            f"{path}: is not an ONNX model, or is truncated; copy it again, or export it again"
+        ) from None
     if not model.graph.node and not model.graph.output:
-        raise PackageError(f"{path}: is not an ONNX model: it has neither nodes nor outputs")
+        raise PackageError(
+            f"{path}: is not an ONNX model: it has neither nodes nor outputs; export it again"
+        )
     _check_types(model, path)
     return OnnxFile(model, _external_files(model, path))
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import onnxruntime as ort
 
-from engine.packaging.adapt import adapted
+from engine.packaging.adapt import TARGETS, adapted, with_known_version
 from engine.packaging.bfloat16 import carry_as_float32, rename
 from engine.packaging.onnx_file import OnnxFile
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.onnx_runtime import DATATYPES, FATAL_ONLY
 from engine.serving.tensors.datatypes import Array, Datatype
 
@@ -69,10 +70,14 @@ def load(file: OnnxFile, path: Path) -> Loaded:
         return _loaded(file, path, remarks)
     except PackageError as refused:
         if file.external:  # the converter would have to read all weights
-            raise
+            lowered = with_known_version(file.model)
+            if lowered is file.model:
+                raise
+            return _loaded(replace(file, model=lowered), path, remarks)
         for model, remark in adapted(file.model):
             with contextlib.suppress(PackageError):
-                return _loaded(replace(file, model=model), path, [*remarks, remark])
+                more = [remark] if remark else []
+                return _loaded(replace(file, model=model), path, [*remarks, *more])
         raise refused
 
 
@@ -88,8 +93,11 @@ def _loaded(file: OnnxFile, path: Path, remarks: list[str]) -> Loaded:
             file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
-        raise PackageError(f"{path}: ONNX Runtime cannot load it: {reason}") from None
+        raise PackageError(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load it: {reason_of(error)}; export it "
+            f"with an operator set up to {TARGETS[0]} and standard operators, or pin the ONNX "
+            "Runtime that has them in requirements/serve-cpu.in"
+        ) from None
     inputs, outputs = (
         [_tensor(node, path) for node in nodes]
         for nodes in (session.get_inputs(), session.get_outputs())

@@ -10,6 +10,7 @@ import numpy as np
 from engine.packaging.onnx_load import Loaded, Tensor
 from engine.packaging.samples import Samples, made_up, text
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import NUMPY, Array
 
 ROWS = 4
@@ -105,7 +106,7 @@ def _made_up(loaded: Loaded, path: Path) -> dict[str, Array]:
         try:
             loaded.run(inputs)
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-            reason = reason or " ".join(str(error).split())
+            reason = reason or reason_of(error)
         else:
             return inputs
     raise PackageError(

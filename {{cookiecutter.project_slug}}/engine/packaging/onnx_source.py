@@ -25,6 +25,7 @@ from engine.packaging.samples import Samples, read_samples
 from engine.packaging.tolerance import tolerance_of
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import NUMPY, Array
 
 
@@ -121,8 +122,11 @@ def _run(loaded: Loaded, inputs: Mapping[str, Array], path: Path) -> dict[str, A
     try:
         return loaded.run(inputs)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
-        raise PackageError(f"{path}: the samples cannot be run: {reason}") from None
+        described = ", ".join(f"{e['name']} {e['datatype']}{e['shape']}" for e in loaded.inputs)
+        raise PackageError(
+            f"{path}: the samples cannot be run: {reason_of(error)}; give samples of {described} "
+            "with sizes that the model was exported for"
+        ) from None
 
 
 def _note_missing_values(tensors: list[Tensor], inputs: Mapping[str, Array]) -> None:

@@ -21,7 +21,7 @@ class Options:
 
     ``tolerance`` is the absolute one, and the relative one too unless ``relative`` is given.
     ``types`` are those of columns of a CSV file, and ``columns`` is the order that the model was
-    fitted on, where it does not record it.
+    fitted on, where it does not record it. ``modules`` are files and folders that a pickle imports.
     """
 
     name: str = ""
@@ -38,6 +38,7 @@ class Options:
     licence: str = ""
     data: str = ""
     code: Path | None = None
+    modules: tuple[Path, ...] = ()
     environment: Path | None = None
     batching: Batching = "auto"
 

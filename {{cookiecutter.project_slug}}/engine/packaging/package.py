@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -39,6 +40,8 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
         StartupError: it is refused; whatever stood in its place before is untouched.
     """
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
+    if options.modules and not made.manifest.get("modules"):
+        remarks.append("an ONNX file computes without Python, so --module is not in the package")
     folder, kept = add_package(models_dir, labelled(made, options))
     manifest = read_manifest(folder)
     remarks += kept
@@ -54,6 +57,11 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
             for each in differences(manifest, lock.one_each(), where=lock.path.name)
             if each.severity == "refused"
         ]
+    if manifest.system:
+        remarks.append(
+            f"the image gets the Debian packages {', '.join(manifest.system)}; this machine needs "
+            "them as well"
+        )
     if not manifest.training.licence:
         remarks.append(
             "the manifest names no licence; say with --licence under which the model may be used"
@@ -159,6 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
         licence=asked.licence,
         data=asked.data,
         code=asked.code,
+        modules=tuple(asked.module),
         environment=asked.environment,
         batching=batching,
     )
@@ -168,11 +177,23 @@ def main(arguments: list[str] | None = None) -> int:
     except StartupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (OSError, MemoryError) as error:  # a full disk, here or where temporary files go
+        print(f"error: {_of_machine(error)}", file=sys.stderr)
+        return 1
     print(describe(read_manifest(folder)))
     for remark in remarks:
         print(f"  note    {remark}")
     print(f"wrote {folder}")
     return 0
+
+
+def _of_machine(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is not enough for the model and its samples; give fewer"
+    where = error.filename or tempfile.gettempdir()
+    return (
+        f"{where}: {error.strerror or error}; nothing was changed: free some space, or set TMPDIR"
+    )
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -213,6 +234,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--licence", default="", help="under which the model may be used")
     add("--data", default="", help="what it was trained on")
     add("--code", type=Path, help="Python file with preprocess() and/or postprocess()")
+    add(
+        "--module",
+        type=Path,
+        action="append",
+        default=[],
+        help="Python file, or folder of them, that the pickle imports; may be given several times",
+    )
     add("--environment", type=Path, help="requirements.txt or conda.yaml of the training")
     add(
         "--batching",

@@ -18,6 +18,7 @@ import sklearn
 
 from engine.serving.errors import PackageError
 from engine.serving.package.lock import place_of
+from engine.serving.runtimes.joblib_runtime import why_not_loaded
 
 LFS_POINTER = b"version https://git-lfs"
 VERSION = re.compile(rb"_sklearn_version.{1,12}?(\d+\.\d+(?:\.\w+)*)", re.DOTALL)
@@ -81,19 +82,16 @@ def unpickle(path: Path) -> Any:
     try:
         return joblib.load(path)
     except AttributeError as error:
+        # The attribute of the error itself is empty where pickle raises it.
+        named = re.search(r"attribute '([^']+)'", str(error))
         raise PackageError(
-            f"{path}: needs code that is not in it: {error}; what a notebook defines lives nowhere "
-            "else: move it into a module that is installed here and where it is served"
-        ) from None
-    except ModuleNotFoundError as error:
-        raise PackageError(
-            f"{path}: needs the module {error.name!r}, which is not installed here; add its "
-            "package to requirements/train.in, and to serve-cpu.in, and run `make lock`"
+            f"{path}: needs {named[1] if named else 'code'!r}, which it does not hold; what a "
+            "notebook or a script defines is pickled by name only: write it into a file "
+            "(%%writefile my_steps.py), import it from there, train again, and package with "
+            "--module my_steps.py"
         ) from None
     except Exception as error:  # noqa: BLE001 - unpickling can raise anything
-        raise PackageError(
-            f"{path}: cannot be unpickled: {type(error).__name__}: {error}"
-        ) from None
+        raise PackageError(f"{path}: {why_not_loaded(error)}") from None
 
 
 def _decompressed(content: bytes, path: Path) -> bytes:

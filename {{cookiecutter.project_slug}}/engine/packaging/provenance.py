@@ -15,6 +15,7 @@ import yaml
 from engine.packaging.onnx_file import OnnxFile
 from engine.packaging.options import Options
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 
 PIN = re.compile(r"^\s*([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*={2,3}\s*([^\s;#,]+)")
 # Versions that say something about the answers; an MLflow environment pins many others.
@@ -69,7 +70,10 @@ def read_environment(path: Path) -> Environment:
     except OSError as error:
         raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, AttributeError, TypeError) as error:
-        raise PackageError(f"{path}: is not an environment file: {error}") from None
+        raise PackageError(
+            f"{path}: is not an environment file: {reason_of(error)}; give a requirements.txt or "
+            "conda.yaml of the training"
+        ) from None
 
 
 def _from_lines(text: str) -> Environment:

@@ -12,12 +12,12 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 from engine.serving.package.manifest import Batching
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import Array
 
 # Rows of the batches in which rows are tried, and of those for models that take long.
@@ -384,4 +384,4 @@ def largest_difference(one: Array, other: Array) -> float:
 
 
 def _reason(error: Exception) -> str:
-    return shorten(str(error), 200, placeholder=" …")
+    return reason_of(error)

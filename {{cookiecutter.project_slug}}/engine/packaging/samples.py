@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.packaging.record import is_date, table_columns
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import NUMPY, Array, canonical
 
 SEED = 20
@@ -95,7 +96,7 @@ def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
     except (ValueError, KeyError, zipfile.BadZipFile, csv.Error) as error:
         # numpy's sentence names an option that would unpickle them.
         objects = "it holds Python objects, which are not unpickled; write text with astype(str)"
-        reason = objects if "allow_pickle" in str(error) else error
+        reason = objects if "allow_pickle" in str(error) else reason_of(error)
         raise PackageError(f"{path}: cannot be read as samples: {reason}") from None
     except (TypeError, AttributeError, IndexError):
         raise PackageError(

@@ -14,6 +14,7 @@ from engine.packaging.record import methods_of
 from engine.packaging.samples import text
 from engine.serving.errors import PackageError
 from engine.serving.package.manifest import InputTensor, TableForm
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.tables import table_maker
 from engine.serving.tensors.datatypes import Array, datatype_of
 
@@ -209,7 +210,7 @@ def fitting(
         try:
             again = ask(estimator, _long(table).made())
         except Exception as error:  # noqa: BLE001 - estimators raise anything
-            fault = f": {' '.join(str(error).split())}"
+            fault = f": {reason_of(error)}"
             continue
         if again.same_as(expected):
             return result

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from sklearn.base import is_classifier
 
-from engine.packaging.contract import promised
+from engine.packaging.contract import modules_of, promised
 from engine.packaging.onnx_file import OnnxFile
 from engine.packaging.onnx_load import Loaded, load, with_output_names
 from engine.packaging.onnx_source import build
@@ -21,12 +20,19 @@ from engine.packaging.provenance import Provenance, here
 from engine.packaging.sklearn_calls import Table
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import NUMPY, Array
 
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
 REASON = "scikit-learn computes in float64, ONNX Runtime's classical operators in float32"
 PROTOBUF_TOO_NEW = 7
+# What makes ONNX files of libraries that skl2onnx does not know.
+EXPORTERS = {
+    "catboost": "model.save_model(path, format='onnx')",
+    "lightgbm": "onnxmltools.convert_lightgbm(model, initial_types=..., zipmap=False)",
+    "xgboost": "onnxmltools.convert_xgboost(model, initial_types=...)",
+}
 
 
 def converted(
@@ -81,10 +87,14 @@ def _convert(estimator: Any, table: Table) -> Any:
         except Exception as error:  # noqa: BLE001 - converters raise anything
             fault = error
             break
-    reason = shorten(str(fault), 300, placeholder=" …")
+    reason = reason_of(fault) if fault else ""
+    exporters = [EXPORTERS[name] for name in sorted(modules_of(estimator) & EXPORTERS.keys())]
+    if exporters:
+        reason = f"skl2onnx has no converter for it; export it in the notebook with {exporters[0]}"
+        reason += ", and package that file with samples that hold its answers"
     raise PackageError(
-        f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; package it as joblib "
-        "instead (without --to onnx)"
+        f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; or package it as "
+        "joblib (without --to onnx)"
     )
 
 

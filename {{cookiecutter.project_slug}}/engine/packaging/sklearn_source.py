@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.packaging.contract import SERVED
+from engine.packaging.contract import SERVED, read_pickled
 from engine.packaging.given_answers import AS_GIVEN, check_given
 from engine.packaging.options import Options, package_name
+from engine.packaging.own_modules import collect, files_of, manifest_of, refuse_unknown
 from engine.packaging.pickles import read_pickle, unpickle
 from engine.packaging.provenance import Environment, Provenance, here, read_environment
 from engine.packaging.samples import Samples, made_up, read_samples
@@ -24,6 +25,7 @@ from engine.packaging.sklearn_table import table_of
 from engine.packaging.tolerance import tolerance_of
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
+from engine.serving.runtimes.jobs import one_job
 from engine.serving.tensors.datatypes import NUMPY, Array
 
 ROWS = 8
@@ -64,7 +66,9 @@ def sklearn_source(path: Path, options: Options) -> tuple[Source, list[str]]:
 
 def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[Source, list[str]]:
     """The same for a file that ``read_pickle`` has accepted."""
+    modules = collect(options.modules)
     estimator = unpickle(origin.path) if origin.estimator is None else origin.estimator
+    refuse_unknown(read_pickled(origin.content).modules, origin.path)
     if not any(hasattr(estimator, name) for name in ("predict", "transform")):
         raise PackageError(
             f"{origin.path}: holds a {type(estimator).__name__}, which has neither predict() nor "
@@ -97,6 +101,8 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
         getattr(estimator, "classes_", None), list
     ):
         remarks.append("the model has several targets, and their probabilities are left out")
+    if options.to != "onnx" and one_job(estimator):
+        remarks.append("n_jobs is set to 1 while serving: requests share the processors already")
     provenance = Provenance(
         _section(estimator, origin, options, given),
         _versions(estimator, origin, table),
@@ -107,7 +113,9 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
             estimator, table, outputs, golden, origin.path, provenance, options
         )
         return source, remarks + more
-    return _as_it_is(table, outputs, golden, origin, provenance, options), remarks
+    made = _as_it_is(table, outputs, golden, origin, provenance, options)
+    manifest = {**made.manifest, **manifest_of(modules)}
+    return replace(made, files=files_of(modules), manifest=manifest), remarks
 
 
 def _as_it_is(

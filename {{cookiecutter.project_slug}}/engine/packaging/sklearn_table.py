@@ -12,7 +12,6 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -39,12 +38,10 @@ from engine.packaging.sklearn_columns import (
     writes_underscores,
 )
 from engine.serving.errors import PackageError
+from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import Array
 
 TABLE = 2
-# The time and the line of C++ before what XGBoost says.
-NATIVE = re.compile(r"^\[\d\d:\d\d:\d\d\] \S+:\d+: ")
-MOST_WORDS = 300
 MOST_EXAMPLES = 5
 WORDS: Mapping[Kind, str] = {
     "number": "a number", "float": "a number", "bool": "true or false", "string": "text",
@@ -375,7 +372,7 @@ class _Types:
                 )
         open_types = ", ".join(f"{name} as {kind}" for name, kind in kinds.items())
         tried = f" ({open_types} where CSV leaves the type open)" if open_types else ""
-        reason = shorten(fault.split("Stack trace")[0].strip(), MOST_WORDS, placeholder=" …")
+        reason = fault
         return (
             f"{type(self.estimator).__name__} cannot be called with the samples{tried}: {reason}; "
             "give samples as the model was fitted on them: say types with --types, or write them "
@@ -536,7 +533,7 @@ def _first(
         try:
             found = way, ask(estimator, way.original(columns))
         except Exception as error:  # noqa: BLE001 - estimators raise anything
-            fault = fault or NATIVE.sub("", " ".join(str(error).split()))
+            fault = fault or reason_of(error)
             continue
         if not found[1].misnamed:
             return found, ""

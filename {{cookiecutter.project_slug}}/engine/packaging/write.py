@@ -13,12 +13,16 @@ from typing import Any, Literal
 
 import yaml
 
+from engine.packaging import serving_set
 from engine.packaging.contract import Pickled, read_pickled
 from engine.packaging.rows import Claim, Verdict, judge
+from engine.packaging.system import system_of
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import load_model
 from engine.serving.package.digest import MANIFEST, file_sha256
+from engine.serving.package.drift import differences
 from engine.serving.package.golden import write_golden
+from engine.serving.package.lock import serving_lock
 from engine.serving.package.manifest import GOLDEN, Batching
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
@@ -45,10 +49,10 @@ class Source:
     ``golden_outputs`` are arrays by tensor name, the outputs computed by the training framework.
     ``training`` is the manifest's section of that name, without versions; ``libraries`` names the
     installed ones whose versions belong there, ``packages`` holds versions that are known from
-    elsewhere and win. ``files`` are further files by their name in the package; ``manifest`` holds
-    further keys of the manifest. ``verdict`` says whether requests may share runs, None where that
-    was not judged yet; ``batching`` is what the person says about it. ``pickled`` is what writing
-    finds in a joblib model.
+    elsewhere and win. ``files`` are further files by their name in the package, each a path or
+    its content; ``manifest`` holds further keys of the manifest. ``verdict`` says whether requests
+    may share runs, None where that was not judged yet; ``batching`` is what the person says about
+    it. ``pickled`` is what writing finds in a joblib model.
     """
 
     name: str
@@ -64,7 +68,7 @@ class Source:
     libraries: tuple[str, ...]
     packages: Mapping[str, str] = field(default_factory=dict)
     python: str = field(default_factory=platform.python_version)
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path | bytes] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     verdict: Verdict | None = None
     batching: Batching = "auto"
@@ -99,7 +103,7 @@ def _write_package(models_dir: Path, source: Source) -> Path:
         if source.verdict is None:
             source = replace(source, verdict=_judged(fresh, source))
         _write_files(fresh, source)
-        load_model(read_package(fresh), SETTINGS)
+        _try(fresh)
         old = Path(scratch) / "old"
         if target.exists():
             target.rename(old)
@@ -110,6 +114,20 @@ def _write_package(models_dir: Path, source: Source) -> Path:
                 old.rename(target)
             raise
     return target
+
+
+def _try(folder: Path) -> None:
+    """Answer the golden requests here, and where Python code is loaded as in the image, too.
+
+    A lock that lacks packages which the manifest names is another matter: ``package`` says so.
+    """
+    manifest = load_model(read_package(folder), SETTINGS).manifest
+    lock = serving_lock()
+    if lock is None or (manifest.format == "onnx" and manifest.code_file is None):
+        return
+    found = differences(manifest, lock.one_each())
+    if not any(each.severity == "refused" for each in found):
+        serving_set.check(folder, lock)
 
 
 def _judged(directory: Path, source: Source) -> Verdict:
@@ -134,6 +152,9 @@ def _write_files(directory: Path, source: Source) -> None:
     write_golden(directory / GOLDEN, source.golden_inputs, source.golden_outputs)
     names = [model_file, GOLDEN, *source.files]
     for name, path in source.files.items():
+        if isinstance(path, bytes):
+            (directory / name).write_bytes(path)
+            continue
         try:
             shutil.copyfile(path, directory / name)
         except OSError as error:
@@ -151,6 +172,7 @@ def _write_files(directory: Path, source: Source) -> None:
         "inputs": source.inputs,
         "outputs": source.outputs,
         **source.manifest,
+        **({"system": list(system)} if (system := system_of(needs)) else {}),
         **(source.verdict.entries() if source.verdict else {}),
         "training": {
             "python": source.python,

@@ -24,7 +24,7 @@ from engine.serving.fault import fault_of
 from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
-from engine.serving.http.routes import Route
+from engine.serving.http.routes import SCORING, Route
 from engine.serving.inference.delivery import deliver
 from engine.serving.inference.host import ModelHost, ServedModel, shutting_down
 from engine.serving.inference.model import Model
@@ -32,7 +32,7 @@ from engine.serving.logs.requests import names_of
 from engine.serving.request import Client, Request
 from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
-from engine.serving.transports import oip, tutorial
+from engine.serving.transports import oip, scoring, tutorial
 from engine.serving.transports.oip_binary import BINARY, HEADER_LENGTH
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Inference:
         self._host = host
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
-        self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec]] = {}
+        self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
         self._most = settings.max_queue_rows, settings.max_json_values
         self._timeout = settings.request_timeout_seconds
         self.arrivals = ArrivalCounter()
@@ -117,7 +117,7 @@ class Inference:
         body = bytes(request.body)
         self.bodies.release(request)
         try:
-            _check_content(request.headers)
+            _check_content(request.headers, request.target.form)
             served = self._served(request, body)
             if len(body) > LARGE_BODY:
                 task = asyncio.ensure_future(self._answer_large(request, served, body))
@@ -192,9 +192,11 @@ class Inference:
         codecs = self._codecs.get(model)
         if codecs is None:
             # Made anew where two threads come first: they are alike.
-            codecs = tutorial.Codec(model, *self._most), oip.Codec(model, *self._most)
+            predict, infer = tutorial.Codec(model, *self._most), oip.Codec(model, *self._most)
+            codecs = predict, infer, scoring.Codec(model, predict.encode, *self._most)
             self._codecs[model] = codecs
-        codecs[request.route == "infer"].decode(request, body)
+        place = 2 if request.target.form == SCORING else request.route == "infer"
+        codecs[place].decode(request, body)
         request.decoded = time.perf_counter()
 
     def _settle(self, request: Request, outcome: Any) -> None:
@@ -240,7 +242,7 @@ def _cancel(task: asyncio.Task[None], _: Request) -> None:
     task.cancel()
 
 
-def _check_content(headers: Mapping[bytes, bytes]) -> None:
+def _check_content(headers: Mapping[bytes, bytes], form: str) -> None:
     if headers.get(b"content-type") == JSON[1] and b"content-encoding" not in headers:
         return
     encoding = headers.get(b"content-encoding", b"identity")
@@ -254,7 +256,7 @@ def _check_content(headers: Mapping[bytes, bytes]) -> None:
     # `curl -d` without a header says form-urlencoded: the refusal tells which header to send.
     kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
     accepted = (b"application/json", BINARY) if HEADER_LENGTH in headers else (b"application/json",)
-    if kind not in accepted:
+    if kind not in accepted and not (form == SCORING and kind == scoring.CSV):
         raise UnsupportedMediaType(
             f"Content-Type is {quoted(kind.decode('latin-1'))}; send application/json",
             field="Content-Type",

@@ -1,4 +1,4 @@
-"""The inference routes: `/predict`, `/predict/{model}` and those of the protocol."""
+"""The inference routes: `/predict`, `/predict/{model}`, and those of the protocols."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import Final
 PREDICT: Final = "/predict"
 MODELS: Final = "/v2/models/"
 INFER: Final = "/infer"
+INVOCATIONS: Final = "/invocations"
+MODELS_V1: Final = "/v1/models/"
+PREDICT_V1: Final = ":predict"
+SCORING: Final = "scoring"
 # What the paths of the engine's other routes begin with; "" is the page.
-RESERVED: Final = ("", "docs", "healthz", "metrics", "openapi.json", "readyz", "v2")
+RESERVED: Final = (
+    "", "docs", "health", "healthz", "invocations", "metrics", "openapi.json", "ping", "readyz",
+    "v1", "v2", "version",
+)  # fmt: skip
 # Paths that clients really use are shorter; others would fill the memory of routes with text.
 LONGEST_KNOWN_PATH: Final = 256
 
@@ -18,13 +25,15 @@ LONGEST_KNOWN_PATH: Final = 256
 @dataclass(frozen=True, slots=True)
 class Route:
     """An inference route, taken apart. ``kind`` is ``predict`` or ``infer``; ``name`` None asks
-    the default model; ``fault`` is a path that only begins like one.
+    the default model; ``fault`` is a path that only begins like one; ``form`` is ``scoring`` where
+    the body is that of MLflow or KServe's V1 protocol.
     """
 
     kind: str
     name: str | None = None
     version: str | None = None
     fault: str | None = None
+    form: str = ""
     path: str = field(default="", compare=False)
 
 
@@ -59,6 +68,10 @@ def _taken_apart(path: str) -> Route | None:
                 "predict", fault=f"there is no route {path[:LONGEST_KNOWN_PATH]}; see /docs"
             )
         return Route("predict", rest[1:] or None)
+    if path == INVOCATIONS:
+        return Route("predict", form=SCORING)
+    if path.startswith(MODELS_V1) and path.endswith(PREDICT_V1):
+        return Route("predict", path[len(MODELS_V1) : -len(PREDICT_V1)], form=SCORING)
     if not (path.startswith(MODELS) and path.endswith(INFER)):
         return None
     name, *rest_of = path[len(MODELS) : -len(INFER)].split("/")

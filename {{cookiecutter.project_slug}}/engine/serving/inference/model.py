@@ -16,8 +16,10 @@ from engine.serving.package.fetch import all_packages
 from engine.serving.package.golden import compare
 from engine.serving.package.manifest import Manifest
 from engine.serving.package.reader import Package, read_package
+from engine.serving.reasons import lacking, reason_of
 from engine.serving.runtimes.base import Runtime
 from engine.serving.runtimes.hooks import HookedRuntime, read_hooks
+from engine.serving.runtimes.own_modules import import_from
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array, canonical
 from engine.serving.tensors.signature import Signature
@@ -112,8 +114,10 @@ class Model:
         try:
             return self.run(inputs)
         except Exception as error:  # runtimes raise their own classes
-            reason = " ".join(str(error).split())
-            raise PackageError(f"{self.name}: the golden inputs cannot be run: {reason}") from error
+            way_out = "" if lacking(error) else "; package the model again in this environment"
+            raise PackageError(
+                f"{self.name}: the golden inputs cannot be run: {reason_of(error)}{way_out}"
+            ) from error
 
 
 def repeat_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
@@ -132,6 +136,7 @@ def load_model(package: Package, settings: Settings, worker: int = 0) -> Model:
         ProviderError: it would not run on the execution provider that was asked for.
     """
     began = time.perf_counter()
+    import_from(package)
     # Imported here because a repository has only the runtimes that its models need, and because
     # the port should open before a large library has been read from disk.
     if package.manifest.format == "joblib":

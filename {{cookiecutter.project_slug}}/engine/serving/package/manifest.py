@@ -30,6 +30,23 @@ def _plain_name(value: str) -> str:
     return value
 
 
+def _file_name(value: str) -> str:
+    _plain_name(value.lstrip("_"))
+    return value
+
+
+def _module_name(value: str) -> str:
+    if not all(part.isidentifier() for part in value.split(".")):
+        raise ValueError("the dotted name of a Python module")
+    return value
+
+
+def _debian_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", value):
+        raise ValueError("the name of a Debian package: lower-case letters, digits, '+', '-', '.'")
+    return value
+
+
 def _dimensions(value: tuple[int, ...]) -> tuple[int, ...]:
     if any(dimension < -1 for dimension in value):
         raise ValueError("dimensions are sizes, or -1 where the size varies")
@@ -37,6 +54,9 @@ def _dimensions(value: tuple[int, ...]) -> tuple[int, ...]:
 
 
 PlainName = Annotated[str, AfterValidator(_plain_name)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+ModuleName = Annotated[str, AfterValidator(_module_name)]
+DebianName = Annotated[str, AfterValidator(_debian_name)]
 Shape = Annotated[tuple[int, ...], AfterValidator(_dimensions)]
 
 
@@ -133,7 +153,9 @@ class Manifest(_Strict):
     or a framework ("declared"); "never" runs each request alone, whatever was found. ``table`` is
     what a joblib model is called with: an array, or a pandas DataFrame whose columns are the
     inputs. ``code_file`` holds ``preprocess`` and ``postprocess``; see
-    ``engine.serving.runtimes.hooks``.
+    ``engine.serving.runtimes.hooks``. ``modules`` are modules of the owner's that the model needs,
+    with the file of each; see ``engine.serving.runtimes.own_modules``. ``system`` are Debian
+    packages that its libraries need; the image build installs them.
     """
 
     manifest_version: Literal[1]
@@ -142,18 +164,20 @@ class Manifest(_Strict):
     description: str = ""
     format: Literal["onnx", "joblib"]
     model_file: PlainName
-    files: dict[PlainName, FileEntry]
+    files: dict[FileName, FileEntry]
     inputs: tuple[InputTensor, ...] = Field(min_length=1)
     outputs: tuple[OutputTensor, ...] = Field(min_length=1)
     independent_rows: bool | None = None
     batching: Batching = "auto"
     table: TableForm = "array"
     code_file: PlainName | None = None
+    modules: dict[ModuleName, FileName] = {}
+    system: tuple[DebianName, ...] = ()
     training: Training
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
-        for needed in (self.model_file, GOLDEN, self.code_file):
+        for needed in (self.model_file, GOLDEN, self.code_file, *self.modules.values()):
             if needed is not None and needed not in self.files:
                 raise ValueError(f"files must list {needed}")
         for kind in (self.inputs, self.outputs):

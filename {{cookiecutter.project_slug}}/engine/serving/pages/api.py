@@ -103,6 +103,8 @@ def _add_health(app: FastAPI, lifecycle: Lifecycle, host: ModelHost) -> None:
 
     @app.get("/v2/health/ready", tags=["health"])
     @app.get("/readyz", tags=["health"])
+    @app.get("/ping", tags=["health"])
+    @app.get("/health", tags=["health"])
     async def ready() -> Response:
         """Ready: every model is loaded, warm and verified; else 503 with the reason."""
         report = lifecycle.report()
@@ -147,6 +149,23 @@ def _add_metadata(
     async def model(name: str, version: str | None = None) -> Response:
         """One model: signature, version, digest, execution provider in use."""
         return _json(_describe(host.get(name, version).model))
+
+    @app.get("/version", tags=["metadata"])
+    async def version() -> Response:
+        """The version of the service, as text; MLflow's clients ask for it."""
+        return Response(release().version, media_type="text/plain")
+
+    @app.get("/v1/models", tags=["metadata"])
+    async def names() -> Response:
+        """Names of all models, as in KServe's V1 protocol."""
+        return _json({"models": sorted(host.models)})
+
+    @app.get("/v1/models/{name}", tags=["health"])
+    async def model_v1(name: str) -> Response:
+        """Readiness of one model, as in KServe's V1 protocol."""
+        host.get(name)
+        is_ready = lifecycle.report()["ready"]
+        return _json({"name": name, "ready": is_ready}, 200 if is_ready else 503)
 
     @app.get("/v2/models/{name}/example", tags=["metadata"])
     async def example(name: str) -> Response:

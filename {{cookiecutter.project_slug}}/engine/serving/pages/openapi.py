@@ -14,7 +14,7 @@ from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.tensors.signature import TensorSpec
-from engine.serving.transports import oip, tutorial
+from engine.serving.transports import oip, scoring, tutorial
 from engine.serving.transports.records import column_names, is_column
 
 Schema = dict[str, Any]
@@ -70,10 +70,14 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
             responses["503"] = {"description": "No; the answer has the reason."}
     for name, served in host.models.items():
         paths[f"/predict/{name}"] = {"post": _predict(served.model) | {"security": security}}
+        paths[f"/v1/models/{name}:predict"] = {
+            "post": _scoring(served.model) | {"security": security}
+        }
         paths[f"/v2/models/{name}/infer"] = {"post": _infer(served.model) | {"security": security}}
     default = host.default()
     if default is not None:
         paths["/predict"] = {"post": _predict(default.model) | {"security": security}}
+        paths["/invocations"] = {"post": _scoring(default.model) | {"security": security}}
     return content
 
 
@@ -87,6 +91,21 @@ def _predict(model: Model) -> Schema:
         json.loads(tutorial.example(model)),
         _answer(model),
     )
+
+
+def _scoring(model: Model) -> Schema:
+    """The routes of MLflow and of KServe's V1 protocol, which take the same bodies."""
+    forms = [{"required": [key], "properties": {key: {}}} for key in scoring.FORMS]
+    operation = _operation(
+        f"Predict with {model.name} (MLflow's scoring protocol, KServe's V1 protocol)",
+        "One of the keys; for a table also CSV with a header.",
+        {"type": "object", "oneOf": forms},
+        {"inputs": json.loads(tutorial.example(model))["data"]},
+        _answer(model),
+    )
+    if column_names(model):
+        operation["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return operation
 
 
 def _data(model: Model) -> Schema:

@@ -26,6 +26,7 @@ import numpy as np
 from engine.serving.errors import PackageError
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.package.reader import Package
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.base import Runtime
 from engine.serving.tensors.datatypes import NUMPY, Array, canonical
 
@@ -134,5 +135,8 @@ def _run(content: bytes, path: Path, name: str) -> ModuleType:
     try:
         exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - verified bytes
     except Exception as error:  # noqa: BLE001 - running it can raise anything
-        raise PackageError(f"{path}: cannot be run: {type(error).__name__}: {error}") from None
+        raise PackageError(
+            f"{path}: cannot be run: {type(error).__name__}: {reason_of(error)}; correct it, and "
+            "package the model again"
+        ) from None
     return module

@@ -15,6 +15,8 @@ from engine.serving.errors import PackageError, ProviderError
 from engine.serving.package.drift import check_drift
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.package.reader import Package
+from engine.serving.reasons import lacking, reason_of
+from engine.serving.runtimes.jobs import one_job
 from engine.serving.runtimes.tables import table_maker
 from engine.serving.settings import Provider, Settings
 from engine.serving.tensors.datatypes import NUMPY, Array
@@ -77,6 +79,8 @@ def load(package: Package, settings: Settings) -> JoblibRuntime:
     if hashlib.sha256(content).hexdigest() != package.manifest.files[path.name].sha256:
         raise PackageError(f"{path}: changed while it was being loaded")
     estimator = _unpickle(content, package)
+    if one_job(estimator):
+        log.info("%s: n_jobs is 1 while serving", manifest.name)
     for output in package.manifest.outputs:
         if not callable(getattr(estimator, output.method or "predict", None)):
             raise PackageError(f"{path}: {type(estimator).__name__} has no {output.method}()")
@@ -92,6 +96,13 @@ def _unpickle(content: bytes, package: Package) -> Any:
             warnings.simplefilter("ignore")
             return joblib.load(io.BytesIO(content))
     except Exception as error:  # noqa: BLE001 - unpickling can raise anything
-        raise PackageError(
-            f"{package.model_path}: cannot be unpickled: {type(error).__name__}: {error}"
-        ) from None
+        raise PackageError(f"{package.model_path}: {why_not_loaded(error)}") from None
+
+
+def why_not_loaded(error: Exception) -> str:
+    """What a pickle lacks, and the way out."""
+    return "cannot be unpickled: " + (
+        lacking(error)
+        or f"{type(error).__name__}: {reason_of(error)}; package it with the versions of libraries "
+        "that made it, in requirements/serve-cpu.in"
+    )

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from engine.serving.errors import PackageError
 from engine.serving.package.reader import Package
+from engine.serving.reasons import reason_of
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.runtimes.graphs import Device, GraphRunner, can_bind
@@ -149,8 +150,7 @@ def _with_graphs(package: Package, settings: Settings, device: int) -> OnnxRunti
         for _ in range(2):
             runtime.run(package.golden.inputs)
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
-        log.info("%s: no CUDA graphs: %s", name, reason)
+        log.info("%s: no CUDA graphs: %s", name, reason_of(error))
         return None
     return runtime
 
@@ -167,8 +167,10 @@ def _open(
             enable_fallback=0,
         )
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
-        reason = " ".join(str(error).split())
-        raise PackageError(f"{package.model_path}: ONNX Runtime cannot load it: {reason}") from None
+        raise PackageError(
+            f"{package.model_path}: ONNX Runtime {ort.__version__} cannot load it: "
+            f"{reason_of(error)}; package the model again in this environment"
+        ) from None
 
 
 def _options(settings: Settings) -> ort.SessionOptions:

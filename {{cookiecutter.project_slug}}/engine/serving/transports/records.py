@@ -54,10 +54,49 @@ def as_arrays(records: simdjson.Array, model: Model, most: int) -> simdjson.Obje
     return parse_object(orjson.dumps({"data": data}))
 
 
+def is_one_table(data: Any, model: Model) -> TypeGuard[simdjson.Object]:
+    """Whether an object holds columns, or one row, of the single input that has named columns."""
+    spec = model.signature.inputs[0]
+    is_object = isinstance(data, simdjson.Object) and spec.name not in data
+    return is_object and bool(column_names(model)) and not is_column(spec)
+
+
+def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Object:
+    """The request that says the same in rows.
+
+    Args:
+        data: a list for each column, or a value for each.
+        model: takes one table with named columns.
+        most: rows allowed.
+
+    Raises:
+        InvalidInput: a column is missing, unknown, or of another length than the first.
+        BodyTooLarge: more rows than allowed.
+    """
+    names = column_names(model)
+    _check_names(set(check_keys(data, "data", len(names))), names, "data")
+    columns = [data[name] for name in names]
+    lists = [each.as_list() if isinstance(each, simdjson.Array) else [each] for each in columns]
+    check_rows(len(lists[0]), most)
+    for name, each in zip(names, lists, strict=True):
+        if len(each) != len(lists[0]):
+            raise InvalidInput(
+                f"data.{name} has {len(each)} values and data.{names[0]} has {len(lists[0])}",
+                field=f"data.{name}",
+                rule="as many values in each column",
+            )
+    return parse_object(orjson.dumps({"data": list(zip(*lists, strict=True))}))
+
+
 def _row(record: Any, names: tuple[str, ...], field: str) -> list[Any]:
     if not isinstance(record, simdjson.Object):
         raise InvalidInput(f"{field} is no object, and the first row is one", field=field)
-    keys = set(check_keys(record, field, len(names)))
+    _check_names(set(check_keys(record, field, len(names))), names, field)
+    row = record.as_dict()
+    return [row[name] for name in names]
+
+
+def _check_names(keys: set[str], names: tuple[str, ...], field: str) -> None:
     for missing in sorted(set(names) - keys)[:1]:
         raise InvalidInput(f"{field} has no {quoted(missing)}", field=field, rule=_rule(names))
     for unknown in sorted(keys - set(names))[:1]:
@@ -66,8 +105,6 @@ def _row(record: Any, names: tuple[str, ...], field: str) -> list[Any]:
             field=field,
             rule=_rule(names),
         )
-    row = record.as_dict()
-    return [row[name] for name in names]
 
 
 def _rule(names: tuple[str, ...]) -> str:

@@ -25,7 +25,13 @@ from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values
 from engine.serving.transports.few import FewRows, json_of, json_rows
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
-from engine.serving.transports.records import are_records, as_arrays, is_column
+from engine.serving.transports.records import (
+    are_records,
+    as_arrays,
+    from_columns,
+    is_column,
+    is_one_table,
+)
 
 FEW = 32
 
@@ -51,7 +57,7 @@ def decode(
     document = check_keys(parse_object(body), "")
     if "data" not in document:
         raise InvalidInput(
-            f'"data" is missing; send for example {_short_example(model)}',
+            f'"data" is missing; send for example {short_example(model)}',
             field="data",
             rule='an object with the key "data"',
         )
@@ -59,6 +65,9 @@ def decode(
     specs = model.signature.inputs
     # With the lists of other fields counted too, the fast way is merely not taken.
     brackets = opening_brackets(body)
+    if is_one_table(data, model):
+        document = from_columns(data, model, most)
+        data, brackets = document["data"], -1
     if are_records(data, model):
         document = as_arrays(data, model, most)
         data, brackets = document["data"], -1
@@ -75,7 +84,7 @@ def decode(
         names = ", ".join(repr(spec.name) for spec in specs)
         raise InvalidInput(
             f'the model takes {len(specs)} inputs: "data" must be an object with {names}; send for '
-            f"example {_short_example(model)}",
+            f"example {short_example(model)}",
             field="data",
         )
     return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
@@ -196,7 +205,7 @@ def example(model: Model) -> str:
     return orjson.dumps({"data": data}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def _short_example(model: Model) -> str:
+def short_example(model: Model) -> str:
     """``example``, or where to find it when it is longer than a message."""
     values = sum(math.prod(map(abs, spec.shape[1:])) for spec in model.signature.inputs)
     return example(model) if values <= FEW else f'{{"data": ...}} as /docs shows for {model.name!r}'
