@@ -127,6 +127,7 @@ def test_what_is_wrong_is_named_in_the_words_of_the_request(
         ("people", "age,port\n1\n", 422, "row 0 has 1 values and the header 2 columns"),
         ("people", "age,port\n", 422, "no rows below its header"),
         ("people", "age,port\nold,x\n", 422, "csv.age[0] is"),
+        ("people", "age,port\n1e999,x\n", 422, "csv.age[0] is '1e999'"),
         ("people", "age,city\n1,x\n", 422, "has no 'port'"),
         ("people", b"age,port\n1,\xff\n", 400, "is not CSV in UTF-8"),
         ("scale", "1,2,3\n1,2,3\n", 422, "takes no table with named columns"),

@@ -407,6 +407,7 @@ engine/serving/tensors/datatypes.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
 engine/serving/transports/bounds.py
+engine/serving/transports/cells.py
 engine/serving/transports/few.py
 engine/serving/transports/json_body.py
 engine/serving/transports/json_tensor.py

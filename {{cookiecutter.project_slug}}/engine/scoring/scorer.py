@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,13 +20,11 @@ from engine.serving.errors import RequestError
 from engine.serving.inference.model import Model
 from engine.serving.inference.service_hooks import ServiceHooks
 from engine.serving.package.manifest import OutputTensor
-from engine.serving.tensors.datatypes import NUMPY, Array
-from engine.serving.tensors.signature import TensorSpec
+from engine.serving.tensors.datatypes import Array
 from engine.serving.transports import tutorial
+from engine.serving.transports.cells import value_of
 from engine.serving.transports.records import column_names
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-TRUTHS = {"true": True, "false": False}
 TABLE = 2
 # "data[0][2]" and "data.age[0]": where a request of one row has its fault.
 PLACE = re.compile(r"data(?:\.(?P<name>.+?))?(?:\[0\](?:\[(?P<column>\d+)\])?)?(?:\[.*)?")
@@ -96,8 +95,9 @@ class Scorer:
         if not set(self._names) <= set(columns):
             self._names = self._by_position(tuple(columns))
         by_name = {spec.name: spec for spec in specs}
-        self._readers = {
-            name: _reader(by_name.get(name, specs[0])) if texts else _plain for name in self._names
+        self._readers: dict[str, Callable[[Any], Any]] = {
+            name: partial(value_of, spec=by_name.get(name, specs[0])) if texts else _plain
+            for name in self._names
         }
         # What is no table has its values under the names of inputs, row by row.
         self._records = bool(column_names(model))
@@ -202,29 +202,9 @@ class Scorer:
         return Refusal(at, column, row.get(column, ""), error.rule or "", message)
 
 
-def _reader(spec: TensorSpec) -> Callable[[str], Any]:
-    """Reads the text of a cell as JSON would have it for that input."""
-    if spec.datatype == "BYTES":
-        return _plain if spec.missing is None else lambda cell: cell or None
-    if NUMPY[spec.datatype].kind == "b":
-        return lambda cell: TRUTHS.get(cell.strip().lower(), cell or None)
-    return _number
-
-
 def _plain(cell: Any) -> Any:
     """The cell. JSON has no infinity, and null would be a missing value."""
     return str(cell) if isinstance(cell, float) and math.isinf(cell) else cell
-
-
-def _number(cell: str) -> Any:
-    """A number; None for an empty cell; what is neither stays text, which the check then names."""
-    text = cell.strip()
-    if not NUMBER.fullmatch(text):
-        return None if text.lower() in ("", "nan") else cell
-    try:
-        return int(text)
-    except ValueError:
-        return cell if math.isinf(float(text)) else float(text)
 
 
 def _jsonable(value: Any) -> Any:

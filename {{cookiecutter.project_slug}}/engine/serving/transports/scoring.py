@@ -18,7 +18,7 @@ import simdjson
 from engine.serving.errors import InvalidInput, MalformedBody, RequestError, quoted
 from engine.serving.inference.model import Model
 from engine.serving.request import Encode, Request
-from engine.serving.tensors.datatypes import NUMPY, Array
+from engine.serving.tensors.datatypes import Array
 from engine.serving.transports import tutorial
 from engine.serving.transports.bounds import (
     UNLIMITED,
@@ -27,13 +27,12 @@ from engine.serving.transports.bounds import (
     check_values,
     row_limit,
 )
+from engine.serving.transports.cells import value_of
 from engine.serving.transports.json_body import parse_object
 from engine.serving.transports.records import column_names
 
 FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV: Final = b"text/csv"
-NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
-BOOLEANS = {"true": True, "false": False}
 # How `/predict` names the place of a fault.
 PLACE = re.compile(r"(?<![\w'])data(?=[.\[]|$)")
 
@@ -195,21 +194,10 @@ def _csv(body: bytes, model: Model, most: int) -> tuple[str, bytes]:
             )
         records.append(
             {
-                name: _value(cell, NUMPY[types[name].datatype].kind if name in types else "O")
+                name: value_of(cell, types[name]) if name in types else cell
                 for name, cell in zip(header, row, strict=True)
             }
         )
     if not records:
         raise InvalidInput("the CSV has no rows below its header", rule="at least one row")
     return "csv", orjson.dumps(records)
-
-
-def _value(cell: str, kind: str) -> Any:
-    """A cell in the type of its column; what is none stays text, and is refused with its place."""
-    if cell == "":
-        return None
-    if kind == "b":
-        return BOOLEANS.get(cell.lower(), cell)
-    if kind in "fiu" and NUMBER.fullmatch(cell):
-        return float(cell) if kind == "f" else int(cell) if cell.lstrip("-").isdigit() else cell
-    return cell
