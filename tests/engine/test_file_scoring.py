@@ -150,7 +150,7 @@ def test_an_interrupted_run_goes_on_and_no_row_is_lost_or_doubled(
     score: Score, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int
 ) -> None:
     write_scale(tmp_path / "models")
-    rows = [["a", "b", "c"], *([i, i + 0.5, -i] for i in range(29))]
+    rows: list[list[Any]] = [["a", "b", "c"], *([i, i + 0.5, -i] for i in range(29))]
     rows[14][1] = "x"
     write_rows(tmp_path / "in.csv", rows)
     score("in.csv", "whole.csv")

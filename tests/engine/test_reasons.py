@@ -19,7 +19,7 @@ def graph(*nodes: onnx.NodeProto, ir: int = 10) -> bytes:
         ir_version=ir,
         opset_imports=[helper.make_opsetid("", 21)],
     )
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def said(content: bytes) -> str:
@@ -69,6 +69,8 @@ def test_a_long_message_ends_between_two_words() -> None:
         (ValueError("one\n   two.\n"), "one two"),
         (RuntimeError("[10:11:12] /src/data.cc:120: bad column\nStack trace:\n  [bt] (0)"),
          "bad column"),
+        (RuntimeError("[10:11:12] /src/x.cuh:9: Found one for the 0th (0-based) column: `a`"),
+         "Found one for the 0th (0-based) column: `a`"),
         (KeyError("city"), "'city'"),
     ],
 )  # fmt: skip

@@ -13,9 +13,9 @@ from tests.engine import toy_models
 from tests.engine.server import running
 
 FIRST = [["Cherbourg"], ["Dover"]]
-SPLIT = {"columns": ["age", "port"], "data": [[41.5, "Cherbourg"], [None, "Dover"]]}
+SPLIT: dict[str, Any] = {"columns": ["age", "port"], "data": [[41.5, "Cherbourg"], [None, "Dover"]]}
 TURNED = {"columns": ["port", "age"], "index": [7, 8], "data": [["Cherbourg", 41.5], ["Dover", 1]]}
-RECORDS = [{"age": 41.5, "port": "Cherbourg"}, {"port": "Dover", "age": None}]
+RECORDS: list[dict[str, Any]] = [{"age": 41.5, "port": "Cherbourg"}, {"port": "Dover", "age": None}]
 COLUMNS = {"age": [41.5, None], "port": ["Cherbourg", "Dover"]}
 NAMED = ["width (cm)", "height (cm)"]
 CSV = {"Content-Type": "text/csv; charset=utf-8"}

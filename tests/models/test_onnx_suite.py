@@ -47,7 +47,7 @@ LEFT_OUT: tuple[tuple[str, int, str], ...] = (
     ),
     ("preview", 20, "preview and training operators, which the runtime does not have"),
     (
-        "NOT_IMPLEMENTED|Unrecognized attribute|bound to different types",
+        "Could not find an implementation|Unrecognized attribute|bound to different types",
         38,
         "the runtime has no CPU kernel of this operator for this type",
     ),

@@ -74,8 +74,9 @@ def test_a_login_that_may_not_give_roles(bootstrap: Bootstrap) -> None:
     person = bootstrap.double.principal("contributor", ("Contributor", scope))
     ran = bootstrap("--without-github", env=bootstrap.env(person))
     assert ran.code == 1
-    assert "Owner on the subscription" in ran.err
-    assert "Then run the same command again" in ran.err
+    assert "may not give roles. Send this to an administrator (Owner, or" in ran.out
+    assert "az role assignment create" in ran.out
+    assert "Then run the same command again: it goes on from here." in ran.out
 
 
 @pytest.mark.parametrize("subjects", ["classic", "unsaid"])

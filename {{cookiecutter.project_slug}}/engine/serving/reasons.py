@@ -11,7 +11,8 @@ SHARED_LIBRARY = re.compile(r"lib[\w.+-]+\.so[.\d]*(?=: cannot open shared objec
 NATIVE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:"
     r"|(?:\[\d\d:\d\d:\d\d\] )?\S+\.(?:cc|cpp|cu|cuh|h|hpp):\d+:? "
-    r"(?:[\w:~<>&*, ]+?\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^\]]*\])? )?"
+    r"(?:[\w:~<>&*, ]*?::[\w:~<>&*, ]*?[\w>]\((?:[^()]|\([^()]*\))*\)"
+    r"(?: const)?(?: \[with [^\]]*\])? )?"
 )
 # Where XGBoost, LightGBM and ONNX Runtime begin to list frames.
 STACK = re.compile(r"\s*(?:Stack trace|\[bt\]|Traceback \(most recent call last\)).*", re.DOTALL)

@@ -150,10 +150,10 @@ def _add_metadata(
         """One model: signature, version, digest, execution provider in use."""
         return _json(_describe(host.get(name, version).model))
 
-    @app.get("/version", tags=["metadata"])
+    @app.get("/version", tags=["metadata"], response_class=PlainTextResponse)
     async def version() -> Response:
         """The version of the service, as text; MLflow's clients ask for it."""
-        return Response(release().version, media_type="text/plain")
+        return PlainTextResponse(release().version)
 
     @app.get("/v1/models", tags=["metadata"])
     async def names() -> Response:

@@ -30,7 +30,7 @@ ERROR: Schema = {
         "id": {"type": "string", "description": "Under which the log tells more."},
     },
 }
-PROBES = ("/healthz", "/readyz", "/v2/health/live")
+PROBES = ("/healthz", "/readyz", "/ping", "/health", "/v2/health/live", "/v1/models/{name}")
 _STATUSES = {
     "400": "The body is not what its content type says.",
     "401": "No API key, or one that is not accepted.",
@@ -62,7 +62,7 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
     paths = content.setdefault("paths", {})
     for path, operations in paths.items():
         responses = operations.get("get", {}).get("responses", {})
-        if path.startswith("/v2/models/{name}"):
+        if path.startswith(("/v1/models/{name}", "/v2/models/{name}")):
             # Names and versions are texts, which FastAPI never refuses.
             responses.pop("422", None)
             responses |= _errors("401", "404") if path.endswith("/answers") else _errors("404")
