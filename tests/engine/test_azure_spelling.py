@@ -270,7 +270,8 @@ class Kept:
         found = self.bodies.get(self._address(arguments))
         return None if found is None else dressed(found, self._habit)
 
-    def change(self, *arguments: str) -> None:
+    def change(self, *arguments: str, stdin: str | None = None) -> None:
+        del stdin
         self.puts += 1
         body = json.loads(arguments[arguments.index("--body") + 1])
         self.bodies[self._address(arguments)] = body

@@ -32,7 +32,7 @@ from tests.engine import toy_models
 from tests.engine.asked import outcome_of, requested
 from tests.engine.test_packaging import made, save
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
 
 CPU = Settings(execution_providers=("cpu",))
 F32, I64, TEXT = TensorProto.FLOAT, TensorProto.INT64, TensorProto.STRING
