@@ -181,7 +181,7 @@ def test_what_azure_does_not_take_changes_nothing(world: RolloutWorld, refusal: 
     fault, words = REFUSALS[refusal]
     world.double.inject(times=1000, **fault)
     try:
-        failed(world.up("trouble", "other"), words, "nothing was changed")
+        failed(ended(world.roll_out("trouble", "other")), words, "nothing was changed")
     finally:
         world.double.clear_faults()
     assert (world.sent("trouble"), world.docker_ids("trouble")) == (before, running)
