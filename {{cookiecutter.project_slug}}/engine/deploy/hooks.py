@@ -73,7 +73,7 @@ def before(name: str, root: Path, say: Say, known: Mapping[str, str]) -> None:
     if done.code != 0:
         raise DeployError(
             f"{FOLDER / name} ended with exit code {done.code}",
-            "its output is above: mend what it says, or delete the file",
+            "its output is above: correct what it says, or delete the file",
         )
 
 

@@ -46,7 +46,7 @@ def finish(
 
 
 def ended_in(limit: float) -> str:
-    """What stands for the messages of a program that was killed after so many seconds."""
+    """The message for a program that was killed after so many seconds."""
     return f"no answer within {limit:.0f} s"
 
 

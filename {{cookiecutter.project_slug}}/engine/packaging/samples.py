@@ -240,7 +240,7 @@ def _inputs(content: Any) -> Samples:
 
 
 def _of_pandas(content: Mapping[str, Mapping[str, Any]]) -> Samples:
-    """What ``DataFrame.to_json()`` writes: by column and row, or by row where it is told so."""
+    """What ``DataFrame.to_json()`` writes: by column and row, or with ``orient="index"`` by row."""
     first = next(iter(content.values()))
     if all(key.isdigit() for key in content) and not all(key.isdigit() for key in first):
         return _inputs(list(content.values()))
