@@ -15,7 +15,7 @@ for tool in git curl strace ssh; do
 done
 if ((${#missing[@]})) && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2
-    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
+    { apt-get update && apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
 elif ((${#missing[@]})); then
     echo "error: the tests need ${missing[*]}; install it (Debian: apt install ${missing[*]})" >&2
     exit 1
