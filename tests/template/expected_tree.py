@@ -257,6 +257,7 @@ engine/packaging/drift/compare.py
 engine/packaging/drift/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
+engine/packaging/installed.py
 engine/packaging/keras_source.py
 engine/packaging/labels.py
 engine/packaging/mlflow_source.py
