@@ -30,9 +30,9 @@ def collect(recorders: Iterable[tuple[str, Recorder]]) -> Iterator[Metric]:
         ((labels, each.index) for labels, each in shifts),
     )
     yield _family(
-        "inference_drift_limit",
-        "The index above which the column has drifted: neither small nor chance.",
-        ((labels, each.limit) for labels, each in shifts),
+        "inference_drift_ratio",
+        "The index as a share of the one from which on it is neither small nor chance.",
+        ((labels, each.index / each.limit) for labels, each in shifts),
     )
     yield _family(
         "inference_drift_missing_ratio",

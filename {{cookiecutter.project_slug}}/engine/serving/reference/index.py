@@ -80,8 +80,8 @@ def shift(column: Column, counts: Counts) -> Shift:
 def chi_square(degrees: int, share: float) -> float:
     """The quantile of the chi-square distribution.
 
-    Source: E. Wilson and M. Hilferty, "The distribution of chi-square", 1931; within 2 per cent
-    from two degrees of freedom on.
+    Source: E. Wilson and M. Hilferty, "The distribution of chi-square", 1931; far out and of few
+    degrees it is up to a tenth too large.
     """
     part = 2 / (9 * degrees)
     return float(degrees * (1 - part + NormalDist().inv_cdf(share) * part**0.5) ** 3)
