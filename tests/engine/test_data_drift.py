@@ -126,6 +126,18 @@ def test_no_bin_tells_of_fewer_than_ten_rows(values: Array) -> None:
         assert np.count_nonzero(values == category) >= LEAST_ROWS
 
 
+def test_no_quantile_tells_of_fewer_than_ten_rows() -> None:
+    for rows in range(21, 300, 4):
+        for values in (
+            RNG.standard_cauchy(rows),
+            RNG.normal(size=rows),
+            RNG.exponential(size=rows),
+        ):
+            counts = column_of(values).counts
+            assert min(counts) >= LEAST_ROWS, counts
+            assert sum(counts) == rows
+
+
 def test_a_rare_category_and_a_free_text_are_not_in_the_reference() -> None:
     rare = column_of(np.array(["common"] * 95 + ["Mrs Smith, 12 Elm Road"] * 5, dtype=object))
     assert (rare.categories, rare.other) == (("common",), 5)
