@@ -1,7 +1,7 @@
 # The commands of the repository, included by the Makefile; `make help` lists them in the groups of
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help serve check test lint format train model doctor profile score image run-image load monitor \
+.PHONY: help serve check test lint format train model doctor profile score compare image run-image load monitor \
 	alerts plan up status rollback down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
