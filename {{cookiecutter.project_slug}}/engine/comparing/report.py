@@ -13,7 +13,7 @@ def verdict(result: Result) -> str:
     found, margin = result.decides, result.job.margin
     direction = "lower" if found.metric in LOWER_IS_BETTER else "higher"
     figures = (
-        f"{found.metric} is {found.candidate:.4g} and was {found.other:.4g}, a difference of "
+        f"{found.metric} is {found.candidate:.4g}, against {found.other:.4g}, a difference of "
         f"{found.difference:+.4g} ({found.low:+.4g} to {found.high:+.4g}; {direction} is better)"
     )
     if found.verdict == "undecided":
@@ -23,10 +23,8 @@ def verdict(result: Result) -> str:
         )
     if found.verdict == "equal":
         half = (found.high - found.low) / 2
-        return (
-            f"Not distinguishable: {figures}; with these {result.rows:,} rows a difference below "
-            f"about {half:.2g} cannot be seen"
-        )
+        seen = f"; {result.rows:,} rows show no difference below about {half:.2g}" if half else ""
+        return f"Not distinguishable: {figures}{seen}"
     if found.verdict == "within the margin":
         return f"Worse by no more than the margin of {margin:g}: {figures}"
     if found.verdict == "worse":
