@@ -34,7 +34,8 @@ from engine.serving.tensors.datatypes import Array
 
 ANSWER_SECONDS = 120.0
 IN_IMAGE = "/service/models"
-BY_DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
+# An image of a registry, or the id of one that is here.
+BY_DIGEST = re.compile(r"(.+@)?sha256:[0-9a-f]{64}")
 
 
 class NoSuchModel(ScoringError):
