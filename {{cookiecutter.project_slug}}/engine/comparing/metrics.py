@@ -170,11 +170,16 @@ def _r2(truth: Floats, predicted: Floats) -> Statistic:
 
 
 def _f1_macro(truth: Integers, predicted: Integers) -> Statistic:
-    classes, right = int(max(truth.max(), predicted.max())) + 1, truth == predicted
+    classes = int(max(truth.max(), predicted.max())) + 1
+    # Rows with the same truth and prediction count as one.
+    cells, cell = np.unique(truth * classes + predicted, return_inverse=True)
+    true, told = np.divmod(cells, classes)
+    right = true == told
 
     def statistic(weights: Floats) -> float:
-        hits = np.bincount(truth, weights * right, classes)
-        both = np.bincount(truth, weights, classes) + np.bincount(predicted, weights, classes)
+        counts = np.bincount(cell, weights, len(cells))
+        hits = np.bincount(true[right], counts[right], classes)
+        both = np.bincount(true, counts, classes) + np.bincount(told, counts, classes)
         there = both > 0
         return float(np.mean(2 * hits[there] / both[there]))
 
@@ -184,10 +189,11 @@ def _f1_macro(truth: Integers, predicted: Integers) -> Statistic:
 def _roc_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> Statistic:
     # Equal scores share a place in the order, and half of their pairs count.
     values, place = np.unique(scores, return_inverse=True)
+    cell = 2 * place + positive
 
     def statistic(weights: Floats) -> float:
-        above = np.bincount(place, weights * positive, len(values))
-        below = np.bincount(place, weights * ~positive, len(values))
+        counts = np.bincount(cell, weights, 2 * len(values))
+        below, above = counts[::2], counts[1::2]
         pairs = float(above.sum() * below.sum())
         won = above @ (np.cumsum(below) - below / 2)
         return float(won) / pairs if pairs else math.nan

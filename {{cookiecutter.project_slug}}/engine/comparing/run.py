@@ -20,7 +20,7 @@ from engine.serving.inference.model import Model
 
 # Rows of a run of the models, and of a comparison: what is kept of a row has up to 100 bytes.
 RUN_ROWS = 1024
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 PROGRESS_ROWS = 20_000
 
 Say = Callable[[str], None]

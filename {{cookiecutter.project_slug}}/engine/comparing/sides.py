@@ -131,7 +131,7 @@ def from_folder(title: str, models: Path, log: Path) -> Iterator[Side]:
             alone.mkdir()
             (alone / models.resolve().name).symlink_to(models.resolve())
             models = alone
-        with _named(title), local_service(log, models) as url, _asked(url) as service:
+        with _named(title, log), local_service(log, models) as url, _asked(url) as service:
             yield Side(title, service, models)
 
 
@@ -143,7 +143,7 @@ def from_image(title: str, reference: str, log: Path) -> Iterator[Side]:
         ScoringError: Docker cannot get it, or it does not become ready.
     """
     name = f"compared-{uuid.uuid4().hex[:12]}"
-    with tempfile.TemporaryDirectory() as folder, _named(title):
+    with tempfile.TemporaryDirectory() as folder, _named(title, log):
         models = Path(folder) / "models"
         _docker(reference, "create", "--name", name, reference)
         try:
@@ -169,12 +169,12 @@ def _asked(url: str) -> Iterator[Service]:
 
 
 @contextmanager
-def _named(title: str) -> Iterator[None]:
+def _named(title: str, log: Path) -> Iterator[None]:
     """Say which side a failure is about."""
     try:
         yield
     except DeployError as error:
-        raise ScoringError(f"{title}: {error.cause}; {error.fix}") from None
+        raise ScoringError(f"{title}: {error.cause}; its log is {log}") from None
     except DockerError as error:
         raise ScoringError(f"{title}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -97,10 +98,21 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
             answer = connection.getresponse()
             if answer.status == 200:
                 return
-            reason = answer.read().decode()
+            state, reason = _told(answer.read())
+            if state == "failed":
+                break
         except (OSError, HTTPException) as error:
             reason = str(error)
         finally:
             connection.close()
         time.sleep(0.1)
     raise DeployError(f"the service does not become ready here: {reason}", "try `make serve`")
+
+
+def _told(body: bytes) -> tuple[str, str]:
+    """State and reason in an answer of the readiness probe; of another one, no state."""
+    try:
+        report = json.loads(body)
+        return str(report["state"]), str(report["reason"])
+    except (KeyError, TypeError, ValueError):
+        return "", body.decode(errors="replace")
