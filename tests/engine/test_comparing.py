@@ -416,7 +416,6 @@ def test_too_many_rows_are_chosen_by_chance(world: World, monkeypatch: pytest.Mo
     found = world.run(world.job("grade"), world.good, world.weak)
     assert 150 < found.rows < 250
     assert found.notes == (f"{found.rows} of 400 rows were chosen by chance, seed 0",)
-    assert found.decides.verdict == "better"
 
 
 def test_a_service_that_does_not_start_is_named(tmp_path: Path) -> None:
@@ -508,9 +507,7 @@ def test_the_release_that_was_kept_last_is_compared_with(
 
 
 def test_an_identity_without_the_role_is_told_how_to_get_it() -> None:
-    refused = AzError(
-        ("container", "show"), Problem(status=403, code="AuthorizationFailed", message="no")
-    )
+    refused = AzError(Problem("AuthorizationFailed", 403, "may not"), "az container show")
     with pytest.raises(DeployError) as raised:
         baseline.served(Stage(None, [], refused))  # type: ignore[arg-type]
     assert "may not look at what production serves" in raised.value.cause
