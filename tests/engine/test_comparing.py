@@ -421,7 +421,7 @@ def test_too_many_rows_are_chosen_by_chance(world: World, monkeypatch: pytest.Mo
 def test_a_service_that_does_not_start_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with (
-        pytest.raises(ScoringError, match="production: the service does not .*: no model package"),
+        pytest.raises(ScoringError, match=r"production: the service does not .*: no model package"),
         from_folder("production", tmp_path / "models", tmp_path / "log"),
     ):
         pass
