@@ -72,6 +72,10 @@ doctor: $(VENV)/.serve ## Report where training, lock, this environment and an i
 score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
 	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)
 
+compare: $(VENV)/.dev ## Compare the models with others on labelled rows (DATA=file; ENV=production, or OTHER=folder or image; MODEL, LABEL, METRIC, MARGIN)
+	@$(BIN)/python -m engine.comparing $(call option,--other,OTHER) $(call option,--env,ENV) $(call option,--model,MODEL) \
+		$(call option,--label,LABEL) $(call option,--metric,METRIC) $(call option,--margin,MARGIN) $(call argument,DATA)
+
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)
 
