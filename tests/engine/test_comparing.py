@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import subprocess
@@ -32,6 +33,7 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.commands import baseline
 from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, RESTORED, STARTED
+from engine.deploy.say import default_say
 from engine.scoring.errors import ScoringError
 from scipy.stats import bootstrap
 from sklearn import metrics
@@ -536,8 +538,8 @@ def test_without_a_section_or_data_there_is_no_gate_and_it_says_so(
     slo.write_text(slo.read_text() + section)
     page = tmp_path / "page.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
-    options = program.argparse.Namespace(environment="production", out=tmp_path / "baseline")
-    assert baseline.run(options, tmp_path, program.default_say()) == 0
+    options = argparse.Namespace(environment="production", out=tmp_path / "baseline")
+    assert baseline.run(options, tmp_path, default_say()) == 0
     assert ("warning: no comparison" in capsys.readouterr().err) == bool(section)
     assert program.main(["--gate", str(tmp_path / "baseline")]) == 0
     assert words in capsys.readouterr().out
