@@ -579,7 +579,8 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             file.write("a,b,label\n")
             file.writelines(f"{at},{at % 7},{at}\n" for at in range(rows))
         code = (
-            "import re, sys; from engine.comparing.__main__ import main; main(sys.argv[1:]); "
+            "import re, sys; from engine.comparing import metrics; metrics.RESAMPLES = 20; "
+            "from engine.comparing.__main__ import main; main(sys.argv[1:]); "
             "print(re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
         )
         done = subprocess.run(
