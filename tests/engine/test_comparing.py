@@ -26,7 +26,7 @@ from engine.comparing.metrics import (
     r2_pair,
     rmse_pair,
 )
-from engine.comparing.report import verdict
+from engine.comparing.report import markdown, verdict
 from engine.comparing.run import Job, Result, run
 from engine.comparing.sides import NoSuchModel, Side, from_folder
 from engine.deploy.az_error import AzError, Problem
@@ -180,6 +180,17 @@ def test_few_rows_give_no_verdict() -> None:
     assert enough.verdict == "worse"
     (lower,) = compare({"rmse": rmse_pair(np.zeros(50), np.ones(50), 2 * np.ones(50))}, 50, {})
     assert (lower.verdict, lower.difference) == ("better", -1)
+
+
+def test_the_summary_page_has_the_figures() -> None:
+    found = compare({"rmse": CASES["rmse"][0]}, ROWS, {"rmse": 0.1})
+    result = Result(Job(Path("rows.csv")), "price", ROWS, 130, tuple(found), ("10 rows left out",))
+    page = markdown(result, "what production serves, `r/s@sha256:0`")
+    errors = [CASES["rmse"][1](at, EVERY, None) for at in (0, 1)]
+    assert page.startswith("## Quality: worse\n\nModel `price` and what production serves")
+    assert f"| rmse | {errors[0]:.4g} | {errors[1]:.4g} | {errors[0] - errors[1]:+.4g} |" in page
+    assert "on 120 rows of `rows.csv`" in page
+    assert "- 10 rows left out" in page
 
 
 @pytest.mark.exhaustive
@@ -568,7 +579,8 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             file.write("a,b,label\n")
             file.writelines(f"{at},{at % 7},{at}\n" for at in range(rows))
         code = (
-            "import re, sys; from engine.comparing.__main__ import main; main(sys.argv[1:]); "
+            "import re, sys; from engine.comparing import metrics; metrics.RESAMPLES = 20; "
+            "from engine.comparing.__main__ import main; main(sys.argv[1:]); "
             "print(re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
         )
         done = subprocess.run(

@@ -30,6 +30,7 @@ with locked_packages(".venv/.dev"):
     from engine.deploy.say import Say, default_say
     from engine.load.slo import Quality, read_slo
     from engine.scoring.errors import ScoringError
+    from engine.scoring.files import open_rows
     from engine.serving.errors import StartupError
     from engine.serving.proxies import keep_local_direct
     from engine.serving.settings import load_settings
@@ -88,9 +89,10 @@ def _told(result: Result, against: str, say: Say) -> int:
 
 def _compared(job: Job, other: str, titles: tuple[str, str], say: Say) -> Result:
     models = Path(load_settings().models_dir)
+    open_rows(job.data)  # a file that is not there is said before anything starts
     with (
-        from_folder(titles[0], models, LOGS / "compare-candidate.log") as candidate,
         _side(titles[1], other) as against,
+        from_folder(titles[0], models, LOGS / "compare-candidate.log") as candidate,
     ):
         say.step(f"comparing on {job.data}")
         return run(job, candidate, against, say.detail)
