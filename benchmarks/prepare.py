@@ -54,7 +54,7 @@ def plan(results: Results, choice: Choice) -> Plan:
     if choice.image and not results.image_mb:
         say("building the CPU image")
         try:
-            results.image_mb = list(image_megabytes(site.venv / "bin" / "python", service))
+            results.image_mb = list(image_megabytes(site.venv / "bin" / "python", site.folder))
         except CannotInstallError as error:
             say(f"image: LEFT OUT: {error}")
             results.left_out["image"] = str(error)

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.sides`: forms of a request beside each other, and a revision beside another.
+"""`python -m benchmarks.sides`: forms of a request beside each other, and revisions too.
 
 What is compared is CPU time of the event loop's thread for each request: a machine that others use
-makes all of it slower, and hardly changes how much of it a request takes. Loads take turns, a second
-or two each, and every repetition starts the services anew: two processes of one program differ by
-some per cent for their whole life.
+makes all of it slower, and hardly changes how much of it a request takes. Loads take turns, a
+second or two each, and every repetition starts the services anew: two processes of one program
+differ by some per cent for their whole life.
 """
 
 from __future__ import annotations

@@ -427,8 +427,8 @@ class Connection(asyncio.Protocol):
         close = self.draining or not request.keep_alive or status in CLOSING
         if request.method == "HEAD":
             self._transport.write(self.heads.make(answer, request, close=close, body=b""))
-        elif len(chunks) == 1 and len(chunks[0]) <= SMALL:
-            body = bytes(chunks[0])
+        elif sum(map(len, chunks)) <= SMALL:
+            body = b"".join(chunks)
             self._transport.write(self.heads.make(answer, request, close=close, body=body))
         else:
             head = self.heads.make(answer, request, close=close, body=b"")
