@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -16,6 +16,9 @@ from engine.serving.transports import oip_binary
 from engine.serving.transports.few import json_of
 from engine.serving.transports.oip_binary import BINARY, HEADER_LENGTH
 from engine.serving.transports.oip_known import Wish
+
+# In bytes; whatever is larger is not copied.
+SMALL: Final = 1 << 18
 
 
 class Writer:
@@ -106,7 +109,10 @@ def _bytes_of(array: Array, rows: Sequence[int]) -> list[bytes | memoryview]:
     if array.dtype.kind == "O":
         return [oip_binary.write(part) for part in _cut(array, rows)]
     step = array.nbytes // len(array)
-    return _cut(oip_binary.write(array), [count * step for count in rows])
+    data = oip_binary.write(array)
+    # Pieces of bytes are made faster than views.
+    whole = bytes(data) if len(data) <= SMALL else data
+    return _cut(whole, [count * step for count in rows])
 
 
 def _cut(whole: Any, sizes: Sequence[int]) -> list[Any]:

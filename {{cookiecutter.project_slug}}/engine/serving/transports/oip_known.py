@@ -47,8 +47,8 @@ class Wish(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One input of a known request; ``letter`` is struct's for numbers of a table that stay
-    Python's, or nothing.
+    """One input of a known request; ``rows`` reads a binary table whose numbers stay Python's, and
+    is None where those become an array.
     """
 
     spec: TensorSpec
@@ -56,7 +56,7 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
     size: int
     binary: bool
-    letter: str
+    rows: struct.Struct | None
 
 
 class Frame(NamedTuple):
@@ -144,8 +144,9 @@ class KnownRequests:
             binary = "data" not in entry
             if not binary:
                 found.append(entry["data"])
-            letter = self._letter if array.size <= FEW_VALUES else ""
-            parts.append(Part(spec, dtype, array.shape, array.size, binary, letter))
+            few = self._letter and array.size <= FEW_VALUES
+            rows = struct.Struct(f"<{array.size}{self._letter}") if few else None
+            parts.append(Part(spec, dtype, array.shape, array.size, binary, rows))
         if found != ["\x7f" if named else None, *([number] for number in range(lists))]:
             raise ValueError("not all lists are data")
         return tuple(parts)
@@ -198,7 +199,7 @@ def _inputs(parts: tuple[Part, ...], lists: list[bytes], tensors: memoryview) ->
 
 
 def _numbers(part: Part, text: bytes) -> list[list[float]] | Array | None:
-    if not part.letter:
+    if part.rows is None:
         node = simdjson.Parser().parse(text)
         array = buffer(node, part.spec) if isinstance(node, simdjson.Array) else None
         return array.reshape(part.shape) if array is not None and array.size == part.size else None
@@ -214,8 +215,8 @@ def _numbers(part: Part, text: bytes) -> list[list[float]] | Array | None:
 def _tensor(part: Part, data: memoryview) -> list[list[float]] | Array | None:
     if data.nbytes != part.size * part.dtype.itemsize:
         return None
-    if part.letter:
-        values = list(struct.unpack(f"<{part.size}{part.letter}", data))
+    if part.rows is not None:
+        values = list(part.rows.unpack(data))
         return _rows(part, values) if math.isfinite(sum(values)) else None
     array = np.frombuffer(data, part.dtype.newbyteorder("<")).reshape(part.shape)
     # Runtimes read whole words; a tensor behind an odd number of bytes is moved once.
