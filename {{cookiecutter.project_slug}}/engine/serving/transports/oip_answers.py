@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import orjson
 
 from engine.serving.answer import JSON, USUAL, Answer, Headers
@@ -13,7 +12,7 @@ from engine.serving.inference.arrays import views
 from engine.serving.request import Request
 from engine.serving.tensors.datatypes import Array, datatype_of
 from engine.serving.transports import oip_binary
-from engine.serving.transports.few import json_of
+from engine.serving.transports.few import cut, json_of, json_parts
 from engine.serving.transports.oip_binary import BINARY, HEADER_LENGTH
 from engine.serving.transports.oip_known import Wish
 
@@ -89,39 +88,21 @@ def _headers(length: int) -> Headers:
 
 def _values_of(array: Array, rows: Sequence[int]) -> list[bytes]:
     """The values of each request, flat, as JSON without brackets."""
-    if len(rows) == 1:
-        return [_flat(array)]
-    if array.dtype.kind == "O" or not array.size:
-        return [_flat(part) for part in _cut(array, rows)]
-    text = json_of(np.ascontiguousarray(array).reshape(len(array), -1))[2:-2].split(b"],[")
-    return text if len(text) == len(rows) else [b",".join(part) for part in _cut(text, rows)]
-
-
-def _flat(array: Array) -> bytes:
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return (orjson.dumps(flat.tolist()) if array.dtype.kind == "O" else json_of(flat))[1:-1]
+    if len(rows) == 1 or array.dtype.kind == "O" or not array.size:
+        return [json_of(part.reshape(-1))[1:-1] for part in cut(array, rows)]
+    texts = json_parts(array.reshape(len(array), -1), rows)
+    return [text[2:-2].replace(b"],[", b",") for text in texts]
 
 
 def _bytes_of(array: Array, rows: Sequence[int]) -> list[bytes | memoryview]:
     """The bytes of each request's rows; numbers are not copied."""
-    if len(rows) == 1:
-        return [oip_binary.write(array)]
-    if array.dtype.kind == "O":
-        return [oip_binary.write(part) for part in _cut(array, rows)]
+    if len(rows) == 1 or array.dtype.kind == "O":
+        return [oip_binary.write(part) for part in cut(array, rows)]
     step = array.nbytes // len(array)
     data = oip_binary.write(array)
     # Pieces of bytes are made faster than views.
     whole = bytes(data) if len(data) <= SMALL else data
-    return _cut(whole, [count * step for count in rows])
-
-
-def _cut(whole: Any, sizes: Sequence[int]) -> list[Any]:
-    """Consecutive slices of these lengths."""
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(whole[start : start + size])
-        start += size
-    return parts
+    return cut(whole, [count * step for count in rows])
 
 
 def _plain(text: bytes) -> bytes:
