@@ -17,7 +17,7 @@ from engine.serving.package.reader import read_package
 from engine.serving.request import Request
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import NUMPY, Array, datatype_of
-from engine.serving.tensors.signature import Signature
+from engine.serving.tensors.signature import Signature, TensorSpec
 from engine.serving.transports import oip
 from engine.serving.transports.oip_answers import Writer
 from engine.serving.transports.oip_binary import HEADER_LENGTH, split
@@ -355,6 +355,37 @@ def test_a_table_of_a_known_shape_is_read_as_the_first_one(named: Named) -> None
         assert (request.inputs, request.id, request.wishes) == expected
     for wrong in (b"", b"1234" * 2, b"1234" * 4, np.array([1, np.inf, 2], np.float32).tobytes()):
         assert not known.read(request, text + wrong)
+
+
+def test_bytes_behind_known_tensors_are_left_to_the_exact_way(named: Named) -> None:
+    for name in ("scale", "add"):
+        model = named[name]
+        entries, tensors = [], b""
+        for spec in model.signature.inputs:
+            array = np.ones(
+                [2 if size == -1 else size for size in spec.shape], NUMPY[spec.datatype]
+            )
+            size = {"binary_data_size": array.nbytes}
+            entry = {"name": spec.name, "shape": array.shape, "datatype": spec.datatype}
+            entries.append({**entry, "parameters": size})
+            tensors += array.tobytes()
+        text = json.dumps({"inputs": entries}).encode()
+        length = b"%d" % len(text)
+        known = learned(model, text + tensors, length)
+        assert read_like_another(model, text + tensors, length, known) is not None
+        for wrong in (tensors + b"\0", tensors[:-1], b""):
+            assert read_like_another(model, text + wrong, length, known) is None
+
+
+@pytest.mark.parametrize("name", ["id", "data"])
+def test_inputs_with_the_names_of_keys_are_left_to_the_exact_way(name: str) -> None:
+    """What follows such a name looks like the value of the key."""
+    known = KnownRequests(Signature((TensorSpec(name, "FP32", (-1, 3)),), ()))
+    entry = {"name": name, "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}
+    text = json.dumps({"inputs": [entry]}).encode()
+    known.learn(text, {name: np.ones((1, 3), np.float32)}, None)
+    for other in (text, text.replace(b'"shape"', b'"other"'), text.replace(b"[1, 3]", b"[3, 1]")):
+        assert not known.read(Request("infer", "t"), other)
 
 
 def test_what_is_kept_of_requests_is_bounded(named: Named) -> None:

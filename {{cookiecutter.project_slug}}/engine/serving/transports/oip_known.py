@@ -109,8 +109,7 @@ class KnownRequests:
         if len(text) > LARGEST_TEXT:
             return
         key, lists, name = _cut(text)
-        # Escapes could hide a key.
-        if len(key) > LARGEST_FRAME or b"\\" in key:
+        if len(key) > LARGEST_FRAME:
             return
         try:
             parts = self._parts(key, len(lists), bool(name), inputs)
@@ -193,9 +192,9 @@ def _inputs(parts: tuple[Part, ...], lists: list[bytes], tensors: memoryview) ->
             return None
         if isinstance(read, list):
             # The only input.
-            return None if tensors or len(lists) > 1 else read
+            return None if tensors else read
         arrays[part.spec.name] = read
-    return None if tensors or next(values, None) is not None else arrays
+    return None if tensors else arrays
 
 
 def _numbers(part: Part, text: bytes) -> list[list[float]] | Array | None:
