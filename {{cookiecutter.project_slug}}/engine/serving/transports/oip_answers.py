@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -81,6 +82,7 @@ class Writer:
         ]
 
 
+@lru_cache(maxsize=256)
 def _headers(length: int) -> Headers:
     """The headers of an answer whose JSON has so many bytes, with tensors behind it."""
     return (JSON[0], BINARY), (HEADER_LENGTH, b"%d" % length)
