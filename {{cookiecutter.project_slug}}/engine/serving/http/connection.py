@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         self._shared.connections.discard(self)
-        self._parser.stage = Stage.ENDED
+        self._parser.close()
         self._unread = b""
         if self._writable is not None:
             self._writable.set()
