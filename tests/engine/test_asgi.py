@@ -332,13 +332,14 @@ async def broken(*_: Any) -> None:
 
 def test_a_route_of_ours_that_raises_answers_json() -> None:
     service = Service(Settings())
+    app: Any = service.app
     paths = []
     for route in service.api.routes:
         if isinstance(route, Route):
             route.app = broken
             paths.append(route.path.replace("{", "").replace("}", ""))
     assert len(paths) > 15
-    with served(service.app) as front:
+    with served(app) as front:
         for path in paths:
             status, headers, body = front.ask(path=path)
             assert (status, headers["Content-Type"]) == (500, "application/json"), path

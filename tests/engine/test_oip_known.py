@@ -281,7 +281,9 @@ def test_the_answers_of_a_batch_are_those_of_each_request(
         tail = data.draw(st.sampled_from([(), (1,), (3,), (2, 2), (0,), (2, 0)]))
         values = np.random.default_rng(data.draw(st.integers(0, 2**32))).normal(size=(total, *tail))
         dtype = data.draw(st.sampled_from(KINDS))
-        array = (values * 100).astype(np.str_ if dtype is np.object_ else dtype).astype(dtype)
+        array: Array = (
+            (values * 100).astype(np.str_ if dtype is np.object_ else dtype).astype(dtype)
+        )
         if array.dtype.kind == "f" and data.draw(st.booleans()):
             array[0] = np.nan
         outputs[name] = array if data.draw(st.booleans()) else np.asfortranarray(array)
@@ -317,7 +319,7 @@ def test_outputs_without_rows_are_written_as_they_are(named: Named) -> None:
         request.wishes = tuple(Wish(name, binary) for name in outputs)
         ((_, _, chunks),) = Writer("sides", "1", list(outputs)).write(outputs, [request])
         document, tensors = as_protocol_says(outputs, request, named["sides"])
-        text, *rest = chunks
+        text, *rest = map(bytes, chunks)
         assert json.loads(text) == document
         assert b"".join(rest) == tensors
 
