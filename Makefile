@@ -59,8 +59,9 @@ lock: $(VENV)/.dev ## Compile all locks with hashes, the template folder's too (
 	@$(BIN)/python -m scripts.lock $(if $(value UPGRADE),--upgrade)
 	@$(BIN)/python -m benchmarks.lock $(if $(value UPGRADE),--upgrade)
 
-bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes)
-	@$(BIN)/python -m benchmarks $(if $(value QUICK),--quick)
+bench: $(VENV)/.dev ## Measure the service beside its peers and print ratios (QUICK=1: some minutes), or beside BEFORE=REVISION
+	@$(BIN)/python -m $(if $(filter BEFORE,$(GIVEN)),benchmarks.sides $(call option,--before,BEFORE),benchmarks \
+		$(if $(value QUICK),--quick))
 
 picture: $(VENV)/.dev ## Renew docs/page.png, the page of a generated service under load
 	@scripts/browser.sh install

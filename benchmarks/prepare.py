@@ -50,18 +50,11 @@ class Choice:
 
 def plan(results: Results, choice: Choice) -> Plan:
     """Prepare everything; servers that cannot be installed are left out with a printed reason."""
-    service = render_service(choice.out / "service", choice.template)
-    locks = service / "requirements"
-    scratch = choice.out / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    site = Site(
-        environment("serve", locks / "serve-cpu.txt"), service, choice.out / "models", scratch
-    )
-    _make_models(site, environment("train", locks / "train.txt"))
+    site = site_of(choice.out, choice.template)
     if choice.image and not results.image_mb:
         say("building the CPU image")
         try:
-            results.image_mb = list(image_megabytes(site.venv / "bin" / "python", service))
+            results.image_mb = list(image_megabytes(site.venv / "bin" / "python", site.folder))
         except CannotInstallError as error:
             say(f"image: LEFT OUT: {error}")
             results.left_out["image"] = str(error)
@@ -86,6 +79,17 @@ def plan(results: Results, choice: Choice) -> Plan:
         warm_seconds=1,
         site=site,
     )
+
+
+def site_of(out: Path, template: Path = ROOT) -> Site:
+    """The service rendered from a checkout, its environment, and the models that it made."""
+    service = render_service(out / "service", template)
+    locks = service / "requirements"
+    scratch = out / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    site = Site(environment("serve", locks / "serve-cpu.txt"), service, out / "models", scratch)
+    _make_models(site, environment("train", locks / "train.txt"))
+    return site
 
 
 def about(*, quick: bool) -> dict[str, str]:

@@ -140,6 +140,13 @@ KINDS = (
         different(lambda n: post(PREDICT, b'{"data": [[1, 2, 3, 4]]}', f"X-A: {n}")),
         (200,),
     ),
+    Kind(
+        "3,000 forms of the protocol's JSON",
+        different(
+            lambda n: post(INFER, tensor(more=f', "parameters": {{"{n:1500}": 1}}').encode())
+        ),
+        (200,),
+    ),
     Kind("answers that nobody reads", unread(GET), (200,)),
     Kind("predictions that nobody reads", unread(ONE), (200,)),
     Kind(

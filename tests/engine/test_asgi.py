@@ -6,6 +6,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +21,9 @@ import uvloop
 from engine.serving.http.asgi import HIGH_WATER
 from engine.serving.http.connection import Connection, Shared
 from engine.serving.lifecycle import Lifecycle
+from engine.serving.service import Service
+from engine.serving.settings import Settings
+from starlette.routing import Route
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -319,3 +323,24 @@ def test_a_stop_answers_what_it_does_not_wait_for() -> None:
         (connection,) = front.shared.connections
         front.loop.call_soon_threadsafe(connection.give_up)
         assert everything(client).startswith(b"HTTP/1.1 503 ")
+
+
+async def broken(*_: Any) -> None:
+    """A route that nobody foresaw to fail."""
+    raise ZeroDivisionError
+
+
+def test_a_route_of_ours_that_raises_answers_json() -> None:
+    service = Service(Settings())
+    app: Any = service.app
+    paths = []
+    for route in service.api.routes:
+        if isinstance(route, Route):
+            route.app = broken
+            paths.append(route.path.replace("{", "").replace("}", ""))
+    assert len(paths) > 15
+    with served(app) as front:
+        for path in paths:
+            status, headers, body = front.ask(path=path)
+            assert (status, headers["Content-Type"]) == (500, "application/json"), path
+            assert json.loads(body)["code"] == "route_failed"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
 from engine.serving.tensors.signature import Signature, TensorSpec
 from engine.serving.transports import tutorial
-from engine.serving.transports.few import LARGEST, FewRows, json_rows
+from engine.serving.transports.few import LARGEST, FewRows
 from engine.serving.transports.json_body import LARGE_BYTES, opening_brackets
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +143,7 @@ SIZES = st.lists(st.integers(1, 3), min_size=1, max_size=5)
 
 def an_array(data: st.DataObject, rows: int) -> Array:
     dtype = data.draw(DTYPES)
-    shape = (rows, *data.draw(st.sampled_from([(), (1,), (3,), (2, 2)])))
+    shape = (rows, *data.draw(st.sampled_from([(), (1,), (3,), (2, 2), (0,)])))
     if dtype is object:
         return np.array(["a,b", "],[", "ä"] * 20, object)[: int(np.prod(shape))].reshape(shape)
     # Any bits: also numbers that are none.
@@ -152,8 +154,44 @@ def an_array(data: st.DataObject, rows: int) -> Array:
     return array if data.draw(st.booleans()) else np.asfortranarray(array)
 
 
-def parts(array: Array, sizes: Sequence[int]) -> list[Array]:
-    return np.split(array, np.cumsum(sizes)[:-1])
+def as_documented(outputs: Mapping[str, Array], model: Model) -> dict[str, Any]:
+    """What an answer says, with the values in the types of the outputs."""
+    first, *others = (each.name for each in model.manifest.outputs)
+    answer: dict[str, Any] = {"predictions": outputs[first].tolist()}
+    if labels := model.manifest.outputs[0].labels:
+        answer["labels"] = [
+            labels[each] if 0 <= each < len(labels) else None
+            for each in outputs[first].ravel().tolist()
+        ]
+    if others:
+        answer["outputs"] = {name: outputs[name].tolist() for name in others}
+    return answer | {"model": model.name, "version": model.manifest.version}
+
+
+def read_back(answer: bytes, outputs: Mapping[str, Array], model: Model) -> dict[str, Any]:
+    """An answer with numbers in as many digits as their type has."""
+    document: dict[str, Any] = json.loads(answer)
+    first, *others = (each.name for each in model.manifest.outputs)
+
+    def typed(value: Any, name: str) -> Any:
+        dtype = outputs[name].dtype
+        if isinstance(value, list):
+            return [typed(each, name) for each in value]
+        return dtype.type(value).item() if dtype.kind == "f" and value is not None else value
+
+    document["predictions"] = typed(document["predictions"], first)
+    for name in others:
+        document["outputs"][name] = typed(document["outputs"][name], name)
+    return document
+
+
+def without_nan(value: Any) -> Any:
+    """JSON has neither NaN nor infinity."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @settings(max_examples=examples(200), deadline=None)
@@ -165,20 +203,24 @@ def test_answers_cut_from_a_batch_are_those_of_each_request(
         outputs = {each.name: an_array(data, sum(sizes)) for each in model.manifest.outputs}
         if model.manifest.outputs[0].labels:
             first = model.manifest.outputs[0].name
-            outputs[first] = np.resize(np.array([0, 1, 2, -1, 5]), sum(sizes))
-        split = {name: parts(value, sizes) for name, value in outputs.items()}
-        expected = [
-            tutorial.encode({name: values[each] for name, values in split.items()}, model)
-            for each in range(len(sizes))
-        ]
+            shape = data.draw(st.sampled_from([(-1,), (-1, 1)]))
+            outputs[first] = np.resize(np.array([0, 1, 2, -1, 5]), sum(sizes)).reshape(shape)
         requests = [requested({}, rows) for rows in sizes]
-        assert tutorial.Codec(model).encode_each(outputs, requests) == expected
+        start = 0
+        for rows, (status, headers, chunks) in zip(
+            sizes, tutorial.Codec(model).encode(outputs, requests), strict=True
+        ):
+            part = {name: value[start : start + rows] for name, value in outputs.items()}
+            start += rows
+            answer = b"".join(chunks)
+            assert (status, dict(headers)) == (200, {b"content-type": b"application/json"})
+            assert read_back(answer, part, model) == without_nan(as_documented(part, model))
 
 
-@pytest.mark.parametrize("array", [np.arange(6.0), np.arange(6).reshape(3, 2)])
-def test_usual_outputs_are_cut_fast(array: Array) -> None:
-    cut = json_rows(array, [1] * len(array))
-    assert cut == [json.dumps(row[None].tolist()).replace(" ", "").encode() for row in array]
+def test_an_output_without_rows_is_written_as_it_is(named: dict[str, Model]) -> None:
+    for array in (np.array(2.5), np.arange(6).reshape(2, 3), np.zeros((0, 2))):
+        ((_, _, chunks),) = tutorial.Codec(named["single"]).encode({"y": array}, [requested({}, 1)])
+        assert json.loads(b"".join(chunks))["predictions"] == array.tolist()
 
 
 @pytest.fixture(scope="module")

@@ -118,6 +118,20 @@ def test_a_request_leaves_no_circle_for_the_collector(world: World) -> None:
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    "data", [post(BODY), b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n", b"\0", b"POST / HTTP/1.1\r\n"]
+)
+def test_a_closed_connection_leaves_no_circle_for_the_collector(world: World, data: bytes) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            world.answers([(data, True)], known=False)
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
 def learned(data: bytes, headers: list[tuple[bytes, bytes]], body: bytes = BODY) -> bool:
     known = KnownHeads()
     known.learn(data, ROUTE, headers, body)

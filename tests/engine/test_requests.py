@@ -213,13 +213,13 @@ def test_heads_follow_the_clock_and_say_close_once(monkeypatch: pytest.MonkeyPat
     for now in ("now", "later"):
         monkeypatch.setattr("engine.serving.http.answers.formatdate", lambda usegmt, now=now: now)
         heads.tick()
-        assert b"date: %b\r\n" % now.encode() in heads.make(usual, request, close=False, body=b"")
-    closing = heads.make((401, USUAL, [b"ab", b"c"]), request, close=True, body=b"")
+        assert b"date: %b\r\n" % now.encode() in heads.make(usual, request, 2, close=False)
+    closing = heads.make((401, USUAL, [b"ab", b"c"]), request, 3, close=True)
     assert closing.startswith(b"HTTP/1.1 401 ")
     assert closing.count(b"connection: close\r\n") == 1
     assert closing.endswith(b"\r\ncontent-length: 3\r\nconnection: close\r\n\r\n")
     request.returned = b"00-span"
-    traced = heads.make(usual, request, close=False, body=b"")
+    traced = heads.make(usual, request, 2, close=False)
     for head in (closing, traced):
         assert head.count(b"x-request-id: one\r\n") == 1
     assert b"traceparent: 00-span\r\n" in traced

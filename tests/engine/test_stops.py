@@ -81,6 +81,10 @@ def first_process(settings: dict[str, str], models: Path) -> Iterator[tuple[int,
         while not found:
             found = children.read_text().split()
             time.sleep(0.001)
+        # Before it becomes the command, unshare blocks signals for a moment, and forgets those that
+        # come meanwhile.
+        while Path(f"/proc/{found[0]}/comm").read_text() == "unshare\n":
+            time.sleep(0.001)
         yield int(found[0]), Server(process, "127.0.0.1", port)
     finally:
         process.kill()

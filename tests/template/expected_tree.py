@@ -437,8 +437,9 @@ engine/serving/transports/json_body.py
 engine/serving/transports/json_tensor.py
 engine/serving/transports/json_walk.py
 engine/serving/transports/oip.py
+engine/serving/transports/oip_answers.py
 engine/serving/transports/oip_binary.py
-engine/serving/transports/oip_small.py
+engine/serving/transports/oip_known.py
 engine/serving/transports/records.py
 engine/serving/transports/scoring.py
 engine/serving/transports/tutorial.py

@@ -70,6 +70,11 @@ def test_the_tests_get_the_interpreter_as_it_was_typed(checkout: Path) -> None:
     assert make(checkout, "test", "FAST=1", f"PYTHON={TYPED}") == [TYPED, "fast"]
 
 
+def test_a_revision_to_measure_beside_is_given_as_it_was_typed(checkout: Path) -> None:
+    arguments = make(checkout, "bench", f"BEFORE={TYPED}")
+    assert arguments[-3:] == ["-m", "benchmarks.sides", f"--before={TYPED}"]
+
+
 @pytest.mark.parametrize("name", ["FAST", "UPGRADE", "QUICK", "SERVE"])
 def test_a_switch_is_not_run(checkout: Path, name: str) -> None:
     target = {"FAST": "test", "UPGRADE": "lock", "QUICK": "bench", "SERVE": "demo"}[name]

@@ -187,7 +187,7 @@ class InferenceFailed(RequestError):
 
 
 class RouteFailed(RequestError):
-    """A route of `service.py` raised an exception; details are in the log only."""
+    """A route that is not inference raised an exception; details are in the log only."""
 
     status = 500
     code = "route_failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -33,6 +34,10 @@ def lines_of(headers: Iterable[Header]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
+# Of answers without an error, which have one of few forms.
+_known_lines = lru_cache(maxsize=256)(lines_of)
+
+
 def error_answer(error: RequestError) -> Answer:
     """The answer for an error."""
     headers = [JSON]
@@ -57,20 +62,28 @@ class Heads:
         self._good = STATUS_LINES[200] + self.date
         self._usual = self._good + lines_of(USUAL) + REQUEST_ID + b": "
 
-    def make(self, answer: Answer, request: Request, *, close: bool, body: bytes) -> bytes:
+    def make(
+        self,
+        answer: Answer,
+        request: Request,
+        size: int,
+        *,
+        close: bool,
+        body: bytes = b"",
+    ) -> bytes:
         """Status line and headers of an answer to an inference request.
 
         Args:
+            size: bytes of its body.
             close: whether the connection ends with it.
             body: to be put behind the head; or nothing, where it is sent apart.
         """
-        status, headers, chunks = answer
-        size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
+        status, headers, _ = answer
         name = request.request_id.encode()
         if status == 200 and not close and request.returned is None:
             begin = self._usual
             if headers is not USUAL:
-                begin = self._good + lines_of(headers) + REQUEST_ID + b": "
+                begin = self._good + _known_lines(headers) + REQUEST_ID + b": "
             return b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (begin, name, size, body)
         more = [(REQUEST_ID, name)]
         if request.returned is not None:

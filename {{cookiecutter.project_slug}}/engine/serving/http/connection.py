@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         self._shared.connections.discard(self)
-        self._parser.stage = Stage.ENDED
+        self._parser.close()
         self._unread = b""
         if self._writable is not None:
             self._writable.set()
@@ -246,7 +246,9 @@ class Connection(asyncio.Protocol):
             request = self._inference.begin(known.route, known.headers, self)
             request.complete = True
             request.body = data[known.body :]
-            self._take(request)
+            self._current = request
+            # It was admitted before it was learned.
+            self._inference.answer(request)
         except Exception as error:  # noqa: BLE001 - the connection ends with it
             self.fail(error, answered=False)
 
@@ -425,13 +427,14 @@ class Connection(asyncio.Protocol):
             answer = self._shared.origins.answer(answer, request.headers)
         status, _, chunks = answer
         close = self.draining or not request.keep_alive or status in CLOSING
+        size = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         if request.method == "HEAD":
-            self._transport.write(self.heads.make(answer, request, close=close, body=b""))
-        elif len(chunks) == 1 and len(chunks[0]) <= SMALL:
-            body = bytes(chunks[0])
-            self._transport.write(self.heads.make(answer, request, close=close, body=body))
+            chunks = []
+        if size <= SMALL or not chunks:
+            body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+            self._transport.write(self.heads.make(answer, request, size, close=close, body=body))
         else:
-            head = self.heads.make(answer, request, close=close, body=b"")
+            head = self.heads.make(answer, request, size, close=close)
             self._transport.writelines([head, *chunks])
         self._written(close=close)
 

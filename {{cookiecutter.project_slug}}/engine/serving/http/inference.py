@@ -243,7 +243,9 @@ def _cancel(task: asyncio.Task[None], _: Request) -> None:
 
 
 def _check_content(headers: Mapping[bytes, bytes], form: str) -> None:
-    if headers.get(b"content-type") == JSON[1] and b"content-encoding" not in headers:
+    kind = headers.get(b"content-type", JSON[1])
+    is_usual = kind == JSON[1] or (kind == BINARY and HEADER_LENGTH in headers)
+    if is_usual and b"content-encoding" not in headers:
         return
     encoding = headers.get(b"content-encoding", b"identity")
     if encoding != b"identity":
@@ -254,7 +256,7 @@ def _check_content(headers: Mapping[bytes, bytes], form: str) -> None:
             rule="no content encoding",
         )
     # `curl -d` without a header says form-urlencoded: the refusal tells which header to send.
-    kind = headers.get(b"content-type", b"application/json").split(b";")[0].strip().lower()
+    kind = kind.split(b";")[0].strip().lower()
     accepted = (b"application/json", BINARY) if HEADER_LENGTH in headers else (b"application/json",)
     if kind not in accepted and not (form == SCORING and kind == scoring.CSV):
         raise UnsupportedMediaType(

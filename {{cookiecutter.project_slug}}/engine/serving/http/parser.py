@@ -117,6 +117,14 @@ class Parser:
         # Whether the message began inside of a piece, so that its overhead is counted too low.
         self._began_inside = False
 
+    def close(self) -> None:
+        """Read nothing more, and let go of what refers to this: else a closed connection stays in
+        memory until the collector looks.
+        """
+        self.stage = Stage.ENDED
+        self._parser = None
+        del self._receiver
+
     def feed(self, data: memoryview) -> tuple[memoryview, bool]:
         """Parse in pieces, none of which goes far beyond what a message may send.
 

@@ -11,6 +11,8 @@ from prometheus_client.metrics_core import Metric
 from engine.serving.metrics.slab import Distribution
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Numbers, each with the values of its labels.
+Series = Iterable[tuple[tuple[str, ...], float]]
 ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -34,27 +36,17 @@ def histogram(
     return family
 
 
-def counter(
-    name: str,
-    text: str,
-    labels: tuple[str, ...],
-    series: Iterable[tuple[tuple[str, ...], float]],
-) -> Metric:
+def counter(name: str, text: str, labels: tuple[str, ...], series: Series) -> Metric:
     """A counter; its name is given without the ``_total`` that it is published with."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for values, number in series:
-        family.add_metric(values, number)
-    return family
+    return _with(CounterMetricFamily(name, text, labels=labels), series)
 
 
-def gauge(
-    name: str,
-    text: str,
-    labels: tuple[str, ...],
-    series: Iterable[tuple[tuple[str, ...], float]],
-) -> Metric:
+def gauge(name: str, text: str, labels: tuple[str, ...], series: Series) -> Metric:
     """A gauge; without series only its name and text are shown."""
-    family = GaugeMetricFamily(name, text, labels=labels)
+    return _with(GaugeMetricFamily(name, text, labels=labels), series)
+
+
+def _with(family: CounterMetricFamily | GaugeMetricFamily, series: Series) -> Metric:
     for values, number in series:
         family.add_metric(values, number)
     return family

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from engine.serving.errors import MethodNotAllowed, NotFound, RequestError
+from engine.serving.errors import MethodNotAllowed, NotFound, RequestError, RouteFailed
 from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
@@ -194,6 +194,11 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def known(_: Request, error: RequestError) -> Response:
         return error_response(error)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, __: Exception) -> Response:
+        # It is raised again after this answer, and the connection logs it.
+        return error_response(RouteFailed("unexpected error; the log has the cause"))
 
     @app.exception_handler(HTTPException)
     async def routing(request: Request, error: HTTPException) -> Response:

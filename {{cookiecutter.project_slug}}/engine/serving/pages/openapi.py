@@ -15,6 +15,7 @@ from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip, scoring, tutorial
+from engine.serving.transports.oip_known import MOST_ID_CHARACTERS
 from engine.serving.transports.records import column_names, is_column
 
 Schema = dict[str, Any]
@@ -171,7 +172,7 @@ def _infer(model: Model) -> Schema:
         "type": "object",
         "required": ["inputs"],
         "properties": {
-            "id": {"type": ["string", "null"], "maxLength": oip.MOST_ID_CHARACTERS},
+            "id": {"type": ["string", "null"], "maxLength": MOST_ID_CHARACTERS},
             "inputs": _listed(tensor, len(model.signature.inputs)) | {"minItems": 1},
             "outputs": _listed(wish, len(model.signature.outputs)) | {"type": ["array", "null"]},
             "parameters": {"type": ["object", "null"]},

@@ -1,12 +1,11 @@
 """Small requests and answers, without an array for each: few numbers stay Python's until a whole
 batch of them becomes one array, and what a batch gave is written once and then cut.
-
-Everything here has a slow and exact double, which takes over wherever the fast way does not fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
@@ -50,8 +49,11 @@ class FewRows:
 
 
 def json_of(array: Array) -> bytes:
-    """An array of numbers as JSON, written in pieces: each holds Python's lock."""
-    if array.ndim == 0 or array.size <= PIECE_VALUES:
+    """An array as JSON. Numbers are written in pieces: each holds Python's lock."""
+    # orjson knows numbers of any dimensions but none.
+    if array.dtype.kind == "O" or array.ndim == 0:
+        return orjson.dumps(array.tolist())
+    if array.size <= PIECE_VALUES:
         whole = array if array.flags.c_contiguous else array.copy()
         return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
     values = array.size // len(array)
@@ -62,26 +64,29 @@ def json_of(array: Array) -> bytes:
     return b"[%b]" % b",".join(pieces)
 
 
-def json_rows(array: Array, sizes: Sequence[int]) -> list[bytes] | None:
-    """An array as JSON, cut into parts of so many rows; None where only the exact way can.
+def json_parts(array: Array, rows: Sequence[int]) -> list[bytes]:
+    """An output of a run as JSON, one text for each request; written once and then cut.
 
     Args:
-        array: outputs of a batch.
-        sizes: numbers of rows; their sum is the array's.
+        rows: of each request; their sum is the array's. Of a single one they do not count.
     """
-    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2) or array.size == 0:
-        return None
-    text = json_of(array)
+    if len(rows) == 1 or array.dtype.kind == "O" or not array.size:
+        return [json_of(part) for part in cut(array, rows)]
+    begin, end = b"[" * array.ndim, b"]" * array.ndim
+    # Between two rows, and nowhere within one.
+    between = b"%b,%b" % (end[1:], begin[1:])
+    lines = json_of(array)[array.ndim : -array.ndim].split(between)
+    if len(lines) > len(rows):
+        lines = [between.join(part) for part in cut(lines, rows)]
+    return [b"%b%b%b" % (begin, line, end) for line in lines]
+
+
+def cut(whole: Any, sizes: Sequence[int]) -> list[Any]:
+    """Consecutive slices of these lengths; a single one is the whole, whatever its length."""
     if len(sizes) == 1:
-        return [text]
-    if array.ndim == 1:
-        rows, form, between = text[1:-1].split(b","), b"[%b]", b","
-    else:
-        rows, form, between = text[2:-2].split(b"],["), b"[[%b]]", b"],["
-    if len(rows) == len(sizes):
-        return [form % row for row in rows]
+        return [whole]
     parts, start = [], 0
     for size in sizes:
-        parts.append(form % between.join(rows[start : start + size]))
+        parts.append(whole[start : start + size])
         start += size
     return parts

@@ -135,7 +135,7 @@ def shaped_tensor(
         )
     if spec.shape[:1] == (-1,):
         check_rows(shape[0], max_rows)
-    flat = _buffer(node, spec) if len(nesting) == 1 else None
+    flat = buffer(node, spec) if len(nesting) == 1 else None
     if flat is None or flat.size != size:
         flat = walk(node, spec, field, nesting)
     return flat.reshape(shape)
@@ -146,7 +146,7 @@ def _fast_nested(
 ) -> Array | None:
     """The array, or None where the slow way has to look."""
     if brackets == 1:
-        return _buffer(node, spec)
+        return buffer(node, spec)
     # Lists in a regular nesting of this shape. More brackets than that mean deeper nesting
     # somewhere (or another field with lists), which equal lengths alone would not show.
     lists, innermost = 1, 1
@@ -155,7 +155,7 @@ def _fast_nested(
         lists += innermost
     if brackets != lists or not _is_regular(node, shape):
         return None
-    flat = _buffer(node, spec)
+    flat = buffer(node, spec)
     if flat is None or flat.size != innermost * shape[-1]:
         return None
     return flat.reshape(shape)
@@ -175,7 +175,7 @@ def _is_regular(node: simdjson.Array, shape: tuple[int, ...]) -> bool:
     )
 
 
-def _buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
+def buffer(node: simdjson.Array, spec: TensorSpec) -> Array | None:
     """All numbers of a list, at any depth, or None if one does not fit the datatype."""
     dtype = NUMPY[spec.datatype]
     if dtype.kind not in _BUFFERS:

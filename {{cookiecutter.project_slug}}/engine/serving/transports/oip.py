@@ -6,20 +6,17 @@ and the binary tensor extension.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 import simdjson
 
-from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput, MalformedBody, quoted
-from engine.serving.inference.arrays import views
 from engine.serving.inference.model import Model
 from engine.serving.request import Encode, Request
-from engine.serving.tensors.datatypes import Array, datatype_of
+from engine.serving.tensors.datatypes import Array
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import oip_binary
 from engine.serving.transports.bounds import (
@@ -29,14 +26,12 @@ from engine.serving.transports.bounds import (
     check_values,
     row_limit,
 )
-from engine.serving.transports.few import json_of
 from engine.serving.transports.json_body import parse_object
 from engine.serving.transports.json_tensor import shaped_tensor
+from engine.serving.transports.oip_answers import Writer
 from engine.serving.transports.oip_binary import HEADER_LENGTH
-from engine.serving.transports.oip_small import SmallReader, SmallWriter, Wish, binary_headers
+from engine.serving.transports.oip_known import MOST_ID_CHARACTERS, KnownRequests, Wish
 
-# The id is repeated in the answer.
-MOST_ID_CHARACTERS = 1024
 # As many dimensions as an array can have.
 MOST_SIZES = 64
 
@@ -100,38 +95,6 @@ def decode(
     return OipRequest(inputs, wishes, request_id)
 
 
-def encode(
-    outputs: Mapping[str, Array], request: OipRequest, model: Model
-) -> tuple[list[bytes | memoryview], int | None]:
-    """The answer as a list of chunks, and the length of its JSON part when tensors follow it."""
-    described: list[dict[str, Any]] = []
-    tensors: list[bytes | memoryview] = []
-    for wish in request.outputs:
-        array = outputs[wish.name]
-        entry: dict[str, Any] = {
-            "name": wish.name,
-            "shape": array.shape,
-            "datatype": datatype_of(array),
-        }
-        if wish.binary:
-            tensors.append(oip_binary.write(array))
-            entry["parameters"] = {"binary_data_size": len(tensors[-1])}
-        else:
-            flat = np.ascontiguousarray(array).reshape(-1)
-            texts = array.dtype.kind == "O"
-            entry["data"] = flat.tolist() if texts else orjson.Fragment(json_of(flat))
-        described.append(entry)
-    answer: dict[str, Any] = {
-        "model_name": model.name,
-        "model_version": model.manifest.version,
-        "outputs": described,
-    }
-    if request.id is not None:
-        answer["id"] = request.id
-    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return [header, *tensors], len(header) if tensors else None
-
-
 class Codec:
     """Reads and writes requests of the protocol for one model.
 
@@ -144,36 +107,22 @@ class Codec:
     ) -> None:
         self._model = model
         self._most = max_rows, max_values
-        self._reader = SmallReader(model.signature, max_rows)
+        self._known = KnownRequests(model.signature)
         names = [spec.name for spec in model.signature.outputs]
-        self._writer = SmallWriter(model.name, model.manifest.version, names)
         self._usual = tuple(Wish(name, False) for name in names)
         # One object, by which a batch sees that all of it is encoded alike.
-        self.encode: Encode = self._answers
+        self.encode: Encode = Writer(model.name, model.manifest.version, names).write
 
     def decode(self, request: Request, body: bytes) -> None:
         """Set what the request asks; see ``decode``."""
-        if not self._reader.read(request, body):
+        if not self._known.read(request, body):
             length = request.headers.get(HEADER_LENGTH)
             read = decode(body, length, self._model, *self._most)
             request.inputs, request.id = read.inputs, read.id
             request.wishes = None if read.outputs == self._usual else read.outputs
+            text, _ = oip_binary.split(body, length)
+            self._known.learn(text, read.inputs, request.wishes)
         request.encode = self.encode
-
-    def _answers(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[Answer]:
-        """See ``Encode``."""
-        answers = self._writer.write(outputs, requests)
-        if answers is not None:
-            return answers
-        return [
-            self._answer(part, each)
-            for part, each in zip(views(outputs, requests), requests, strict=True)
-        ]
-
-    def _answer(self, outputs: dict[str, Array], request: Request) -> Answer:
-        wishes = request.wishes or self._usual
-        chunks, length = encode(outputs, OipRequest({}, wishes, request.id), self._model)
-        return 200, USUAL if length is None else binary_headers(length), chunks
 
 
 def example(model: Model) -> dict[str, Any]:
