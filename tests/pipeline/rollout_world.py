@@ -94,9 +94,9 @@ class Deployed:
         return self.out.strip().splitlines()[-1]
 
 
-def ended(process: subprocess.Popen[str]) -> Deployed:
+def ended(process: subprocess.Popen[str], seconds: float = SECONDS) -> Deployed:
     """Wait for the end of a started command."""
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=seconds)
     return Deployed(process.returncode, out, err)
 
 

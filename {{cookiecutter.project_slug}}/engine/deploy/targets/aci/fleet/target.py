@@ -63,6 +63,7 @@ class Fleet:
         self._now = now
         self._profile = Profile(az, environment, places, sleep)
         self._groups = Groups(az, environment, places)
+        self._addresses: tuple[str, ...] = ()
         self._begun: dict[str, str] | None = None
         self._making: tuple[str, ...] = ()
 
@@ -91,12 +92,19 @@ class Fleet:
 
     def read(self) -> Live | None:
         """See ``Target``."""
+        self._addresses = ()
         profile = self._profile.get()
         if profile is None:
             alone = self._groups.get([self._environment.name])[self._environment.name]
-            return None if alone is None else live_of(alone)
+            live = None if alone is None else live_of(alone)
+            self._addresses = (live.address,) if live is not None and live.address else ()
+            return live
         slot, members = self._applied(profile)
-        return fleet_live(self._environment, profile, slot, self._groups.get(members))
+        groups = self._groups.get(members)
+        own = [live_of(group).address for group in groups.values() if group is not None]
+        known = tuple(address for address in own if address is not None)
+        self._addresses = known if len(known) == len(members) else ()
+        return fleet_live(self._environment, profile, slot, groups)
 
     def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``."""
@@ -140,14 +148,9 @@ class Fleet:
 
     def candidate_addresses(self) -> tuple[str, ...]:
         """See ``Target``: every group has an address of its own."""
-        profile = self._profile.get()
-        if profile is None:
-            alone = self.read()
-            return (alone.address,) if alone is not None and alone.address else ()
-        hosts = self._hosts(self._applied(profile)[1])
-        port = self._environment.port
-        suffix = "" if port == 80 else f":{port}"
-        return () if hosts is None else tuple(f"http://{host}{suffix}" for host in hosts.values())
+        if not self._addresses:
+            self.read()
+        return self._addresses
 
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
