@@ -87,7 +87,7 @@ class SharedName:
         # Azure docs, endpoint monitoring: if all are degraded, all are answered.
         good = [each for each in possible if self._state(each) != DEGRADED] or possible
         chosen = self._choose(good, [each["properties"]["weight"] for each in good])
-        target = chosen["properties"]["target"].lower()
+        target = str(chosen["properties"]["target"]).lower()
         self._kept = (self._clock() + properties["dnsConfig"]["ttl"], target)
         self.lookups.append(chosen["name"])
         return target

@@ -36,6 +36,8 @@ class FleetArm(Arm):
     known_until: dict[str, float] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     halted: set[str] = field(default_factory=set)
+    name_is_free: bool = True
+    cores_used: int = 0
     named: str = ""
     one_by_one: threading.RLock = field(default_factory=threading.RLock)
 
@@ -113,6 +115,9 @@ class FleetArm(Arm):
     def _answer(self, call: Call) -> Any:
         if call.resource == "profile":
             return self._profile(call)
+        if "/usages?" in call.url:
+            cores = {"limit": 10, "currentValue": self.cores_used}
+            return {"value": [{"name": {"value": "StandardCores"}, **cores}]}
         return super()._answer(call)
 
     def _choose(self, name: str) -> None:
@@ -157,7 +162,7 @@ class FleetArm(Arm):
 
     def _profile(self, call: Call) -> Any:
         if "NameAvailability" in call.url:
-            return {"nameAvailable": True}
+            return {"nameAvailable": self.name_is_free}
         if call.method == "get":
             shown = self._seen("profile", self._shown_profile())
             if shown is None:

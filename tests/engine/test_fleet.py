@@ -161,6 +161,24 @@ def empty(world: World) -> World:
     return world
 
 
+def found(world: World, **fields: Any) -> list[str]:
+    return [each.cause for each in world.target(**fields).findings(release(GOOD))]
+
+
+def test_the_name_and_the_room_for_a_second_colour_are_asked_for_before(world: World) -> None:
+    world.arm.name_is_free = False
+    assert found(world) == [f"the address {NAME}.trafficmanager.net is somebody else's"]
+    world.deploy(BEFORE)
+    world.arm.cores_used = 8
+    assert found(world) == []  # The name is its own by now.
+    quota = "vCPU are asked for, and the quota of westeurope leaves"
+    assert found(world, copies=3) == [f"3 {quota} 2 of 10"]
+    world.deploy(GOOD)
+    world.arm.cores_used = 10
+    # The colour that served before goes first.
+    assert found(world, copies=3) == [f"3 {quota} 2 of 10"]
+
+
 def test_a_fleet_is_stopped_and_started_as_a_whole(world: World) -> None:
     world.deploy(BEFORE)
     world.deploy(GOOD)

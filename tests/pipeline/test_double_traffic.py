@@ -170,7 +170,7 @@ class Place:
             yield b""
 
         asked = Request("GET", "http", "iris-shared.trafficmanager.net", 8000, "/", [], nothing())
-        answer = asyncio.run(self.name.answer(asked))  # type: ignore[arg-type]
+        answer = asyncio.run(self.name.answer(asked))
         assert isinstance(answer.body, bytes)
         return answer.body.decode()
 
