@@ -4,6 +4,9 @@ Traffic Manager answers questions of DNS and sees no request. All clients of the
 one resolver, which keeps an answer for as long as its TTL says; so a change of the profile is seen
 late, and until then requests go where they went before. The client's Host header is passed on.
 
+A connection that is kept alive asks no DNS: it leads where it was opened to, whatever the profile
+says since. When what is there ends, the connection is closed, and a client opens another one.
+
 An endpoint is probed when its name is asked for and its last probe is older than the interval:
 without clients nobody would see the difference.
 """
@@ -14,10 +17,11 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .arm.store import Resource
 from .hosts import Hosts, Unreachable
-from .wire import Request, Response
+from .wire import DropConnection, Request, Response
 
 CHECKING, ONLINE, DEGRADED, DISABLED = "CheckingEndpoint", "Online", "Degraded", "Disabled"
 _OK = 200
@@ -48,6 +52,7 @@ class SharedName:
         self._kept: tuple[float, str] = (float("-inf"), "")
         self._failures: dict[str, int] = {}
         self._probed: dict[str, float] = {}
+        self._opened: WeakKeyDictionary[object, str] = WeakKeyDictionary()
         self.lookups: list[str] = []
 
     def changed(self, profile: Resource) -> None:
@@ -63,16 +68,26 @@ class SharedName:
         return {each["name"]: self._state(each) for each in self._endpoints()}
 
     async def answer(self, request: Request) -> Response:
-        """Pass a request to the endpoint that the name leads to now.
+        """Pass a request to the endpoint that its connection leads to, or the name does now.
 
         Raises:
             Unreachable: the name has no answer, or nobody has the target's name any more.
+            DropConnection: what the connection has led to is gone.
         """
-        target = await self._resolved(request)
+        opened = self._opened.get(request.connection) if request.connection else None
+        target = opened or await self._resolved(request)
         handler = self._hosts.find(target)
-        if handler is None:
-            raise Unreachable(f"{request.host} leads to {target}, which does not exist")
-        return await handler(request)
+        try:
+            if handler is None:
+                raise Unreachable(f"{request.host} leads to {target}, which does not exist")
+            answer = await handler(request)
+        except Unreachable:
+            if opened:
+                raise DropConnection from None
+            raise
+        if request.connection is not None:
+            self._opened[request.connection] = target
+        return answer
 
     async def _resolved(self, request: Request) -> str:
         until, target = self._kept

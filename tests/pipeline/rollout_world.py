@@ -32,8 +32,8 @@ REGISTRY = "irisservice"
 PLANTED = "planted-key-7Hq-long,planted-second-9Zx-long"
 """Two API keys; neither may turn up in a log, an argument list or a file."""
 SECONDS = 240
-RECOVER = "registry.example/recover@sha256:" + "0" * 64
-"""What the driver takes for `recover`."""
+RECOVER = "@sha256:" + "0" * 64
+"""The digest that the driver takes for `recover`."""
 DRIVER = Path(__file__).with_name("rollout_driver.py")
 IMAGE = f"aci-ml-template-test:rollout-{os.getpid()}"
 RECORDS = (
@@ -190,7 +190,7 @@ class RolloutWorld:
 
     def recover(self, stage: str) -> subprocess.Popen[str]:
         """Start `recover --undo`, with the times of the driver."""
-        return self._drive(stage, RECOVER, None)
+        return self._drive(stage, f"{self.server}/{SLUG}{RECOVER}", None)
 
     def roll_out(self, stage: str, image: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """Start `up` where it begins to change something: half of its time goes before that."""

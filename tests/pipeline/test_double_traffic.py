@@ -15,7 +15,7 @@ from tests.azure_double.hosts import Hosts, Unreachable
 from tests.azure_double.profile_rules import PROFILE, check_rules
 from tests.azure_double.shape import check
 from tests.azure_double.shared_name import CHECKING, DEGRADED, SharedName
-from tests.azure_double.wire import Request, Response
+from tests.azure_double.wire import DropConnection, Request, Response
 
 from .commands import Azure, CommandError
 
@@ -162,14 +162,15 @@ class Place:
 
             self.hosts.add(f"{name}.hash.westeurope.azurecontainer.io", answer)
 
-    def ask(self) -> str:
+    def ask(self, connection: object | None = None) -> str:
         """The name of the group that answers now."""
 
         async def nothing() -> Any:
             return
             yield b""
 
-        asked = Request("GET", "http", "iris-shared.trafficmanager.net", 8000, "/", [], nothing())
+        place = ("http", "iris-shared.trafficmanager.net", 8000, "/")
+        asked = Request("GET", *place, [], nothing(), connection=connection)
         answer = asyncio.run(self.name.answer(asked))
         assert isinstance(answer.body, bytes)
         return answer.body.decode()
@@ -186,6 +187,24 @@ def test_a_switch_is_seen_when_the_ttl_is_over_and_not_before() -> None:
     place.seconds = 30.1
     assert place.ask() == "green"
     assert place.name.lookups == ["blue", "green"]
+
+
+class Opened:
+    """A client's connection."""
+
+
+def test_a_connection_leads_where_it_was_opened_to_until_that_ends() -> None:
+    place, kept = Place(endpoint("blue"), endpoint("green")), Opened()
+    place.serve("blue", "green")
+    assert place.ask(kept) == "blue"
+    place.write(endpoint("green"))
+    place.name.changed(place.resource)
+    place.seconds = 300.0
+    assert (place.ask(), place.ask(kept)) == ("green", "blue")
+    place.down = {"blue"}
+    with pytest.raises(DropConnection):
+        place.ask(kept)
+    assert place.ask(Opened()) == "green"
 
 
 def test_what_is_disabled_or_fails_its_probes_is_not_answered_unless_all_fail() -> None:

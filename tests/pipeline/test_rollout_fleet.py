@@ -105,7 +105,7 @@ class Client(threading.Thread):
         fresh = self._connection is None
         try:
             return self._once()
-        except http.client.RemoteDisconnected:
+        except ConnectionError:
             if fresh:
                 raise
             self._connection = None
