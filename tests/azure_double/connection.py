@@ -95,6 +95,7 @@ class Connection:
             target,
             headers,
             self._body(),
+            connection=self,
         )
 
     async def _body(self) -> AsyncIterator[bytes]:

@@ -21,6 +21,7 @@ class Request:
         target: path and query as sent, percent-encoding untouched: ``/a%20b?c=d``.
         headers: names in lower case, in the order sent.
         stream: the body, once; empty when there is none.
+        connection: the client's connection, which several requests may share; None: unknown.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request:
     headers: list[tuple[str, str]]
     stream: AsyncIterator[bytes]
     _read: bytes | None = None
+    connection: object | None = None
 
     @property
     def path(self) -> str:

@@ -28,6 +28,7 @@ from engine.deploy.processes import Finished
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
+from engine.deploy.targets.aci.fleet.target import Fleet
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
@@ -100,7 +101,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One request. ``resource`` is "group", "app" or "record"."""
+    """One request. ``resource`` is "group", "app", "profile" or "record"."""
 
     number: int
     method: str
@@ -209,6 +210,13 @@ class Arm:
             variables = _container(self.group)["environmentVariables"]
             return {each["secureValue"] for each in variables if each.get("secureValue")}
         return {each["value"] for each in self._configuration().get("secrets") or []}
+
+    def there(self) -> Json | None:
+        """The resource that has the tags of the rollout."""
+        return self.group if self.group is not None else self.app
+
+    def proved(self, address: str) -> None:
+        """What answers at an address was verified."""
 
     def phases(self) -> list[str]:
         """How the rollouts ended, the oldest first."""
@@ -480,6 +488,7 @@ class ArmChecks:
             error = WrongRelease(f"it runs {digit}", "none")
             error.found = (digit * 40, f"sha256:{digit * 64}")
             raise error
+        self._arm.proved(address)
         return "verified"
 
     def explain(self, error: DeployError) -> DeployError:
@@ -497,10 +506,13 @@ class Deploys:
 
     def target(self, **fields: object) -> Target:
         """The target of the environment with these fields."""
+        clock = self.arm.clock
+        if self.kind == "fleet":
+            where = environment("aci", **{"copies": 2, **fields})
+            return Fleet(Az(self.say), where, PLACES, sleep=clock.sleep, now=clock.now)
         az, where = Az(self.say), environment(self.kind, **fields)
         if self.kind == "aci":
             return ContainerInstances(az, where, PLACES)
-        clock = self.arm.clock
         place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)
         return ContainerApps(az, where, PLACES, client)
@@ -612,8 +624,8 @@ def _merged(old: Any, new: Any) -> Any:
 def is_complete(arm: Arm, digit: str) -> bool:
     """This release serves with its secret, and its tags name it; no rollout is open."""
     if digit == "":
-        return arm.group is None and arm.app is None and "started" not in arm.phases()
-    there = arm.group if arm.group is not None else arm.app
+        return arm.there() is None and "started" not in arm.phases()
+    there = arm.there()
     return (
         arm.serving() == digit
         and SECRET in arm.secrets()

@@ -217,8 +217,8 @@ class MemoryTarget:
         check()
         self._world.operation("apply", lambda: self._put(document, secrets))
 
-    def candidate_address(self) -> str | None:
-        return "http://demo"
+    def candidate_addresses(self) -> tuple[str, ...]:
+        return ("http://demo",)
 
     def keep(self, tags: Mapping[str, str]) -> None:
         self._world.operation("keep", lambda: self._tag(tags))
@@ -234,6 +234,9 @@ class MemoryTarget:
 
     def stop(self) -> None:
         self._world.operation("stop", lambda: self._stop(stopped=True))
+
+    def retire(self) -> tuple[str, ...]:
+        return ()
 
     def delete(self) -> None:
         self._world.operation("delete", self._delete)

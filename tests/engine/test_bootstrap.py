@@ -33,6 +33,7 @@ ROLES = {
     "acdd72a7-3385-48ef-bd42-f606fba81ae7": "Reader",
     "f1a07417-d97a-45cb-824c-7a7467783830": "Managed Identity Operator",
     "5d977122-f97e-4b4d-a52f-6b43003ddb4d": "Azure Container Instances Contributor Role",
+    "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7": "Traffic Manager Contributor",
 }
 _SEEN = ("iris-service-insights", "iris-service-logs")
 
@@ -106,6 +107,16 @@ def test_what_is_switched_off_needs_no_role() -> None:
     off = granted(plan(ground(telemetry=False, container_logs=False)))
     assert off == {each for each in granted(plan(ground())) if each[2] not in _SEEN}
     assert not any(role == "role logs" for _, role, _ in granted(plan(ground("containerapps"))))
+
+
+def test_several_copies_need_the_right_to_change_their_name() -> None:
+    more = granted(plan(ground(copies=2))) - granted(plan(ground()))
+    assert more == {
+        (f"identity deploy {stage}", "Traffic Manager Contributor", f"iris-service-{stage}")
+        for stage in ("staging", "production")
+    }
+    assert "Microsoft.Network" in str(commands(plan(ground(copies=2))))
+    assert "Microsoft.Network" not in str(commands(plan(ground())))
 
 
 def test_container_apps_need_a_role_of_their_own() -> None:

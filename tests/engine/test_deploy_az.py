@@ -17,7 +17,7 @@ from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, STARTED, ArmJournal, Record
 from engine.deploy.rollout.guard import Guard, Stopped
 from engine.deploy.say import Say
-from engine.deploy.targets.aci.target import _file_for
+from engine.deploy.targets.aci.target import file_for
 
 from tests.engine.fake_az import FakeAz, fails, prints
 
@@ -244,7 +244,7 @@ def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_rem
 ) -> None:
     monkeypatch.setattr("engine.deploy.targets.aci.target._STDIN", "/no/such/path")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(DeployError), _file_for("planted") as (name, stdin):
+    with pytest.raises(DeployError), file_for("planted") as (name, stdin):
         path = Path(name)
         assert (path.read_text(), stdin) == ("planted", None)
         assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"

@@ -471,6 +471,10 @@ BAD_ON_ACI: list[tuple[dict[str, object], str, str]] = [
     ({"replicas": {"min": 0}}, "replicas.min", "containerapps"),
     ({"replicas": {"max": 2}}, "replicas.max", "containerapps"),
     ({"name": "iris"}, "name", "label"),
+    ({"name": "i" * 55, "copies": 2}, "name", "at most 54 characters"),
+    ({"dns": {"label": "i" * 55}, "switch": "beside"}, "dns.label", "at most 54 characters"),
+    ({"tags": {"cost center": "7"}, "copies": 2}, "tags.cost center", "Traffic Manager"),
+    ({"copies": 11}, "copies", "10"),
 ]
 RESERVED = [22, 1025, 1027, 3389, 3399, 9999, 19000, 19080, 19100, 19390]
 RESERVED += [20000, 30000, 49152, 65534]
@@ -497,6 +501,7 @@ def test_other_ports_are_free(port: int, write: Write) -> None:
 
 
 BAD_ON_APPS: list[tuple[dict[str, object], str]] = [
+    ({"copies": 2}, "copies"),
     ({"name": "x" * 33}, "name"),
     ({"name": "1iris"}, "name"),
     ({"cpu": 1.1, "memory_gb": 2.2}, "cpu"),
@@ -664,6 +669,8 @@ def test_a_quiet_configuration_warns_of_plain_http_only() -> None:
 
 
 WARNED: list[tuple[dict[str, object], str]] = [
+    ({"copies": 3, "cpu": 2}, "12 of the region's cores"),
+    ({"switch": "beside"}, "fails after a deploy until it asks again"),
     ({"cpu": 5}, "support request"),
     ({"memory_gb": 17}, "support request"),
     ({"cpu": 11}, "10 cores"),

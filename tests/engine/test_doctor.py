@@ -103,8 +103,8 @@ class FakeTarget:
         group = ContainerInstances(cast("Az", self.az), ENVIRONMENT, Places("s", "", ""))
         return group.evidence()
 
-    def candidate_address(self) -> str | None:
-        return self.live.address if self.live else None
+    def candidate_addresses(self) -> tuple[str, ...]:
+        return (self.live.address,) if self.live and self.live.address else ()
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         assert not follow

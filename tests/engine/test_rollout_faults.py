@@ -41,6 +41,7 @@ from tests.engine.arm_memory import (
     release,
     take,
 )
+from tests.engine.fleet_memory import FleetArm, arm_of
 from tests.engine.volume import examples
 
 pytestmark = pytest.mark.sampled
@@ -84,9 +85,10 @@ class Conflict(Writing):
     def before(self, arm: Arm, call: Call) -> None:
         self.begins(arm, call)
         if call.writes and call.resource != "record" and self.within(arm, 20):
-            code = {"group": "ContainerGroupTransitioning"}.get(
-                call.resource, "ContainerAppOperationInProgress"
-            )
+            code = {
+                "group": "ContainerGroupTransitioning",
+                "profile": "AnotherOperationInProgress",
+            }.get(call.resource, "ContainerAppOperationInProgress")
             raise Refused(409, code, "another operation is in progress, retry later")
 
 
@@ -234,7 +236,7 @@ WAYS = {
     "larger crash": Way(BEFORE, CRASHES, 2.0),
     "slow": Way(BEFORE, SLOW),
 }
-KINDS = ("aci", "containerapps")
+KINDS = ("aci", "containerapps", "fleet")
 QUICK = ("update", "crash", "larger crash", "first crash")
 """Ways of `make test`; the others are in `make test-all` too."""
 
@@ -246,12 +248,14 @@ def ways(names: Iterable[str]) -> list[Any]:
 
 
 STEP = 17
-"""Of so many requests one is tried in `make test`."""
+"""Of so many requests one is tried in `make test`; of a fleet, which sends three times as many,
+a third of that: ``test_fleet`` kills it at its own requests.
+"""
 
 
 def begun(patch: pytest.MonkeyPatch, kind: str, way: Way, habits: Habits | None = None) -> Deploys:
     """What is there before the rollout."""
-    deploys = Deploys(Arm(habits=habits or Habits()), kind)
+    deploys = Deploys(arm_of(kind, habits), kind)
     installed(patch, deploys.arm)
     if way.before:
         deploy(deploys, way.before, 1.0)
@@ -307,6 +311,8 @@ def promised(deploys: Deploys, way: Way) -> None:
 
 def settled_as(arm: Arm, digit: str) -> bool:
     """What is promised, once what was asked for last has had the time to start."""
+    if isinstance(arm, FleetArm):
+        assert arm.violations == []
     now = arm.clock.seconds
     arm.clock.seconds += 60
     try:
@@ -319,7 +325,8 @@ def moments(number: int, name: str) -> range:
     """The requests at which a fault begins: all, or some that are others for each name."""
     if "ACI_ML_ALL" in os.environ:
         return range(number)
-    return range(sum(map(ord, name)) % min(number, STEP), number, STEP)
+    step = STEP * 3 if " fleet " in name else STEP
+    return range(sum(map(ord, name)) % min(number, step), number, step)
 
 
 @pytest.mark.parametrize("way", ways(WAYS))

@@ -61,6 +61,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def check_plan(text: str) -> None:
     head, _, document = text.partition("document:\n")
     assert head.startswith("not asked:   Azure (")
+    assert "\ncosts:       about $" in head
     assert len([line for line in head.splitlines() if "not asked:" in line]) == 1
     group = json.loads(document)
     assert group["name"] == "iris-service-staging"
@@ -156,16 +157,37 @@ def test_a_missing_environment_is_answered_with_the_command_to_type(
 
 
 @pytest.mark.slow
+def planned(project: Path) -> subprocess.CompletedProcess[str]:
+    """A plan in a process of its own, which has succeeded."""
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.deploy", "plan", "staging"],
+        cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_plan_says_what_several_copies_are_and_cost(bare: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    staging = project / "deploy" / "environments" / "staging.yaml"
+    text = staging.read_text()
+    assert "copies: 1" in text
+    staging.write_text(text.replace("copies: 1", "copies: 2"))
+    shown = planned(project)
+    name = "iris-service-staging"
+    assert f"fleet {name} (2 group(s) behind {name}.trafficmanager.net)" in shown.stdout
+    assert "costs:       about $0.094 an hour for 2 group(s), $70 a month" in shown.stdout
+    assert "4 of the region's cores" in shown.stderr
+    check_plan(shown.stdout)
+
+
 def test_a_secret_without_a_value_is_no_obstacle_for_a_plan(bare: Path, tmp_path: Path) -> None:
     """The document does not show it; `up` needs it."""
     project = tmp_path / "project"
     shutil.copytree(ROOT, project, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
     staging = project / "deploy" / "environments" / "staging.yaml"
     staging.write_text(staging.read_text().replace("secrets: []", "secrets: [API_KEYS]"))
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.deploy", "plan", "staging"],
-        cwd=project, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = planned(project)
     assert "warning: the secret API_KEYS has no value, which `up` needs; set the" in done.stderr
     check_plan(done.stdout)

@@ -78,7 +78,7 @@ STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
     "findings": lambda target, az, request: [
         finding.cause for finding in target.findings(Release(**request["release"]))
     ],
-    "candidate": lambda target, az, request: target.candidate_address(),
+    "candidate": lambda target, az, request: target.candidate_addresses()[0],
     "keep": lambda target, az, request: target.keep(request["tags"]),
     "mark": lambda target, az, request: target.mark(request["tags"]),
     "stop": lambda target, az, request: target.stop(),

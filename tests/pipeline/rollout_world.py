@@ -32,6 +32,8 @@ REGISTRY = "irisservice"
 PLANTED = "planted-key-7Hq-long,planted-second-9Zx-long"
 """Two API keys; neither may turn up in a log, an argument list or a file."""
 SECONDS = 240
+RECOVER = "@sha256:" + "0" * 64
+"""The digest that the driver takes for `recover`."""
 DRIVER = Path(__file__).with_name("rollout_driver.py")
 IMAGE = f"aci-ml-template-test:rollout-{os.getpid()}"
 RECORDS = (
@@ -49,6 +51,7 @@ resource_group: "{slug}-{stage}"
 name: "{slug}-{stage}"
 cpu: {cpu}
 memory_gb: {memory}
+copies: {copies}
 variables:
   LOG_LEVEL: "info"
 secrets: [API_KEYS]
@@ -91,9 +94,9 @@ class Deployed:
         return self.out.strip().splitlines()[-1]
 
 
-def ended(process: subprocess.Popen[str]) -> Deployed:
+def ended(process: subprocess.Popen[str], seconds: float = SECONDS) -> Deployed:
     """Wait for the end of a started command."""
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=seconds)
     return Deployed(process.returncode, out, err)
 
 
@@ -185,12 +188,19 @@ class RolloutWorld:
         """Start `python -m engine.deploy`, in the checkout or in another folder."""
         return self._start(stage, ("-m", "engine.deploy", *arguments), settings or {}, folder)
 
+    def recover(self, stage: str) -> subprocess.Popen[str]:
+        """Start `recover --undo`, with the times of the driver."""
+        return self._drive(stage, f"{self.server}/{SLUG}{RECOVER}", None)
+
     def roll_out(self, stage: str, image: str, folder: Path | None = None) -> subprocess.Popen[str]:
         """Start `up` where it begins to change something: half of its time goes before that."""
+        return self._drive(stage, self.images[image], folder)
+
+    def _drive(self, stage: str, image: str, folder: Path | None) -> subprocess.Popen[str]:
         path = str(folder or self.service)
         places = json.dumps(self._places(stage))
         settings = {"PLACES": places, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-        return self._start(stage, (str(DRIVER), stage, self.images[image]), settings, folder)
+        return self._start(stage, (str(DRIVER), stage, image), settings, folder)
 
     def _start(
         self,
@@ -401,14 +411,19 @@ def derived(image: str, lines: str) -> Iterator[str]:
 
 
 def rollout_world(
-    double: AzureDouble, rendered: Path, python: Path, folder: Path, stages: Stages
+    double: AzureDouble,
+    rendered: Path,
+    python: Path,
+    folder: Path,
+    stages: Stages,
+    kind: type[RolloutWorld] = RolloutWorld,
 ) -> Iterator[RolloutWorld]:
     """For a fixture: a commit with these environments, its image, and the world around it."""
     service = checkout(rendered, folder, stages)
     built = build_image(service, IMAGE, "cpu")
     assert built.returncode == 0, built.stdout[-3000:]
     try:
-        yield RolloutWorld(double, service, python, IMAGE)
+        yield kind(double, service, python, IMAGE)
     finally:
         remove_image(IMAGE)
         double.reset()
@@ -427,6 +442,7 @@ def checkout(rendered: Path, folder: Path, stages: Stages) -> Path:
             "stage": stage,
             "cpu": 1,
             "memory": 1,
+            "copies": 1,
             "start": 60,
         }
         text = ENVIRONMENT.format(**{**values, **changes})

@@ -97,6 +97,7 @@ engine/deploy/commands/power.py
 engine/deploy/commands/prune.py
 engine/deploy/commands/push.py
 engine/deploy/commands/recover.py
+engine/deploy/commands/retire.py
 engine/deploy/commands/rollback.py
 engine/deploy/commands/status.py
 engine/deploy/commands/up.py
@@ -207,6 +208,14 @@ engine/deploy/targets/aci/compare.py
 engine/deploy/targets/aci/diagnosis.py
 engine/deploy/targets/aci/document.py
 engine/deploy/targets/aci/evidence.py
+engine/deploy/targets/aci/fleet/__init__.py
+engine/deploy/targets/aci/fleet/document.py
+engine/deploy/targets/aci/fleet/groups.py
+engine/deploy/targets/aci/fleet/live.py
+engine/deploy/targets/aci/fleet/preflight.py
+engine/deploy/targets/aci/fleet/profile.py
+engine/deploy/targets/aci/fleet/rules.py
+engine/deploy/targets/aci/fleet/target.py
 engine/deploy/targets/aci/kind.py
 engine/deploy/targets/aci/live.py
 engine/deploy/targets/aci/members.py

@@ -12,6 +12,7 @@ from .identity import Identity
 from .insights import Insights
 from .operational_insights import OperationalInsights
 from .resources import Resources
+from .traffic_manager import TrafficManager
 
 
 def classes() -> tuple[type[Provider], ...]:
@@ -26,4 +27,5 @@ def classes() -> tuple[type[Provider], ...]:
         ContainerRegistry,
         ContainerInstance,
         App,
+        TrafficManager,
     )

@@ -145,6 +145,11 @@ ROLES = (
         ),
     ),
     Role(
+        "Traffic Manager Contributor",
+        "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7",
+        ("Microsoft.Network/trafficManagerProfiles/*", READ_ROLES, READ_GROUPS, DEPLOYMENTS),
+    ),
+    Role(
         "Log Analytics Contributor",
         "92aaf0da-9dab-42b6-94a3-d43ce8d16293",
         ("*/read", "Microsoft.OperationalInsights/*", READ_GROUPS, DEPLOYMENTS),

@@ -56,13 +56,17 @@ class TooLarge(Exception):
 
 
 class Service:
-    """A client of one service. The key goes into inference requests only, and into no message."""
+    """A client of one service. The key goes into inference requests only, and into no message.
 
-    def __init__(self, url: str, key: str | None, seconds: float) -> None:
+    ``host`` is the Host header where it is not the host of the address: the name that clients use.
+    """
+
+    def __init__(self, url: str, key: str | None, seconds: float, host: str | None = None) -> None:
         self.url = url.rstrip("/")
         self._key = {"X-API-Key": key} if key else {}
+        named = {"Host": host} if host else {}
         try:
-            self._client = httpx.Client(base_url=self.url, timeout=seconds)
+            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=named)
         except (httpx.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
 

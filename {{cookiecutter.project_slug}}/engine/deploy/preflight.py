@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.deploy.az import Az, AzError
@@ -71,18 +72,19 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
     """Look at everything that has to be there before the first deploy."""
     kind = kind_of(environment)
     shared = ("--resource-group", project.shared_resource_group)
-    registry, identity, group, provider, workspace = at_once(
+    used = kind.providers(environment)
+    registry, identity, group, workspace, *providers = at_once(
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
-        lambda: _look(az, "provider", "show", "--namespace", kind.provider),
         lambda: workspace_id(az, project) if kind.takes_workspace else None,
+        *(partial(_look, az, "provider", "show", "--namespace", each) for each in used),
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
-        *_unregistered(provider, kind.provider),
+        *(found for each in zip(providers, used, strict=True) for found in _unregistered(*each)),
         *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):

@@ -25,7 +25,8 @@ def registrations(ground: Ground) -> Step:
 
     Registering takes minutes, so all are asked for before the first one is waited for.
     """
-    used = (kind_of(each).provider for each in ground.environments.values())
+    places = ground.environments.values()
+    used = (name for each in places for name in kind_of(each).providers(each))
     wanted = list(dict.fromkeys((*used, *PROVIDERS)))
     return Step(
         key="providers",

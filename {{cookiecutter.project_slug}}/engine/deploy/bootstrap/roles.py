@@ -143,8 +143,11 @@ def _deploy_assignments(ground: Ground, stage: str, environment: Environment) ->
     runtime = _Place(f"identity {runtime_name}", ground.identity_id(runtime_name))
     runs = f"lets the deploy run containers in {stage}"
     running = _assignment(ground, who, kind_of(environment).deploy_role, group, runs)
+    more = kind_of(environment).roles(environment)
+    leads = f"lets the deploy lead the shared name to containers of {stage}"
     return [
         running,
+        *(_assignment(ground, who, role, group, leads) for role in more),
         _assignment(ground, who, RECORDS, group, "lets the deploy keep its records"),
         _assignment(
             *(ground, who, IDENTITY_OPERATOR, runtime),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.retire import retire
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         if options.image:
             write_output("serves", serving(live, options.image))
         print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
+        retire(context)
         return 0
     needed = _secret_names(context, interrupted, live)
     require(context.secret_findings(needed, needed, context.secrets(needed)), say.warning)
@@ -81,6 +83,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     print(done)
     if live is not None:
         announce(context, live.address)
+    retire(context)
     return 0
 
 

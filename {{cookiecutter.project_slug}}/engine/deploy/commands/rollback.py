@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine.deploy import hooks, summary
 from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.retire import retire
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
 from engine.deploy.errors import DeployError
@@ -98,6 +99,7 @@ def _roll_back(options: argparse.Namespace, root: Path, say: Say) -> int:
     announce(back.context, outcome.address)
     known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
     hooks.after(hooks.AFTER_ROLLBACK, root, say, known)
+    retire(back.context)
     return 0
 
 

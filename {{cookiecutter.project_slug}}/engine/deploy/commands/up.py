@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.deploy import hooks, summary
 from engine.deploy.commands import bootstrap
 from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.retire import retire
 from engine.deploy.commands.wanted import Wanted, look
 from engine.deploy.errors import DeployError
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
@@ -97,6 +98,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
     announce(context, outcome.address)
     known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
     hooks.after(hooks.AFTER_DEPLOY, root, context.say, known)
+    retire(context)
 
 
 def announce(context: Context, address: str | None) -> None:

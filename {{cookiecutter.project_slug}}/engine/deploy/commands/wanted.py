@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.deploy.bootstrap.costs import running
 from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
@@ -65,6 +66,7 @@ class Wanted:
             f"revision:    {release.revision}",
             f"image:       {self.release.image or pushed}",
             f"serves now:  {self.live.state if self.live else serves}",
+            f"costs:       {running(self.context.environment)}",
             *self._steps(document),
             "document:",
             json.dumps(_shown(document), indent=2),

@@ -61,6 +61,9 @@ class Replicas(Section):
     )
 
 
+Switch = Literal["in_place", "beside"]
+
+
 class Dns(Section):
     """The address of a container group: ``<label>[.<hash>].<region>.azurecontainer.io``."""
 
@@ -161,6 +164,14 @@ class Environment(Section):
     cpu: Annotated[float, between(0.25, 64)] = Field(1.0, description="Virtual CPUs.")
     memory_gb: Annotated[float, between(0.5, 512)] = Field(1.5, description="Memory in GB.")
     replicas: Replicas = Replicas()
+    copies: Annotated[int, between(1, 10)] = Field(
+        1, description="Container groups behind one name; more than 1 switch as beside does."
+    )
+    switch: Switch = Field(
+        "in_place",
+        description="beside: a release is made beside the old one, verified, and switched to by "
+        "the name, on Container Instances; Container Apps always do so.",
+    )
     port: Port = Field(8000, description="Port of the service; its setting PORT follows.")
     dns: Dns = Dns()
     variables: Mapping[VariableName, VariableValue] = Field(
@@ -194,6 +205,11 @@ class Environment(Section):
     def secret_settings(self) -> tuple[str, ...]:
         """The variables that nobody may read, those that are looked up on Azure included."""
         return (*self.secrets, *((CONNECTION,) if self.telemetry else ()))
+
+    @property
+    def beside(self) -> bool:
+        """Whether container groups change behind a shared name, and not in place."""
+        return self.copies > 1 or self.switch == "beside"
 
     @property
     def dns_label(self) -> str:

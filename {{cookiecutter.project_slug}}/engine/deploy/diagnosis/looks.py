@@ -113,10 +113,10 @@ class Looks:
         """One look at the service itself."""
         if live is None or live.address is None or live.stopped:
             return None
-        # Where the release before goes on serving, the one in question has an address of its own.
-        own, _ = self.try_to(None, self.scene.target.candidate_address)
+        # Where the release before goes on serving, the one in question has addresses of its own.
+        own, _ = self.try_to(None, self.scene.target.candidate_addresses)
         try:
-            with Service(own or live.address, None, LOOK_SECONDS) as service:
+            with Service((own or (live.address,))[0], None, LOOK_SECONDS) as service:
                 require_ready(service)
         except NotReady as error:
             return Readiness("not ready", error.state, error.reason)

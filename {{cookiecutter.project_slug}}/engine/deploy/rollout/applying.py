@@ -156,11 +156,15 @@ def _prove_once(
     until: float,
 ) -> Proof:
     ready = wait_until_ready(site, record, state, pulse, before, until)
-    address = site.asked(site.target.candidate_address)
-    if address is None:
+    addresses = site.asked(site.target.candidate_addresses)
+    if not addresses:
         raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
-    site.say.step(f"ready; verifying {address}")
-    verify = partial(site.checks.verify, address, marks.release(site.target.tags(document)))
+    site.say.step(f"ready; verifying {' and '.join(addresses)}")
+    release = marks.release(site.target.tags(document))
+
+    def verify() -> str:
+        return "\n\n".join(site.checks.verify(address, release) for address in addresses)
+
     report, failure = "", None
     try:
         report = attended(site, verify, pulse, site.limits.verify_seconds)

@@ -16,6 +16,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
+from engine.deploy.targets.kind import kind_of
 from engine.deploy.verify import ask_again, key_from, verify
 from engine.serving.package.digest import models_digest
 
@@ -32,10 +33,11 @@ class ServiceChecks:
         self._models = root / "models"
         self._say = say
         self._explain = explain
+        self._host = kind_of(environment).shared_host(environment)
 
     def ready(self, address: str) -> str | None:
         """See ``Checks``."""
-        with Service(address, None, _LOOK_SECONDS) as service:
+        with Service(address, None, _LOOK_SECONDS, self._host) as service:
             try:
                 require_ready(service)
             except NotReady as error:
@@ -60,11 +62,13 @@ class ServiceChecks:
         return ask_again(check, self._limits.ready_seconds, self._say.step)
 
     def _whole(self, address: str, release: Release) -> str:
-        report = verify(address, release, self._limits, self._say.detail, models=self._models)
+        told, models = self._say.detail, self._models
+        report = verify(address, release, self._limits, told, models=models, host=self._host)
         return report.markdown()
 
     def _identity(self, address: str, release: Release | None) -> str:
-        with Service(address, key_from(os.environ), self._limits.request_seconds) as service:
+        key, seconds = key_from(os.environ), self._limits.request_seconds
+        with Service(address, key, seconds, self._host) as service:
             wait_until_ready(service, self._limits.ready_seconds, self._say.detail)
             found = check_release(service, release)
         self._say.detail(f"release: {found}")

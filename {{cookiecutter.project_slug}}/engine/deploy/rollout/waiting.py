@@ -217,8 +217,9 @@ def _obstacle(site: Site, live: Live) -> str | None:
     """Why it is not up yet; None when it is."""
     if not live.settled or not live.running:
         return live.state
-    address = site.asked(site.target.candidate_address)
-    if address is None:
+    addresses = site.asked(site.target.candidate_addresses)
+    if not addresses:
         return f"{live.state}, without an address yet"
-    reason = site.checks.ready(address)
+    reasons = (site.checks.ready(address) for address in addresses)
+    reason = next(filter(None, reasons), None)
     return None if reason is None else f"{live.state}; {reason}"

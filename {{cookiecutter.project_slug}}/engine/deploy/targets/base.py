@@ -119,8 +119,10 @@ class Target(Protocol):
             DeployError: a secret has no value.
         """
 
-    def candidate_address(self) -> str | None:
-        """Where the release that was applied last can be verified before it is kept."""
+    def candidate_addresses(self) -> tuple[str, ...]:
+        """Where each copy of the release that was applied last can be verified before it is kept;
+        empty as long as one has no address.
+        """
 
     def keep(self, tags: Mapping[str, str]) -> None:
         """Make the applied release the one that serves, without restarting it, with these tags.
@@ -139,6 +141,11 @@ class Target(Protocol):
 
     def stop(self) -> None:
         """Stop it: nothing answers, nothing bills."""
+
+    def retire(self) -> tuple[str, ...]:
+        """Remove what a release before left running beside the one that serves, and wait for the
+        time when no client needs it; the names of what was removed.
+        """
 
     def delete(self) -> None:
         """Remove it and return when it is gone; nothing of it bills afterwards.

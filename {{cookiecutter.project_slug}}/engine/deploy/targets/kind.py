@@ -86,6 +86,18 @@ class Kind(ABC):
         """What is allowed and may surprise, one sentence each."""
         return ()
 
+    def shared_host(self, environment: Environment) -> str | None:
+        """The name, with its port, by which clients reach all copies, where each has its own."""
+        return None
+
+    def roles(self, environment: Environment) -> tuple[Role, ...]:
+        """What lets a deploy do more than run containers."""
+        return ()
+
+    def providers(self, environment: Environment) -> tuple[str, ...]:
+        """The resource providers for which a subscription has to be registered."""
+        return (self.provider,)
+
     def places(self, project: Project, environment: Environment, found: Places) -> Places:
         """What exists before the first deploy, with what only this kind needs."""
         return found

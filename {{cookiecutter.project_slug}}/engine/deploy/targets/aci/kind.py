@@ -17,12 +17,20 @@ from engine.deploy.monitoring.rule import (
     MetricRule,
 )
 from engine.deploy.targets.aci import advice, diagnosis, rules
+from engine.deploy.targets.aci.fleet import rules as fleet_rules
+from engine.deploy.targets.aci.fleet.profile import shared_host
+from engine.deploy.targets.aci.fleet.target import Fleet
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import Kind, Metrics
 
 CPU = Price(0.0405, "vCPU and hour", RETAIL, "2026-08-27")
 MEMORY = Price(0.00445, "GB and hour", RETAIL, "2026-08-27")
+ENDPOINT = Price(0.54, "external endpoint of Traffic Manager and month", RETAIL, "2026")
+QUESTIONS = Price(0.54, "million questions to Traffic Manager", RETAIL, "2026")
+
+
+SWITCHES = Role("Traffic Manager Contributor", "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7")
 
 
 class ContainerInstancesKind(Kind):
@@ -30,21 +38,37 @@ class ContainerInstancesKind(Kind):
 
     resource_type = "Microsoft.ContainerInstance/containerGroups"
     metrics = Metrics("CpuUsage", 1e3, "MemoryUsage")
-    rules = rules.RULES
+    rules = (*rules.RULES, *fleet_rules.RULES)
     deploy_role = Role(
         "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
     )
-    prices = (CPU, MEMORY)
+    prices = (CPU, MEMORY, ENDPOINT, QUESTIONS)
     takes_workspace = True
     diagnoses = diagnosis.RULES
 
     def target(self, az: Az, environment: Environment, places: Places) -> Target:
         """See ``Kind``."""
-        return ContainerInstances(az, environment, places)
+        chosen = Fleet if environment.beside else ContainerInstances
+        return chosen(az, environment, places)
+
+    def shared_host(self, environment: Environment) -> str | None:
+        """See ``Kind``."""
+        if not environment.beside:
+            return None
+        host, port = shared_host(environment), environment.port
+        return host if port == 80 else f"{host}:{port}"
+
+    def roles(self, environment: Environment) -> tuple[Role, ...]:
+        """See ``Kind``."""
+        return (SWITCHES,) if environment.beside else ()
+
+    def providers(self, environment: Environment) -> tuple[str, ...]:
+        """See ``Kind``."""
+        return (self.provider, "Microsoft.Network") if environment.beside else (self.provider,)
 
     def warnings(self, environment: Environment) -> Iterable[str]:
         """See ``Kind``."""
-        return advice.warnings(environment)
+        return (*advice.warnings(environment), *fleet_rules.warnings(environment))
 
     def log_rules(self, environment: Environment) -> tuple[LogRule, ...]:
         """See ``Kind``: Azure has no metric of restarts here."""
@@ -63,7 +87,9 @@ class ContainerInstancesKind(Kind):
         )
 
     def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
-        """See ``Kind``."""
+        """See ``Kind``; an alert on a metric is bound to one group, and a fleet's come and go."""
+        if environment.beside:
+            return ()
         share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
         return (
             MetricRule(
@@ -80,8 +106,16 @@ class ContainerInstancesKind(Kind):
 
     def bill(self, environment: Environment, hour: float) -> str:
         """See ``Kind``."""
-        month = f"${hour * HOURS_A_MONTH:.0f} a month"
-        return f"about ${hour:.3f} an hour, {month} when it never stops"
+        all_copies = hour * environment.copies
+        month = all_copies * HOURS_A_MONTH
+        if not environment.beside:
+            return f"about ${hour:.3f} an hour, ${month:.0f} a month when it never stops"
+        named = environment.copies * ENDPOINT.dollars
+        return (
+            f"about ${all_copies:.3f} an hour for {environment.copies} group(s), "
+            f"${month + named:.0f} a month when they never stop, of which Traffic Manager is "
+            f"${named:.2f}, and ${QUESTIONS.dollars:.2f} for each million questions"
+        )
 
 
 KIND = ContainerInstancesKind()

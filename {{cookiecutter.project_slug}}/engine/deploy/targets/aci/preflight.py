@@ -20,7 +20,7 @@ def findings(
     mine = group["properties"] if group else {}
     return [
         *_label(environment, mine),
-        *_quota(az, environment, places, mine),
+        *quota(az, environment, places, environment.cpu, _cores(mine)),
     ]
 
 
@@ -45,7 +45,14 @@ def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _quota(az: Az, environment: Environment, places: Places, mine: dict[str, Any]) -> list[Finding]:
+def quota(
+    az: Az, environment: Environment, places: Places, wanted: float, freed: float
+) -> list[Finding]:
+    """Whether the region's quota leaves room for the cores that are wanted.
+
+    Args:
+        freed: cores that are given back before.
+    """
     url = (
         f"/subscriptions/{places.subscription}/providers/Microsoft.ContainerInstance/locations/"
         f"{environment.region}/usages?api-version={API_VERSION}"
@@ -60,13 +67,13 @@ def _quota(az: Az, environment: Environment, places: Places, mine: dict[str, Any
     cores = next((each for each in usages if same(each["name"]["value"], "StandardCores")), None)
     if cores is None:
         return []
-    left = cores["limit"] - cores["currentValue"] + _cores(mine)
-    if environment.cpu <= left:
+    left = cores["limit"] - cores["currentValue"] + freed
+    if wanted <= left:
         return []
     return [
         Finding(
             "quota",
-            f"{environment.cpu:g} vCPU are asked for, and the quota of {environment.region} leaves "
+            f"{wanted:g} vCPU are asked for, and the quota of {environment.region} leaves "
             f"{left:g} of {cores['limit']:g}",
             "stop or delete what is not needed, take another region, or ask for more in the "
             "portal: Quotas, Container Instances, Standard cores",

@@ -110,7 +110,7 @@ class ContainerInstances:
         """See ``Target``."""
         # A record of an earlier version of this program may hold what Azure refuses.
         whole = documents.with_secrets(restorable(document), secrets)
-        with _file_for(documents.file_for_az(whole)) as (path, stdin):
+        with file_for(documents.file_for_az(whole)) as (path, stdin):
             self._az.change(
                 *("container", "create", *self._place, "--location", self._environment.region),
                 *("--file", path, "--no-wait"),
@@ -119,11 +119,11 @@ class ContainerInstances:
                 patience=0,
             )
 
-    def candidate_address(self) -> str | None:
+    def candidate_addresses(self) -> tuple[str, ...]:
         """See ``Target``: the group has one address only."""
         if self._address is None:
             self.read()
-        return self._address
+        return () if self._address is None else (self._address,)
 
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
@@ -147,6 +147,10 @@ class ContainerInstances:
     def stop(self) -> None:
         """See ``Target``."""
         self._az.change("container", "stop", *self._place)
+
+    def retire(self) -> tuple[str, ...]:
+        """See ``Target``: nothing runs beside the group."""
+        return ()
 
     def delete(self) -> None:
         """See ``Target``."""
@@ -175,7 +179,7 @@ class ContainerInstances:
 
 
 @contextlib.contextmanager
-def _file_for(document: str) -> Iterator[tuple[str, str | None]]:
+def file_for(document: str) -> Iterator[tuple[str, str | None]]:
     """A path that `az` can read a document from, and what to give it on standard input."""
     if os.path.exists(_STDIN):
         yield _STDIN, document

@@ -34,6 +34,16 @@ def limits_of(field: str) -> Callable[[Project, Environment], Iterator[Broken]]:
     return check
 
 
+def copies(project: Project, environment: Environment) -> Iterator[Broken]:
+    """Copies of container groups."""
+    if environment.copies != 1:
+        yield Broken(
+            ("copies",),
+            "an app has replicas behind one name by itself",
+            f"write replicas: {{min: {environment.copies}, max: {environment.copies}}} instead",
+        )
+
+
 def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
     """Fewest and most."""
     if environment.replicas.min > environment.replicas.max:
@@ -75,6 +85,7 @@ def outside(project: Project, environment: Environment) -> Iterator[Broken]:
 RULES = (
     *(Rule((field, *others), limits_of(field)) for field, others in LIMITED.items()),
     Rule(("replicas",), replicas),
+    Rule(("copies",), copies),
     Rule(("dns",), address),
     Rule(("container_logs",), logs),
     Rule(("replicas", "alerts"), outside),

@@ -107,11 +107,11 @@ class ContainerApps:
             serves = not revisions.serving
             self._last = revisions.start(document, secrets, check, serves=serves)
 
-    def candidate_address(self) -> str | None:
+    def candidate_addresses(self) -> tuple[str, ...]:
         """See ``Target``: every active revision has an address of its own."""
         revision = self._client.revision(self._applied())
         fqdn = revision["properties"].get("fqdn") if revision else None
-        return f"https://{fqdn}" if fqdn else None
+        return (f"https://{fqdn}",) if fqdn else ()
 
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
@@ -152,6 +152,10 @@ class ContainerApps:
     def stop(self) -> None:
         """See ``Target``: the app keeps its revisions, its address and its secrets."""
         self._client.stop()
+
+    def retire(self) -> tuple[str, ...]:
+        """See ``Target``: the revision before stays, without traffic; the next rollout ends it."""
+        return ()
 
     def delete(self) -> None:
         """See ``Target``."""
