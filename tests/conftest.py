@@ -38,6 +38,7 @@ collect_ignore = ["engine"]
 # These take minutes: begun first, they leave the short ones to fill the gaps.
 LONG = (
     "workflows/test_deploy_run.py",
+    "pipeline/test_rollout_fleet.py",
     "pipeline/test_rollout_killed.py",
     "pipeline/test_rollout.py",
     "pipeline/test_containerapps_rollout.py",
