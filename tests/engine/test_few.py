@@ -166,6 +166,9 @@ def test_answers_cut_from_a_batch_are_those_of_each_request(
         if model.manifest.outputs[0].labels:
             first = model.manifest.outputs[0].name
             outputs[first] = np.resize(np.array([0, 1, 2, -1, 5]), sum(sizes))
+            if model.manifest.outputs[0].exclusive:
+                shares = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [np.nan, 0.5, 0.5]])
+                outputs[first] = np.resize(shares, (sum(sizes), 3))
         split = {name: parts(value, sizes) for name, value in outputs.items()}
         expected = [
             tutorial.encode({name: values[each] for name, values in split.items()}, model)
@@ -183,15 +186,21 @@ def test_usual_outputs_are_cut_fast(array: Array) -> None:
 
 @pytest.fixture(scope="module")
 def named(toy_dir: Path) -> dict[str, Model]:
-    """Models with one output, with several, and with labels and a per cent sign in its words."""
-    single, labelled = (load_model(read_package(toy_dir / "scale"), Settings()) for _ in range(2))
+    """Models with one output, with several, with labels and a per cent sign in its words, and with
+    a column for each class.
+    """
+    single, labelled, shares = (
+        load_model(read_package(toy_dir / "scale"), Settings()) for _ in range(3)
+    )
     several = load_model(read_package(toy_dir / "echo"), Settings())
     outputs = (
         OutputTensor(name="y", datatype="INT64", shape=(-1,), labels=("%s", "b,", "ü")),
         OutputTensor(name="100%", datatype="FP32", shape=(-1,)),
     )
     labelled.manifest = labelled.manifest.model_copy(update={"outputs": outputs})
-    return {"single": single, "labelled": labelled, "several": several}
+    columns = outputs[0].model_copy(update={"datatype": "FP64", "exclusive": True})
+    shares.manifest = shares.manifest.model_copy(update={"outputs": (columns, outputs[1])})
+    return {"single": single, "labelled": labelled, "several": several, "shares": shares}
 
 
 @pytest.mark.parametrize("size", [10, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES])

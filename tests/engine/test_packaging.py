@@ -211,6 +211,74 @@ class TestOnnx:
         assert "model.onnx filter=lfs" in attributes
 
 
+def random_model(folder: Path, operator: str, *more: str) -> Path:
+    """A graph with one operator that may draw random numbers."""
+    weights = [
+        numpy_helper.from_array(np.float32(0.5), "ratio"),
+        numpy_helper.from_array(np.array(True), "on"),
+        numpy_helper.from_array(np.array(False), "off"),
+    ]
+    tensor = (F32, ["rows", 3])
+    nodes = [helper.make_node(operator, ["x", *more], ["y"])]
+    used = [each for each in weights if each.name in more]
+    return save(folder / "random.onnx", nodes, {"x": tensor}, {"y": tensor}, weights=used)
+
+
+@pytest.mark.parametrize(
+    ("operator", "more"),
+    [("Dropout", ("ratio", "on")), ("RandomUniformLike", ()), ("Bernoulli", ())],
+)
+@pytest.mark.parametrize("tolerance", [None, 100.0])
+def test_a_model_that_draws_random_numbers_is_refused_with_its_operator(
+    tmp_path: Path, operator: str, more: tuple[str, ...], tolerance: float | None
+) -> None:
+    source = random_model(tmp_path, operator, *more)
+    np.save(tmp_path / "s.npy", np.full((40, 3), 0.5, np.float32))
+    words = refused(source, tmp_path / "models", samples=tmp_path / "s.npy", tolerance=tolerance)
+    assert "answers the same input differently each time (output 'y')" in words
+    assert f"{operator} in it draws random numbers; export it for inference" in words
+
+
+def test_random_numbers_that_do_not_show_are_named(tmp_path: Path) -> None:
+    source = random_model(tmp_path, "Dropout", "ratio", "on")
+    np.save(tmp_path / "s.npy", np.zeros((4, 3), np.float32))
+    _, _, remarks = made(source, tmp_path / "models", samples=tmp_path / "s.npy")
+    assert "Dropout draws random numbers, which the samples do not show" in remarks
+    source = random_model(tmp_path, "Dropout", "ratio", "off")
+    _, _, remarks = made(source, tmp_path / "models", samples=tmp_path / "s.npy")
+    assert not [each for each in remarks if "random" in each]
+
+
+class Noisy(LinearRegression):  # type: ignore[misc]
+    """Adds noise to what it predicts."""
+
+    def predict(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        """Never the same."""
+        return super().predict(X) + np.random.default_rng().normal(size=len(X))
+
+
+def test_an_estimator_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    joblib.dump(Noisy().fit(x, x[:, 0]), tmp_path / "m.joblib")
+    np.save(tmp_path / "s.npy", x)
+    words = refused(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.npy")
+    assert "predict() answers the same rows differently each time" in words
+
+
+@pytest.mark.parametrize("prefix", ["", "input/"])
+def test_names_that_look_like_those_of_samples_are_taken(tmp_path: Path, prefix: str) -> None:
+    """The tensor is called input/a:0, which is what samples put before a name."""
+    tensor = (F32, ["rows", 3])
+    nodes = [helper.make_node("Neg", ["input/a:0"], ["output/b:0"])]
+    source = save(tmp_path / "m.onnx", nodes, {"input/a:0": tensor}, {"output/b:0": tensor})
+    x = np.ones((4, 3), np.float32)
+    after = "output/" if prefix else ""
+    np.savez(tmp_path / "s.npz", **{f"{prefix}input/a:0": x, f"{after}output/b:0": -x})  # type: ignore[arg-type]
+    model, manifest, _ = made(source, tmp_path / "models", samples=tmp_path / "s.npz")
+    assert manifest["training"]["golden"] == "given with the samples"
+    assert model.run({"input/a:0": x})["output/b:0"].tolist() == (-x).tolist()
+
+
 class Unknown(LinearRegression):  # type: ignore[misc]
     """An estimator that skl2onnx has no converter for."""
 
