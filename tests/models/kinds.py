@@ -208,8 +208,9 @@ estimator("bagged", "bagged",
           ensemble.BaggingClassifier(linear(), 4, random_state=SEED), CLASS)  # fmt: skip
 estimator("grid search", "search",
           model_selection.GridSearchCV(linear(), {"C": [1.0, 9.0]}, cv=2), CLASS)  # fmt: skip
+scaled = preprocessing.StandardScaler()
 estimator("scaled target", "target",
-          compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=preprocessing.StandardScaler()),
+          compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=scaled),
           NUMBER)  # fmt: skip
 estimator("several targets", "targets", multioutput.MultiOutputClassifier(linear()), FLAGS)
 estimator("several targets, forest", "targets-forest",
@@ -262,8 +263,8 @@ encode = preprocessing.OneHotEncoder(handle_unknown="ignore")
 estimator("booleans", "booleans", pipeline.make_pipeline(encode, linear()), LIVED, inputs=members,
           form="csv")  # fmt: skip
 grouped = PEOPLE.assign(port=PEOPLE.port.astype("category"))[["port", "age"]]
-estimator("categories of pandas", "categories",
-          ensemble.HistGradientBoostingClassifier(max_iter=5), LIVED, inputs=grouped, form="csv")  # fmt: skip
+boosting = ensemble.HistGradientBoostingClassifier(max_iter=5)
+estimator("categories of pandas", "categories", boosting, LIVED, inputs=grouped, form="csv")
 days = pd.DataFrame({"day": pd.to_datetime(["2026-01-31", "2026-02-28"] * 75), "n": X[:, 0]})
 estimator("dates", "dates",
           pipeline.make_pipeline(preprocessing.OneHotEncoder(handle_unknown="ignore"), linear()),
@@ -293,7 +294,7 @@ class Half(preprocessing.FunctionTransformer):  # type: ignore[misc]
 
 @kind("own step in the pickle (cloudpickle)")
 def cloudpickled(folder: Path) -> Made:
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-not-found]
 
     model = pipeline.make_pipeline(Half(), linear()).fit(X[:TRAINED], CLASS[:TRAINED])
     made = stored(folder, "cloudpickled", model, X, "npz")
@@ -494,8 +495,8 @@ def float16(folder: Path) -> Made:
 
 @kind("ONNX, int8 (dynamic quantisation)")
 def int8(folder: Path) -> Made:
-    import onnxruntime as ort
-    from onnxruntime.quantization import quantize_dynamic
+    import onnxruntime as ort  # type: ignore[import-not-found]
+    from onnxruntime.quantization import quantize_dynamic  # type: ignore[import-not-found]
 
     plain = graph(folder / "plain.onnx", PRODUCT, TABLE, RESULT, weights={"w": WEIGHTS})
     path = folder / "int8.onnx"
@@ -559,7 +560,8 @@ def slashes(folder: Path) -> Made:
     made = exported(folder, path, "input/x:0", X, [-SINGLE[SAMPLED:]])
     own = folder / "slashes-own.npz"
     some = SINGLE[TRAINED:SAMPLED]
-    np.savez(own, **{"input/x:0": some, "output/y:0": -some})
+    arrays: dict[str, Any] = {"input/x:0": some, "output/y:0": -some}
+    np.savez(own, **arrays)
     return replace(made, options=Options(samples=own))
 
 

@@ -1,4 +1,4 @@
-"""Each kind of model that people have: packaged as it is and as ONNX, asked in rows and by protocol.
+"""Each kind of model that people have: packaged as it is and as ONNX, asked in rows and tensors.
 
 Each answers as its library did in the process that trained it, on rows that are no samples, or is
 refused. The table of docs/models.md is what comes of it. `make test` runs a dozen kinds.
@@ -30,6 +30,7 @@ CHOSEN = ("extra", "factor", "polynomials", "calibrated", "stacked", "majority",
           "chain", "hashing", "by-position", "module", "cloudpickled", "maps", "beside", "strings",
           "detections", "sequences", "dropout", "slashes", "tokenizer")  # fmt: skip
 MOST_CHARACTERS = 400
+NOTHING = "-"
 
 Kinds = dict[str, dict[str, Any]]
 
@@ -51,11 +52,11 @@ def lines(kinds: Kinds, wrong: dict[str, str]) -> tuple[list[str], list[str]]:
             refusal = each["forms"].get(form)
             if refusal:
                 refusals.append(f"- {each['title']}{' as ONNX' * (form == 'onnx')}: {refusal}")
-            cells.append("–" if refusal is None else "refused" if refusal else "yes")
+            cells.append(NOTHING if refusal is None else "refused" if refusal else "yes")
         served = [form for form, refusal in each["forms"].items() if not refusal]
         for way in ("rows", "protocol"):
             faults = [wrong[key] for form in served if (key := f"{name} {form} {way}") in wrong]
-            cells.append("; ".join(faults) or ("yes" if served else "–"))
+            cells.append("; ".join(faults) or ("yes" if served else NOTHING))
         rows.append(f"| {each['title']} | {' | '.join(cells)} |")
     return rows, refusals
 
@@ -130,7 +131,8 @@ def typed(values: Any, tensor: dict[str, Any]) -> asking.Array:
 
 def is_plain(array: asking.Array) -> bool:
     """Whether the client writes the values as JSON."""
-    return array.dtype != np.float16 and (array.dtype.kind != "f" or np.isfinite(array).all())
+    finite = array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    return array.dtype != np.float16 and finite
 
 
 def compared(got: list[asking.Array], wanted: list[Any], tolerance: float) -> str:

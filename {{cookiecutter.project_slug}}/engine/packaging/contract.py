@@ -10,9 +10,10 @@ import io
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +30,12 @@ SERVED = frozenset(
     ("_codecs", "builtins", "collections", "copyreg", "functools", "joblib", "numpy", "operator",
      "scipy", "sklearn", "threadpoolctl")
 )  # fmt: skip
+
+
+@cache
+def providers() -> Mapping[str, list[str]]:
+    """The installed packages that have each top-level module; all of them are read for it."""
+    return metadata.packages_distributions()
 
 
 def promised(estimator: Any) -> str:
@@ -66,8 +73,7 @@ def read_pickled(content: bytes, dataframe: bool = False) -> Pickled:
     # A pickle by reference names modules that a walk over the estimator may miss, and a class that
     # cloudpickle took along names a module that is not needed.
     modules = {name.partition(".")[0] for name in named}
-    providers = metadata.packages_distributions()
-    needs = {name for module in modules - SERVED for name in providers.get(module, [])[:1]}
+    needs = {name for module in modules - SERVED for name in providers().get(module, [])[:1]}
     needs |= {"pandas"} if dataframe else set()
     holds_code = not modules | modules_of(estimator) <= LIBRARIES
     return Pickled(promised(estimator), holds_code, tuple(sorted(needs)), frozenset(named))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 
+from engine.packaging.contract import providers
 from engine.serving.errors import PackageError
 from engine.serving.runtimes.own_modules import OWN_MODULES, PACKAGE_FILE, Module
 
@@ -126,4 +126,4 @@ def _option(name: str) -> str:
 
 def _distribution(top: str) -> bool:
     """Whether an installed package has a module of this name."""
-    return top in metadata.packages_distributions()
+    return top in providers()
