@@ -7,6 +7,7 @@ refused. The table of docs/models.md is what comes of it. `make test` runs a doz
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ CHOSEN = ("extra", "factor", "polynomials", "calibrated", "stacked", "majority",
           "detections", "sequences", "dropout", "slashes", "tokenizer")  # fmt: skip
 MOST_CHARACTERS = 400
 NOTHING = "-"
+# What another processor may compute otherwise.
+VALUES = re.compile(r"(?<=at )\[[\d, ]+\]|-?\d+\.\d+|\d+(?= of \d)|(?<=of )\d+")
 
 Kinds = dict[str, dict[str, Any]]
 
@@ -51,7 +54,8 @@ def lines(kinds: Kinds, wrong: dict[str, str]) -> tuple[list[str], list[str]]:
         for form in ("as-is", "onnx"):
             refusal = each["forms"].get(form)
             if refusal:
-                refusals.append(f"- {each['title']}{' as ONNX' * (form == 'onnx')}: {refusal}")
+                refused = VALUES.sub("…", refusal)
+                refusals.append(f"- {each['title']}{' as ONNX' * (form == 'onnx')}: {refused}")
             cells.append(NOTHING if refusal is None else "refused" if refusal else "yes")
         served = [form for form, refusal in each["forms"].items() if not refusal]
         for way in ("rows", "protocol"):

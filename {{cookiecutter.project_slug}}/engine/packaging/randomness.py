@@ -42,7 +42,7 @@ def refuse_random(
     for _ in range(RUNS if names else 1):
         again = run()
         for name, value in first.items():
-            if not same(value, again[name]):
+            if not _same(value, again[name]):
                 drawn = f"; {', '.join(names)} in it draws random numbers" if names else ""
                 raise PackageError(
                     f"{where}: answers the same input differently each time (output {name!r})"
@@ -52,7 +52,7 @@ def refuse_random(
     return [f"{', '.join(names)} draws random numbers, which the samples do not show"] * bool(names)
 
 
-def same(one: Array, other: Array) -> bool:
+def _same(one: Array, other: Array) -> bool:
     """Whether two answers to one input are equal, numbers up to rounding."""
     if one.shape != other.shape or one.dtype.kind != "f":
         return bool(np.array_equal(one, other))
