@@ -53,9 +53,10 @@ def sources(estimators: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         joblib.dump(each, folder / f"{name}.joblib")
     np.savez(folder / "table.npz", features=X[:8])
     single = X[:1].astype(np.float32)
-    maps, matrix = (estimators["text"], "maps", {}), (estimators["text"], "matrix", False)
-    for estimator, name, zipmap in (maps, matrix, (estimators["targets"], "list", False)):
-        options = {id(estimator): {"zipmap": zipmap}} if zipmap is False else None
+    exports = {"maps": ("text", True), "matrix": ("text", False), "list": ("targets", False)}
+    for name, (which, zipmap) in exports.items():
+        estimator = estimators[which]
+        options = {} if zipmap else {id(estimator): {"zipmap": False}}
         onnx.save(to_onnx(estimator, single, options=options), folder / f"{name}.onnx")
     tensor = {"x": (F32, ["rows", 3])}
     for name, operator in {"softmax": "Softmax", "scores": "Identity"}.items():

@@ -222,7 +222,7 @@ class TestOnnx:
 def random_model(folder: Path, operator: str, *more: str) -> Path:
     """A graph with one operator that may draw random numbers."""
     weights = [
-        numpy_helper.from_array(np.float32(0.5), "ratio"),
+        numpy_helper.from_array(np.array(0.5, np.float32), "ratio"),
         numpy_helper.from_array(np.array(True), "on"),
         numpy_helper.from_array(np.array(False), "off"),
     ]
