@@ -159,10 +159,12 @@ def as_documented(outputs: Mapping[str, Array], model: Model) -> dict[str, Any]:
     first, *others = (each.name for each in model.manifest.outputs)
     answer: dict[str, Any] = {"predictions": outputs[first].tolist()}
     if labels := model.manifest.outputs[0].labels:
-        answer["labels"] = [
-            labels[each] if 0 <= each < len(labels) else None
-            for each in outputs[first].ravel().tolist()
-        ]
+        values = outputs[first]
+        if model.manifest.outputs[0].exclusive:
+            classes = [-1 if np.isnan(row).any() else int(row.argmax()) for row in values]
+        else:
+            classes = values.ravel().tolist()
+        answer["labels"] = [labels[each] if 0 <= each < len(labels) else None for each in classes]
     if others:
         answer["outputs"] = {name: outputs[name].tolist() for name in others}
     return answer | {"model": model.name, "version": model.manifest.version}
@@ -205,6 +207,9 @@ def test_answers_cut_from_a_batch_are_those_of_each_request(
             first = model.manifest.outputs[0].name
             shape = data.draw(st.sampled_from([(-1,), (-1, 1)]))
             outputs[first] = np.resize(np.array([0, 1, 2, -1, 5]), sum(sizes)).reshape(shape)
+            if model.manifest.outputs[0].exclusive:
+                shares = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [np.nan, 0.5, 0.5]])
+                outputs[first] = np.resize(shares, (sum(sizes), 3))
         requests = [requested({}, rows) for rows in sizes]
         start = 0
         for rows, (status, headers, chunks) in zip(
@@ -225,15 +230,21 @@ def test_an_output_without_rows_is_written_as_it_is(named: dict[str, Model]) -> 
 
 @pytest.fixture(scope="module")
 def named(toy_dir: Path) -> dict[str, Model]:
-    """Models with one output, with several, and with labels and a per cent sign in its words."""
-    single, labelled = (load_model(read_package(toy_dir / "scale"), Settings()) for _ in range(2))
+    """Models with one output, with several, with labels and a per cent sign in its words, and with
+    a column for each class.
+    """
+    single, labelled, shares = (
+        load_model(read_package(toy_dir / "scale"), Settings()) for _ in range(3)
+    )
     several = load_model(read_package(toy_dir / "echo"), Settings())
     outputs = (
         OutputTensor(name="y", datatype="INT64", shape=(-1,), labels=("%s", "b,", "ü")),
         OutputTensor(name="100%", datatype="FP32", shape=(-1,)),
     )
     labelled.manifest = labelled.manifest.model_copy(update={"outputs": outputs})
-    return {"single": single, "labelled": labelled, "several": several}
+    columns = outputs[0].model_copy(update={"datatype": "FP64", "exclusive": True})
+    shares.manifest = shares.manifest.model_copy(update={"outputs": (columns, outputs[1])})
+    return {"single": single, "labelled": labelled, "several": several, "shares": shares}
 
 
 @pytest.mark.parametrize("size", [10, LARGE_BYTES - 1, LARGE_BYTES, 3 * LARGE_BYTES])

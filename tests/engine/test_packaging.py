@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,6 @@ from engine.serving.package.golden import write_golden
 from engine.serving.package.reader import read_package
 from engine.serving.settings import Settings
 from onnx import TensorProto, helper, numpy_helper
-from skl2onnx import to_onnx
-from skl2onnx.common.exceptions import MissingShapeCalculator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("steps_of_tests")]
@@ -200,6 +199,15 @@ class TestOnnx:
         nodes = [helper.make_node("Identity", ["x"], ["y"])]
         source = save(tmp_path / "m.onnx", nodes, {"x": tensor}, {"y": tensor})
         assert "FLOAT8E5M2, which the Open Inference" in refused(source, tmp_path / "models")
+        result = helper.make_tensor_sequence_value_info("y", F32, None)
+        graph = helper.make_graph(
+            [helper.make_node("SplitToSequence", ["x"], ["y"])],
+            "graph",
+            [helper.make_tensor_value_info("x", F32, ["rows", 3])],
+            [result],
+        )
+        onnx.save(helper.make_model(graph, ir_version=10), source)
+        assert "tensors only: export it as tensors" in refused(source, tmp_path / "models")
 
     def test_large_files_are_marked_for_git_lfs(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,6 +217,74 @@ class TestOnnx:
         made(double(tmp_path / "m.onnx"), tmp_path / "models")
         attributes = (tmp_path / "models" / "made" / ".gitattributes").read_text()
         assert "model.onnx filter=lfs" in attributes
+
+
+def random_model(folder: Path, operator: str, *more: str) -> Path:
+    """A graph with one operator that may draw random numbers."""
+    weights = [
+        numpy_helper.from_array(np.array(0.5, np.float32), "ratio"),
+        numpy_helper.from_array(np.array(True), "on"),
+        numpy_helper.from_array(np.array(False), "off"),
+    ]
+    tensor = (F32, ["rows", 3])
+    nodes = [helper.make_node(operator, ["x", *more], ["y"])]
+    used = [each for each in weights if each.name in more]
+    return save(folder / "random.onnx", nodes, {"x": tensor}, {"y": tensor}, weights=used)
+
+
+@pytest.mark.parametrize(
+    ("operator", "more"),
+    [("Dropout", ("ratio", "on")), ("RandomUniformLike", ()), ("Bernoulli", ())],
+)
+@pytest.mark.parametrize("tolerance", [None, 100.0])
+def test_a_model_that_draws_random_numbers_is_refused_with_its_operator(
+    tmp_path: Path, operator: str, more: tuple[str, ...], tolerance: float | None
+) -> None:
+    source = random_model(tmp_path, operator, *more)
+    np.save(tmp_path / "s.npy", np.full((40, 3), 0.5, np.float32))
+    words = refused(source, tmp_path / "models", samples=tmp_path / "s.npy", tolerance=tolerance)
+    assert "answers the same input differently each time (output 'y')" in words
+    assert f"{operator} in it draws random numbers; export it for inference" in words
+
+
+def test_random_numbers_that_do_not_show_are_named(tmp_path: Path) -> None:
+    source = random_model(tmp_path, "Dropout", "ratio", "on")
+    np.save(tmp_path / "s.npy", np.zeros((4, 3), np.float32))
+    _, _, remarks = made(source, tmp_path / "models", samples=tmp_path / "s.npy")
+    assert "Dropout draws random numbers, which the samples do not show" in remarks
+    source = random_model(tmp_path, "Dropout", "ratio", "off")
+    _, _, remarks = made(source, tmp_path / "models", samples=tmp_path / "s.npy")
+    assert not [each for each in remarks if "draws" in each]
+
+
+class Noisy(LinearRegression):  # type: ignore[misc]
+    """Adds noise to what it predicts."""
+
+    def predict(self, X: Any) -> Any:
+        """Never the same."""
+        return super().predict(X) + np.random.default_rng().normal(size=len(X))
+
+
+def test_an_estimator_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    joblib.dump(Noisy().fit(x, x[:, 0]), tmp_path / "m.joblib")
+    np.save(tmp_path / "s.npy", x)
+    words = refused(tmp_path / "m.joblib", tmp_path / "models", samples=tmp_path / "s.npy")
+    assert "Noisy answers the same rows differently each time; fix the random_state" in words
+
+
+@pytest.mark.parametrize("prefix", ["", "input/"])
+def test_names_that_look_like_those_of_samples_are_taken(tmp_path: Path, prefix: str) -> None:
+    """The tensor is called input/a:0, which is what samples put before a name."""
+    tensor = (F32, ["rows", 3])
+    nodes = [helper.make_node("Neg", ["input/a:0"], ["output/b:0"])]
+    source = save(tmp_path / "m.onnx", nodes, {"input/a:0": tensor}, {"output/b:0": tensor})
+    x = np.ones((4, 3), np.float32)
+    after = "output/" if prefix else ""
+    np.savez(tmp_path / "s.npz", **{f"{prefix}input/a:0": x, f"{after}output/b:0": -x})  # type: ignore[arg-type]
+    model, manifest, _ = made(source, tmp_path / "models", samples=tmp_path / "s.npz")
+    assert manifest["training"]["golden"] == "given with the samples"
+    assert model.run({"input/a:0": x})["output/b:0"].tolist() == (-x).tolist()
 
 
 class Unknown(LinearRegression):  # type: ignore[misc]
@@ -275,20 +351,36 @@ class TestSklearn:
         (tmp_path / "zipped.joblib").write_bytes(gzip.compress(content)[:-20])
         assert "damaged, or truncated" in refused(tmp_path / "zipped.joblib", tmp_path / "models")
 
-    def test_a_reason_that_is_not_ours_is_cut_between_words(
+    def test_a_class_without_a_converter_is_named_without_the_converter_s_advice(
         self, fitted: Path, tmp_path: Path
     ) -> None:
-        """skl2onnx explains at length that it does not know an estimator."""
         x = np.load(tmp_path / "s.npy")
         joblib.dump(Unknown().fit(x, x[:, 0]), tmp_path / "m.joblib")
         words = refused(
             tmp_path / "m.joblib", tmp_path / "o", samples=tmp_path / "s.npy", to="onnx"
         )
-        reason = words.partition("cannot be converted to ONNX: ")[2].partition(";")[0]
-        assert reason.endswith(" …")
-        with pytest.raises(MissingShapeCalculator) as whole:
-            to_onnx(Unknown().fit(x, x[:, 0]), x)
-        assert set(reason.split()[:-1]) <= set(str(whole.value).split())
+        assert words == (
+            "Unknown cannot be converted to ONNX: skl2onnx has no converter for Unknown; or "
+            "package it as joblib (without --to onnx)"
+        )
+
+    def test_a_conversion_that_answers_differently_is_refused_with_both_values(
+        self, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from engine.packaging import sklearn_onnx
+
+        whole = sklearn_onnx._to_onnx
+
+        def other(estimator: Any, *rest: Any) -> Any:
+            changed = deepcopy(estimator)
+            changed.intercept_ = changed.intercept_ + 9
+            return whole(changed, *rest)
+
+        monkeypatch.setattr(sklearn_onnx, "_to_onnx", other)
+        words = refused(fitted, tmp_path / "o", samples=tmp_path / "s.npy", to="onnx")
+        assert words.startswith("the conversion to ONNX answers differently: output 'label' at [")
+        assert "and scikit-learn gives 0 (" in words
+        assert words.endswith("; package it as joblib (without --to onnx)")
 
     def test_a_model_of_another_library_is_refused_with_its_own_exporter(
         self, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -337,13 +337,15 @@ def test_a_library_s_sentence_comes_with_the_way_out(tmp_path: Path) -> None:
     assert "or write them in the notebook with record(model, X)" in said
 
 
-def test_several_targets_are_answered_without_names_and_probabilities(tmp_path: Path) -> None:
+def test_several_targets_have_probabilities_each_and_no_names(tmp_path: Path) -> None:
     x = np.random.default_rng(4).normal(size=(60, 4))
     forest = RandomForestClassifier(5, random_state=1).fit(x, (x[:, :3] > 0).astype(int))
     case = stored(tmp_path, forest, {"X": x[:8]}, "npz")
-    model, _, remarks = made(**case)
+    model, _, _ = made(**case)
     assert labels(model) == forest.predict(x[:8]).tolist()
-    assert any("several targets, and their probabilities are left out" in each for each in remarks)
+    served = model.run(model.package.golden.inputs)
+    for number, wanted in enumerate(forest.predict_proba(x[:8])):
+        np.testing.assert_allclose(served[f"probabilities_{number}"], wanted)
     said = refused(**{**case, "folder": tmp_path / "w"}, labels=("red", "green", "blue"))
     assert "--labels red,green,blue: names the classes of one target" in said
 

@@ -198,7 +198,7 @@ class TestLabels:
         source = classifier(tmp_path, ["survived", "died"])
         # scikit-learn sorts the classes.
         assert outputs(tmp_path, source, to=to) == {
-            "label": (),
+            "label": ("died", "survived"),
             "probabilities": ("died", "survived"),
         }
 
@@ -216,7 +216,7 @@ class TestLabels:
         counting = classifier(tmp_path, [0, 1])
         assert outputs(tmp_path, counting, labels=("no", "yes")) == {
             "label": ("no", "yes"),
-            "probabilities": (),
+            "probabilities": ("no", "yes"),
         }
 
     def test_labels_that_fit_nothing_are_refused(self, tmp_path: Path) -> None:

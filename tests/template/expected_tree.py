@@ -275,6 +275,7 @@ engine/packaging/adapt.py
 engine/packaging/amend.py
 engine/packaging/archive.py
 engine/packaging/bfloat16.py
+engine/packaging/class_outputs.py
 engine/packaging/code.py
 engine/packaging/contract.py
 engine/packaging/drift/__init__.py
@@ -296,6 +297,7 @@ engine/packaging/own_modules.py
 engine/packaging/package.py
 engine/packaging/pickles.py
 engine/packaging/provenance.py
+engine/packaging/randomness.py
 engine/packaging/record.py
 engine/packaging/replaced.py
 engine/packaging/rightsizing/__init__.py
@@ -441,6 +443,7 @@ engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
 engine/serving/transports/bounds.py
 engine/serving/transports/cells.py
+engine/serving/transports/classes.py
 engine/serving/transports/few.py
 engine/serving/transports/json_body.py
 engine/serving/transports/json_tensor.py

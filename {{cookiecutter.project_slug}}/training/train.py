@@ -71,6 +71,8 @@ def _source(
             "name": "probabilities",
             "datatype": "FP32",
             "shape": [-1, len(labels)],
+            "labels": [str(label) for label in labels],
+            "exclusive": True,
             "tolerance": dict(TOLERANCE),
         },
     ]

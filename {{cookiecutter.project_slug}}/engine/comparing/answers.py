@@ -23,7 +23,7 @@ from engine.comparing.metrics import (
 from engine.scoring.errors import ScoringError
 from engine.serving.package.manifest import Manifest, OutputTensor
 from engine.serving.tensors.datatypes import Array
-from engine.serving.transports.tutorial import counts_classes
+from engine.serving.transports.classes import counts_classes
 
 TABLE = 2
 MOST_CLASSES = 1000

@@ -45,7 +45,7 @@ def check_given(given: Samples, computed: Mapping[str, Array], by: str, options:
                 f"the samples' output/{name} has shape {list(wanted.shape)}, and {by} gives "
                 f"{list(got.shape)}; give the answers to the same rows"
             )
-        wrong = ~_close(wanted, got, options)
+        wrong = ~close(wanted, got, options)
         if wrong.any():
             at = tuple(int(axis[0]) for axis in np.nonzero(wrong))
             raise PackageError(
@@ -56,7 +56,8 @@ def check_given(given: Samples, computed: Mapping[str, Array], by: str, options:
             )
 
 
-def _close(wanted: Array, got: Array, options: Options) -> Array:
+def close(wanted: Array, got: Array, options: Options) -> Array:
+    """Which values are equal, numbers up to the tolerance of their datatypes or of the options."""
     kinds = {wanted.dtype.kind, got.dtype.kind}
     if "O" in kinds or "f" not in kinds:
         return np.asarray(wanted == got)

@@ -5,14 +5,15 @@ Source: ONNX's "IR" and "External Data" documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import onnx
 from onnx import AttributeProto, TensorProto
 
+from engine.packaging.class_outputs import class_names, flattened
 from engine.serving.errors import PackageError
 
 LFS_POINTER = b"version https://git-lfs"
@@ -28,10 +29,16 @@ ELEMENTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
-    """A parsed ONNX file, and the files beside it that hold its weights, by plain name."""
+    """A parsed ONNX file, and the files beside it that hold its weights, by plain name.
+
+    ``remarks`` say which outputs were changed to be carried, and ``classes`` are names that the
+    graph holds, by tensor.
+    """
 
     model: Any
     external: dict[str, Path]
+    remarks: list[str] = field(default_factory=list)
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def opsets(self) -> dict[str, int]:
@@ -72,8 +79,10 @@ def parse_onnx(content: bytes, path: Path) -> OnnxFile:
         raise PackageError(
             f"{path}: is not an ONNX model: it has neither nodes nor outputs; export it again"
         )
+    classes = class_names(model)
+    remarks = flattened(model)
     _check_types(model, path)
-    return OnnxFile(model, _external_files(model, path))
+    return OnnxFile(model, _external_files(model, path), remarks, classes)
 
 
 def graph_inputs(model: Any) -> list[Any]:
@@ -90,7 +99,7 @@ def _check_types(model: Any, path: Path) -> None:
             if form != "tensor_type":
                 raise PackageError(
                     f"{path}: {kind} {value.name!r} is a {form}; the Open Inference Protocol "
-                    "carries tensors only"
+                    "carries tensors only: export it as tensors (probabilities: zipmap=False)"
                 )
             element = value.type.tensor_type.elem_type
             if element not in ELEMENTS:

@@ -65,7 +65,7 @@ def load(file: OnnxFile, path: Path) -> Loaded:
         PackageError: ONNX Runtime cannot load it, or a tensor's type cannot be carried.
     """
     widened = carry_as_float32(file.model)
-    remarks = [f"{name}: bfloat16 is carried as FP32" for name in widened]
+    remarks = [*file.remarks, *(f"{name}: bfloat16 is carried as FP32" for name in widened)]
     try:
         return _loaded(file, path, remarks)
     except PackageError as refused:

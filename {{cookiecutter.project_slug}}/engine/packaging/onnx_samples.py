@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,22 @@ def sample_inputs(loaded: Loaded, given: Samples, path: Path) -> dict[str, Array
     arrays = dict(given.arrays)
     if set(arrays) == {""} and len(loaded.inputs) == 1:
         arrays = {loaded.inputs[0]["name"]: arrays[""]}
-    wanted = {each["name"] for each in loaded.inputs}
-    if set(arrays) != wanted:
+    wanted = [each["name"] for each in loaded.inputs]
+    arrays = _whole_names(arrays, wanted, "input/")
+    if set(arrays) != set(wanted):
         raise PackageError(
             f"the samples hold {sorted(arrays)} and {path} takes {sorted(wanted)}; name the arrays "
-            "as the inputs"
+            "as the inputs, or input/<name>"
         )
     return {each["name"]: _cast(arrays[each["name"]], each) for each in loaded.inputs}
+
+
+def _whole_names(arrays: Mapping[str, Array], wanted: list[str], prefix: str) -> dict[str, Array]:
+    """Arrays under the names of tensors, which may begin with what samples put before names."""
+    return {
+        prefix + name if name not in wanted and prefix + name in wanted else name: each
+        for name, each in arrays.items()
+    }
 
 
 def _cast(array: Array, tensor: Tensor) -> Array:
@@ -126,6 +136,11 @@ def fitted_outputs(outputs: list[Tensor], given: Samples) -> dict[str, Array]:
         PackageError: one is of an output that the model does not have, or of another type.
     """
     wanted = [each["name"] for each in outputs]
+    given = replace(
+        given,
+        outputs=_whole_names(given.outputs, wanted, "output/"),
+        texts=_whole_names(given.texts, wanted, "output/"),
+    )
     if not set(given.outputs) <= set(wanted):
         raise PackageError(
             f"the samples hold outputs {sorted(given.outputs)} and the model gives {wanted}; name "

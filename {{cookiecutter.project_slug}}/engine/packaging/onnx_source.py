@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.packaging.class_outputs import with_names
 from engine.packaging.graph import unproven
 from engine.packaging.onnx_file import read_onnx
 from engine.packaging.onnx_load import Loaded, Tensor, load
@@ -20,6 +21,7 @@ from engine.packaging.provenance import (
     onnx_section,
     read_environment,
 )
+from engine.packaging.randomness import refuse_random
 from engine.packaging.rows import Claim, judge
 from engine.packaging.samples import Samples, read_samples
 from engine.packaging.tolerance import tolerance_of
@@ -86,6 +88,8 @@ def build(
     remarks = list(loaded.remarks)
     section = dict(provenance.section)
     served = _run(loaded, inputs, path)
+    graph = loaded.file.model.graph
+    remarks += refuse_random(graph, lambda: loaded.run(inputs), served, str(path))
     if not expected:
         remarks.append(OWN_REMARK)
     section["golden"] = golden_by(expected, served, section["golden"])
@@ -98,6 +102,8 @@ def build(
         _with_tolerance(each, expected, served, options, verdict.noise.get(each["name"], 0.0))
         for each in loaded.outputs
     ]
+    if not options.labels:
+        outputs = with_names(outputs, expected, loaded.file.classes)
     source = Source(
         name=package_name(options, path.stem),
         version=options.version,

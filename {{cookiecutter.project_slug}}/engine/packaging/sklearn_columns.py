@@ -165,8 +165,12 @@ def _first_parts(estimator: Any) -> list[Any]:
     if type(estimator).__name__ == "_CalibratedClassifier":
         return [estimator.estimator]
     inner = [part for name in INNER for part in _flat(getattr(estimator, name, None))]
-    # The trees of a forest say nothing that the forest does not.
-    return union or [part for part in inner if "sklearn.tree" not in type(part).__module__]
+    return union or [part for part in inner if not _is_tree(part)]
+
+
+def _is_tree(part: Any) -> bool:
+    """Trees say nothing that the forest does not."""
+    return "sklearn.tree" in type(part).__module__
 
 
 def _later_parts(estimator: Any) -> list[Any]:
@@ -223,10 +227,12 @@ def _walk(part: Any, names: list[str | None], columns: Columns) -> list[str | No
     if _is_booster(part):
         _booster(part, names, columns)
         return None
-    inner_parts = _first_parts(part)
-    for position, inner in enumerate(inner_parts):
-        features = getattr(part, "estimators_features_", None)  # bagging chooses columns
-        taken = range(len(names)) if features is None else features[position]
+    inner_parts: list[tuple[Any, Sequence[int]]]
+    inner_parts = [(inner, range(len(names))) for inner in _first_parts(part)]
+    if hasattr(part, "estimators_features_"):  # bagging chooses columns
+        chosen = zip(part.estimators_, part.estimators_features_, strict=True)
+        inner_parts = [each for each in chosen if not _is_tree(each[0])]
+    for inner, taken in inner_parts:
         _walk(inner, [names[i] for i in taken if i < len(names)], columns)
     if not inner_parts:
         _leaf(part, names, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,9 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import is_classifier
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier
 
+from engine.packaging.class_outputs import flattened
 from engine.packaging.contract import modules_of, promised
+from engine.packaging.given_answers import close
 from engine.packaging.onnx_file import OnnxFile
 from engine.packaging.onnx_load import Loaded, load, with_output_names
 from engine.packaging.onnx_source import build
@@ -27,6 +31,8 @@ TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
 REASON = "scikit-learn computes in float64, ONNX Runtime's classical operators in float32"
 PROTOBUF_TOO_NEW = 7
+AS_JOBLIB = "package it as joblib (without --to onnx)"
+UNKNOWN = r"Unable to find a shape calculator for type '<class '(?:\w+\.)*(\w+)'>'"
 # What makes ONNX files of libraries that skl2onnx does not know.
 EXPORTERS = {
     "catboost": "model.save_model(path, format='onnx')",
@@ -49,7 +55,14 @@ def converted(
     Raises:
         PackageError: an operator has no converter, or the conversion answers differently.
     """
+    dates = [each["name"] for each in table.tensors if each.get("date")]
+    if dates:
+        raise PackageError(
+            f"{type(estimator).__name__} cannot be converted to ONNX: columns {dates} are dates, "
+            f"which ONNX does not have; {AS_JOBLIB}"
+        )
     model = _convert(estimator, table)
+    flattened(model)  # several targets
     loaded = load(OnnxFile(model, {}), path)
     loaded, remarks = _matched(loaded, outputs, golden, path)
     inputs: dict[str, Array] = {}
@@ -61,6 +74,7 @@ def converted(
         each["name"]: golden[each["name"]].reshape(_served_shape(each, golden[each["name"]]))
         for each in loaded.outputs
     }
+    _check_answers(loaded, inputs, expected, options)
     if options.tolerance is None:
         options = replace(options, tolerance=TOLERANCE, tolerance_reason=REASON)
     packages = dict(provenance.packages) | here("skl2onnx", "protobuf")
@@ -76,6 +90,33 @@ def converted(
     return source, remarks + more
 
 
+def _check_answers(
+    loaded: Loaded, inputs: Mapping[str, Array], expected: Mapping[str, Array], options: Options
+) -> None:
+    """Compare the conversion with the estimator, whose answers are right.
+
+    Raises:
+        PackageError: with the first value that differs.
+    """
+    if options.tolerance is None:
+        options = replace(options, tolerance=TOLERANCE)
+    try:
+        served = loaded.run(inputs)
+    except Exception:  # noqa: BLE001 - building the package says why
+        return
+    for name, wanted in expected.items():
+        same = wanted.shape == served[name].shape
+        wrong = ~close(wanted, served[name], options) if same else np.array(True)
+        if wrong.any():
+            at = tuple(int(axis[0]) for axis in np.nonzero(wrong)) if same else ()
+            got = served[name][at] if same else list(served[name].shape)
+            raise PackageError(
+                f"the conversion to ONNX answers differently: output {name!r} at {list(at)} is "
+                f"{got!s} and scikit-learn gives {(wanted[at] if same else list(wanted.shape))!s} "
+                f"({int(wrong.sum())} of {wrong.size} values differ); {AS_JOBLIB}"
+            )
+
+
 def _convert(estimator: Any, table: Table) -> Any:
     _check_protobuf()
     fault: Exception | None = None
@@ -88,19 +129,21 @@ def _convert(estimator: Any, table: Table) -> Any:
             fault = error
             break
     reason = reason_of(fault) if fault else ""
+    unknown = re.search(UNKNOWN, str(fault))
+    if unknown:
+        reason = f"skl2onnx has no converter for {unknown[1]}"
     exporters = [EXPORTERS[name] for name in sorted(modules_of(estimator) & EXPORTERS.keys())]
     if exporters:
         reason = f"skl2onnx has no converter for it; export it in the notebook with {exporters[0]}"
         reason += ", and package that file with samples that hold its answers"
     raise PackageError(
-        f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; or package it as "
-        "joblib (without --to onnx)"
+        f"{type(estimator).__name__} cannot be converted to ONNX: {reason}; or {AS_JOBLIB}"
     )
 
 
 def _option_sets(estimator: Any) -> list[dict[str, bool]]:
     """Options to try: a matrix instead of a list of dictionaries; scores where it has no more."""
-    if not is_classifier(estimator):
+    if not isinstance(estimator, BaseEstimator) or not is_classifier(estimator):
         return [{}]
     if hasattr(estimator, "predict_proba"):
         return [{"zipmap": False}, {}]
@@ -151,6 +194,9 @@ def _matched(
 ) -> tuple[Loaded, list[str]]:
     """Give the converted model the outputs of the estimator, under their names, and no others."""
     count = min(len(loaded.outputs), len(outputs))
+    if count < len(outputs) and any("target" in each for each in outputs):
+        # Probabilities of all targets in one tensor, whose rows are not those of the inputs.
+        count = 1
     remarks = [f"the conversion has no {each['name']}: it is left out" for each in outputs[count:]]
     again = with_output_names(loaded, [each["name"] for each in outputs[:count]], path)
     for tensor, output in zip(again.outputs, outputs, strict=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,7 @@ def answers(
         PackageError: a value has a type that cannot be carried, or the labels do not fit.
     """
     outputs, golden = [], {}
-    for name, method in methods_of(estimator).items():
-        value = table.call(getattr(estimator, method))
+    for name, method, target, value in _values(estimator, table):
         if value.dtype.kind == "O" and not all(isinstance(each, str) for each in value.reshape(-1)):
             raise PackageError(
                 f"{method}() gives {type(value.reshape(-1)[0]).__name__} objects, which cannot be "
@@ -35,12 +35,31 @@ def answers(
         golden[name] = value
         shape = [-1, *value.shape[1:]]
         output = {"name": name, "datatype": datatype_of(value), "shape": shape, "method": method}
-        if method == "predict" and options.labels:
-            output["labels"] = _labels(value, options)
+        if target is not None:
+            output |= {"target": target} | _columns(estimator.classes_[target], value, ())
+        elif method == "predict":
+            output |= _classes(estimator, value, options)
         elif method in ("predict_proba", "decision_function"):
-            output |= _columns(estimator, value)
+            output |= _columns(getattr(estimator, "classes_", ()), value, options.labels)
         outputs.append(output)
     return outputs, golden
+
+
+def _values(estimator: Any, table: Table) -> Iterator[tuple[str, str, int | None, Array]]:
+    """Name, method, position among several targets, and answer of each output."""
+    for name, method in methods_of(estimator).items():
+        yield name, method, None, table.call(getattr(estimator, method))
+    if has_targets(estimator):
+        answers = estimator.predict_proba(table.made())
+        if isinstance(answers, list):
+            for target, each in enumerate(answers):
+                yield f"probabilities_{target}", "predict_proba", target, np.asarray(each)
+
+
+def has_targets(estimator: Any) -> bool:
+    """Whether it predicts several targets at once, with probabilities."""
+    several = isinstance(getattr(estimator, "classes_", None), list)
+    return several and hasattr(estimator, "predict_proba")
 
 
 def _plain(value: Array) -> Array:
@@ -48,12 +67,24 @@ def _plain(value: Array) -> Array:
     return value.astype(np.int64) if value.dtype.kind in "iu" else value
 
 
-def _columns(estimator: Any, value: Array) -> dict[str, Any]:
+def _classes(estimator: Any, value: Array, options: Options) -> dict[str, Any]:
+    """Names of the classes that an output counts or, as text, holds."""
+    if options.labels:
+        return {"labels": _labels(value, options)}
+    classes = getattr(estimator, "classes_", ())
+    texts = value.ndim == 1 and value.dtype.kind == "O" and not isinstance(classes, list)
+    return {"labels": [str(each) for each in classes]} if texts and len(classes) else {}
+
+
+def _columns(classes: Any, value: Array, labels: Sequence[str]) -> dict[str, Any]:
     """Names of the columns, where the classes are not just counted from 0."""
-    classes = [str(each) for each in getattr(estimator, "classes_", ())]
-    counted = classes == [str(number) for number in range(len(classes))]
-    fits = value.shape[1:] == (len(classes),)
-    return {"labels": classes} if fits and not counted else {}
+    if value.shape[1:] != (len(classes),):
+        return {}
+    if labels:
+        return {"labels": [labels[each] for each in classes]}
+    names = [str(each) for each in classes]
+    counted = names == [str(number) for number in range(len(names))]
+    return {} if counted else {"labels": names}
 
 
 def _labels(value: Array, options: Options) -> list[str]:

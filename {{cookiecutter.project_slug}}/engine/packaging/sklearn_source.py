@@ -21,7 +21,7 @@ from engine.packaging.provenance import Environment, Provenance, here, read_envi
 from engine.packaging.samples import Samples, made_up, read_samples
 from engine.packaging.sklearn_calls import Table
 from engine.packaging.sklearn_onnx import converted
-from engine.packaging.sklearn_outputs import answers
+from engine.packaging.sklearn_outputs import answers, has_targets
 from engine.packaging.sklearn_table import table_of
 from engine.packaging.tolerance import tolerance_of
 from engine.packaging.write import Source
@@ -98,9 +98,7 @@ def pickled_source(origin: Origin, given: Samples, options: Options) -> tuple[So
             f"notebook `{NOTEBOOK}` writes samples with the model's own types and answers, and "
             "SAMPLES=samples.json compares them"
         )
-    if hasattr(estimator, "predict_proba") and isinstance(
-        getattr(estimator, "classes_", None), list
-    ):
+    if has_targets(estimator) and all("target" not in each for each in outputs):
         remarks.append("the model has several targets, and their probabilities are left out")
     if options.to != "onnx" and one_job(estimator):
         remarks.append("n_jobs is set to 1 while serving: requests share the processors already")

@@ -535,7 +535,18 @@ def _first(
         except Exception as error:  # noqa: BLE001 - estimators raise anything
             fault = fault or reason_of(error)
             continue
+        _refuse_random(estimator, *found, columns)
         if not found[1].misnamed:
             return found, ""
         answered.append(found)
     return (answered[0] if answered else None), fault
+
+
+def _refuse_random(
+    estimator: Any, way: Way, answers: Answers, columns: Mapping[str, Array]
+) -> None:
+    if not ask(estimator, way.original(columns)).same_as(answers):
+        raise PackageError(
+            f"{type(estimator).__name__} answers the same rows differently each time; fix the "
+            "random_state of the step that draws random numbers, or leave it out of the model"
+        )

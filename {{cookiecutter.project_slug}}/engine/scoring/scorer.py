@@ -23,6 +23,7 @@ from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports import tutorial
 from engine.serving.transports.cells import value_of
+from engine.serving.transports.classes import counts_classes
 from engine.serving.transports.records import column_names
 
 TABLE = 2
@@ -237,7 +238,7 @@ def _columns(output: OutputTensor, outputs: Mapping[str, Array]) -> list[tuple[s
         labels = output.labels if len(output.labels) == array.shape[1] else range(array.shape[1])
         return [(f"{output.name}.{label}", array[:, at]) for at, label in enumerate(labels)]
     found = [(output.name, array)]
-    if array.ndim == 1 and output.labels and tutorial.counts_classes(output):
+    if array.ndim == 1 and output.labels and counts_classes(output):
         names = dict(enumerate(output.labels))
         texts = [names.get(each, "") for each in array.tolist()]
         found.append((f"{output.name}.class", np.array(texts, dtype=np.object_)))

@@ -107,18 +107,22 @@ class InputTensor(_Strict):
 
 
 class OutputTensor(_Strict):
-    """One output. ``labels`` names the classes that an integer output counts, or the columns of
-    another one.
+    """One output. ``labels`` names the classes that an integer output counts, those that a text
+    output holds, or the columns of another one; ``exclusive`` says that these are probabilities of
+    which the largest names the class of a row.
 
-    ``method`` is the estimator's method behind the output of a joblib model.
+    ``method`` is the estimator's method behind the output of a joblib model, and ``target`` the
+    position in the list that it answers where it has several targets.
     """
 
     name: str = Field(min_length=1)
     datatype: Datatype
     shape: Shape
     labels: tuple[str, ...] = ()
+    exclusive: bool = False
     tolerance: Tolerance = Tolerance()
     method: Method | None = None
+    target: int | None = Field(None, ge=0)
 
 
 class Training(_Strict):

@@ -25,6 +25,7 @@ from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
+from engine.serving.package.manifest import OutputTensor
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
@@ -240,6 +241,10 @@ class HeadAsGet:
         return any(route.matches(scope)[0] is Match.FULL for route in self._app.routes)
 
 
+def _exclusive(output: OutputTensor) -> dict[str, bool]:
+    return {"exclusive": True} if output.exclusive else {}
+
+
 def _describe(model: Model) -> dict[str, Any]:
     manifest = model.manifest
     return {
@@ -253,7 +258,7 @@ def _describe(model: Model) -> dict[str, Any]:
         ],
         "outputs": [
             {"name": each.name, "datatype": each.datatype, "shape": each.shape}
-            | ({"parameters": {"labels": each.labels}} if each.labels else {})
+            | ({"parameters": {"labels": each.labels} | _exclusive(each)} if each.labels else {})
             for each in manifest.outputs
         ],
         "parameters": {

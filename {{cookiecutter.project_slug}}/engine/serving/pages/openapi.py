@@ -14,7 +14,7 @@ from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.tensors.signature import TensorSpec
-from engine.serving.transports import oip, scoring, tutorial
+from engine.serving.transports import classes, oip, scoring, tutorial
 from engine.serving.transports.oip_known import MOST_ID_CHARACTERS
 from engine.serving.transports.records import column_names, is_column
 
@@ -85,10 +85,14 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
 def _predict(model: Model) -> Schema:
     features = model.manifest.inputs[0].features
     described = f" Columns: {', '.join(features)}." if features else ""
+    properties = {"data": _data(model)}
+    if any(map(classes.names_columns, model.manifest.outputs)):
+        words = "Answer columns of classes as objects with their names."
+        properties[tutorial.BY_NAME] = {"type": "boolean", "description": words}
     return _operation(
         f"Predict with {model.name}",
         f"{model.manifest.description}{described}",
-        {"type": "object", "required": ["data"], "properties": {"data": _data(model)}},
+        {"type": "object", "required": ["data"], "properties": properties},
         json.loads(tutorial.example(model)),
         _answer(model),
     )
@@ -132,7 +136,7 @@ def _answer(model: Model) -> Schema:
     """The answer to `/predict`, with the names of the classes."""
     first, *others = model.manifest.outputs
     parts: Schema = {"predictions": _output(first)}
-    if first.labels and tutorial.counts_classes(first):
+    if classes.names_rows(first):
         labels = {"type": ["string", "null"], "enum": [*first.labels, None]}
         parts["labels"] = {"type": "array", "items": labels}
     if others:
@@ -143,7 +147,7 @@ def _answer(model: Model) -> Schema:
 
 
 def _output(output: OutputTensor) -> Schema:
-    named = output.labels and not tutorial.counts_classes(output)
+    named = classes.names_columns(output)
     words = {"description": f"Columns: {', '.join(output.labels)}."} if named else {}
     return {"type": "array", "items": {}} | words if output.shape else words
 

@@ -40,17 +40,20 @@ class JoblibRuntime:
         table: Callable[[Mapping[str, Array]], Any],
     ) -> None:
         self._table = table
-        self._calls = [
-            (output, getattr(estimator, output.method or "predict")) for output in outputs
-        ]
+        self._outputs = outputs
+        methods = {output.method or "predict" for output in outputs}
+        self._calls = {method: getattr(estimator, method) for method in methods}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see ``Runtime``."""
         table = self._table(inputs)
-        return {
-            output.name: np.asarray(call(table)).astype(NUMPY[output.datatype], copy=False)
-            for output, call in self._calls
-        }
+        answers = {method: call(table) for method, call in self._calls.items()}
+        outputs = {}
+        for output in self._outputs:
+            answer = answers[output.method or "predict"]
+            value = answer if output.target is None else answer[output.target]
+            outputs[output.name] = np.asarray(value).astype(NUMPY[output.datatype], copy=False)
+        return outputs
 
 
 def load(package: Package, settings: Settings) -> JoblibRuntime:

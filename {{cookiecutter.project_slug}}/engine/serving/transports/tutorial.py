@@ -1,26 +1,29 @@
 """`POST /predict` and `/predict/{name}`: the contract that the tutorials of this field teach.
 
 Request: ``{"data": [[5.9, 3.0, 5.1, 1.8]]}``, or one flat row, or ``{"data": {"name": [...]}}``
-for a model with several inputs, or ``{"data": [{"column": value, ...}]}`` for a table. Answer:
-``{"predictions": [2], ...}``.
+for a model with several inputs, or ``{"data": [{"column": value, ...}]}`` for a table. With
+``"by_name": true`` beside it, columns that are classes are answered as objects with their names.
+Answer: ``{"predictions": [2], ...}``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 import simdjson
 
 from engine.serving.answer import USUAL, Answer
-from engine.serving.errors import InvalidInput
+from engine.serving.errors import InvalidInput, quoted
 from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
+from engine.serving.transports.classes import by_name, names_columns, names_rows, numbers_of
 from engine.serving.transports.few import FewRows, cut, json_of, json_parts
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
@@ -33,6 +36,9 @@ from engine.serving.transports.records import (
 )
 
 FEW = 32
+BY_NAME = "by_name"
+# An output of a run as JSON, for each of its requests.
+Write = Callable[[OutputTensor, Array, Sequence[int]], list[bytes]]
 
 
 def decode(
@@ -51,9 +57,42 @@ def decode(
         InvalidInput: no ``data``, or its values do not fit the signature.
         BodyTooLarge: more rows than allowed.
     """
+    return _read(body, model, max_rows, max_values)[0]
+
+
+def _read(
+    body: bytes, model: Model, max_rows: int, max_values: int
+) -> tuple[dict[str, Array], bool]:
+    """See ``decode``; and whether the answer names classes."""
     most = row_limit(model, max_rows)
     check_values(body, model.signature, most, max_values)
     document = check_keys(parse_object(body), "")
+    named = BY_NAME in document and _wants_names(document[BY_NAME], model)
+    return _arrays(document, body, model, most), named
+
+
+def _wants_names(value: Any, model: Model) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f'"{BY_NAME}" must be true or false', field=BY_NAME)
+    outputs = [each for each in model.manifest.outputs if names_columns(each)]
+    if value and not outputs:
+        raise InvalidInput(
+            f'"{BY_NAME}": the model names no classes of columns; leave it out, or package the '
+            "model with --labels",
+            field=BY_NAME,
+            rule="an output with a column for each class, and labels",
+        )
+    twice = {name for each in outputs for name in each.labels if each.labels.count(name) > 1}
+    if value and twice:
+        raise InvalidInput(
+            f'"{BY_NAME}": two classes are called {quoted(min(twice))}; leave it out',
+            field=BY_NAME,
+            rule="classes of different names",
+        )
+    return value
+
+
+def _arrays(document: simdjson.Object, body: bytes, model: Model, most: int) -> dict[str, Array]:
     if "data" not in document:
         raise InvalidInput(
             f'"data" is missing; send for example {short_example(model)}',
@@ -89,9 +128,15 @@ def decode(
     return {specs[0].name: nested_tensor(data, specs[0], "data", brackets, most)}
 
 
-def counts_classes(output: OutputTensor) -> bool:
-    """Whether the values are numbers of classes; else labels name the columns."""
-    return output.datatype.startswith(("INT", "UINT"))
+def _as_it_is(_: OutputTensor, values: Array, rows: Sequence[int]) -> list[bytes]:
+    return json_parts(values, rows)
+
+
+def _by_name(output: OutputTensor, values: Array, rows: Sequence[int]) -> list[bytes]:
+    objects = by_name(output, values)
+    if objects is None:
+        return json_parts(values, rows)
+    return [orjson.dumps(part, option=orjson.OPT_SERIALIZE_NUMPY) for part in cut(objects, rows)]
 
 
 class Codec:
@@ -103,39 +148,54 @@ class Codec:
         self._model = model
         self._most = max_rows, max_values
         self._few = FewRows(model.signature)
-        first, *others = model.manifest.outputs
-        self._first, *self._others = (each.name for each in (first, *others))
-        labels = first.labels if counts_classes(first) else ()
+        self._first, *self._others = model.manifest.outputs
+        labels = self._first.labels if names_rows(self._first) else ()
         self._labels = [orjson.dumps(label) for label in labels]
-        keys = [orjson.dumps(name).replace(b"%", b"%%") + b":%b" for name in self._others]
+        keys = [orjson.dumps(each.name).replace(b"%", b"%%") + b":%b" for each in self._others]
         named = orjson.dumps({"model": model.name, "version": model.manifest.version})
-        self._form = b'{"predictions":%b'
-        self._form += b',"labels":%b' if labels else b""
-        self._form += b',"outputs":{%b}' % b",".join(keys) if others else b""
-        self._form += b"," + named[1:].replace(b"%", b"%%")
-        # One object, by which a batch sees that all of it is encoded alike.
+        others = b',"outputs":{%b}' % b",".join(keys) if keys else b""
+        end = others + b"," + named[1:].replace(b"%", b"%%")
+        self._form = b'{"predictions":%b' + end
+        self._form_with_labels = b'{"predictions":%b,"labels":%b' + end
+        # One object each, by which a batch sees that all of it is encoded alike.
         self.encode: Encode = self._answers
+        self._encode_by_name: Encode = partial(self._answers, write=_by_name)
 
     def decode(self, request: Request, body: bytes) -> None:
         """Set what the request asks; see ``decode``."""
-        request.inputs = self._few.read(body) or decode(body, self._model, *self._most)
         request.encode = self.encode
+        few = self._few.read(body)
+        if few is not None:
+            request.inputs = few
+            return
+        request.inputs, named = _read(body, self._model, *self._most)
+        if named:
+            request.encode = self._encode_by_name
 
-    def _answers(self, outputs: dict[str, Array], requests: Sequence[Request]) -> list[Answer]:
+    def _answers(
+        self, outputs: dict[str, Array], requests: Sequence[Request], write: Write = _as_it_is
+    ) -> list[Answer]:
         """See ``Encode``: the first output as ``predictions``, the others under their names."""
         rows = [each.rows for each in requests]
-        predictions = outputs[self._first]
-        columns = [json_parts(predictions, rows)]
-        if self._labels:
-            columns.append(self._labelled(predictions, rows))
-        columns += [json_parts(outputs[name], rows) for name in self._others]
-        texts = zip(*columns, strict=True)
-        return [(200, USUAL, [self._form % values]) for values in texts]
+        predictions = outputs[self._first.name]
+        form, columns = self._form, [write(self._first, predictions, rows)]
+        labels = self._labelled(predictions, rows) if self._labels else None
+        if labels is not None:
+            form = self._form_with_labels
+            columns.append(labels)
+        columns += [write(each, outputs[each.name], rows) for each in self._others]
+        return [(200, USUAL, [form % values]) for values in zip(*columns, strict=True)]
 
-    def _labelled(self, predictions: Array, rows: Sequence[int]) -> list[bytes]:
-        labels, count = self._labels, len(self._labels)
-        values = predictions.reshape(-1).tolist()
-        each = [labels[value] if 0 <= value < count else b"null" for value in values]
+    def _labelled(self, predictions: Array, rows: Sequence[int]) -> list[bytes] | None:
+        """The name of each row's class, for each request; None where the values do not say it."""
+        if self._first.datatype == "BYTES":
+            each = [orjson.dumps(text) for text in predictions.reshape(-1).tolist()]
+        else:
+            numbers = numbers_of(self._first, predictions)
+            if numbers is None:
+                return None
+            labels, count = self._labels, len(self._labels)
+            each = [labels[number] if 0 <= number < count else b"null" for number in numbers]
         width = len(each) // max(1, sum(rows))
         parts = cut(each, [size * width for size in rows])
         return [b"[%b]" % b",".join(part) for part in parts]
