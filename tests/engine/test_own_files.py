@@ -14,16 +14,16 @@ import numpy as np
 import onnx
 import pytest
 from engine.packaging import own_files
-from engine.packaging.package import main, package
 from engine.packaging.options import Options
+from engine.packaging.package import main, package
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import load_model
 from engine.serving.package.reader import read_package
 from engine.serving.runtimes.own_files import package_file
-from onnx import TensorProto, helper, numpy_helper
 
 from tests.engine.server import running
 from tests.engine.test_packaging import CPU
+from tests.engine.toy_models import text_network
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ TEXTS = {
     "Bad  playful tune": ["bad", "play", "##ful", "[UNK]"],
     "playing good playing": ["play", "##ing", "good", "play", "##ing"],
 }
-CODE = '''
+CODE = """
 import json
 
 import numpy as np
@@ -65,18 +65,18 @@ def preprocess(inputs):
     mask = [[1] * len(row) + [0] * (width - len(row)) for row in rows]
     return {"input_ids": np.array(ids, np.int64), "attention_mask": np.array(mask, np.int64)}
 
-'''
-CLASSIFY = '''
+"""
+CLASSIFY = """
 def postprocess(outputs):
     scores = outputs["logits"]
     parts = np.exp(scores - scores.max(axis=1, keepdims=True))
     return {"label": scores.argmax(axis=1), "probabilities": parts / parts.sum(axis=1)[:, None]}
-'''
-EMBED = '''
+"""
+EMBED = """
 def postprocess(outputs, inputs):
     mask = inputs["attention_mask"][:, :, None].astype(np.float32)
     return {"embedding": (outputs["last_hidden_state"] * mask).sum(axis=1) / mask.sum(axis=1)}
-'''
+"""
 
 
 class World:
@@ -101,40 +101,8 @@ class World:
         self.samples.write_text("text\n" + "".join(f"{text}\n" for text in TEXTS))
         (folder / "classify.py").write_text(CODE + CLASSIFY)
         (folder / "embed.py").write_text(CODE + EMBED)
-        onnx.save(self._network(pooled=True), folder / "classify.onnx")
-        onnx.save(self._network(pooled=False), folder / "embed.onnx")
-
-    def _network(self, *, pooled: bool) -> Any:
-        """As exporters of transformers name things: ids and mask in, logits or states out."""
-        make = helper.make_node
-        weights = {"vectors": self.vectors, "classes": self.classes,
-                   "last": np.array([-1]), "middle": np.array([1])}  # fmt: skip
-        nodes = [make("Gather", ["vectors", "input_ids"], ["last_hidden_state"])]
-        shape: list[str | int] = ["batch", "sequence", 3]
-        if pooled:
-            nodes += [
-                make("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
-                make("Unsqueeze", ["mask", "last"], ["wide"]),
-                make("Mul", ["last_hidden_state", "wide"], ["kept"]),
-                make("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
-                make("ReduceSum", ["wide", "middle"], ["count"], keepdims=0),
-                make("Div", ["sum", "count"], ["mean"]),
-                make("MatMul", ["mean", "classes"], ["logits"]),
-            ]
-            shape = ["batch", 2]
-        name = "logits" if pooled else "last_hidden_state"
-        graph = helper.make_graph(
-            nodes,
-            "text",
-            [
-                helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "sequence"])
-                for each in ("input_ids", "attention_mask")
-            ],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)],
-            [numpy_helper.from_array(value, key) for key, value in weights.items()],
-        )
-        opsets = [helper.make_opsetid("", 18)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+        onnx.save(text_network(self.vectors, self.classes), folder / "classify.onnx")
+        onnx.save(text_network(self.vectors, None), folder / "embed.onnx")
 
     def embedding(self, text: str) -> np.ndarray[Any, Any]:
         """FP32[3]: the mean of the vectors of its words."""
@@ -262,7 +230,7 @@ def test_a_request_reads_no_file(world: World, tmp_path: Path) -> None:
     late.write_text(code.replace("def preprocess(inputs):", "def preprocess(inputs):\n    "
                                  'package_file("tokenizer.json")'))  # fmt: skip
     (world.folder / "late.onnx").write_bytes((world.folder / "embed.onnx").read_bytes())
-    with pytest.raises(PackageError, match="call it at the top of model_code.py, and keep"):
+    with pytest.raises(PackageError, match=r"call it at the top of model_code\.py, and keep"):
         world.packaged("late", tmp_path, world.tokenizer)
     with pytest.raises(PackageError, match="in a function or outside a package"):
         package_file("tokenizer.json")

@@ -65,7 +65,7 @@ function requestOf(rows, columns) {
   return `{"data":[${all.join(",")}]}`;
 }
 
-function fieldOf(text, { name, datatype, values, nullable }) {
+function fieldOf(text, { name, datatype, values, nullable }, id) {
   const choices = datatype === "BOOL" ? ["true", "false"] : values?.map(String);
   let input = element("textarea", { rows: 1, spellcheck: false });
   if (choices) {
@@ -75,8 +75,8 @@ function fieldOf(text, { name, datatype, values, nullable }) {
     input = element("input", { inputMode: "decimal", required: !nullable });
   }
   if (nullable && !choices) input.placeholder = MISSING;
-  input.value = text;
-  return element("label", { textContent: name }, input);
+  Object.assign(input, { id, value: text });
+  return element("div", {}, element("label", { htmlFor: id, textContent: name }), input);
 }
 
 /** What is in the fields, row by row. */
@@ -94,6 +94,6 @@ function showFields(place, rows, columns, changed) {
     });
     return element("fieldset", {}, element("legend", { textContent: `Row ${at + 1}` }), remove,
       element("div", { className: "fields" },
-        ...row.map((text, column) => fieldOf(text, columns[column]))));
+        ...row.map((text, column) => fieldOf(text, columns[column], `field-${at}-${column}`))));
   }));
 }
