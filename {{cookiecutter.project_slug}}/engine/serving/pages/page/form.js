@@ -4,9 +4,12 @@ const MOST_COLUMNS = 60, MOST_ROWS = 20;
 const MISSING = "(missing)";
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
-/** A number as it is written: JavaScript's own would lose digits. */
+/** A number as it is written. Browsers that do not tell that could lose digits of large ones. */
 class Digits {
-  constructor(text) { this.text = text; }
+  constructor(value, source) {
+    if (!source && Math.abs(value) > Number.MAX_SAFE_INTEGER) throw new RangeError();
+    this.text = source ?? String(value);
+  }
 }
 
 /** The columns of a model that takes a table, and whether they have names; [] for all others. */
@@ -28,7 +31,7 @@ const textOf = (cell) => (cell === null ? "" : cell.text ?? String(cell));
 function rowsOf(text, columns) {
   try {
     const { data, ...others } = JSON.parse(text, (_, value, context) => (
-      typeof value === "number" ? new Digits(context?.source ?? String(value)) : value));
+      typeof value === "number" ? new Digits(value, context?.source) : value));
     const names = columns.map(({ name }) => name);
     const inOrder = (record) => (Object.keys(record).length === names.length
       ? names.map((name) => record[name]) : []);
