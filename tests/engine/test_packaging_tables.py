@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from engine.packaging.sklearn_columns import Known
 from engine.serving.package.golden import write_golden
 from onnx import helper
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -407,10 +408,18 @@ def test_one_column_of_text(tmp_path: Path, rows: int, suffix: str, named: bool)
         expected = estimator.predict(frame.text[:rows])
     case = stored(tmp_path, estimator, frame[:rows], suffix)
     model, manifest, _ = made(**case)
-    assert manifest["inputs"] == [
-        {"name": "text", "datatype": "BYTES", "shape": [-1, 1] if named else [-1]}
-    ]
+    known = {"shape": [-1, 1], "values": sorted(frame.text.unique())} if named else {"shape": [-1]}
+    assert manifest["inputs"] == [{"name": "text", "datatype": "BYTES"} | known]
     assert model.package.golden.outputs["label"].tolist() == expected.tolist()
+
+
+def test_more_values_than_a_person_chooses_from_are_not_recorded() -> None:
+    texts = frozenset(f"{number:03}" for number in range(101))
+    assert Known("string", certain=True, categories=texts, complete=True).values == []
+    few = texts - {"000"}
+    assert Known("string", certain=True, categories=few, complete=True).values == sorted(few)
+    # An imputer knows one of them only.
+    assert Known("string", certain=True, categories=few).values == []
 
 
 def test_one_column_of_digits_that_are_text(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from engine.packaging.write import Source, write_package
 from engine.serving.tensors.datatypes import DATATYPES, NUMPY, Array, Datatype
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 21
 IR_VERSION = 10
@@ -241,9 +241,45 @@ def _write(
         training={},
         libraries=LIBRARIES,
     )
-    return write_package(folder, source)
+    written: Path = write_package(folder, source)
+    return written
 
 
 def _value_info(each: Tensor) -> Any:
     shape = [None if size == -1 else size for size in each["shape"]]
     return helper.make_tensor_value_info(each["name"], ELEMENT[each["datatype"]], shape)
+
+
+def text_network(vectors: Array, classes: Array | None) -> Any:
+    """A network for tokens, with the names that exporters of transformers give.
+
+    Args:
+        vectors: FP32[tokens, width], of each token.
+        classes: FP32[width, classes] of a classifier, which gives ``logits`` of the mean over the
+            tokens that the mask leaves; None for a network that gives ``last_hidden_state``.
+    """
+    make = helper.make_node
+    weights = {"vectors": vectors, "last": np.array([-1]), "middle": np.array([1])}
+    nodes = [make("Gather", ["vectors", "input_ids"], ["last_hidden_state"])]
+    name, shape = "last_hidden_state", ["batch", "sequence", vectors.shape[1]]
+    if classes is not None:
+        weights["classes"] = classes
+        nodes += [
+            make("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            make("Unsqueeze", ["mask", "last"], ["wide"]),
+            make("Mul", ["last_hidden_state", "wide"], ["kept"]),
+            make("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+            make("ReduceSum", ["wide", "middle"], ["count"], keepdims=0),
+            make("Div", ["sum", "count"], ["mean"]),
+            make("MatMul", ["mean", "classes"], ["logits"]),
+        ]
+        name, shape = "logits", ["batch", classes.shape[1]]
+    inputs = [
+        helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "sequence"])
+        for each in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    arrays = [numpy_helper.from_array(value, key) for key, value in weights.items()]
+    graph = helper.make_graph(nodes, "text", inputs, [output], arrays)
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

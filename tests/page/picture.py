@@ -22,7 +22,7 @@ from .browser import chromium, program
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "page.png"
-SIZE: ViewportSize = {"width": 1200, "height": 690}
+SIZE: ViewportSize = {"width": 1200, "height": 900}
 MOST_BYTES = 150_000
 SECONDS = 122
 OPENING = 8  # until the browser has started
@@ -66,6 +66,7 @@ def _look(path: str, url: str) -> None:
         page.wait_for_timeout((SECONDS - 2) * 1000)
         page.get_by_role("button", name="Predict").click()
         expect(page.locator("#outcome")).to_contain_text("200 in")
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=PICTURE)
     for client in clients:
         client.join()

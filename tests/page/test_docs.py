@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 
 from .asking import get, post
 from .conftest import KEY, Visit
+from .test_page import request
 
 pytestmark = pytest.mark.slow
 MOST_BYTES = 8_000  # compressed, as a browser gets it
@@ -68,24 +70,39 @@ def test_a_key_is_sent_and_not_shown(guarded: str, visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("place", ["/docs", ""], ids=["docs", "page"])
-def test_what_is_shown_for_curl_and_python_works(guarded: str, visit: Visit, place: str) -> None:
-    """An apostrophe in the request breaks whoever quotes badly."""
-    page = visit(guarded, path=place)
-    body = '{"data": [[5.9, 3.0, 5.1, 1.8]], "note": "it\'s"}'
+def test_what_is_copied_as_curl_python_and_javascript_works(
+    guarded: str, visit: Visit, place: str
+) -> None:
+    """An apostrophe, a quote or a line's end in the request breaks whoever quotes badly."""
+    page = visit(guarded, path=place, permissions=["clipboard-read", "clipboard-write"])
+    body = '{"data": [[5.9, 3.0, 5.1, 1.8]],\n "note": "it\'s \\"é\\" $HOME `x` \\\\"}'
+    page.get_by_label("API key").fill(KEY)
     if place:
         card = opened(page, "POST /predict/iris")
         card.get_by_role("textbox", name="Request body").fill(body)
+        card.get_by_role("button", name="Send").click()
+        answer = card.get_by_role("region", name="Answer")
     else:
         card = page
         expect(page.get_by_role("button", name="Predict")).to_be_enabled()
-        page.get_by_role("textbox", name="Request").fill(body)
-    card.get_by_text("The same with curl and Python").click()
-    curl, python = card.get_by_role("region", name="curl and Python").inner_text().split("\n\n", 1)
-    environment = {"API_KEY": KEY, "PATH": "/usr/bin:/bin"}
-    wanted = post(guarded, body, **{"X-API-Key": KEY}).json()
-    for command in (["bash", "-c", curl], [sys.executable, "-c", python]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        assert json.loads(done.stdout) == wanted
+        request(page).fill(body)
+        page.get_by_role("button", name="Predict").click()
+        answer = page.locator("#answer")
+    card.get_by_text("The same with curl, Python and JavaScript").click()
+    wanted = json.loads(answer.inner_text())
+    assert wanted == post(guarded, body, **{"X-API-Key": KEY}).json()
+    environment = {"API_KEY": KEY, "PATH": os.environ["PATH"]}
+    commands = {"curl": ["bash", "-c"], "Python": [sys.executable, "-c"]}
+    if os.environ.get("ACI_ML_AZURE_TOOLS") != "absent":  # Node.js comes with them
+        commands["JavaScript"] = ["node", "--input-type=module", "-e"]
+    for name, command in commands.items():
+        card.get_by_role("button", name=f"Copy {name}").click()
+        expect(card.get_by_role("button", name=f"Copied {name}")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+        done = subprocess.run(
+            [*command, copied], env=environment, capture_output=True, text=True, check=True
+        )
+        assert json.loads(done.stdout) == wanted, name
 
 
 def test_it_works_behind_a_path_prefix(prefixed: str, visit: Visit) -> None:

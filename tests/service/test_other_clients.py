@@ -203,6 +203,14 @@ def mlserver(url: str, asked: Sequence[Asked]) -> list[list[int]]:
     return got
 
 
+def kserve(url: str, asked: Sequence[Asked]) -> list[list[int]]:
+    """KServe's own, with both of its protocols by turns."""
+    python = installed("kserve-venv", REPOSITORY / "requirements" / "kserve.txt") / "python"
+    given = "".join(f"{json.dumps(each.samples.tolist())}\n" for each in asked)
+    printed = output([python, HERE / "ask_kserve.py", url], given)
+    return [json.loads(line) for line in printed.splitlines()]
+
+
 CLIENTS: dict[str, Client] = {
     "Node's fetch": by_lines(lambda: [program("node", "nodejs"), HERE / "ask.mjs"]),
     "curl --http2": curl("http2"),
@@ -214,6 +222,7 @@ OTHERS: dict[str, Client] = {
     "Go's net/http": by_lines(lambda: [go_client()]),
     "ab": ab,
     "mlserver infer": mlserver,
+    "kserve": kserve,
 }
 
 

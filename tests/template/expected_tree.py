@@ -293,6 +293,7 @@ engine/packaging/onnx_load.py
 engine/packaging/onnx_samples.py
 engine/packaging/onnx_source.py
 engine/packaging/options.py
+engine/packaging/own_files.py
 engine/packaging/own_modules.py
 engine/packaging/package.py
 engine/packaging/pickles.py
@@ -418,6 +419,7 @@ engine/serving/runtimes/hooks.py
 engine/serving/runtimes/joblib_runtime.py
 engine/serving/runtimes/jobs.py
 engine/serving/runtimes/onnx_runtime.py
+engine/serving/runtimes/own_files.py
 engine/serving/runtimes/own_modules.py
 engine/serving/runtimes/providers.py
 engine/serving/runtimes/streams.py
@@ -464,6 +466,7 @@ engine/serving/pages/page/charts.js
 engine/serving/pages/page/common.js
 engine/serving/pages/page/docs.html
 engine/serving/pages/page/docs.js
+engine/serving/pages/page/form.js
 engine/serving/pages/page/index.html
 engine/serving/pages/page/metrics.js
 engine/serving/pages/page/page.css

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.packaging import own_files, own_modules
 from engine.packaging.onnx_samples import OWN_REMARK, fitted_outputs, golden_by
 from engine.packaging.options import CODE_FILE, Options
-from engine.packaging.own_modules import collect, files_of, manifest_of
 from engine.packaging.rows import Claim, judge
 from engine.packaging.samples import read_samples, settled, text
 from engine.packaging.tolerance import tolerance_of
 from engine.packaging.write import OWN_CODE, Source, write_package
 from engine.serving.errors import PackageError
 from engine.serving.inference.model import Model, load_model
+from engine.serving.package.digest import MANIFEST
+from engine.serving.package.manifest import GOLDEN
 from engine.serving.package.reader import read_package
 from engine.serving.reasons import reason_of
-from engine.serving.runtimes.hooks import Hook, hooks_of
+from engine.serving.runtimes.hooks import hooks_of, run_between
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array, canonical, datatype_of
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """The model between its hooks."""
-
-    model: Model
-    before: Hook | None
-    after: Hook | None
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """What a client gets for what it sends."""
-        own: Mapping[str, Array] = self.before(inputs) if self.before else inputs
-        given: Mapping[str, Array] = self.model.run(own)
-        if self.after is not None:
-            given = self.after(given)
-        return {name: canonical(np.asarray(value)) for name, value in given.items()}
 
 
 def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
@@ -50,16 +35,25 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         PackageError: a joblib model, no samples, or the code cannot be run on them.
     """
     path, content = _code(source, options)
-    modules = collect(options.modules)
+    modules = own_modules.collect(options.modules)
+    files = {**source.files, **own_modules.files_of(modules), CODE_FILE: path}
+    taken = (MANIFEST, GOLDEN, f"model.{source.format}", *files)
+    own = own_files.collect(options.files, taken)
     if options.samples is None:
         raise PackageError(f"{path}: give samples of what clients send with --samples FILE.npz")
     given = read_samples(options.samples, options.types)
     inputs = dict(given.arrays) or {name: text(each) for name, each in settled(given).items()}
     with tempfile.TemporaryDirectory() as folder:
         model = _model(Path(folder), source)
-        chain = Chain(model, *hooks_of(content, path, source.name))
+        hooks = hooks_of(content, path, source.name, own)
+
+        def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
+            """What a client gets for what it sends."""
+            given = run_between(hooks, model.run, inputs)
+            return {name: canonical(value) for name, value in given.items()}
+
         try:
-            served = chain.run(inputs)
+            served = run(inputs)
         except Exception as error:  # the code may raise anything
             raise PackageError(
                 f"{path}: fails on the samples: {type(error).__name__}: {reason_of(error)}; the "
@@ -68,7 +62,7 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         tensors = [_tensor(name, value) for name, value in inputs.items()]
         answers = [_tensor(name, value) for name, value in served.items()]
         claim = Claim(OWN_CODE, options.batching)
-        verdict = judge(chain.run, inputs, tensors, answers, claim)
+        verdict = judge(run, inputs, tensors, answers, claim)
     remarks: list[str] = []
     expected = fitted_outputs(answers, given)
     golden = {**served, **expected}
@@ -85,8 +79,8 @@ def with_code(source: Source, options: Options) -> tuple[Source, list[str]]:
         golden_inputs=inputs,
         golden_outputs=golden,
         training={**source.training, "golden": by},
-        files={**source.files, **files_of(modules), CODE_FILE: path},
-        manifest={"code_file": CODE_FILE, **manifest_of(modules)},
+        files={**files, **own},
+        manifest={"code_file": CODE_FILE, **own_modules.manifest_of(modules)},
         verdict=verdict,
     )
     return made, remarks

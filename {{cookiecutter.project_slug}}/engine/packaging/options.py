@@ -21,7 +21,8 @@ class Options:
 
     ``tolerance`` is the absolute one, and the relative one too unless ``relative`` is given.
     ``types`` are those of columns of a CSV file, and ``columns`` is the order that the model was
-    fitted on, where it does not record it. ``modules`` are files and folders that a pickle imports.
+    fitted on, where it does not record it. ``modules`` are files and folders that a pickle imports,
+    and ``files`` those that ``code`` reads.
     """
 
     name: str = ""
@@ -39,6 +40,7 @@ class Options:
     data: str = ""
     code: Path | None = None
     modules: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
     environment: Path | None = None
     batching: Batching = "auto"
 

@@ -39,6 +39,11 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
     Raises:
         StartupError: it is refused; whatever stood in its place before is untouched.
     """
+    if options.files and not options.code:
+        raise PackageError(
+            f"--file {options.files[0]}: only code of the model's own reads files; give that as "
+            "well, with --code model_code.py"
+        )
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
     if options.modules and not made.manifest.get("modules"):
         remarks.append("an ONNX file computes without Python, so --module is not in the package")
@@ -168,6 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
         data=asked.data,
         code=asked.code,
         modules=tuple(asked.module),
+        files=tuple(asked.file),
         environment=asked.environment,
         batching=batching,
     )
@@ -240,6 +246,14 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="Python file, or folder of them, that the pickle imports; may be given several times",
+    )
+    add(
+        "--file",
+        type=Path,
+        action="append",
+        default=[],
+        help="file that the code reads with package_file(), such as tokenizer.json; may be given "
+        "several times",
     )
     add("--environment", type=Path, help="requirements.txt or conda.yaml of the training")
     add(

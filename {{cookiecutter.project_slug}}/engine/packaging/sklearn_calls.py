@@ -103,7 +103,7 @@ class Way:
 
     ``flat`` is one text for each row, as vectorizers take them. ``apart`` gives each column an
     input of its own. ``taken`` are values of a column that the model knows, so that none of them
-    can be the mark of a gap.
+    can be the mark of a gap, and ``values`` those of columns whose values it knows all.
     """
 
     form: TableForm
@@ -112,6 +112,7 @@ class Way:
     flat: bool = False
     apart: bool = False
     taken: Mapping[str, frozenset[Any]] = field(default_factory=dict)
+    values: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def original(self, columns: Mapping[str, Any]) -> Any:
         """The table as Python holds it before anything of the service has touched it.
@@ -157,8 +158,9 @@ class Way:
             typed = value.astype(number) if value.dtype.kind == "f" else value
             mark = self._mark(name, typed)
             tensor = _tensor(name, typed, mark) | {"shape": [-1, 1]}
-            flags = {"categorical": name in self.categorical, "date": typed.dtype.kind == "M"}
-            tensors.append(tensor | {flag: True for flag, is_set in flags.items() if is_set})
+            more = {"categorical": name in self.categorical, "date": typed.dtype.kind == "M",
+                    "values": self.values.get(name)}  # fmt: skip
+            tensors.append(tensor | {key: value for key, value in more.items() if value})
             arrays[name] = text(typed, mark).reshape(-1, 1)
         yield Table(self.form, tensors, arrays)
 

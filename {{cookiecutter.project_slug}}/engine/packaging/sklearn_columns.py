@@ -27,6 +27,7 @@ SAME_COLUMNS = ("SimpleImputer", "StandardScaler", "MinMaxScaler", "MaxAbsScaler
 ANY_TYPE = ("FunctionTransformer", "Vectorizer", "FeatureHasher", "Dummy", "TransformedTarget")
 LIBRARIES = ("sklearn", "lightgbm", "xgboost", "catboost")
 MOST_PARTS = 500
+MOST_VALUES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,13 @@ class Known:
     complete: bool = False
     foreign: Any = None
     objects: bool = False
+
+    @property
+    def values(self) -> list[Any]:
+        """All values that the model knows, in order; none where they are no choice for a person."""
+        few = self.complete and len(self.categories) <= MOST_VALUES
+        plain = [each.item() if isinstance(each, np.generic) else each for each in self.categories]
+        return sorted(plain) if few and self.kind in ("string", "number") else []
 
 
 @dataclass(slots=True)

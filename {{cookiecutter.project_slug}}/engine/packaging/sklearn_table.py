@@ -84,7 +84,8 @@ def table_of(estimator: Any, given: Samples, options: Options) -> tuple[Table, l
     way, chosen, answers = types.settled(ways)
     _refuse_unlike(estimator, way, chosen, given.exact, answers)
     taken = {name: each.categories for name, each in known.known.items()}
-    way = replace(way, taken=taken, apart=to_onnx and is_by_name(estimator))
+    values = {name: each.values for name, each in known.known.items()}
+    way = replace(way, taken=taken, values=values, apart=to_onnx and is_by_name(estimator))
     table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
     remarks = []
     recorded = order or formula_of(estimator) or _is_recorded(estimator, names, way)

@@ -147,8 +147,10 @@ def load_model(package: Package, settings: Settings, worker: int = 0) -> Model:
         from engine.serving.runtimes import onnx_runtime
 
         runtime = onnx_runtime.load(package, settings, worker)
-    if package.manifest.code_file is not None:
-        runtime = HookedRuntime(runtime, package.manifest.outputs, *read_hooks(package))
+    code_file = package.manifest.code_file
+    if code_file is not None:
+        hooks = read_hooks(package, code_file)
+        runtime = HookedRuntime(runtime, package.manifest.outputs, hooks)
     model = Model(package, runtime)
     if package.manifest.independent_rows is None:
         log.warning(

@@ -85,6 +85,8 @@ class InputTensor(_Strict):
     ``missing`` is the text that the model takes for a missing value; null in JSON becomes it.
     ``categorical`` is a column that the DataFrame holds in pandas' type category, ``date`` one that
     it holds as points in time and clients send as text, as in 2026-11-30 or 2026-11-30T10:15:00.
+    ``values`` are those that the model knows, for people who fill in a form; others are not refused
+    for it.
     """
 
     name: str = Field(min_length=1)
@@ -96,6 +98,7 @@ class InputTensor(_Strict):
     features: tuple[str, ...] = ()
     categorical: bool = False
     date: bool = False
+    values: tuple[str | int | float, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTensor:

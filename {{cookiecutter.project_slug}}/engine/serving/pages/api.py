@@ -25,7 +25,7 @@ from engine.serving.inference.model import Model
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
-from engine.serving.package.manifest import OutputTensor
+from engine.serving.package.manifest import InputTensor, OutputTensor
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
@@ -170,14 +170,14 @@ def _add_metadata(
 
     @app.get("/v2/models/{name}/example", tags=["metadata"])
     async def example(name: str) -> Response:
-        """A request body that works with `/predict`: a golden sample."""
+        """A sample request: a body that works with `/predict`."""
         return Response(tutorial.example(host.get(name).model), media_type="application/json")
 
 
 def _add_answers(app: FastAPI, host: ModelHost, guard: KeyGuard) -> None:
     @app.get("/v2/models/{name}/answers", tags=["metadata"])
     async def answers(request: Request, name: str) -> Response:
-        """The answers to the golden requests after the hooks of `service.py`, as an npz file."""
+        """The answers to the sample requests after the hooks of `service.py`, as an npz file."""
         guard.check(dict(request.scope["headers"]))
         served = host.get(name)
         content = written(served.answers) if isinstance(served, HookedModel) else b""
@@ -252,8 +252,7 @@ def _describe(model: Model) -> dict[str, Any]:
         "versions": [manifest.version],
         "platform": PLATFORMS[manifest.format],
         "inputs": [
-            {"name": each.name, "datatype": each.datatype, "shape": each.shape}
-            | ({"parameters": {"features": each.features}} if each.features else {})
+            {"name": each.name, "datatype": each.datatype, "shape": each.shape} | _parameters(each)
             for each in manifest.inputs
         ],
         "outputs": [
@@ -267,6 +266,14 @@ def _describe(model: Model) -> dict[str, Any]:
             "digest": model.package.digest,
         },
     }
+
+
+def _parameters(each: InputTensor) -> dict[str, Any]:
+    """What a form for people needs beside name and datatype."""
+    nullable = each.allow_nan or each.missing is not None
+    facts = {"features": each.features, "values": each.values, "nullable": nullable}
+    known = {key: value for key, value in facts.items() if value}
+    return {"parameters": known} if known else {}
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Response:

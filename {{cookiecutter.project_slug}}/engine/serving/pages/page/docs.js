@@ -60,26 +60,26 @@ function form(path, method, content) {
   const body = example && element("textarea", { rows: 4, spellcheck: false,
     value: example.length > LONGEST_SHOWN ? "" : example,
     placeholder: "The example is long; left empty, it is sent as it is." });
-  const call = element("pre", { tabIndex: 0 }), answer = element("pre", { tabIndex: 0, hidden: true });
+  const code = element("details", {},
+    element("summary", { textContent: "The same with curl, Python and JavaScript" }));
+  const answer = element("pre", { tabIndex: 0, role: "region", ariaLabel: "Answer", hidden: true });
   const outcome = element("p", {}); outcome.role = "status";
   const text = () => (body ? body.value || example : "");
   const url = () => address(path, parameters);
   const guarded = (content.security ?? []).length > 0;
   const show = () => {
-    call.textContent = calls(method.toUpperCase(), String(url()),
-      text().length > LONGEST_SHOWN ? "the example" : text(), guarded);
+    showCode(code, calls(method.toUpperCase(), String(url()),
+      text().length > LONGEST_SHOWN ? "the example" : text(), guarded));
   };
   const whole = element("form", { autocomplete: "off" },
     ...parameters.map(({ name, required, input }) => field(required ? name : `${name} (optional)`, input)),
     ...(body ? [field("Request body, JSON", body)] : []),
     element("p", { className: "buttons" }, element("button", { type: "submit", textContent: "Send" })),
     outcome, answer,
-    element("details", {}, element("summary", { textContent: "The same with curl and Python" }), call),
+    code,
     ...(media?.schema ? [element("details", {}, element("summary", { textContent: "Schema" }),
       element("pre", { tabIndex: 0,
         textContent: JSON.stringify(resolved(media.schema), null, 2) }))] : []));
-  call.ariaLabel = "curl and Python"; answer.ariaLabel = "Answer";
-  for (const each of [call, answer]) each.role = "region";
   whole.addEventListener("input", show);
   whole.addEventListener("submit", async (event) => {
     event.preventDefault();

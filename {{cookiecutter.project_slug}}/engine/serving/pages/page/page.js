@@ -8,7 +8,7 @@ const at = (id) => document.getElementById(id);
 const root = new URL(location.pathname.replace(/\/?$/, "/"), location.origin);
 const charts = CHARTS.map((each) => new Chart(each));
 const samples = [];
-let timer, before, shown, models = [], golden = "";
+let timer, before, shown, models = [], example = "", columns = [], restored = "";
 
 for (const link of document.querySelectorAll("a")) {
   link.href = new URL(link.getAttribute("href"), root);
@@ -153,10 +153,11 @@ const listed = (names) => (names.length > FEW
   ? `${names.slice(0, FEW).join(", ")} … ${names.length} in all` : names.join(", "));
 
 function tensor({ name, datatype, shape, parameters = {} }) {
-  const { features, labels } = parameters;
+  const { features, labels, values } = parameters;
   const form = ` ${datatype} [${shape.join(", ").replaceAll("-", "−")}]`;
   const item = element("li", {}, element("code", {}, element("b", { textContent: name }), form));
   if (features) item.append(element("p", { textContent: `Columns: ${listed(features)}` }));
+  if (values) item.append(element("p", { textContent: `Values: ${listed(values)}` }));
   if (labels) item.append(element("p", { textContent: `Labels: ${listed(labels)}` }));
   return item;
 }
@@ -194,13 +195,14 @@ async function showModels(scrape) {
 async function choose(scrape = before?.scrape) {
   const model = models[at("choice").selectedIndex];
   showModel(model, scrape);
-  const untouched = at("body").value === shownSample(golden);
+  const untouched = at("body").value === restored;
   const chosen = () => at("choice").value === model.name;
   at("predict").disabled = true; // until there is something to send, and it is this model's
   try {
     const sample = await (await read(`v2/models/${encodeURIComponent(model.name)}/example`)).text();
     if (!chosen()) return;
-    golden = sample;
+    example = sample;
+    columns = columnsOf(model);
     if (untouched) restore();
     at("restore").disabled = false;
   } finally {
@@ -214,18 +216,45 @@ async function choose(scrape = before?.scrape) {
 const shownSample = (text) => (text.length > LONGEST_SHOWN ? "" : text);
 
 function restore() {
-  at("body").value = shownSample(golden);
-  at("body").placeholder = golden && !at("body").value
-    ? `The example, ${bytes(golden.length)}, is sent as it is.` : "";
+  const rows = rowsOf(example, columns);
+  const text = rows ? requestOf(rows, columns) : example;
+  restored = shownSample(text);
+  at("body").value = restored;
+  at("body").placeholder = example && !restored
+    ? `The sample request, ${bytes(example.length)}, is sent as it is.` : "";
+  at("json").open = !rows;
+  showRequest();
+}
+
+/** The fields of the request that is written as JSON, where they can show it. */
+function showRequest() {
+  const rows = rowsOf(at("body").value, columns) ?? [];
+  showFields(at("fields"), rows, columns, readFields);
+  at("add").hidden = !rows.length;
+  at("no-fields").hidden = rows.length || !columns.length || !at("body").value;
   showCalls();
+}
+
+function readFields() {
+  const rows = rowsIn(at("fields"));
+  at("body").value = requestOf(rows, columns);
+  at("add").disabled = rows.length >= MOST_ROWS;
+  showCalls();
+}
+
+function addRow() {
+  const rows = rowsIn(at("fields"));
+  showFields(at("fields"), [...rows, rows.at(-1)], columns, readFields);
+  at("fields").lastChild.querySelector("textarea, select, input").focus();
+  readFields();
 }
 
 const path = () => `predict/${encodeURIComponent(at("choice").value)}`;
 
 function showCalls() {
   const body = at("body").value || "the request";
-  at("calls").textContent = calls(
-    "POST", String(new URL(path(), root)), body, !at("key").closest("[hidden]"));
+  showCode(at("calls"), calls(
+    "POST", String(new URL(path(), root)), body, !at("key").closest("[hidden]")));
 }
 
 async function predict(event) {
@@ -240,7 +269,7 @@ async function predict(event) {
   const begun = performance.now();
   at("predict").ariaBusy = "true";
   try {
-    const answer = await ask(path(), { method: "POST", headers, body: at("body").value || golden });
+    const answer = await ask(path(), { method: "POST", headers, body: at("body").value || example });
     const text = await answer.text();
     showAnswer(answer, text, (performance.now() - begun) / 1000);
   } catch {
@@ -254,18 +283,17 @@ function showAnswer(answer, text, took) {
   try { content = JSON.parse(text); } catch { /* a proxy's page; shown as it is */ }
   const id = answer.headers.get("X-Request-Id");
   const facts = [`${answer.status} in ${seconds(took)}`, ...(id ? [`request ${id}`] : [])];
+  const classes = answer.ok ? classesOf(content) : [];
   const words = content.labels ?? content.predictions;
-  const named = Array.isArray(words) && words.every((each) => typeof each === "string");
-  const lead = answer.ok ? (named ? listed(words) : "Answered") : content.error;
+  const single = Array.isArray(words) && words.every((each) => typeof each !== "object" || !each);
+  const named = single ? words.map((each) => each ?? "–") : classes.map(([[name]]) => name);
+  const lead = answer.ok ? (named.length ? listed(named) : "Answered") : content.error;
   outcome(answer.ok ? "good" : "bad", lead ?? "Refused", facts.join(" · "));
-  if (answer.ok) showClasses(content);
+  showClasses(classes, named);
   at("answer").textContent = text.length > LONGEST_SHOWN
     ? `${text.slice(0, LONGEST_SHOWN)}\n… ${bytes(text.length)} in all` : spread(text);
   at("answer").hidden = false;
 }
-
-const isDistribution = ({ names, row }) => Array.isArray(row) && row.length === names?.length
-  && row.every((part) => part >= 0) && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
 
 function outcome(kind, lead, facts = "") {
   at("outcome").className = kind;
@@ -274,25 +302,37 @@ function outcome(kind, lead, facts = "") {
   at("classes").hidden = at("answer").hidden = true;
 }
 
-/** Bars for one row of probabilities: an output with as many numbers as there are labels. */
-function showClasses({ predictions, outputs = {} }) {
-  if (predictions?.length !== 1) return;
+const isDistribution = (row, names) => Array.isArray(row) && row.length > 1
+  && row.length === (names ?? row).length && row.every((part) => part >= 0)
+  && Math.abs(row.reduce((a, b) => a + b) - 1) < 0.01;
+
+/**
+ * For each row its classes with their probabilities, the likeliest first: of the output with as
+ * many numbers as there are labels. Classes without labels have numbers.
+ */
+function classesOf({ predictions, outputs = {} }) {
   const described = models[at("choice").selectedIndex].outputs;
-  const { names, row } = described.map(({ name, parameters }, position) => ({
+  const { names, rows } = described.map(({ name, parameters }, position) => ({
     names: parameters?.labels ?? described[0].parameters?.labels,
-    row: position ? outputs[name]?.[0] : predictions[0],
-  })).find(isDistribution) ?? {};
-  if (!row) return;
-  const largest = names.map((name, index) => [name, row[index]])
-    .sort(([, a], [, b]) => b - a).slice(0, 5);
-  at("classes").replaceChildren(...largest.map(([name, part]) => {
-    const bar = element("i");
-    bar.style.width = percent(part, 1);
-    return element("p", {}, element("span", { textContent: name }),
-      element("span", { className: "bar" }, bar),
-      element("span", { textContent: percent(part, 1) }));
-  }));
-  at("classes").hidden = false;
+    rows: position ? outputs[name] : predictions,
+  })).find(({ names, rows }) => Array.isArray(rows) && rows.length
+    && rows.every((row) => isDistribution(row, names))) ?? {};
+  return (rows ?? []).map((row) => row.map((part, index) => [names?.[index] ?? String(index), part])
+    .sort(([, a], [, b]) => b - a));
+}
+
+/** Bars: of one row five classes, of several rows three each. */
+function showClasses(rows, named) {
+  at("classes").replaceChildren(...rows.slice(0, FEW).flatMap((classes, row) => [
+    ...(rows.length > 1 ? [element("h3", { textContent: `Row ${row + 1}: ${named[row]}` })] : []),
+    ...classes.slice(0, rows.length > 1 ? 3 : 5).map(([name, part]) => {
+      const bar = element("i");
+      bar.style.width = percent(part, 1);
+      return element("p", {}, element("span", { textContent: name }),
+        element("span", { className: "bar" }, bar),
+        element("span", { textContent: percent(part, 1) }));
+    })]));
+  at("classes").hidden = !rows.length;
 }
 
 /* Asking, again and again */
@@ -350,7 +390,9 @@ addEventListener("pagehide", () => { at("key").value = ""; });
 at("choice").addEventListener("change", () => choose().then(restore, () => {}));
 at("restore").addEventListener("click", restore);
 at("try").addEventListener("submit", predict);
-at("try").addEventListener("input", showCalls);
+at("add").addEventListener("click", addRow);
+at("fields").addEventListener("input", readFields);
+at("body").addEventListener("input", showRequest);
 at("body").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("try").requestSubmit();
 });
