@@ -22,7 +22,6 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.environment import Rollout as Limits
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import ArmJournal
 from engine.deploy.processes import Finished
 from engine.deploy.rollout.guard import Guard
@@ -32,6 +31,7 @@ from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.errors import EngineError
 
 Json = dict[str, Any]
 SERVER = "iris.azurecr.io"
@@ -482,7 +482,7 @@ class ArmChecks:
             raise error
         return "verified"
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         return error
 
 

@@ -12,7 +12,6 @@ import pytest
 import yaml
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
 from engine.deploy.targets import fingerprint
 from engine.deploy.targets.aci.compare import blockers, comparable, config_digest, differences
 from engine.deploy.targets.aci.document import (
@@ -25,6 +24,7 @@ from engine.deploy.targets.aci.document import (
 from engine.deploy.targets.aci.shape import restorable, unrestorable
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.errors import EngineError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -203,7 +203,7 @@ def test_the_log_goes_to_the_workspace_with_a_key_that_is_a_secret() -> None:
 
 
 def test_without_a_workspace_it_is_said_how_to_get_one() -> None:
-    with pytest.raises(DeployError, match="bootstrap"):
+    with pytest.raises(EngineError, match="bootstrap"):
         render(environment(), RELEASE, Places("S", SERVER, IDENTITY), TAGS)
 
 
@@ -254,12 +254,12 @@ def test_a_gpu_is_rendered_only_where_the_retired_one_is_asked_for() -> None:
     ],
 )
 def test_an_image_that_is_not_named_by_its_digest_is_refused(image: str) -> None:
-    with pytest.raises(DeployError, match="not named by its digest"):
+    with pytest.raises(EngineError, match="not named by its digest"):
         render(environment(), Release(image, "r", "m"), PLACES, {})
 
 
 def test_an_image_of_another_registry_is_refused() -> None:
-    with pytest.raises(DeployError, match="not in the registry"):
+    with pytest.raises(EngineError, match="not in the registry"):
         render(
             environment(),
             Release(f"evil.azurecr.io/x@sha256:{'a' * 64}", "r", "m"),
@@ -290,7 +290,7 @@ def test_secrets_are_filled_into_a_copy() -> None:
 
 @pytest.mark.parametrize("values", [{}, {"API_KEYS": ""}, {"api_keys": "x"}])
 def test_a_missing_secret_is_named(values: dict[str, str]) -> None:
-    with pytest.raises(DeployError, match=r"no value for the secret\(s\) API_KEYS"):
+    with pytest.raises(EngineError, match=r"no value for the secret\(s\) API_KEYS"):
         with_secrets(document(), values)
 
 

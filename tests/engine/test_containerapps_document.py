@@ -10,7 +10,6 @@ import pytest
 from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Places, Release
 from engine.deploy.targets.containerapps import document as documents
@@ -19,6 +18,7 @@ from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.errors import EngineError
 
 FILE = "deploy/environments/staging.yaml"
 PULL = "/subscriptions/s/resourceGroups/g_1/providers/Microsoft.ManagedIdentity/x/iris-runtime"
@@ -164,13 +164,13 @@ def test_a_gpu_is_a_workload_profile(
 
 def test_an_image_must_be_named_by_its_digest_and_be_in_our_registry() -> None:
     for image in ("iris.azurecr.io/iris:1", f"other.azurecr.io/iris@sha256:{'a' * 64}"):
-        with pytest.raises(DeployError):
+        with pytest.raises(EngineError):
             documents.render(environment(), Release(image, "", ""), PLACES, {})
 
 
 def test_without_a_container_apps_environment_there_is_no_document() -> None:
     places = Places("s", "iris.azurecr.io", PULL, None)
-    with pytest.raises(DeployError, match="bootstrap"):
+    with pytest.raises(EngineError, match="bootstrap"):
         documents.render(environment(), RELEASE, places, {})
 
 
@@ -196,7 +196,7 @@ def test_a_further_revision_has_no_traffic_and_secrets_of_its_own() -> None:
 
 
 def test_a_missing_secret_is_named_before_anything_is_sent() -> None:
-    with pytest.raises(DeployError, match="API_KEYS"):
+    with pytest.raises(EngineError, match="API_KEYS"):
         requests.new_app(render(), REVISION, {})
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError, Problem, read_problem
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, STARTED, ArmJournal, Record
 from engine.deploy.rollout.guard import Guard, Stopped
 from engine.deploy.say import Say
 from engine.deploy.targets.aci.target import _file_for
+from engine.errors import EngineError
 
 from tests.engine.fake_az import FakeAz, fails, prints
 
@@ -123,9 +123,9 @@ def test_before_each_further_try_of_a_change_someone_may_object(fake: FakeAz) ->
     fake.prepare([fails(REST)])
 
     def object_to_it() -> None:
-        raise DeployError("taken over", "none")
+        raise EngineError("taken over", "none")
 
-    with pytest.raises(DeployError, match="taken over"):
+    with pytest.raises(EngineError, match="taken over"):
         Az(Say()).change("container", "create", before_retry=object_to_it)
     assert len(fake.calls()) == 1
 
@@ -164,13 +164,13 @@ def test_what_does_not_answer_is_ended_with_its_children(fake: FakeAz) -> None:
 
 def test_an_old_az_is_refused(fake: FakeAz) -> None:
     fake.prepare([prints({"azure-cli": "2.59.0"})])
-    with pytest.raises(DeployError, match=r"needs 2\.60\.0 or newer"):
+    with pytest.raises(EngineError, match=r"needs 2\.60\.0 or newer"):
         Az(Say()).require_version()
 
 
 def test_a_missing_az_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZ", "no-such-az")
-    with pytest.raises(DeployError, match="no-such-az"):
+    with pytest.raises(EngineError, match="no-such-az"):
         Az(Say()).json("version")
 
 
@@ -244,11 +244,11 @@ def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_rem
 ) -> None:
     monkeypatch.setattr("engine.deploy.targets.aci.target._STDIN", "/no/such/path")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(DeployError), _file_for("planted") as (name, stdin):
+    with pytest.raises(EngineError), _file_for("planted") as (name, stdin):
         path = Path(name)
         assert (path.read_text(), stdin) == ("planted", None)
         assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
-        raise DeployError("refused", "none")
+        raise EngineError("refused", "none")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,8 +14,8 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.config.rules.settings import setting_faults
-from engine.deploy.errors import ConfigError, DeployError, Fault
 from engine.deploy.targets.containerapps import names as app_names
+from engine.errors import ConfigError, EngineError, Fault
 
 from tests.engine.project import ROOT
 
@@ -175,7 +175,7 @@ def test_a_project_alone_is_read_and_refused(write: Write) -> None:
 
 
 def test_an_unknown_environment_is_answered_with_the_known_ones(write: Write) -> None:
-    with pytest.raises(DeployError, match="name one of: staging"):
+    with pytest.raises(EngineError, match="name one of: staging"):
         read_environment("stagging", write())
 
 

@@ -16,12 +16,12 @@ from dataclasses import replace
 import pytest
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
 from engine.deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
 from engine.deploy.targets.base import Document, Live
+from engine.errors import EngineError
 
 from tests.engine.rollout_world import (
     BEFORE_IMAGE,
@@ -195,7 +195,7 @@ def failing(world: World, at: str, *, times_before: int = 0) -> None:
     def hook(step: str) -> None:
         if step == f"before {at}" and world.log.count(at) == first:
             world.hook = lambda _: None
-            raise DeployError(f"{at} was refused", "none")
+            raise EngineError(f"{at} was refused", "none")
 
     world.hook = hook
 
@@ -210,7 +210,7 @@ def test_a_refused_request_leaves_everything_as_it_was(
     failing(world, at.removesuffix(" kept"), times_before=int(at == "write kept"))
     try:
         roll_out(site_of(world), wanted(GOOD, cpu=cpu))
-    except DeployError as error:
+    except EngineError as error:
         assert "refused" in error.cause
         assert is_left_alone(world, before)
     else:
@@ -233,7 +233,7 @@ def test_a_commit_whose_answer_was_lost_is_kept() -> None:
     def hook(step: str) -> None:
         if step == "after write" and ends_of(world)[-1] == KEPT:
             world.hook = lambda _: None
-            raise DeployError("connection lost", "none")
+            raise EngineError("connection lost", "none")
 
     world.hook = hook
     roll_out(site_of(world), wanted(GOOD))
@@ -685,7 +685,7 @@ def test_half_a_deploy_without_a_record_is_not_guessed_about() -> None:
     world = deployed()
     deployed_until_verifying(world)
     world.records.clear()
-    with pytest.raises(DeployError, match="no record of what was before it"):
+    with pytest.raises(EngineError, match="no record of what was before it"):
         roll_out(site_of(world), wanted(GOOD))
 
 

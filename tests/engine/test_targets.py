@@ -15,11 +15,11 @@ from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.read import read_environment
-from engine.deploy.errors import ConfigError
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.rules import log_rules
 from engine.deploy.targets.kind import kind_of
 from engine.deploy.targets.known import kind_names
+from engine.errors import ConfigError
 
 from tests.engine.bootstrap_world import ground
 from tests.engine.project import ROOT

@@ -15,7 +15,6 @@ from engine.deploy.az import Az
 from engine.deploy.commands.context import Context
 from engine.deploy.commands.wanted import Wanted
 from engine.deploy.config.read import read_environment
-from engine.deploy.errors import DeployError
 from engine.deploy.image import current_release
 from engine.deploy.rollout import site as rollout_site
 from engine.deploy.rollout import waiting
@@ -23,6 +22,7 @@ from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import Say
 from engine.deploy.sight import Sight
 from engine.deploy.targets.base import Places, Release
+from engine.errors import EngineError
 
 # How long a fault of Azure's is waited for is tested in memory; here it is waited out.
 FAULT_SECONDS = 20.0
@@ -42,7 +42,7 @@ def main(stage: str, image: str) -> int:
         site = wanted.site()
         with site.guard.watching():
             outcome = roll_out(site, wanted.document())
-    except DeployError as error:
+    except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(outcome.address)

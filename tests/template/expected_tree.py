@@ -122,7 +122,6 @@ engine/deploy/diagnosis/registry.py
 engine/deploy/diagnosis/sentences.py
 engine/deploy/diagnosis/words.py
 engine/deploy/docker.py
-engine/deploy/errors.py
 engine/deploy/figures/__init__.py
 engine/deploy/figures/exposition.py
 engine/deploy/figures/platform.py
@@ -227,6 +226,7 @@ engine/deploy/targets/kind.py
 engine/deploy/targets/known.py
 engine/deploy/targets/release_parts.py
 engine/deploy/verify.py
+engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
 engine/load/chart.py

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from engine.client.report import Report
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 
-class VerifyError(DeployError):
+class VerifyError(EngineError):
     """The service is not verified. ``report`` says what had passed before it failed.
 
     ``final``: waiting longer cannot help. ``proof``: the service itself showed that it is wrong;

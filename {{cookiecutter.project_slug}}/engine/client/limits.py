@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.deploy.config.environment import Rollout
-
 MEBIBYTE = 1024 * 1024
 
 
@@ -26,12 +24,3 @@ class Limits:
     burst_requests: int = 200
     burst_clients: int = 4
     burst_p95_ms: float = 500.0
-
-
-def limits_of(rollout: Rollout) -> Limits:
-    """The limits that an environment is configured with."""
-    return Limits(
-        ready_seconds=rollout.verify_seconds,
-        burst_requests=rollout.burst.requests,
-        burst_p95_ms=rollout.burst.p95_ms,
-    )

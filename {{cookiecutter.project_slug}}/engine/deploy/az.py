@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engine.deploy.az_error import AzError, NotLoggedIn, read_problem
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import Finished, finish, follow
 from engine.deploy.say import Say
+from engine.errors import EngineError, NoAccess
 
 __all__ = ["Az", "AzError"]
 
@@ -111,12 +111,12 @@ class Az:
         """The version of `az`.
 
         Raises:
-            DeployError: it is missing, or older than the commands used here.
+            EngineError: it is missing, or older than the commands used here.
         """
         version = str(self.json("version")["azure-cli"])
         if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST:
             oldest = ".".join(str(part) for part in OLDEST)
-            raise DeployError(
+            raise EngineError(
                 f"az is version {version}; this needs {oldest} or newer",
                 "run `az upgrade`, or " + _INSTALL,
             )
@@ -183,7 +183,7 @@ def _parsed(done: Finished) -> Any:
     try:
         return json.loads(done.stdout)
     except ValueError:
-        raise DeployError(
+        raise EngineError(
             f"az printed no JSON: {done.stdout.strip()[:200]!r}",
             "run the command by hand (`--verbose` shows it)",
         ) from None

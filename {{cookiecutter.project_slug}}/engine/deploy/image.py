@@ -34,7 +34,7 @@ with locked_packages(".venv/.deploy"):
         client,
         run_command,
     )
-    from engine.deploy.errors import DeployError
+    from engine.errors import EngineError
     from engine.serving.errors import PackageError
     from engine.serving.package.digest import models_digest
     from engine.serving.release import Release, read_release
@@ -52,7 +52,7 @@ def git_revision(root: Path = ROOT) -> str:
     """The commit of a checkout, with ``-dirty`` if files differ from it; "unknown" without one.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
     """
     try:
         commit = git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
@@ -66,7 +66,7 @@ def current_release(root: Path = ROOT) -> Release:
     """The release that a build of this checkout makes.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
         PackageError: there is no model package to build in.
     """
     return read_release(models_digest(root / "models"), git_revision(root), root / "pyproject.toml")
@@ -82,7 +82,7 @@ def build(options: BuildOptions) -> None:
     """Build the image; docker's own output shows the progress.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
         DockerError: docker is missing, or the build failed.
         PackageError: there is no model package to build in.
     """
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
             run(RunOptions(tag, options.port, gpus, tuple(options.env), options.name))
-    except (DeployError, DockerError, PackageError) as error:
+    except (EngineError, DockerError, PackageError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     return 0

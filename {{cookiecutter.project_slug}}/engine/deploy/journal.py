@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import one_of, same
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document
+from engine.errors import EngineError
 
 API_VERSION = "2025-04-01"
 SCHEMA = 2
@@ -100,7 +100,7 @@ class Journal(Protocol):
         """The time of a rollout's last sign of life; empty where there is none that can be read."""
 
 
-class NewerRecord(DeployError):
+class NewerRecord(EngineError):
     """A newer version of this program wrote a record; nothing may be concluded without it."""
 
     def __init__(self, rollout: str, schema: object) -> None:
@@ -126,7 +126,7 @@ class ArmJournal:
         """See ``Journal``.
 
         Raises:
-            DeployError: Azure refused, or was not done in time.
+            EngineError: Azure refused, or was not done in time.
         """
         known = asdict(record)
         content = {**known.pop("more"), **known, "schema": SCHEMA}
@@ -137,7 +137,7 @@ class ArmJournal:
             if same(state, "Succeeded"):
                 return
             if one_of(state, ("Failed", "Canceled")) or time.monotonic() > give_up:
-                raise DeployError(
+                raise EngineError(
                     f"the record of the rollout could not be written: {state}",
                     "look at the resource group's Deployments in the portal, then run it again",
                 )
@@ -164,11 +164,11 @@ class ArmJournal:
         """The same, where overlooking a record would do harm.
 
         Raises:
-            DeployError: a record cannot be read.
+            EngineError: a record cannot be read.
         """
         records, unreadable = self._read_all()
         if unreadable:
-            raise DeployError(
+            raise EngineError(
                 f"the record {unreadable[0]} cannot be read: it is being written, or damaged",
                 "if no deploy is running, look at it under Deployments of the resource group in "
                 "the portal, and delete it if nothing needs its release any more",

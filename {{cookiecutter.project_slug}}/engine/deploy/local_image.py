@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.deploy.docker import DockerError, client
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
+from engine.errors import EngineError
 from engine.serving.release import Release
 
 PLATFORM = "linux/amd64"
@@ -23,11 +23,11 @@ def check(reference: str, release: Release, expected_id: str | None) -> None:
     """Whether an image that is here is that of the release, and one that Azure can run.
 
     Raises:
-        DeployError: it is another one.
+        EngineError: it is another one.
     """
     shown = _inspect(reference)
     if expected_id is not None and shown["Id"] != expected_id:
-        raise DeployError(
+        raise EngineError(
             f"the image {reference} has the id {shown['Id']}, and {expected_id} was expected",
             "push the image that was built and scanned: run the whole workflow again",
         )
@@ -35,13 +35,13 @@ def check(reference: str, release: Release, expected_id: str | None) -> None:
     expected = {_REVISION_LABEL: release.revision, _MODEL_LABEL: release.model_digest}
     for label, value in expected.items():
         if labels.get(label) != value:
-            raise DeployError(
+            raise EngineError(
                 f"the image {reference} says {label}={labels.get(label)}, this checkout {value}",
                 "build it from this commit: .venv/bin/python -m engine.deploy.image build",
             )
     platform = f"{shown['Os']}/{shown['Architecture']}"
     if platform != PLATFORM:
-        raise DeployError(
+        raise EngineError(
             f"the image {reference} is for {platform}, and Azure runs {PLATFORM}",
             f"build it with DOCKER_DEFAULT_PLATFORM={PLATFORM} in the environment",
         )

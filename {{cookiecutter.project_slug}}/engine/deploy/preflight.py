@@ -16,18 +16,18 @@ from engine.deploy.config.project import Project
 from engine.deploy.diagnosis.evidence import Evidence, Registry
 from engine.deploy.diagnosis.image import role_missing
 from engine.deploy.diagnosis.platform import not_registered
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.sight import workspace_id
 from engine.deploy.targets.base import Places
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
 _AT_ONCE = 4
 
 
-class NotReadyToDeploy(DeployError):
+class NotReadyToDeploy(EngineError):
     """Preflight found faults; each has its own way out."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -51,7 +51,7 @@ def subscription(az: Az) -> str:
     """The id of the subscription that `az` works on.
 
     Raises:
-        DeployError: `az` is missing or old, nobody is logged in, or it is another subscription
+        EngineError: `az` is missing or old, nobody is logged in, or it is another subscription
             than the one that AZURE_SUBSCRIPTION_ID names.
     """
     # First, so that without a login `az`, which takes seconds to start, is started once.
@@ -59,7 +59,7 @@ def subscription(az: Az) -> str:
     az.require_version()
     chosen = os.environ.get("AZURE_SUBSCRIPTION_ID")
     if chosen and not same(chosen, account["id"]):
-        raise DeployError(
+        raise EngineError(
             f"az works on the subscription {account['id']} ({account['name']}), and "
             f"AZURE_SUBSCRIPTION_ID is {chosen}",
             f"az account set --subscription {chosen}",

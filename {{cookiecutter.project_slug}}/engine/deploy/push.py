@@ -16,10 +16,10 @@ from engine.deploy.az_error import AzError
 from engine.deploy.config import names
 from engine.deploy.config.project import Project
 from engine.deploy.docker import BuildOptions, DockerError, build_command, client
-from engine.deploy.errors import DeployError
 from engine.deploy.local_image import PLATFORM, check, docker_run, pushed_digest
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release as Candidate
+from engine.errors import EngineError
 from engine.serving.release import Release
 
 
@@ -50,7 +50,7 @@ def published(az: Az, project: Project, revision: str) -> Pushed | None:
     """The image of a commit, if it is in the registry.
 
     Raises:
-        DeployError: the registry cannot be asked.
+        EngineError: the registry cannot be asked.
     """
     return _tagged(az, project, revision, _server(az, project))
 
@@ -62,7 +62,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     commands and gives None.
 
     Raises:
-        DeployError: files differ from the commit, or building, logging in or pushing failed.
+        EngineError: files differ from the commit, or building, logging in or pushing failed.
     """
     release = checked_release(wish)
     server = _server(az, project)
@@ -84,7 +84,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             return None
         pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
     except DockerError as error:
-        raise DeployError(str(error), "mend that, and run the same command again") from error
+        raise EngineError(str(error), "mend that, and run the same command again") from error
     _confirm(az, project, release.revision, pushed, server)
     say.step(f"pushed {pushed.reference}")
     return pushed
@@ -94,16 +94,16 @@ def checked_release(wish: Wish) -> Release:
     """The release of this checkout.
 
     Raises:
-        DeployError: it is no commit, so that nobody could say later what ran.
+        EngineError: it is no commit, so that nobody could say later what ran.
     """
     release = image.current_release()
     if release.revision == "unknown":
-        raise DeployError(
+        raise EngineError(
             "this folder is no git repository, so the image would have no revision",
             "git init, and commit what is here",
         )
     if release.revision.endswith("-dirty") and not wish.allow_dirty:
-        raise DeployError(
+        raise EngineError(
             f"files differ from commit {release.revision[:12]}, or are not committed",
             "commit them (git status lists them), or push a trial with --allow-dirty",
         )
@@ -134,7 +134,7 @@ def _log_in(az: Az, say: Say, project: Project) -> None:
     try:
         az.text(*arguments)
     except AzError as error:
-        raise DeployError(
+        raise EngineError(
             error.cause,
             "is Docker running (docker version)? Has your login the role AcrPush or Owner on the "
             "registry? It may take minutes to work after it was given",
@@ -146,7 +146,7 @@ def _server(az: Az, project: Project) -> str:
     place = ("--name", project.registry, "--resource-group", project.shared_resource_group)
     shown = az.find("acr", "show", *place)
     if shown is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no registry {project.registry} in {project.shared_resource_group}",
             "make it: .venv/bin/python -m engine.deploy bootstrap",
         )
@@ -170,7 +170,7 @@ def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
 def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: str) -> None:
     there = _tagged(az, project, revision, server)
     if there != pushed:
-        raise DeployError(
+        raise EngineError(
             f"the registry has {there.digest if there else 'nothing'} under {revision}, and "
             f"{pushed.digest} was pushed",
             "somebody else pushed the same commit at the same time: run the same command again",

@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TextIO
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 HOST = "127.0.0.1"
 # A large model loads for minutes; a service that fails ends at once, and so does the wait.
@@ -30,7 +30,7 @@ def local_service(log: Path | None = None) -> Iterator[str]:
         log: file for the service's log, in place of an older one; None: this process's stderr.
 
     Raises:
-        DeployError: it does not become ready.
+        EngineError: it does not become ready.
     """
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -42,7 +42,7 @@ def local_service(log: Path | None = None) -> Iterator[str]:
         )
     try:
         _wait_until_ready(port, process)
-    except DeployError:
+    except EngineError:
         if log is not None:
             print("\n".join(log.read_text().splitlines()[-LAST_LINES:]), file=sys.stderr)
         raise
@@ -77,4 +77,4 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
         finally:
             connection.close()
         time.sleep(0.1)
-    raise DeployError(f"the service does not become ready here: {reason}", "try `make serve`")
+    raise EngineError(f"the service does not become ready here: {reason}", "try `make serve`")

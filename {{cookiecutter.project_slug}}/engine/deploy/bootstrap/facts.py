@@ -13,8 +13,8 @@ from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
 from engine.deploy.bootstrap.remote import github_repository
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh, GhError
+from engine.errors import EngineError, NoAccess
 
 IMMUTABLE_SINCE = "2026-07-15"
 """GitHub's tokens carry ids in their subject for repositories created after this day (GitHub
@@ -29,11 +29,11 @@ def read_account(az: Az) -> Account:
     """Who is logged in.
 
     Raises:
-        DeployError: nobody, or the subscription is not active.
+        EngineError: nobody, or the subscription is not active.
     """
     shown = az.json("account", "show")
     if not same(shown.get("state", "Enabled"), "Enabled"):
-        raise DeployError(
+        raise EngineError(
             f'subscription "{shown["name"]}" is {shown["state"]}, and takes nothing new',
             "choose another one: az account list --output table; az account set --subscription …",
         )
@@ -56,7 +56,7 @@ def read_repository(
             "none": nobody.
 
     Raises:
-        DeployError: there is no such repository, or it is set up for another subscription.
+        EngineError: there is no such repository, or it is set up for another subscription.
     """
     name = repository_name(project, remote_url(root))
     shown = _repository(gh, name)
@@ -89,7 +89,7 @@ def remote_url(root: Path) -> str | None:
     """Where the checkout is pushed to; None if nowhere yet.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
     """
     try:
         return git.ask(root, "remote", "get-url", "origin")
@@ -101,7 +101,7 @@ def repository_name(project: Project, remote: str | None) -> str:
     """``owner/name``: that of the remote "origin", else what deploy/project.yaml says.
 
     Raises:
-        DeployError: the remote is somewhere else than on github.com.
+        EngineError: the remote is somewhere else than on github.com.
         NoAccess: there is no remote, and no owner was filled in.
     """
     if remote is not None:
@@ -124,11 +124,11 @@ def subject_prefix(custom: Mapping[str, Any], repository: Mapping[str, Any]) -> 
         repository: GitHub's description of the repository.
 
     Raises:
-        DeployError: the repository composes its subjects in a way of its own.
+        EngineError: the repository composes its subjects in a way of its own.
     """
     keys: Any = custom.get("include_claim_keys")
     if custom.get("use_default") is False and keys not in _DEFAULT_KEYS:
-        raise DeployError(
+        raise EngineError(
             f"the repository composes the subjects of its tokens itself, of {', '.join(keys)}",
             f"go back to GitHub's: gh api --method PUT repos/{repository['full_name']}/actions/"
             "oidc/customization/sub -F use_default=true",
@@ -145,13 +145,13 @@ def subject_prefix(custom: Mapping[str, Any], repository: Mapping[str, Any]) -> 
 def _repository(gh: Gh, name: str) -> Mapping[str, Any]:
     shown = gh.find("api", f"repos/{name}")
     if shown is None:
-        raise DeployError(
+        raise EngineError(
             f"GitHub has no repository {name}, or does not show it to this login",
             f"make it: gh repo create {name} --private --source . --push; `gh auth status` shows "
             "who is logged in",
         )
     if shown.get("permissions", {}).get("admin") is False:
-        raise DeployError(
+        raise EngineError(
             f"this login to GitHub is no administrator of {name}",
             "ask one to run this, or run with --without-github and hand them what it prints",
         )
@@ -162,7 +162,7 @@ def _check_subscription(gh: Gh, name: str, account: Account) -> None:
     """A slip of `az account set` must not move a repository to another subscription."""
     shown = gh.find("api", f"repos/{name}/actions/variables/AZURE_SUBSCRIPTION_ID")
     if shown is not None and not same(shown["value"], account.subscription):
-        raise DeployError(
+        raise EngineError(
             f"{name} deploys to subscription {shown['value']}, and az is logged in to "
             f'{account.subscription} ("{account.subscription_name}")',
             f"az account set --subscription {shown['value']}; or, to move on purpose: gh api "
@@ -176,7 +176,7 @@ def _reviewer(gh: Gh, owner: Mapping[str, Any], asked: str | None) -> Reviewer |
     if asked is not None:
         shown = gh.find("api", f"users/{asked}")
         if shown is None or shown.get("type") != "User":
-            raise DeployError(
+            raise EngineError(
                 f"GitHub has no person {asked}", "give the login of a person to --reviewer"
             )
         return Reviewer(shown["login"], shown["id"], asked=True)
@@ -187,7 +187,7 @@ def _reviewer(gh: Gh, owner: Mapping[str, Any], asked: str | None) -> Reviewer |
     except GhError as error:
         if error.status is None:
             raise
-        raise DeployError(
+        raise EngineError(
             "nobody is there to consent to production: the login of gh is not a person's",
             "name one with --reviewer LOGIN, or nobody with --reviewer none",
         ) from None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from engine.deploy.az_error import AzError
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
+from engine.errors import EngineError
 
 _OWNER = (
     "this needs Owner on the subscription, or Contributor together with Role Based Access Control "
@@ -38,10 +38,10 @@ def not_in_plan(error: AzError | GhError) -> bool:
     return error.status == 403 and "upgrade to" in error.message.lower()
 
 
-def explained(step: Step, error: AzError | GhError) -> DeployError:
+def explained(step: Step, error: AzError | GhError) -> EngineError:
     """The error with the step it belongs to, and the fix that fits a bootstrap."""
     if isinstance(error, GhError):
         fix = _BILLING_PLAN if "billing plan" in error.message else error.fix
     else:
         fix = _BY_CODE.get(error.code, _OWNER if error.status == 403 else error.fix)
-    return DeployError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
+    return EngineError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")

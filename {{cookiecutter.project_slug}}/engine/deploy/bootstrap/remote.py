@@ -6,7 +6,7 @@ import re
 import subprocess
 from urllib.parse import urlsplit
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 _GITHUB = ("github.com", "www.github.com", "ssh.github.com")
 _SHORT = re.compile(r"(?:[^@/:]+@)?(\w[\w.-]*):(.*)")
@@ -18,14 +18,14 @@ def github_repository(remote: str) -> str:
     """Return ``owner/name`` of a remote's address; ssh's configuration resolves a host alias.
 
     Raises:
-        DeployError: the remote is not a repository on github.com.
+        EngineError: the remote is not a repository on github.com.
     """
     host, path, by_ssh = _parts(remote)
     found = _NAME.fullmatch(path.strip("/"))
     real = _resolved(host) if by_ssh and host not in _GITHUB else host
     if found is None or real not in _GITHUB:
         alias = f" ({host} in ssh's configuration)" if real != host else ""
-        raise DeployError(
+        raise EngineError(
             f'the git remote "origin", {path.strip("/")} on {real or "this machine"}{alias}, '
             "is not a repository on github.com",
             "point it there (git remote set-url origin git@github.com:OWNER/NAME.git), or run "

@@ -15,9 +15,9 @@ from engine.deploy.bootstrap.looks import Clock, Looks, Tool
 from engine.deploy.bootstrap.refusals import explained, not_in_plan
 from engine.deploy.bootstrap.shell import typed
 from engine.deploy.bootstrap.step import Command, Found, Output, Rule, Step
-from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 PATIENCE_SECONDS = 240.0
 THERE, CHECK, MADE, REPAIRED = "there", "to check", "made", "repaired"
@@ -61,7 +61,7 @@ class Runner:
         *,
         dry_run: bool = False,
         clock: Clock | None = None,
-        explain: Callable[[Step, AzError | GhError], DeployError] = explained,
+        explain: Callable[[Step, AzError | GhError], EngineError] = explained,
     ) -> None:
         self._tools = tools
         self._say = say
@@ -79,7 +79,7 @@ class Runner:
         """Take all steps.
 
         Raises:
-            DeployError: one cannot be done; what was done until then stays, and is found again.
+            EngineError: one cannot be done; what was done until then stays, and is found again.
         """
         self._steps = {step.key: step for step in steps}
         results = []
@@ -129,7 +129,7 @@ class Runner:
         if step.guard is not None:
             refusal = step.guard.refuse(self._looks.ask(step.guard.look))
             if refusal is not None:
-                raise DeployError(*refusal)
+                raise EngineError(*refusal)
         self._change(step, step.make, step.purpose)
         return Result(step, MADE)
 
@@ -176,7 +176,7 @@ class Runner:
         self._looks.forget()
         while not self._right(step, made=True):
             if self._clock.now() > give_up:
-                raise DeployError(
+                raise EngineError(
                     f"{step.what} was made, and does not show",
                     "run the same command again in some minutes: nothing is done twice",
                 )

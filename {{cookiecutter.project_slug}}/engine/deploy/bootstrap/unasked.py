@@ -9,7 +9,7 @@ from engine.deploy.bootstrap import facts
 from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.config.project import Project
-from engine.deploy.errors import NoAccess
+from engine.errors import NoAccess
 
 ACCOUNT = Account("<subscription>", "<subscription name>", "<tenant>", "<user>")
 

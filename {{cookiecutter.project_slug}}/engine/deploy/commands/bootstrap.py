@@ -15,9 +15,9 @@ from engine.deploy.bootstrap.unasked import Lenient
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh
 from engine.deploy.say import Say
+from engine.errors import EngineError, NoAccess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,10 +49,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Set up Azure and GitHub, or show what would be done; 0, or 1 if a person has to mend it.
 
     Raises:
-        DeployError: it cannot go on; running it again goes on from there.
+        EngineError: it cannot go on; running it again goes on from there.
     """
     if options.subject_prefix and not options.without_github:
-        raise DeployError(
+        raise EngineError(
             "--subject-prefix was given, and GitHub is asked for it anyway",
             "leave it out, or add --without-github",
         )
@@ -103,13 +103,13 @@ def for_one(stage: str, root: Path, say: Say) -> None:
     """Make what an environment needs on Azure for deploys from this machine; all else stays away.
 
     Raises:
-        DeployError: it cannot go on, or an administrator has to run what was printed.
+        EngineError: it cannot go on, or an administrator has to run what was printed.
     """
     asked = argparse.Namespace(
         only=stage, dry_run=False, without_github=True, reviewer=None, subject_prefix=None
     )
     if run(asked, root, say):
-        raise DeployError(
+        raise EngineError(
             f"what {stage} needs on Azure is not complete",
             "do what is printed above, then run the same command again",
         )

@@ -16,7 +16,6 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
 from engine.deploy.preflight import Ground, inspect, subscription
@@ -28,6 +27,7 @@ from engine.deploy.say import Say
 from engine.deploy.sight import Sight, absent, looked_up
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 
 _SHORTEST_SECRET = 4
 """Shorter values are not taken out of what is shown: they would take out half the text."""
@@ -97,7 +97,7 @@ class Context:
         given = secret_findings(frozenset(wanted) - read, needed - read, known)
         return [*given, *absent(self.project, needed & read, known)]
 
-    def _explain(self, error: DeployError) -> DeployError:
+    def _explain(self, error: EngineError) -> EngineError:
         return explain(self, error, self.say.detail)
 
 
@@ -106,7 +106,7 @@ def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> 
 
     Raises:
         ConfigError: the configuration has faults.
-        DeployError: `az` cannot be used.
+        EngineError: `az` cannot be used.
     """
     return open_contexts((stage,), root, say, dry_run=dry_run)[stage]
 

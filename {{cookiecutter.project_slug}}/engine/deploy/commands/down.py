@@ -13,11 +13,11 @@ from engine.deploy.bootstrap.roles import own_roles
 from engine.deploy.commands.context import Context, open_contexts
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_project
-from engine.deploy.errors import DeployError
 from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.removal import budget_of, remove, saved_queries
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 _DELETE_SECONDS = 3600.0
 _LOOK_AGAIN_SECONDS = (0.0, 10.0, 30.0, 60.0)
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Remove whole resource groups; 0.
 
     Raises:
-        DeployError: --yes is missing, or Azure refused.
+        EngineError: --yes is missing, or Azure refused.
     """
     stages = environment_names(root) if options.all else (options.environment,)
     contexts = open_contexts(stages, root, say, dry_run=options.dry_run)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.step("nothing is there")
         return 0
     if not options.yes and not options.dry_run:
-        raise DeployError(
+        raise EngineError(
             f"{len(there)} resource group(s) with all that is listed above would be removed, for "
             "good",
             "repeat the command with --yes",
@@ -89,7 +89,7 @@ def _prove_gone(az: Az, groups: Collection[str]) -> None:
     """Ask for the groups, and the whole subscription for what is in one of them.
 
     Raises:
-        DeployError: something is there.
+        EngineError: something is there.
     """
     names = {name.lower() for name in groups}
     for pause in _LOOK_AGAIN_SECONDS:
@@ -102,7 +102,7 @@ def _prove_gone(az: Az, groups: Collection[str]) -> None:
         ]
         if not left:
             return
-    raise DeployError(
+    raise EngineError(
         f"it was removed, and Azure still shows: {', '.join(left)}",
         "run the same command again in some minutes; what remains then bills: delete it in the "
         "portal",

@@ -16,11 +16,11 @@ from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.commands.context import Context, add_stage, open_contexts
 from engine.deploy.config.read import environment_names
-from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan
 from engine.deploy.say import Say
+from engine.errors import EngineError
 from engine.load.slo import read_slo
 
 PORTAL = "https://portal.azure.com/#resource{workbook}/workbook"
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Set it up, or show what would be done; 0.
 
     Raises:
-        DeployError: nothing is deployed yet, or Azure refused; running it again goes on from there.
+        EngineError: nothing is deployed yet, or Azure refused; running it again goes on from there.
     """
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say, dry_run=options.dry_run)
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         _end(stage, place, runner.run(steps), say, dry_run=options.dry_run)
         done += 1
     if not done:
-        raise DeployError("nothing is deployed, so there is nothing to watch", _FIRST)
+        raise EngineError("nothing is deployed, so there is nothing to watch", _FIRST)
     return 0
 
 
@@ -73,7 +73,7 @@ _FIRST = "deploy first: `make up ENV=staging`; rules on a resource need the reso
 
 def _not_deployed(stage: str, context: Context, *, one: bool) -> None:
     if one:
-        raise DeployError(f"there is no {context.target.what} in {stage} to be watched", _FIRST)
+        raise EngineError(f"there is no {context.target.what} in {stage} to be watched", _FIRST)
     context.say.warning(f"{stage}: nothing is deployed there, so nothing is set up; {_FIRST}")
 
 
@@ -90,9 +90,9 @@ def _advise(context: Context) -> None:
         )
 
 
-def _explained(step: Step, error: AzError | GhError) -> DeployError:
+def _explained(step: Step, error: AzError | GhError) -> EngineError:
     fix = _ROLES if getattr(error, "status", None) == 403 else error.fix
-    return DeployError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
+    return EngineError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
 
 
 def _end(stage: str, place: Place, results: Sequence[Result], say: Say, *, dry_run: bool) -> None:

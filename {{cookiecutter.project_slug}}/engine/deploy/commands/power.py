@@ -27,7 +27,7 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Stop the service; 0, also if it was stopped already.
 
     Raises:
-        DeployError: there is nothing to stop, or a rollout is under way.
+        EngineError: there is nothing to stop, or a rollout is under way.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
     if _look(context).stopped:
@@ -48,7 +48,7 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Start the service and wait until it is ready; its address is the last line of stdout.
 
     Raises:
-        DeployError: there is nothing to start, or it does not come up.
+        EngineError: there is nothing to start, or it does not come up.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
     if _look(context).stopped:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from engine.deploy.az import Az
 from engine.deploy.config.read import read_project
-from engine.deploy.errors import DeployError
 from engine.deploy.push import Wish, hand_over, push
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Push, and print ``REGISTRY/NAME@sha256:…`` as the last line of stdout; 0.
 
     Raises:
-        DeployError: it cannot be pushed.
+        EngineError: it cannot be pushed.
     """
     if options.expect_id and not options.built:
-        raise DeployError("--expect-id was given without --built", "name the image with --built")
+        raise EngineError("--expect-id was given without --built", "name the image with --built")
     az = Az(say, dry_run=options.dry_run)
     wish = Wish(options.allow_dirty, options.built, options.expect_id)
     pushed = push(az, say, read_project(root), wish)

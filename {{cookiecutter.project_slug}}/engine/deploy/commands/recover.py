@@ -9,7 +9,6 @@ from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import Record
 from engine.deploy.outcome import AS_BEFORE, NEW, UNKNOWN, write_output
 from engine.deploy.preflight import require
@@ -17,6 +16,7 @@ from engine.deploy.rollout.interrupted import finish_interrupted, unfinished
 from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Recover, and print what serves; 0. Changes nothing if no rollout was interrupted.
 
     Raises:
-        DeployError: it could not be done, or another deploy is running.
+        EngineError: it could not be done, or another deploy is running.
     """
     stage = options.environment
     context = open_context(stage, root, say)
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     try:
         with site.guard.watching():
             live = finish_interrupted(site, undo_unverified=options.undo)
-    except DeployError as error:
+    except EngineError as error:
         say.summary(f"### {stage}: not recovered\n\n{error.cause}\n\n**Fix**: {error.fix}")
         raise
     if options.image:

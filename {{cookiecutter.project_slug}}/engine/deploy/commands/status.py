@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Print what runs, and below it how it goes; 0.
 
     Raises:
-        DeployError: Azure cannot be asked.
+        EngineError: Azure cannot be asked.
     """
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say)

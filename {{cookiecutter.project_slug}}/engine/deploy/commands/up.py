@@ -10,12 +10,12 @@ from engine.deploy import hooks, summary
 from engine.deploy.commands import bootstrap
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.wanted import Wanted, look
-from engine.deploy.errors import DeployError
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
 from engine.deploy.push import Wish, push
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Deploy, and print the address as the last line of stdout; 0.
 
     Raises:
-        DeployError: it was not deployed; the message says why, and what serves now.
+        EngineError: it was not deployed; the message says why, and what serves now.
     """
     began = time.monotonic()
     wanted: Wanted | None = None
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             return 0
         wanted = _pushed(wanted, allow_dirty=options.allow_dirty)
         _deploy(wanted, began)
-    except DeployError as error:
+    except EngineError as error:
         release = wanted.release if wanted else None
         seconds = time.monotonic() - began
         say.summary(summary.failure(options.environment, release, error, seconds))

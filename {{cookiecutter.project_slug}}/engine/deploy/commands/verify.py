@@ -14,17 +14,17 @@ from typing import Any
 from engine.client.address import address
 from engine.client.failures import Replaced, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.limits import Limits, limits_of
+from engine.client.limits import Limits
 from engine.client.report import Report
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import open_context
 from engine.deploy.config import names
-from engine.deploy.errors import ConfigError, DeployError
 from engine.deploy.image import current_release
 from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
-from engine.deploy.verify import ask_again, verify
+from engine.deploy.verify import ask_again, limits_of, verify
+from engine.errors import ConfigError, EngineError
 from engine.serving.errors import PackageError
 
 URL_READY_SECONDS = 60.0
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Verify, and print a table; 0.
 
     Raises:
-        DeployError: it is not what it should be, or could not be asked; the message says what was
+        EngineError: it is not what it should be, or could not be asked; the message says what was
             found, ``exit_code`` which of the two.
     """
     write_output("verdict", UNPROVED)
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     except ConfigError:
         raise
-    except DeployError as error:
+    except EngineError as error:
         wrong = isinstance(error, VerifyError) and error.proof
         error.exit_code = PROVED_WRONG if wrong else COULD_NOT_ASK
         write_output("verdict", WRONG if wrong else UNPROVED)
@@ -90,7 +90,7 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
     try:
         release = current_release(root)
     except PackageError as error:
-        raise DeployError(str(error), "restore the models of this checkout") from None
+        raise EngineError(str(error), "restore the models of this checkout") from None
     return ModelsOnly(release.model_digest) if any_revision else release
 
 
@@ -100,7 +100,7 @@ def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, L
     live = context.target.read()
     if live is None or live.address is None:
         what = "nothing is deployed" if live is None else "what is deployed has no address"
-        raise DeployError(
+        raise EngineError(
             f"{stage}: {what}",
             f"`.venv/bin/python -m engine.deploy up {stage}`, or `doctor {stage}`",
         )

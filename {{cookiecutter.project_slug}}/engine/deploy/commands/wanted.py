@@ -9,7 +9,6 @@ from typing import Any
 from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.preflight import at_once, require
 from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
@@ -18,6 +17,7 @@ from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
 from engine.deploy.targets.base import LOGS_KEY, Document, Live, Places, Release
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 from engine.serving.errors import PackageError
 
 _NOT_ASKED = "registry-not-asked"
@@ -90,7 +90,7 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
     """Find everything that stands in the way of a deploy, before anything is changed.
 
     Raises:
-        DeployError: this checkout is no release, or there are findings; it lists them all.
+        EngineError: this checkout is no release, or there are findings; it lists them all.
     """
     release = _checkout(context, allow_dirty=allow_dirty)
     context, ground = context.inspect()
@@ -116,7 +116,7 @@ def local(context: Context, image: str | None) -> Wanted:
     """What this checkout asks for, as far as its files say it; Azure is not asked.
 
     Raises:
-        DeployError: this checkout is no release, or a secret that it names has an unusable value.
+        EngineError: this checkout is no release, or a secret that it names has an unusable value.
     """
     release = replace(_checkout(context, allow_dirty=True), image=image or "")
     own = context.environment.secrets
@@ -142,7 +142,7 @@ def _checkout(context: Context, *, allow_dirty: bool) -> Release:
     try:
         checkout = checked_release(Wish(allow_dirty=allow_dirty))
     except PackageError as error:
-        raise DeployError(str(error), "restore the models of this checkout") from None
+        raise EngineError(str(error), "restore the models of this checkout") from None
     return Release("", checkout.revision, checkout.model_digest)
 
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from engine.deploy.config.kinds import BROKEN_RULE
 from engine.deploy.config.rules.rule import Broken, field_name
 from engine.deploy.config.source import HIDDEN, MISSING, Location, Source, Written
-from engine.deploy.errors import Fault
+from engine.errors import Fault
 
 # Fields that people know by another name, or look for in the other file.
 ELSEWHERE = {

@@ -16,9 +16,9 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.rules import gpu, places, settings
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.config.source import Source, read_source
-from engine.deploy.errors import ConfigError, DeployError, Fault
 from engine.deploy.targets.kind import kind_of
 from engine.deploy.targets.known import kind_names
+from engine.errors import ConfigError, EngineError, Fault
 
 PROJECT_FILE = "deploy/project.yaml"
 ENVIRONMENTS = "deploy/environments"
@@ -69,11 +69,11 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
 
     Raises:
         ConfigError: the files have faults; it lists those of both.
-        DeployError: there is no such environment.
+        EngineError: there is no such environment.
     """
     stages = environment_names(root)
     if stage not in stages:
-        raise DeployError(
+        raise EngineError(
             f"there is no environment {stage!r}",
             f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS}); or make it: "
             f"sed 's/staging/{stage}/g' {_file('staging')} > {_file(stage)}",

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from engine.deploy.errors import Fault
+from engine.errors import Fault
 
 Location = Sequence[int | str]
 """Keys and positions that lead to a value, as pydantic reports them."""

@@ -13,15 +13,15 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Evidence, Group, Problem, Unfinished
 from engine.deploy.diagnosis.looks import Looks, Scene
 from engine.deploy.diagnosis.registry import look_at_registry
-from engine.deploy.errors import DeployError
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 AT_ONCE = 4
 
 
-def gather(scene: Scene, error: DeployError | None = None) -> Evidence:
+def gather(scene: Scene, error: EngineError | None = None) -> Evidence:
     """All evidence about an environment, and about a failure that was just met."""
     looks = Looks(scene)
     live, known = looks.try_to(scene.target.what, scene.target.read)
@@ -50,7 +50,7 @@ def gather(scene: Scene, error: DeployError | None = None) -> Evidence:
     )
 
 
-def _problems(error: DeployError | None, live: Live | None) -> tuple[Problem, ...]:
+def _problems(error: EngineError | None, live: Live | None) -> tuple[Problem, ...]:
     found = []
     if isinstance(error, AzError):
         found.append(Problem(error.message, error.code))

@@ -9,8 +9,8 @@ from engine.deploy.azure_ids import is_abac, roles_of
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Registry
 from engine.deploy.diagnosis.looks import Looks
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 
 def look_at_registry(looks: Looks, live: Live | None) -> Registry | None:
@@ -57,7 +57,7 @@ def _image(looks: Looks, live: Live | None) -> tuple[bool | None, int | None]:
         )
     except AzError as error:
         return (False if error.not_in_registry else None), None
-    except DeployError:
+    except EngineError:
         return None, None
     size = (shown or {}).get("imageSize")
     return True, int(size) if size else None

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.kind import Metrics
+from engine.errors import EngineError
 
 _MINUTES = 10
 
@@ -34,7 +34,7 @@ def usage(az: Az, metrics: Metrics, resource: str) -> Usage:
             *("--metrics", metrics.cpu, metrics.memory),
             *("--aggregation", "Average", "--interval", "PT1M", "--offset", f"{_MINUTES}m"),
         )
-    except DeployError:
+    except EngineError:
         return Usage()
     cores = _newest(shown, metrics.cpu)
     return Usage(

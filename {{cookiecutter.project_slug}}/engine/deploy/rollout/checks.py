@@ -9,17 +9,16 @@ from pathlib import Path
 
 from engine.client.failures import NotReady, Unreachable
 from engine.client.identity import check_release
-from engine.client.limits import limits_of
 from engine.client.readiness import require_ready, wait_until_ready
 from engine.client.service import Service
 from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
-from engine.deploy.verify import ask_again, key_from, verify
+from engine.deploy.verify import ask_again, key_from, limits_of, verify
+from engine.errors import EngineError
 from engine.serving.package.digest import models_digest
 
-Explain = Callable[[DeployError], DeployError]
+Explain = Callable[[EngineError], EngineError]
 
 _LOOK_SECONDS = 5.0
 
@@ -70,6 +69,6 @@ class ServiceChecks:
         self._say.detail(f"release: {found}")
         return f"Verified: {address} serves {found}"
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         """See ``Checks``."""
         return self._explain(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from engine.deploy.az import AzError
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import (
@@ -24,13 +23,14 @@ from engine.deploy.rollout.waiting import (
     wait_until_settled,
 )
 from engine.deploy.targets.base import Document, Live
+from engine.errors import EngineError
 
 UNTOUCHED = "nothing was changed, the previous release serves"
 DELETED = "there was no release before it, so it was deleted: nothing serves, nothing bills"
 RESTORED_IT = "the previous release serves again"
 
 
-def undo(site: Site, record: Record, reason: DeployError, *, applied: bool) -> None:
+def undo(site: Site, record: Record, reason: EngineError, *, applied: bool) -> None:
     """Bring back what was there before; returns only if the rollout turns out to be kept after all.
 
     Args:
@@ -92,7 +92,7 @@ def restore(site: Site, record: Record, previous: Document, *, applied: bool = F
     ``applied``: see ``undo``.
 
     Raises:
-        DeployError: it could not be done.
+        EngineError: it could not be done.
         TakenOver: another deploy has it in hand.
     """
     target = site.target

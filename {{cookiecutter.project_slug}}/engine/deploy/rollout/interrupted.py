@@ -7,7 +7,6 @@ from functools import partial
 
 from engine.deploy.alive import certainly_dead
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import close, keep, prove
@@ -16,6 +15,7 @@ from engine.deploy.rollout.ownership import as_recorded, busy, require_record, t
 from engine.deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import POLL_SECONDS, VISIBLE_SECONDS, wait_until_settled
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 APPEAR_SECONDS = 15.0
 """How long a request of a process that is gone may need until Azure shows it; longer than any
@@ -46,7 +46,7 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
 
     Raises:
         Busy: one of them is alive: another deploy is at work.
-        DeployError: what it left could not be mended.
+        EngineError: what it left could not be mended.
     """
     live = _look(site)
     records = site.asked(site.journal.records)
@@ -57,7 +57,7 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
     if interrupted:
         live = _look(site)
     if live is not None and marks.state(live.tags) != marks.KEPT:
-        raise DeployError(
+        raise EngineError(
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
             "there is no record of what was before it",
             "look at what it is (`.venv/bin/python -m engine.deploy status`); "
@@ -111,7 +111,7 @@ def _end(site: Site, record: Record, *, undo_unverified: bool) -> None:
         if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
             _finish_restoring(site, record)
         elif undo_unverified:
-            _undo(site, record, DeployError("the deploy was cancelled", "deploy it again"))
+            _undo(site, record, EngineError("the deploy was cancelled", "deploy it again"))
         else:
             _finish_verifying(site, record)
     elif live is not None:
@@ -157,7 +157,7 @@ def _finish_verifying(site: Site, record: Record) -> None:
         _undo(site, record, as_deploy_error(error))
 
 
-def _undo(site: Site, record: Record, reason: DeployError) -> None:
+def _undo(site: Site, record: Record, reason: EngineError) -> None:
     """Restore the release before; that the interrupted one is not kept is no failure here."""
     try:
         undo(site, record, reason, applied=True)
@@ -171,7 +171,7 @@ def _finish_restoring(site: Site, record: Record) -> None:
     assert record.previous is not None  # noqa: S101 - asked by the caller
     try:
         confirm(site, record, record.previous)
-    except DeployError as error:
+    except EngineError as error:
         site.say.step(f"the restored release does not answer: {error.cause}")
         restore(site, record, record.previous)
     close(site, record, RESTORED, "interrupted while restoring; restored by the next run")

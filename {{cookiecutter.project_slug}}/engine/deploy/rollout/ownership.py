@@ -78,7 +78,7 @@ def write(site: Site, record: Record) -> None:
 
     Raises:
         TakenOver: another run has taken or ended it.
-        DeployError: Azure refused, or was not done in time.
+        EngineError: Azure refused, or was not done in time.
     """
 
     def act() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.deploy.diagnosis.words import GAVE_UP, complaints
-from engine.deploy.errors import DeployError
 from engine.deploy.rollout.site import NotUp, Site
+from engine.errors import EngineError
 
 TELL_SECONDS = 10.0
 LISTEN_SECONDS = 8.0
@@ -29,7 +29,7 @@ class Listener:
         self._last = now
         try:
             said = complaints(list(self._site.target.logs(follow=False)))
-        except DeployError:
+        except EngineError:
             return
         final = next((text for text in said if text.startswith(GAVE_UP)), None)
         if final is not None:

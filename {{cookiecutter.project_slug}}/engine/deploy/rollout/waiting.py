@@ -90,7 +90,7 @@ def wait_until_ready(
 
     Raises:
         NotUp: it cannot come up, or did not in time.
-        DeployError: the service says that it never will be ready.
+        EngineError: the service says that it never will be ready.
         TakenOver: what is there belongs to another rollout.
     """
     give_up: float | None = None

@@ -116,7 +116,7 @@ class Target(Protocol):
 
         Raises:
             AzError: Azure refused; ``transitioning`` while it works on an earlier change.
-            DeployError: a secret has no value.
+            EngineError: a secret has no value.
         """
 
     def candidate_address(self) -> str | None:

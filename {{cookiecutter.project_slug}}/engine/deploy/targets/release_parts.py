@@ -6,8 +6,8 @@ import re
 
 from engine.deploy.azure_ids import same
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Release
+from engine.errors import EngineError
 
 _BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}")
 
@@ -25,16 +25,16 @@ def check_image(image: str, server: str) -> None:
     """Refuse an image that could change or that could not be pulled.
 
     Raises:
-        DeployError: it is not named by its digest, or not in the registry ``server``.
+        EngineError: it is not named by its digest, or not in the registry ``server``.
     """
     if _BY_DIGEST.fullmatch(image) is None:
-        raise DeployError(
+        raise EngineError(
             f"the image {image!r} is not named by its digest",
             "name it REGISTRY/NAME@sha256:DIGEST, as `.venv/bin/python -m engine.deploy push` "
             "prints it: a tag can be moved, and then a rollback would bring back something else",
         )
     if not same(image.partition("/")[0], server):
-        raise DeployError(
+        raise EngineError(
             f"the image {image!r} is not in the registry {server!r}",
             "push it there (`.venv/bin/python -m engine.deploy push`): the identity of the "
             "service may pull from that registry only",

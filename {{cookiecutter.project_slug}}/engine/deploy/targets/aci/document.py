@@ -17,9 +17,9 @@ from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment, Probe
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.errors import EngineError
 
 API_VERSION = "2023-05-01"
 """The oldest stable version with all that is used here. Without one, az 2.91 takes a preview."""
@@ -34,7 +34,7 @@ def render(
         tags: of the rollout; they and those of the release win over the configured ones.
 
     Raises:
-        DeployError: the image is not named by its digest, or not in the registry of ``places``.
+        EngineError: the image is not named by its digest, or not in the registry of ``places``.
     """
     check_image(release.image, places.registry_server)
     return {
@@ -76,11 +76,11 @@ def with_secrets(document: Document, values: Mapping[str, str]) -> Document:
     """The same document with the values of its secrets: for Azure only, never for a file or log.
 
     Raises:
-        DeployError: a value is missing; the message names them all.
+        EngineError: a value is missing; the message names them all.
     """
     missing = [name for name in secret_names(document) if not values.get(name)]
     if missing:
-        raise DeployError(
+        raise EngineError(
             f"no value for the secret(s) {', '.join(missing)}",
             "set them as environment variables of this command; in GitHub, as secrets of the "
             "environment that the workflow passes on",
@@ -156,7 +156,7 @@ def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
     if not environment.container_logs:
         return {}
     if places.workspace is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no Log Analytics workspace for the log of {environment.name}",
             "`.venv/bin/python -m engine.deploy bootstrap` makes it; or write container_logs: "
             "false",

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Check
 from engine.deploy.targets.containerapps.document import API_VERSION
+from engine.errors import EngineError
 
 Json = dict[str, Any]
 
@@ -109,7 +109,7 @@ class AppClient:
         """Remove the app and wait until it is gone."""
         self._send("delete", "", None, None)
         if self._poll(lambda: self.app() is None) is False:
-            raise DeployError(
+            raise EngineError(
                 f"the container app {self._name} is still there {IDLE_SECONDS:.0f} s after its "
                 "deletion was accepted",
                 "delete it in the portal, for it may bill, and run this again",
@@ -119,11 +119,11 @@ class AppClient:
         """Wait while Azure works on an earlier change, or does not show these tags yet.
 
         Raises:
-            DeployError: it did not end in time.
+            EngineError: it did not end in time.
         """
         visible = self._clock() + VISIBLE_SECONDS
         if not self._poll(lambda: self._idle(tags if self._clock() < visible else None)):
-            raise DeployError(
+            raise EngineError(
                 f"Azure has been changing the container app {self._name} for more than "
                 f"{IDLE_SECONDS:.0f} s",
                 "look at it in the portal; once the change has ended, run this again",

@@ -20,10 +20,10 @@ from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment, Probe
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document, Places, Release
 from engine.deploy.targets.containerapps.limits import profile_of, secret_name
 from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.errors import EngineError
 
 API_VERSION = "2025-07-01"
 """A stable one with all that is used here; `az` 2.91 takes the same for its own commands."""
@@ -42,12 +42,12 @@ def render(
         tags: of the rollout; they and those of the release win over the configured ones.
 
     Raises:
-        DeployError: the image is not named by its digest, or is not in the registry of ``places``,
+        EngineError: the image is not named by its digest, or is not in the registry of ``places``,
             or there is no Container Apps environment.
     """
     check_image(release.image, places.registry_server)
     if places.apps_environment is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no Container Apps environment for {environment.name}",
             "`.venv/bin/python -m engine.deploy bootstrap` makes it",
         )

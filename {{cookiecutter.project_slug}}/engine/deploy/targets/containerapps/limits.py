@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.deploy.config.environment import Environment, Probe
-from engine.deploy.errors import Fault
+from engine.errors import Fault
 
 NAME_LENGTH = 32
 _NAME = re.compile(r"[a-z](-?[a-z0-9])+")

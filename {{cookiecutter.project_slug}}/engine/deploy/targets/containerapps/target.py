@@ -14,7 +14,6 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps import document as documents
@@ -28,6 +27,7 @@ from engine.deploy.targets.containerapps.logs import AppLogs
 from engine.deploy.targets.containerapps.preflight import findings
 from engine.deploy.targets.containerapps.request import applied_revision
 from engine.deploy.targets.containerapps.revisions import Revisions
+from engine.errors import EngineError
 
 
 class ContainerApps:
@@ -161,13 +161,13 @@ class ContainerApps:
         """See ``Target``: of every replica of the revision applied last; followed, of the newest.
 
         Raises:
-            DeployError: nothing runs.
+            EngineError: nothing runs.
         """
         revision = self._applied()
         replicas = self._client.replicas(revision)
         replicas.sort(key=lambda each: str(each["properties"].get("createdTime")))
         if not replicas:
-            raise DeployError(
+            raise EngineError(
                 f"no replica of {self.what} runs, and Azure gives the log of running ones only",
                 "send a request, which starts one, or look for older lines in Log Analytics",
             )
@@ -211,7 +211,7 @@ class ContainerApps:
     def _required(self) -> Json:
         app = self._client.app()
         if app is None:
-            raise DeployError(
+            raise EngineError(
                 f"there is no {self.what}", "make it: `.venv/bin/python -m engine.deploy up ENV`"
             )
         return app
