@@ -132,6 +132,7 @@ engine/deploy/gh.py
 engine/deploy/git.py
 engine/deploy/hooks.py
 engine/deploy/image.py
+engine/deploy/job_login.py
 engine/deploy/journal.py
 engine/deploy/local_image.py
 engine/deploy/manifests.py

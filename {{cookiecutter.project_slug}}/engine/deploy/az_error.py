@@ -89,6 +89,11 @@ class AzError(EngineError):
         self.connection = problem.connection
 
     @property
+    def login_expired(self) -> bool:
+        """GitHub's token for the job, which `az` presents for another one, is too old."""
+        return "AADSTS700024" in self.message
+
+    @property
     def missing(self) -> bool:
         """Azure does not have what was asked for."""
         return self.status == 404

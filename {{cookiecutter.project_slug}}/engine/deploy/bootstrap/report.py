@@ -8,8 +8,9 @@ from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.github import CHECK
 from engine.deploy.bootstrap.ground import Ground, Repository
 from engine.deploy.bootstrap.runner import Result
-from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
+from engine.deploy.bootstrap.trust import BRANCH, ISSUER, subjects
 from engine.deploy.config import names
+from engine.deploy.job_login import AUDIENCE
 
 PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
 _KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
