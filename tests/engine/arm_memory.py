@@ -31,6 +31,7 @@ from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.deploy.targets.kind import environment_model
 from engine.errors import EngineError
 
 Json = dict[str, Any]
@@ -51,19 +52,18 @@ def release(digit: str) -> Release:
 
 def environment(target: str, **fields: object) -> Environment:
     """An environment with one secret."""
-    return Environment.model_validate(
-        {
-            "stage": "staging",
-            "target": target,
-            "region": "westeurope",
-            "resource_group": "iris-staging",
-            "name": "iris-staging",
-            "secrets": ["API_KEYS"],
-            "telemetry": False,
-            "container_logs": False,
-            **fields,
-        }
-    )
+    content = {
+        "stage": "staging",
+        "target": target,
+        "region": "westeurope",
+        "resource_group": "iris-staging",
+        "name": "iris-staging",
+        "secrets": ["API_KEYS"],
+        "telemetry": False,
+        **({"container_logs": False} if target == "aci" else {}),
+        **fields,
+    }
+    return environment_model(content).model_validate(content)
 
 
 @dataclass

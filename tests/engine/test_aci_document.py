@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.targets import fingerprint
 from engine.deploy.targets.aci.compare import blockers, comparable, config_digest, differences
 from engine.deploy.targets.aci.document import (
@@ -21,6 +20,7 @@ from engine.deploy.targets.aci.document import (
     secret_names,
     with_secrets,
 )
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.shape import restorable, unrestorable
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
@@ -55,8 +55,8 @@ FIELDS: dict[str, object] = {
 TAGS = {"rollout-id": "r1", "rollout-state": "verifying", "rollout-heartbeat": "2026-11-20"}
 
 
-def environment(**fields: object) -> Environment:
-    return Environment.model_validate({**FIELDS, **fields})
+def environment(**fields: object) -> GroupEnvironment:
+    return GroupEnvironment.model_validate({**FIELDS, **fields})
 
 
 def document(**fields: object) -> Document:
@@ -339,7 +339,7 @@ VALUES = st.one_of(
 
 
 @st.composite
-def environments(draw: st.DrawFn) -> Environment:
+def environments(draw: st.DrawFn) -> GroupEnvironment:
     variables = draw(st.dictionaries(NAMES, VALUES, max_size=5))
     secrets = draw(st.lists(NAMES.filter(lambda n: n not in variables), unique=True, max_size=3))
     seconds = st.integers(1, 240)
@@ -364,7 +364,7 @@ def environments(draw: st.DrawFn) -> Environment:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> None:
+def test_a_document_survives_json_and_a_yaml_reader(configured: GroupEnvironment) -> None:
     plain = render(configured, RELEASE, PLACES, TAGS)
     rendered = with_secrets(plain, dict.fromkeys(secret_names(plain), "no: ${HOME}"))
     text = file_for_az(rendered)
@@ -376,7 +376,7 @@ def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) -> None:
+def test_azures_answer_about_what_was_sent_equals_it(configured: GroupEnvironment) -> None:
     rendered = render(configured, RELEASE, PLACES, TAGS)
     live = answered(rendered)
     assert differences(live, rendered) == ()
@@ -390,7 +390,7 @@ def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) ->
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> None:
+def test_what_is_restorable_is_restored_as_it_is(configured: GroupEnvironment) -> None:
     live = answered(render(configured, RELEASE, PLACES, TAGS))
     once = restorable(live)
     assert restorable(once) == once

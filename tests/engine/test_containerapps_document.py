@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Places, Release
 from engine.deploy.targets.containerapps import document as documents
@@ -17,6 +16,7 @@ from engine.deploy.targets.containerapps import limits as rules
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
 from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.errors import EngineError
 
@@ -34,7 +34,7 @@ REVISION = "iris-staging--r261121051530abc123"
 SECRETS = {"API_KEYS": "planted-secret"}
 
 
-def environment(**changes: Any) -> Environment:
+def environment(**changes: Any) -> AppEnvironment:
     settings: dict[str, Any] = {
         "stage": "staging",
         "target": "containerapps",
@@ -47,7 +47,7 @@ def environment(**changes: Any) -> Environment:
         "variables": {"LOG_LEVEL": "info"},
         "telemetry": False,
     }
-    return Environment.model_validate(settings | changes)
+    return AppEnvironment.model_validate(settings | changes)
 
 
 def render(**changes: Any) -> Document:
@@ -302,7 +302,6 @@ def test_every_pair_that_azure_lists_is_allowed_and_no_other() -> None:
         ({"secrets": ["API_KEYS", "api_keys"]}, "secrets"),
         ({"probes": {"liveness": {"initial_delay_seconds": 61}}}, "probes.liveness.initial_delay"),
         ({"probes": {"readiness": {"failure_threshold": 11}}}, "probes.readiness.failure"),
-        ({"restart_policy": "Never"}, "restart_policy"),
     ],
 )
 def test_what_azure_would_refuse_is_a_fault(changes: dict[str, Any], field: str) -> None:

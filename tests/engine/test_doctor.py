@@ -16,13 +16,13 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.azure_ids import ACR_PULL
 from engine.deploy.commands.doctor import report
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.journal import Journal
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Live, Places, Target
 from engine.errors import EngineError
@@ -42,7 +42,7 @@ PROJECT = Project(
     region="westeurope",
     shared_resource_group="iris-service-shared",
 )
-ENVIRONMENT = Environment(
+ENVIRONMENT = GroupEnvironment(
     stage="staging",
     target="aci",
     region="westeurope",
@@ -126,7 +126,7 @@ class Scene:
     az: Az
     target: Target
     project: Project = PROJECT
-    environment: Environment = ENVIRONMENT
+    environment: GroupEnvironment = ENVIRONMENT
     journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 

@@ -11,6 +11,7 @@ from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
 from engine.deploy.say import Say
 from engine.deploy.sight import Sight, absent, looked_up, workspace_id
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import LOGS_KEY
 
 PROJECT = Project(
@@ -53,7 +54,7 @@ def sight(az: Az) -> Sight:
 
 
 def environment(**fields: object) -> Environment:
-    return Environment.model_validate(
+    return GroupEnvironment.model_validate(
         {
             "stage": "staging",
             "target": "aci",

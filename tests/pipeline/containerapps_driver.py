@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.deploy.az import Az
-from engine.deploy.config.environment import Environment
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Release
 from engine.deploy.targets.containerapps.bootstrap import ROLE
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.errors import EngineError
 
@@ -29,7 +29,7 @@ def main() -> int:
     say = Say(verbose=True)
     say.hide(request.get("secrets", {}).values())
     az = Az(say, dry_run=request.get("dry_run", False), without=request.get("secrets", {}))
-    environment = Environment.model_validate(request["environment"])
+    environment = AppEnvironment.model_validate(request["environment"])
     target = ContainerApps(az, environment, Places(**request["places"]))
     try:
         answer = STEPS[request["step"]](target, az, request)

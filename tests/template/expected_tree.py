@@ -196,6 +196,7 @@ engine/deploy/targets/aci/advice.py
 engine/deploy/targets/aci/compare.py
 engine/deploy/targets/aci/diagnosis.py
 engine/deploy/targets/aci/document.py
+engine/deploy/targets/aci/environment.py
 engine/deploy/targets/aci/evidence.py
 engine/deploy/targets/aci/kind.py
 engine/deploy/targets/aci/live.py
@@ -210,6 +211,7 @@ engine/deploy/targets/containerapps/__init__.py
 engine/deploy/targets/containerapps/bootstrap.py
 engine/deploy/targets/containerapps/client.py
 engine/deploy/targets/containerapps/document.py
+engine/deploy/targets/containerapps/environment.py
 engine/deploy/targets/containerapps/evidence.py
 engine/deploy/targets/containerapps/kind.py
 engine/deploy/targets/containerapps/limits.py

@@ -20,6 +20,7 @@ from engine.deploy.gh import GhError
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
 from engine.load.slo import read_slo
 
@@ -84,7 +85,8 @@ def _advise(context: Context) -> None:
             f"alerts.email in deploy/environments/{environment.stage}.yaml is empty: alerts show "
             "in the portal, and nobody gets a mail"
         )
-    if not environment.container_logs:
+    kind = kind_of(environment)
+    if kind.takes_workspace and not kind.sends_log(environment):
         say.warning(
             "container_logs is false: rules on the log see nothing but what telemetry sends"
         )

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.faults import fault_of, fault_of_rule
+from engine.deploy.config.kinds import Section
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules import gpu, places, settings
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.config.source import Source, read_source
-from engine.deploy.targets.kind import kind_of
+from engine.deploy.targets.kind import environment_model, kind_of
 from engine.deploy.targets.known import kind_names
 from engine.errors import ConfigError, EngineError, Fault
 
@@ -25,7 +26,7 @@ ENVIRONMENTS = "deploy/environments"
 RULES = (*places.RULES, *gpu.RULES, *settings.RULES)
 ENTRIES = ("variables", "tags")
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=Section)
 # In place of required fields that are faulty, so that the rules on the others can be judged.
 _PROJECT_STAND_INS: Mapping[str, object] = {
     "name": "stand-in",
@@ -116,8 +117,9 @@ def _project(root: Path) -> _Checked[Project]:
 
 
 def _environment(stage: str, root: Path) -> _Checked[Environment]:
+    source = read_source(root, _file(stage))
     stand_ins = {**_ENVIRONMENT_STAND_INS, "target": kind_names()[0], "stage": stage}
-    return _checked(Environment, read_source(root, _file(stage)), stand_ins)
+    return _checked(environment_model(source.data), source, stand_ins)
 
 
 def _checked(
@@ -167,7 +169,7 @@ def _sound(
     return sound, frozenset(faulty)
 
 
-def _errors(model: type[BaseModel], data: Mapping[str, object]) -> list[ErrorDetails]:
+def _errors(model: type[Section], data: Mapping[str, object]) -> list[ErrorDetails]:
     try:
         model.model_validate(data)
     except ValidationError as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.deploy.config.environment import Environment
+from engine.deploy.targets.aci.environment import GroupEnvironment
 
 # Azure docs: quota limits, and "big containers" for what needs a request to support.
 CPU_WITHOUT_REQUEST, MEMORY_WITHOUT_REQUEST = 4, 16
 CPU_OF_A_NEW_SUBSCRIPTION = 10
 
 
-def warnings(environment: Environment) -> Iterator[str]:
+def warnings(environment: GroupEnvironment) -> Iterator[str]:
     """One sentence for each thing to know, with the field it comes from."""
     if environment.cpu > CPU_WITHOUT_REQUEST or environment.memory_gb > MEMORY_WITHOUT_REQUEST:
         yield (
@@ -43,5 +43,7 @@ def warnings(environment: Environment) -> Iterator[str]:
             "dns.reuse is Unsecure: when the group is deleted, anyone in Azure can take its "
             "address, and your clients would talk to them"
         )
+    if environment.restart_policy == "Never":
+        yield "restart_policy is Never: a service that crashed stays down"
     if environment.dns.reuse == "Noreuse":
         yield "dns.reuse is Noreuse: the address is another one after every delete and create"

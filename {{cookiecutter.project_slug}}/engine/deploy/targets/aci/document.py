@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment, Probe
+from engine.deploy.config.environment import Probe
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
 from engine.deploy.targets.release_parts import check_image, release_tags
 from engine.errors import EngineError
@@ -26,7 +27,7 @@ API_VERSION = "2023-05-01"
 
 
 def render(
-    environment: Environment, release: Release, places: Places, tags: Mapping[str, str]
+    environment: GroupEnvironment, release: Release, places: Places, tags: Mapping[str, str]
 ) -> Document:
     """The complete document; every secret is there by name, with None in place of its value.
 
@@ -105,7 +106,7 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _container(environment: Environment, release: Release) -> dict[str, Any]:
+def _container(environment: GroupEnvironment, release: Release) -> dict[str, Any]:
     size: dict[str, Any] = {"cpu": environment.cpu, "memoryInGB": environment.memory_gb}
     requests = size | _gpu(environment)
     return {
@@ -118,18 +119,18 @@ def _container(environment: Environment, release: Release) -> dict[str, Any]:
     }
 
 
-def _gpu(environment: Environment) -> dict[str, Any]:
+def _gpu(environment: GroupEnvironment) -> dict[str, Any]:
     # Refused by the rules unless asked for by name; what Azure says then is Azure's answer.
     if environment.gpu == "none" or not environment.allow_retired_gpu:
         return {}
     return {"gpu": {"count": environment.gpu_count, "sku": environment.gpu.upper()}}
 
 
-def _port(environment: Environment) -> dict[str, Any]:
+def _port(environment: GroupEnvironment) -> dict[str, Any]:
     return {"port": environment.port, "protocol": "TCP"}
 
 
-def _variables(environment: Environment) -> list[dict[str, Any]]:
+def _variables(environment: GroupEnvironment) -> list[dict[str, Any]]:
     plain = environment.settings
     variables: list[dict[str, Any]] = [{"name": n, "value": v} for n, v in plain.items()]
     variables += [{"name": name, "secureValue": None} for name in environment.secret_settings]
@@ -147,7 +148,7 @@ def _probe(probe: Probe, port: int) -> dict[str, Any]:
     }
 
 
-def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
+def _diagnostics(environment: GroupEnvironment, places: Places) -> dict[str, Any]:
     """Where Azure sends what the container writes, from its first line on.
 
     A diagnostic setting would need no key; but it is a resource of its own, restarts the group

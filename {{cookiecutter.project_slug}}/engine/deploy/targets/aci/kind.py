@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from engine.deploy.az import Az
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.role import Role
-from engine.deploy.config.environment import Environment
 from engine.deploy.monitoring.rule import (
     ERROR,
     MEMORY_SHARE,
@@ -17,6 +16,7 @@ from engine.deploy.monitoring.rule import (
     MetricRule,
 )
 from engine.deploy.targets.aci import advice, diagnosis, rules
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import Kind, Metrics
@@ -25,9 +25,10 @@ CPU = Price(0.0405, "vCPU and hour", RETAIL, "2026-08-27")
 MEMORY = Price(0.00445, "GB and hour", RETAIL, "2026-08-27")
 
 
-class ContainerInstancesKind(Kind):
+class ContainerInstancesKind(Kind[GroupEnvironment]):
     """See ``Kind``."""
 
+    environment = GroupEnvironment
     resource_type = "Microsoft.ContainerInstance/containerGroups"
     metrics = Metrics("CpuUsage", 1e3, "MemoryUsage")
     rules = rules.RULES
@@ -38,15 +39,15 @@ class ContainerInstancesKind(Kind):
     takes_workspace = True
     diagnoses = diagnosis.RULES
 
-    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+    def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
         """See ``Kind``."""
         return ContainerInstances(az, environment, places)
 
-    def warnings(self, environment: Environment) -> Iterable[str]:
+    def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""
         return advice.warnings(environment)
 
-    def log_rules(self, environment: Environment) -> tuple[LogRule, ...]:
+    def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
         """See ``Kind``: Azure has no metric of restarts here."""
         if not self.sends_log(environment):
             return ()
@@ -62,7 +63,11 @@ class ContainerInstancesKind(Kind):
             ),
         )
 
-    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+    def sends_log(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.container_logs
+
+    def metric_rules(self, environment: GroupEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``."""
         share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
         return (
@@ -72,13 +77,13 @@ class ContainerInstancesKind(Kind):
             ),
         )
 
-    def hour(self, environment: Environment) -> float | None:
+    def hour(self, environment: GroupEnvironment) -> float | None:
         """See ``Kind``."""
         if environment.gpu != "none":
             return None
         return environment.cpu * CPU.dollars + environment.memory_gb * MEMORY.dollars
 
-    def bill(self, environment: Environment, hour: float) -> str:
+    def bill(self, environment: GroupEnvironment, hour: float) -> str:
         """See ``Kind``."""
         month = f"${hour * HOURS_A_MONTH:.0f} a month"
         return f"about ${hour:.3f} an hour, {month} when it never stops"

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.aci.environment import GroupEnvironment
 
 MOST_CPU, MOST_MEMORY_GB = 31, 240
 RESERVED_PORTS = (
@@ -27,7 +27,7 @@ RETIRED_GPUS = ("k80", "p100", "v100")
 RETIRED_COUNTS = (1, 2, 4)
 
 
-def size(project: Project, environment: Environment) -> Iterator[Broken]:
+def size(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Size of a container group."""
     limits = (
         ("cpu", environment.cpu, MOST_CPU),
@@ -44,7 +44,7 @@ def size(project: Project, environment: Environment) -> Iterator[Broken]:
             yield Broken((field,), "Azure keeps one decimal", f"write {round(value, 1):g}")
 
 
-def port(project: Project, environment: Environment) -> Iterator[Broken]:
+def port(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Ports that the platform keeps for itself."""
     if any(environment.port in ports for ports in RESERVED_PORTS):
         yield Broken(
@@ -54,18 +54,7 @@ def port(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
-    """A container group does not scale."""
-    for field, value in (("min", environment.replicas.min), ("max", environment.replicas.max)):
-        if value != 1:
-            yield Broken(
-                ("replicas", field),
-                "a container group is one container and does not scale",
-                "write 1, or target: containerapps, which scales with the load and to zero",
-            )
-
-
-def label(project: Project, environment: Environment) -> Iterator[Broken]:
+def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """The label of the address is the group's name unless one is given."""
     if re.fullmatch(DNS_LABEL, environment.dns_label) is None:
         yield Broken(
@@ -75,7 +64,7 @@ def label(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def retired(project: Project, environment: Environment) -> Iterator[Broken]:
+def retired(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Container Instances lost their GPUs. Azure docs: their page on GPU resources."""
     if environment.gpu == "none":
         return
@@ -96,7 +85,7 @@ def retired(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def count(project: Project, environment: Environment) -> Iterator[Broken]:
+def count(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """How many GPUs a container group could have."""
     if environment.gpu != "none" and environment.gpu_count not in RETIRED_COUNTS:
         yield Broken(("gpu_count",), "must be 1, 2 or 4", "take one of these")
@@ -107,6 +96,5 @@ RULES = (
     Rule(("gpu", "gpu_count"), count),
     Rule(("cpu", "memory_gb"), size),
     Rule(("port",), port),
-    Rule(("replicas",), replicas),
     Rule(("name", "dns"), label),
 )

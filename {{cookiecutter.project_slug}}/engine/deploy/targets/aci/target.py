@@ -15,11 +15,11 @@ from pathlib import Path
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import compare
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.preflight import findings
@@ -38,7 +38,7 @@ class ContainerInstances:
     # then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning.
     busy_seconds = 1860.0
 
-    def __init__(self, az: Az, environment: Environment, places: Places) -> None:
+    def __init__(self, az: Az, environment: GroupEnvironment, places: Places) -> None:
         self.what = f"container group {environment.name}"
         self._az = az
         self._environment = environment

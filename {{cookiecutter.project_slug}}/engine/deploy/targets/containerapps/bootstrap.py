@@ -6,8 +6,8 @@ from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
-from engine.deploy.config.environment import Environment
 from engine.deploy.targets.containerapps import names
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.limits import profile_of
 
 CONSUMPTION = "Consumption"
@@ -26,7 +26,7 @@ ROLE = CustomRole(
 _NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
 
 
-def steps(ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+def steps(ground: Ground, stage: str, environment: AppEnvironment) -> tuple[Step, ...]:
     """The Container Apps environment of one environment, and its machines."""
     where = _environment(ground, stage, environment)
     if profile_of(environment).type == CONSUMPTION:
@@ -34,7 +34,7 @@ def steps(ground: Ground, stage: str, environment: Environment) -> tuple[Step, .
     return (where, _profile(ground, stage, environment))
 
 
-def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
+def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
     name = names.apps_environment(ground.project, stage)
     place = ("--name", name, "--resource-group", environment.resource_group)
     return Step(
@@ -65,7 +65,7 @@ def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
     )
 
 
-def _profile(ground: Ground, stage: str, environment: Environment) -> Step:
+def _profile(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
     name = names.apps_environment(ground.project, stage)
     profile = profile_of(environment)
     group = ("--resource-group", environment.resource_group)

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from engine.deploy.config.environment import Environment, Probe
+from engine.deploy.config.environment import Probe
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.errors import Fault
 
 NAME_LENGTH = 32
@@ -52,7 +53,7 @@ _PROBE_MOST: Mapping[str, int] = {
 }
 
 
-def profile_of(environment: Environment) -> WorkloadProfile:
+def profile_of(environment: AppEnvironment) -> WorkloadProfile:
     """The workload profile that an environment's app needs; Consumption without a GPU."""
     return GPU_PROFILES.get(environment.gpu, CONSUMPTION)
 
@@ -62,19 +63,16 @@ def secret_name(variable: str) -> str:
     return variable.lower().replace("_", "-")
 
 
-def faults(environment: Environment, file: str) -> Iterator[Fault]:
+def faults(environment: AppEnvironment, file: str) -> Iterator[Fault]:
     """Everything in an environment with the target ``containerapps`` that Azure would refuse."""
     yield from _name_faults(environment, file)
     yield from _size_faults(environment, file)
     yield from _secret_faults(environment, file)
     yield from _probe_faults(environment.probes.liveness, "probes.liveness", file)
     yield from _probe_faults(environment.probes.readiness, "probes.readiness", file)
-    if environment.restart_policy != "Always":
-        rule = "Container Apps always starts a container again that has ended"
-        yield Fault(file, "restart_policy", environment.restart_policy, rule, "remove the line")
 
 
-def warnings(environment: Environment) -> Iterator[str]:
+def warnings(environment: AppEnvironment) -> Iterator[str]:
     """What Azure may refuse, or bill, without this being a fault of the file."""
     regions = GPU_REGIONS.get(environment.gpu)
     if regions is not None and environment.region not in regions:
@@ -91,7 +89,7 @@ def warnings(environment: Environment) -> Iterator[str]:
         )
 
 
-def _name_faults(environment: Environment, file: str) -> Iterator[Fault]:
+def _name_faults(environment: AppEnvironment, file: str) -> Iterator[Fault]:
     name = environment.name
     if not 2 <= len(name) <= NAME_LENGTH or _NAME.fullmatch(name) is None:
         rule = (
@@ -101,7 +99,7 @@ def _name_faults(environment: Environment, file: str) -> Iterator[Fault]:
         yield Fault(file, "name", name, rule, "choose a shorter or simpler name")
 
 
-def _size_faults(environment: Environment, file: str) -> Iterator[Fault]:
+def _size_faults(environment: AppEnvironment, file: str) -> Iterator[Fault]:
     if environment.gpu == "none":
         yield from _consumption_faults(environment, file)
         return
@@ -122,7 +120,7 @@ def _size_faults(environment: Environment, file: str) -> Iterator[Fault]:
         yield Fault(file, "memory_gb", environment.memory_gb, rule, fix)
 
 
-def _consumption_faults(environment: Environment, file: str) -> Iterator[Fault]:
+def _consumption_faults(environment: AppEnvironment, file: str) -> Iterator[Fault]:
     cpu, memory = environment.cpu, environment.memory_gb
     if cpu > _CPU_MOST or (cpu / _CPU_STEP) % 1:
         rule = f"a replica has {_CPU_STEP:g} to {_CPU_MOST:g} vCPU, in steps of {_CPU_STEP:g}"
@@ -134,7 +132,7 @@ def _consumption_faults(environment: Environment, file: str) -> Iterator[Fault]:
         yield Fault(file, "memory_gb", memory, rule, f"write {cpu * _GIB_PER_CPU:g}, or change cpu")
 
 
-def _secret_faults(environment: Environment, file: str) -> Iterator[Fault]:
+def _secret_faults(environment: AppEnvironment, file: str) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for name in environment.secrets:
         other = first.setdefault(secret_name(name), name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.limits import faults
 
 # The fields with limits, each with the fields that its limits follow from.
@@ -18,14 +18,13 @@ LIMITED = {
     "memory_gb": ("gpu", "cpu"),
     "secrets": (),
     "probes": (),
-    "restart_policy": (),
 }
 
 
-def limits_of(field: str) -> Callable[[Project, Environment], Iterator[Broken]]:
+def limits_of(field: str) -> Callable[[Project, AppEnvironment], Iterator[Broken]]:
     """The check of one field."""
 
-    def check(project: Project, environment: Environment) -> Iterator[Broken]:
+    def check(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
         for fault in faults(environment, ""):
             at = tuple(fault.field.split("."))
             if at[0] == field:
@@ -34,7 +33,7 @@ def limits_of(field: str) -> Callable[[Project, Environment], Iterator[Broken]]:
     return check
 
 
-def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
+def replicas(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
     """Fewest and most."""
     if environment.replicas.min > environment.replicas.max:
         yield Broken(
@@ -44,25 +43,7 @@ def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def address(project: Project, environment: Environment) -> Iterator[Broken]:
-    """Only a container group has a label."""
-    if "dns" in environment.model_fields_set:
-        yield Broken(
-            ("dns",), "the address of an app comes from its environment in Azure", "remove it"
-        )
-
-
-def logs(project: Project, environment: Environment) -> Iterator[Broken]:
-    """The log of an app is sent by the environment that it runs in."""
-    if "container_logs" in environment.model_fields_set:
-        yield Broken(
-            ("container_logs",),
-            "the Container Apps environment sends the logs of its apps, always",
-            "remove it",
-        )
-
-
-def outside(project: Project, environment: Environment) -> Iterator[Broken]:
+def outside(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
     """Who is asked never sleeps."""
     if environment.replicas.min == 0 and environment.alerts.outside_check_minutes:
         yield Broken(
@@ -75,7 +56,5 @@ def outside(project: Project, environment: Environment) -> Iterator[Broken]:
 RULES = (
     *(Rule((field, *others), limits_of(field)) for field, others in LIMITED.items()),
     Rule(("replicas",), replicas),
-    Rule(("dns",), address),
-    Rule(("container_logs",), logs),
     Rule(("replicas", "alerts"), outside),
 )

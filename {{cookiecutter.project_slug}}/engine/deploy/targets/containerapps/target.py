@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
@@ -20,6 +19,7 @@ from engine.deploy.targets.containerapps import document as documents
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
 from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, Json
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.evidence import read_app
 from engine.deploy.targets.containerapps.limits import profile_of
 from engine.deploy.targets.containerapps.live import live_of
@@ -37,7 +37,7 @@ class ContainerApps:
     busy_seconds = IDLE_SECONDS
 
     def __init__(
-        self, az: Az, environment: Environment, places: Places, client: AppClient | None = None
+        self, az: Az, environment: AppEnvironment, places: Places, client: AppClient | None = None
     ) -> None:
         self.what = f"container app {environment.name}"
         self._environment = environment
