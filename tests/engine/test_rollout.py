@@ -112,7 +112,7 @@ def test_a_bad_release_leaves_everything_as_it_was(
     with pytest.raises(RolloutFailed) as failed:
         roll_out(site_of(world), wanted(image, cpu=cpu))
     assert is_left_alone(world, before)
-    assert failed.value.mended
+    assert failed.value.restored
     assert "nothing bills" in failed.value.cause if before is None else "serves" in str(failed)
 
 
@@ -265,7 +265,7 @@ def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:
     failing(world, "restore")
     with pytest.raises(RolloutFailed, match="could not be restored: restore was refused") as failed:
         roll_out(site_of(world), wanted(CRASHES))
-    assert not failed.value.mended
+    assert not failed.value.restored
     assert roll_out(site_of(world), wanted(BEFORE)).kind == UNCHANGED
     assert is_left_alone(world, before)
 
@@ -326,7 +326,7 @@ def test_a_bad_release_is_undone_in_every_world(
     before = copy.deepcopy(world.group)
     with pytest.raises(RolloutFailed) as failed:
         roll_out(patient(world), wanted(image, cpu=cpu))
-    assert failed.value.mended
+    assert failed.value.restored
     assert ends_of(world)[-1] == (RESTORED if before else FAILED)
     if before is None:
         assert world.group is None
@@ -495,7 +495,7 @@ def test_a_restored_release_that_does_not_answer_is_no_success() -> None:
     world.hook = hook
     with pytest.raises(RolloutFailed, match=r"could not be restored: .* not ready") as failed:
         roll_out(site_of(world), wanted(CRASHES))
-    assert not failed.value.mended
+    assert not failed.value.restored
 
 
 def test_one_look_at_what_was_there_before_is_no_failure() -> None:

@@ -285,7 +285,7 @@ def promised(deploys: Deploys, way: Way) -> None:
     try:
         deploy(deploys, way.digit, way.cpu)
     except RolloutFailed as failed:
-        assert failed.mended, failed
+        assert failed.restored, failed
         assert settled_as(arm, way.before), failed
     except (Busy, TakenOver, EngineError) as error:
         # It says so, and the next run, or `recover`, brings it to its end.

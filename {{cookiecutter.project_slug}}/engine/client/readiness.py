@@ -86,7 +86,7 @@ def _fix(state: str, reason: str) -> str:
     if state == "failed" and "golden check" in reason:
         return "the model answers differently than in training; `make check` shows it here"
     if state == "failed":
-        return "mend what the reason says, build and deploy again; `make check` looks at the models"
+        return "correct what the reason says and deploy again; `make check` looks at the models"
     if state == "draining":
         return "it was asked to stop; look why: `.venv/bin/python -m engine.deploy doctor ENV`"
     return (

@@ -39,7 +39,7 @@ _MEANINGS: Mapping[int, tuple[type[VerifyError], str, str]] = {
     500: (WrongAnswers, "", "the service's log has the cause"),
     503: (NotReady, "", "the reason is the service's; read its log"),
 }
-_NOT_OURS = (Unreachable, "no answer of this service: ", "look what stands in between: a proxy?")
+_NOT_OURS = (Unreachable, "no answer of this service: ", "look what is in between: a proxy?")
 
 
 def refusal(where: str, response: httpx.Response) -> VerifyError:

@@ -1,6 +1,6 @@
 """Is the run that left a record behind certainly dead? Only this machine can know about its own.
 
-Where it cannot be told, whoever asks has to watch for signs of life instead.
+Where this cannot be decided, the caller has to watch for signs of life instead.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def _began(number: int) -> str | None:
         text = (_PROC / str(number) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The program's name stands in parentheses and may itself hold spaces and parentheses.
+    # The program's name is in parentheses and may itself hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]

@@ -81,7 +81,7 @@ class Az:
             raise
 
     def text(self, *arguments: str, limit: float = READ_SECONDS) -> str:
-        """Run a command that changes nothing; what it prints, as it stands."""
+        """Run a command that changes nothing; what it prints."""
         return self._patiently(list(arguments), None, limit, None).stdout
 
     def change(

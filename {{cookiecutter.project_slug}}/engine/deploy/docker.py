@@ -35,7 +35,7 @@ class BuildOptions:
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How an image is run. ``port`` is this machine's; ``env`` holds NAME or NAME=VALUE, and a
-    bare NAME takes its value from the environment, so that a key never stands in a command line;
+    bare NAME takes its value from the environment, so that no key is in a command line;
     ``gpus`` is docker's value, or "none"; ``detached_as`` names a container that runs in the
     background and stays, for its log, until it is removed.
     """

@@ -97,7 +97,7 @@ def build(options: BuildOptions) -> None:
         raise DockerError(
             _NO_BUILDX.format(command[0])
             if _lacks_buildx(command[0])
-            else f"docker build failed (exit code {status}); the cause stands above"
+            else f"docker build failed (exit code {status}); the cause is above"
         )
 
 

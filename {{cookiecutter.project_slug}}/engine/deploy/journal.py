@@ -1,7 +1,7 @@
 """The record of all rollouts, kept in Azure beside what they deploy.
 
 A record is an ARM deployment with an empty template whose outputs hold JSON. It costs nothing,
-survives the process and the machine that wrote it, needs no storage account, and stands in the
+survives the process and the machine that wrote it, needs no storage account, and is shown in the
 portal under "Deployments" of the resource group. Documents in it name secrets and hold none.
 """
 

@@ -63,7 +63,7 @@ GATES: Mapping[str, Gate] = {
     "scan": Gate(
         "Scan",
         UNTOUCHED,
-        "The job's log lists each vulnerability with the version that mends it: run the workflow "
+        "The job's log lists each vulnerability with the version that repairs it: run the workflow "
         "Rebuild, or `make lock UPGRADE=1`, and merge what it changes. What cannot be repaired yet "
         "may be allowed for a time in `deploy/vulnerabilities.yaml`.",
     ),

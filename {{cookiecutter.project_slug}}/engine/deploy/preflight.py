@@ -35,7 +35,7 @@ class NotReadyToDeploy(EngineError):
             super().__init__(findings[0].cause, findings[0].fix)
         else:
             lines = "\n".join(f"  - {each.cause}\n    fix: {each.fix}" for each in findings)
-            super().__init__(f"{len(findings)} things stand in the way:\n{lines}", "see each line")
+            super().__init__(f"{len(findings)} things prevent it:\n{lines}", "see each line")
         self.findings = tuple(findings)
 
 
@@ -101,7 +101,7 @@ def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:
     """Speak of what may go well, refuse the rest.
 
     Raises:
-        NotReadyToDeploy: with all that stands in the way.
+        NotReadyToDeploy: with everything that prevents the deploy.
     """
     for each in findings:
         if not each.fatal:

@@ -84,7 +84,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             return None
         pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
     except DockerError as error:
-        raise EngineError(str(error), "mend that, and run the same command again") from error
+        raise EngineError(str(error), "correct that, and run the same command again") from error
     _confirm(az, project, release.revision, pushed, server)
     say.step(f"pushed {pushed.reference}")
     return pushed

@@ -32,7 +32,7 @@ def serving(done: str, *, undone: str) -> Iterator[None]:
     try:
         yield
     except RolloutFailed as error:
-        if error.mended:
+        if error.restored:
             write_output("serves", undone)
         raise
     write_output("serves", done)

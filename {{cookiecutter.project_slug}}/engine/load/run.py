@@ -41,7 +41,7 @@ def run_locust(url: str, slo: Slo, html: Path | None) -> Recording:
         if not record.exists():
             raise EngineError(
                 f"Locust ended with exit code {code} and without a result",
-                "its own message stands above",
+                "its own message is above",
             )
         return read_recording(record)
 

@@ -52,7 +52,7 @@ def read_repository(
 
     Args:
         account: None in a dry run without a login to Azure.
-        reviewer: login of who consents to production; None: the owner or whoever is logged in;
+        reviewer: login of who approves for production; None: the owner or the own login;
             "none": nobody.
 
     Raises:

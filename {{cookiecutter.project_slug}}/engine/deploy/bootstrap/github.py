@@ -150,8 +150,8 @@ def ruleset(repository: Repository) -> Step:
                 wanted="active",
                 wrong="is not active",
                 repair=enforce,
-                fix=f"whoever may push to {BRANCH} deploys without a check: make the repository "
-                "public or take a plan that has rulesets, then run this again",
+                fix=f"everyone who may push to {BRANCH} deploys without a check: make the "
+                "repository public or take a plan that has rulesets, then run this again",
             ),
         ),
         optional=True,

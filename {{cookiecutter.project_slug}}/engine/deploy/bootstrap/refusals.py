@@ -28,7 +28,7 @@ _BY_CODE = {
 }
 _BILLING_PLAN = (
     "GitHub asks for a paid plan for reviewers in a private repository: make it public, upgrade, "
-    "or go without a reviewer (--reviewer none; then whoever may push to main deploys to "
+    "or go without a reviewer (--reviewer none; then everyone who may push to main deploys to "
     "production)"
 )
 

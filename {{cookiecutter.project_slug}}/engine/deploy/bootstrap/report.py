@@ -79,7 +79,7 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
     ]
     for stage in ground.environments:
         client = clients[f"identity deploy {stage}"]
-        reviewers = "; Required reviewers: whoever consents" if stage == "production" else ""
+        reviewers = "; Required reviewers: who approves" if stage == "production" else ""
         lines += [
             f"  Environments, {stage}: Deployment branches: selected, {BRANCH}{reviewers}",
             f"    its variable AZURE_CLIENT_ID={client}",

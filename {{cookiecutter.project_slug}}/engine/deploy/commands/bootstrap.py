@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
-    """Set up Azure and GitHub, or show what would be done; 0, or 1 if a person has to mend it.
+    """Set up Azure and GitHub, or show what would be done; 0, or 1 if a person has to act.
 
     Raises:
         EngineError: it cannot go on; running it again goes on from there.

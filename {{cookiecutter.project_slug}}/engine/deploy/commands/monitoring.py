@@ -1,7 +1,7 @@
 """`python -m engine.deploy monitoring [ENV]`: alerts, a workbook, saved queries and a budget.
 
-What a bootstrap does for the ground, this does for what watches what stands on it: every step
-looks, makes what is missing and repairs what differs; a second run changes nothing.
+Like a bootstrap, every step looks, makes what is missing and repairs what differs; a second run
+changes nothing.
 """
 
 from __future__ import annotations

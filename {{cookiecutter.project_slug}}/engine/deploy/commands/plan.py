@@ -23,7 +23,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     Without a login to Azure it is what the files say, with placeholders for what only Azure knows.
 
     Raises:
-        EngineError: `up` would refuse; with all that stands in its way.
+        EngineError: `up` would refuse; with everything that prevents it.
     """
     try:
         context = open_context(options.environment, root, say)

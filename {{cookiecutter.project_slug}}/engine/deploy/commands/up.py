@@ -87,7 +87,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
         with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
             outcome = roll_out(site, wanted.document())
     except RolloutFailed as error:
-        if error.mended:
+        if error.restored:
             known = hooks.facts(release, environment=stage, outcome="undone", cause=error.cause)
             hooks.after(hooks.AFTER_ROLLBACK, root, context.say, known)
         raise

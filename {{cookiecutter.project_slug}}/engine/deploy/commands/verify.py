@@ -127,7 +127,7 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
 
 
 def images(document: Any) -> Iterator[str]:
-    """The value of every key "image", wherever it stands."""
+    """The value of every key "image" at any depth."""
     if isinstance(document, dict):
         if isinstance(document.get("image"), str):
             yield document["image"]

@@ -1,4 +1,4 @@
-"""What a deploy of this checkout would be: release, document, and what stands in its way."""
+"""What a deploy of this checkout would be: release, document, and what prevents it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Wanted:
 
 
 def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
-    """Find everything that stands in the way of a deploy, before anything is changed.
+    """Find everything that prevents a deploy, before anything is changed.
 
     Raises:
         EngineError: this checkout is no release, or there are findings; it lists them all.
@@ -171,7 +171,7 @@ def _own_secrets(context: Context) -> set[str]:
 
 
 def _shown(document: Any) -> Any:
-    """The document for people: where a secret's value belongs stands ``***``."""
+    """The document for people: ``***`` in place of each secret's value."""
     if isinstance(document, dict):
         return {key: _shown(value) for key, value in document.items()}
     if isinstance(document, list):

@@ -16,9 +16,9 @@ from engine.errors import Fault
 
 # Fields that people know by another name, or look for in the other file.
 ELSEWHERE = {
-    "accelerator": "it stands in deploy/project.yaml: one image for all environments",
-    "target": "it stands in deploy/environments/, for every environment",
-    "gpu": "it stands in deploy/environments/, for every environment",
+    "accelerator": "it is in deploy/project.yaml: one image for all environments",
+    "target": "it is in deploy/environments/, for every environment",
+    "gpu": "it is in deploy/environments/, for every environment",
     "environments": "each has its own file in deploy/environments/",
     "env": "write variables",
     "environment_variables": "write variables",

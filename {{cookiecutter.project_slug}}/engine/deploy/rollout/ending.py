@@ -59,10 +59,10 @@ def undo(site: Site, record: Record, reason: EngineError, *, applied: bool) -> N
             f"{reason.cause}; and what was before it could not be restored: {second.cause}",
             f"{second.fix}; then run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`: "
             "it begins with finishing this one",
-            mended=False,
+            restored=False,
         ) from error
     close(site, record, phase, f"{reason.cause}; {outcome}")
-    raise RolloutFailed(f"{reason.cause}; {outcome}", reason.fix, mended=True)
+    raise RolloutFailed(f"{reason.cause}; {outcome}", reason.fix, restored=True)
 
 
 def is_kept(live: Live, record: Record) -> bool:

@@ -46,7 +46,7 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
 
     Raises:
         Busy: one of them is alive: another deploy is at work.
-        EngineError: what it left could not be mended.
+        EngineError: what it left could be neither finished nor undone.
     """
     live = _look(site)
     records = site.asked(site.journal.records)
@@ -162,7 +162,7 @@ def _undo(site: Site, record: Record, reason: EngineError) -> None:
     try:
         undo(site, record, reason, applied=True)
     except RolloutFailed as failed:
-        if not failed.mended:
+        if not failed.restored:
             raise
         site.say.step(f"that rollout is undone: {failed.cause}")
 

@@ -37,13 +37,13 @@ class NotUp(EngineError):
 
 
 class RolloutFailed(EngineError):
-    """The new release was not kept. The message says what serves now; ``mended`` is false if the
+    """The new release was not kept. The message says what serves now; ``restored`` is false if the
     previous release could not be brought back.
     """
 
-    def __init__(self, cause: str, fix: str, *, mended: bool) -> None:
+    def __init__(self, cause: str, fix: str, *, restored: bool) -> None:
         super().__init__(cause, fix)
-        self.mended = mended
+        self.restored = restored
 
 
 def as_deploy_error(error: BaseException) -> EngineError:
@@ -126,7 +126,7 @@ class Site:
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def now(self) -> str:
-        """The time, as it stands in tags and records."""
+        """The time, as tags and records have it."""
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def read(self) -> Live | None:

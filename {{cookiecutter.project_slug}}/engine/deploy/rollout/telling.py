@@ -35,7 +35,7 @@ class Listener:
         if final is not None:
             raise NotUp(
                 f"{self._site.target.what} gave up: {final}",
-                "mend what it says, build and deploy again; `make check` looks at the models",
+                "correct what it says, build and deploy again; `make check` looks at the models",
             )
 
 

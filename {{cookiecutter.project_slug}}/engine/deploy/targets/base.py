@@ -58,7 +58,7 @@ class Live:
     ``document`` is comparable with what ``Target.document`` renders, and holds the tags too.
     ``address`` is the URL of the service, without a slash at its end. ``state`` is one line for
     people. ``settled`` is false while Azure still changes something, and then nothing else may.
-    ``failure`` says why the service cannot come up as it stands (it keeps crashing, its image
+    ``failure`` says why the service cannot come up as it is (it keeps crashing, its image
     cannot be pulled); None while there is hope. ``stopped``: stopped on purpose, billing nothing.
     ``since`` is when the container started last, as ISO 8601.
     """

@@ -3,7 +3,7 @@
 The document is complete, because Azure gives every property that is left out its default back, at
 an update too. It is sent as JSON, in which every text is quoted: ``az container create --file``
 makes booleans and numbers of what YAML leaves unquoted, and its own variables' values of
-``${NAME}``. Only top-level keys that az passes on are used; ``sku`` stands in ``properties``, for
+``${NAME}``. Only top-level keys that az passes on are used; ``sku`` is in ``properties``, for
 az fails on it at the top. Azure docs: the YAML reference of container groups.
 """
 

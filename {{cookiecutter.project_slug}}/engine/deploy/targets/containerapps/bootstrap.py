@@ -45,7 +45,7 @@ def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Ste
         make=(
             az(
                 *("containerapp", "env", "create", *place, "--location", environment.region),
-                # az reads the workspace's key itself, so that it stands in no command line.
+                # az reads the workspace's key itself, so that it is in no command line.
                 *("--logs-destination", "log-analytics", "--logs-workspace-id"),
                 *(Output("workspace", "customerId"), "--tags", f"project={ground.project.name}"),
             ),
