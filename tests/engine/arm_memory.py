@@ -510,7 +510,7 @@ class Deploys:
         return ArmJournal(Az(self.say), "S", "iris-staging", "iris-staging")
 
     def site(self, process: str | None = None, **fields: object) -> Site:
-        """One run of a deploy; ``process`` as in ``engine.deploy.alive``."""
+        """One run of a deploy; ``process`` as in ``engine.deploy.rollout.signs``."""
         self.count += 1
         return Site(
             service="iris-staging",

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from engine.deploy.config import names
-from engine.deploy.targets import fingerprint
-from engine.deploy.targets.aci.compare import blockers, comparable, config_digest, differences
+from engine.deploy.targets import compare
 from engine.deploy.targets.aci.document import (
     API_VERSION,
     file_for_az,
@@ -21,9 +20,16 @@ from engine.deploy.targets.aci.document import (
     with_secrets,
 )
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.aci.shape import restorable, unrestorable
+from engine.deploy.targets.aci.shape import (
+    blockers,
+    comparable,
+    config_digest,
+    differences,
+    restorable,
+    unrestorable,
+)
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
-from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.deploy.targets.compare import same_secrets, secrets_fingerprint
 from engine.errors import EngineError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +38,7 @@ from tests.engine.volume import examples
 
 pytestmark = pytest.mark.sampled
 
-COST = fingerprint._COST
+COST = compare._COST
 
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")

@@ -31,15 +31,14 @@ from engine.deploy.bootstrap.step import Command, Step
 from engine.deploy.commands.verify import require_image
 from engine.deploy.diagnosis import image, platform
 from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.gather import _roles
 from engine.deploy.diagnosis.looks import Looks, Scene
-from engine.deploy.diagnosis.registry import _roles
 from engine.deploy.monitoring.plan import plan as monitoring_plan
 from engine.deploy.preflight import _pull_right, _unregistered
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Live
+from engine.deploy.targets.base import Live, check_image
 from engine.deploy.targets.containerapps.preflight import _environment_findings
 from engine.deploy.targets.kind import kind_named
-from engine.deploy.targets.release_parts import check_image
 from engine.errors import EngineError
 
 from .bootstrap_world import PretendedAzure, ground

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from engine.deploy.az import Az
 from engine.deploy.config import names
+from engine.deploy.config.project import Project
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Places, Release
 from engine.deploy.targets.containerapps import document as documents
-from engine.deploy.targets.containerapps import limits as rules
 from engine.deploy.targets.containerapps import request as requests
-from engine.deploy.targets.containerapps import shape
+from engine.deploy.targets.containerapps import rules, shape
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.errors import EngineError
 
-FILE = "deploy/environments/staging.yaml"
+from tests.engine.test_deploy_config import PROJECT
+
 PULL = "/subscriptions/s/resourceGroups/g_1/providers/Microsoft.ManagedIdentity/x/iris-runtime"
 PLACES = Places(
     subscription="s",
@@ -55,7 +56,11 @@ def render(**changes: Any) -> Document:
 
 
 def faults(**changes: Any) -> list[str]:
-    return [fault.field for fault in rules.faults(environment(**changes), FILE)]
+    """The fields that break a rule of the target."""
+    project, given = Project.model_validate(PROJECT), environment(**changes)
+    return [
+        ".".join(map(str, each.at)) for rule in rules.RULES for each in rule.check(project, given)
+    ]
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from engine.deploy.alive import certainly_dead, this_process
 from engine.deploy.az import Az
 from engine.deploy.commands import bootstrap, down, rollback
 from engine.deploy.commands.prune import needed
@@ -21,9 +20,9 @@ from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.journal import STARTED, Record
-from engine.deploy.preflight import NotReadyToDeploy, require
-from engine.deploy.preflight_release import secret_findings
+from engine.deploy.preflight import NotReadyToDeploy, require, secret_findings
 from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.signs import certainly_dead, this_process
 from engine.deploy.rollout.site import Busy
 from engine.deploy.say import Say, redact
 from engine.deploy.targets.aci.live import live_of

@@ -14,7 +14,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.config.rules.settings import setting_faults
-from engine.deploy.targets.containerapps import names as app_names
+from engine.deploy.targets.containerapps.bootstrap import apps_environment
 from engine.deploy.targets.kind import environment_model
 from engine.errors import ConfigError, EngineError, Fault
 
@@ -165,9 +165,9 @@ def test_the_names_in_azure_follow_from_the_project() -> None:
     project = Project.model_validate(PROJECT)
     assert names.runtime_identity(project) == "iris-service-runtime"
     assert names.deploy_identity(project, "staging") == "iris-service-deploy-staging"
-    assert app_names.apps_environment(project, "staging") == "iris-service-staging-apps"
+    assert apps_environment(project, "staging") == "iris-service-staging-apps"
     longest = Project.model_validate({**PROJECT, "name": "x" * 40})
-    assert len(app_names.apps_environment(longest, "production")) <= 60
+    assert len(apps_environment(longest, "production")) <= 60
     assert len(names.workspace(longest)) <= 63
 
 

@@ -12,12 +12,11 @@ import pytest
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.monitoring import documents, queries
-from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.documents import CHARTS, TABLES, budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan, says
 from engine.deploy.monitoring.rule import MetricRule
 from engine.deploy.monitoring.rules import log_rules
-from engine.deploy.monitoring.workbook import CHARTS, TABLES
 from engine.deploy.targets.kind import environment_model, kind_of
 
 from tests.engine.project import ROOT

@@ -17,8 +17,8 @@ from engine.deploy.config.advice import warnings
 from engine.deploy.config.read import read_environment
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.rules import log_rules
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_of
-from engine.deploy.targets.known import kind_names
 from engine.errors import ConfigError
 
 from tests.engine.bootstrap_world import ground

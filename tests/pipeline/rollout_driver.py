@@ -20,8 +20,8 @@ from engine.deploy.rollout import site as rollout_site
 from engine.deploy.rollout import waiting
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import Say
-from engine.deploy.sight import Sight
 from engine.deploy.targets.base import Places, Release
+from engine.deploy.telemetry import TelemetrySecrets
 from engine.errors import EngineError
 
 # How long a fault of Azure's is waited for is tested in memory; here it is waited out.
@@ -36,7 +36,7 @@ def main(stage: str, image: str) -> int:
     project, environment = read_environment(stage, root)
     places = Places(**json.loads(os.environ["PLACES"]))
     az = Az(say, without=environment.secrets)
-    context = Context(root, project, environment, az, say, places, Sight(az, project))
+    context = Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
     try:
         wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
         site = wanted.site()

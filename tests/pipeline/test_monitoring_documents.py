@@ -34,7 +34,7 @@ EMAIL = ["oncall@example.org"]
 RENDER = """
 import json, sys
 from engine.deploy.config.project import Project
-from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.documents import budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import resources
 from engine.deploy.targets.kind import environment_model

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from engine.client.limits import Limits
+from engine.client.service import Limits
 from engine.client.parity import check_parity, served_records
 from engine.client.service import Service
 from engine.deploy.verify import key_from

@@ -17,9 +17,8 @@ import numpy as np
 
 from engine.client import wire
 from engine.client.failures import WrongAnswers
-from engine.client.limits import Limits
 from engine.client.refusals import json_of, refusal, what_it_said
-from engine.client.service import Service, TooLarge
+from engine.client.service import Limits, Service, TooLarge
 from engine.errors import EngineError
 from engine.serving.errors import PackageError
 from engine.serving.package.answers import Answers, read_answers

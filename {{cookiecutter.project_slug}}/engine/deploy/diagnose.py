@@ -20,8 +20,8 @@ from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.diagnosis.looks import Scene
 from engine.deploy.finding import Certainty, Finding, most_telling
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named
-from engine.deploy.targets.known import kind_names
 from engine.errors import EngineError
 
 RULES: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (

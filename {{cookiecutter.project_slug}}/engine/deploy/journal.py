@@ -42,9 +42,9 @@ class Record:
     """One rollout. ``id`` begins with the time, so ids sort by age.
 
     ``owner`` is the run that works on it now, ``process`` says where that run is (see
-    ``engine.deploy.alive``), ``by`` says it for people. ``answered`` and ``stopped`` are about the
-    previous release: it was ready before the rollout began, or stopped on purpose. ``reason`` says
-    why the rollout ended as it did.
+    ``engine.deploy.rollout.signs``), ``by`` says it for people. ``answered`` and ``stopped`` are
+    about the previous release: it was ready before the rollout began, or stopped on purpose.
+    ``reason`` says why the rollout ended as it did.
     """
 
     id: str

@@ -15,8 +15,16 @@ from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
 from engine.deploy.config import names
 from engine.deploy.config.project import Project
-from engine.deploy.docker import BuildOptions, DockerError, build_command, client
-from engine.deploy.local_image import PLATFORM, check, docker_run, pushed_digest
+from engine.deploy.docker import (
+    PLATFORM,
+    BuildOptions,
+    DockerError,
+    build_command,
+    check,
+    client,
+    docker_run,
+    pushed_digest,
+)
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release as Candidate
 from engine.errors import EngineError

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.client.burst import check_burst
-from engine.client.failures import VerifyError
+from engine.client.failures import Check, Report, VerifyError
 from engine.client.identity import Expected, check_release
-from engine.client.limits import Limits
 from engine.client.parity import (
     Record,
     check_parity,
@@ -23,8 +22,7 @@ from engine.client.parity import (
     served_records,
 )
 from engine.client.readiness import Progress, require_ready, wait_until_ready
-from engine.client.report import Check, Report
-from engine.client.service import Service
+from engine.client.service import Limits, Service
 from engine.deploy.az import AzError
 from engine.deploy.az_error import TIMED_OUT
 from engine.deploy.config.environment import Rollout

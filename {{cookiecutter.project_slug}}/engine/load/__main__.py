@@ -17,10 +17,9 @@ from pathlib import Path
 from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.dev"):
-    from engine.client.address import address
     from engine.client.parity import read_records
     from engine.client.readiness import wait_until_ready
-    from engine.client.service import Service
+    from engine.client.service import Service, address
     from engine.deploy.say import Say, default_say
     from engine.deploy.verify import key_from
     from engine.errors import ConfigError, EngineError

@@ -11,7 +11,7 @@ from engine.deploy.commands.context import without_login
 from engine.deploy.commands.verify import PATIENCE_SECONDS
 from engine.deploy.config.read import environment_names
 from engine.deploy.hooks import HOOK_SECONDS
-from engine.deploy.rollout.longest import longest_seconds
+from engine.deploy.rollout.interrupted import longest_seconds
 from engine.deploy.say import Say
 from engine.errors import ConfigError
 from engine.upkeep.workflow_rules import Job, read

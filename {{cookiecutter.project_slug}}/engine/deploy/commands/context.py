@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.deploy.alive import this_process
 from engine.deploy.az import Az
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
@@ -18,15 +17,15 @@ from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
 from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
-from engine.deploy.preflight import Ground, inspect, subscription
-from engine.deploy.preflight_release import secret_findings
+from engine.deploy.preflight import Ground, inspect, secret_findings, subscription
 from engine.deploy.rollout.checks import ServiceChecks
 from engine.deploy.rollout.guard import Guard
+from engine.deploy.rollout.signs import this_process
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
-from engine.deploy.sight import Sight, absent, looked_up
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import kind_of
+from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up
 from engine.errors import EngineError
 
 _SHORTEST_SECRET = 4
@@ -35,8 +34,8 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One environment and the login that acts on it. ``places`` is what is known of them, ``sight``
-    reads the secrets that Azure has.
+    """One environment and the login that acts on it. ``places`` is what is known of them,
+    ``telemetry`` reads the secrets that Azure has.
     """
 
     root: Path
@@ -45,7 +44,7 @@ class Context:
     az: Az
     say: Say
     places: Places
-    sight: Sight
+    telemetry: TelemetrySecrets
 
     @property
     def target(self) -> Target:
@@ -85,7 +84,7 @@ class Context:
         """The values of these secrets, as far as they are given or can be read from Azure."""
         wanted = frozenset(secret_names)
         read = wanted & looked_up(self.environment)
-        return {**given_secrets(self.say, wanted - read), **self.sight.values(read)}
+        return {**given_secrets(self.say, wanted - read), **self.telemetry.values(read)}
 
     def secret_findings(
         self, wanted: Iterable[str], needed: Iterable[str], known: Iterable[str]
@@ -121,7 +120,7 @@ def open_contexts(
     az = Az(say, dry_run=dry_run, without=names)
     places = Places(subscription=subscription(az), registry_server="", pull_identity="")
     return {
-        stage: Context(root, project, environment, az, say, places, Sight(az, project))
+        stage: Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
         for stage, (project, environment) in read.items()
     }
 
@@ -134,7 +133,7 @@ def without_login(stage: str, root: Path, say: Say) -> Context:
     """
     project, environment = read_environment(stage, root)
     az, places = Az(say), Places("<subscription>", "", "")
-    return Context(root, project, environment, az, say, places, Sight(az, project))
+    return Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
 
 
 def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:

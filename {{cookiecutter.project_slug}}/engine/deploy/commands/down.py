@@ -15,7 +15,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_project
 from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
-from engine.deploy.monitoring.removal import budget_of, remove, saved_queries
+from engine.deploy.monitoring.plan import budget_of, remove, saved_queries
 from engine.deploy.say import Say
 from engine.errors import EngineError
 

@@ -14,8 +14,7 @@ from engine.deploy.commands.up import announce
 from engine.deploy.config import names
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.outcome import AS_BEFORE, UNKNOWN
-from engine.deploy.preflight import require
-from engine.deploy.preflight_release import image_findings
+from engine.deploy.preflight import image_findings, require
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import Busy

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.client.address import address
-from engine.client.failures import Replaced, VerifyError, WrongRelease
+from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.limits import Limits
-from engine.client.report import Report
+from engine.client.service import Limits, address
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import open_context
 from engine.deploy.config import names

@@ -10,8 +10,13 @@ from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
 from engine.deploy.finding import Finding
-from engine.deploy.preflight import at_once, require
-from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
+from engine.deploy.preflight import (
+    at_once,
+    image_findings,
+    refused_secrets,
+    require,
+    secret_findings,
+)
 from engine.deploy.push import Wish, checked_release, published
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN

@@ -22,7 +22,7 @@ from engine.deploy.config.kinds import (
     VariableValue,
     between,
 )
-from engine.deploy.targets.known import kind_names
+from engine.deploy.targets import kind_names
 
 
 def _known(value: object) -> object:

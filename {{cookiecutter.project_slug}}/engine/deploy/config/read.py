@@ -17,8 +17,8 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.rules import gpu, places, settings
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.config.source import Source, read_source
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import environment_model, kind_of
-from engine.deploy.targets.known import kind_names
 from engine.errors import ConfigError, EngineError, Fault
 
 PROJECT_FILE = "deploy/project.yaml"

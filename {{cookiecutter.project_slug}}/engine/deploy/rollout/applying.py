@@ -14,7 +14,7 @@ from engine.deploy.config import names
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import require_live, require_record, write
-from engine.deploy.rollout.pulse import Pulse, attended
+from engine.deploy.rollout.signs import Signs, attended
 from engine.deploy.rollout.site import NotUp, Site, TakenOver
 from engine.deploy.rollout.waiting import (
     POLL_SECONDS,
@@ -25,7 +25,7 @@ from engine.deploy.rollout.waiting import (
     wait_until_seen,
 )
 from engine.deploy.targets.base import Check, Document, Live
-from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.deploy.targets.compare import same_secrets, secrets_fingerprint
 from engine.errors import EngineError
 
 
@@ -120,10 +120,10 @@ def prove(
         TakenOver: what is live is another deploy's by now.
     """
     give_up = site.clock.monotonic() + VISIBLE_SECONDS + site.limits.start_seconds
-    pulse = Pulse(site, record)
+    signs = Signs(site, record)
     while True:
         try:
-            return _prove_once(site, record, document, state, before, pulse, give_up)
+            return _prove_once(site, record, document, state, before, signs, give_up)
         except _NotTheRelease as error:
             failure, again = error.failure, str(error)
         except TakenOver:
@@ -152,10 +152,10 @@ def _prove_once(
     document: Document,
     state: str | None,
     before: Live | None,
-    pulse: Pulse,
+    signs: Signs,
     until: float,
 ) -> Proof:
-    ready = wait_until_ready(site, record, state, pulse, before, until)
+    ready = wait_until_ready(site, record, state, signs, before, until)
     address = site.asked(site.target.candidate_address)
     if address is None:
         raise EngineError(f"{site.target.what} has no address", "look at it in the portal")
@@ -163,7 +163,7 @@ def _prove_once(
     verify = partial(site.checks.verify, address, marks.release(site.target.tags(document)))
     report, failure = "", None
     try:
-        report = attended(site, verify, pulse, site.limits.verify_seconds)
+        report = attended(site, verify, signs, site.limits.verify_seconds)
     except TakenOver:
         raise
     except EngineError as error:

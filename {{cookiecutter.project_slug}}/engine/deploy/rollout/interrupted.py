@@ -1,17 +1,27 @@
-"""Finish what a killed process left half done, before anything new begins."""
+"""Finish what a killed process left half done, before anything new begins.
+
+From its waits follows how long a rollout can take at most.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 
-from engine.deploy.alive import certainly_dead
 from engine.deploy.config import names
+from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import close, keep, prove
 from engine.deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
-from engine.deploy.rollout.ownership import as_recorded, busy, require_record, take_over
+from engine.deploy.rollout.ownership import (
+    GIVE_WAY_SECONDS,
+    as_recorded,
+    busy,
+    require_record,
+    take_over,
+)
+from engine.deploy.rollout.signs import certainly_dead
 from engine.deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import POLL_SECONDS, VISIBLE_SECONDS, wait_until_settled
 from engine.deploy.targets.base import Live
@@ -212,3 +222,24 @@ def _sign(site: Site, record: Record, live: Live | None) -> tuple[object, ...]:
         tags.get(names.TAG_HEARTBEAT),
         site.asked(partial(site.journal.last_sign, record.id)),
     )
+
+
+def longest_seconds(limits: Limits, busy_seconds: float, *, interrupted: bool) -> float:
+    """Seconds until a rollout has kept its release or restored the one before, at most.
+
+    Not counted is the time of single requests, which is short.
+
+    Args:
+        limits: of the environment.
+        busy_seconds: of its target.
+        interrupted: whether it first has to finish and to undo one that was interrupted.
+    """
+    prove = VISIBLE_SECONDS + limits.start_seconds + limits.verify_seconds + VISIBLE_SECONDS
+    change = busy_seconds + VISIBLE_SECONDS + prove
+    begin: float = limits.start_seconds
+    if interrupted:
+        watch = 2 * limits.lease_seconds + limits.start_seconds
+        appear = max(APPEAR_SECONDS, VISIBLE_SECONDS)
+        begin = watch + appear + limits.start_seconds + prove + change
+    # The change and its undoing.
+    return begin + GIVE_WAY_SECONDS + 2 * change

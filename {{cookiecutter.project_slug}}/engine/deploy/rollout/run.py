@@ -23,7 +23,7 @@ from engine.deploy.rollout.ownership import claim, new_id, require_live, require
 from engine.deploy.rollout.site import Busy, NotUp, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import wait_until_ready, wait_until_settled
 from engine.deploy.targets.base import Document, Live
-from engine.deploy.targets.fingerprint import same_secrets
+from engine.deploy.targets.compare import same_secrets
 from engine.errors import EngineError
 
 UNCHANGED, UPDATED, TAGGED, STARTED_AGAIN = "unchanged", "updated", "tagged", "started"

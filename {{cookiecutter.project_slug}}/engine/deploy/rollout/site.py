@@ -108,8 +108,8 @@ class Site:
     """One environment, and one run that works on it.
 
     ``secrets`` holds the values of all secrets that this run was given. ``by`` says for people who
-    runs, ``process`` where (see ``engine.deploy.alive``), and ``owner`` tells this run from all
-    others.
+    runs, ``process`` where (see ``engine.deploy.rollout.signs``), and ``owner`` tells this run from
+    all others.
     """
 
     service: str

@@ -23,8 +23,8 @@ from engine.deploy.config.rules.rule import Place, Rule
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import LogRule, MetricRule
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.base import Places, Target
-from engine.deploy.targets.known import kind_names
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,14 @@ from typing import Any
 from engine.deploy.config import names
 from engine.deploy.config.environment import Probe
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
-from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.deploy.targets.base import (
+    LOGS_KEY,
+    Document,
+    Places,
+    Release,
+    check_image,
+    release_tags,
+)
 from engine.errors import EngineError
 
 API_VERSION = "2023-05-01"

@@ -15,7 +15,7 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import advice, diagnosis, rules
+from engine.deploy.targets.aci import diagnosis, rules
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Target
@@ -45,7 +45,7 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
 
     def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""
-        return advice.warnings(environment)
+        return rules.warnings(environment)
 
     def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
         """See ``Kind``: Azure has no metric of restarts here."""

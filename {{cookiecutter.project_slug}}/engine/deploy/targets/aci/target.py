@@ -17,13 +17,18 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
-from engine.deploy.targets.aci import compare
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.preflight import findings
-from engine.deploy.targets.aci.shape import restorable, unrestorable
+from engine.deploy.targets.aci.shape import (
+    blockers,
+    config_digest,
+    differences,
+    restorable,
+    unrestorable,
+)
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 
 _STDIN = "/dev/stdin"
@@ -58,7 +63,7 @@ class ContainerInstances:
         letter what was sent before.
         """
         document = restorable(documents.render(self._environment, release, self._places, tags))
-        digest = compare.config_digest(document)
+        digest = config_digest(document)
         return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
 
     def secret_names(self, document: Document) -> tuple[str, ...]:
@@ -100,11 +105,11 @@ class ContainerInstances:
 
     def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return compare.differences(live, wanted)
+        return differences(live, wanted)
 
     def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return compare.blockers(live, wanted)
+        return blockers(live, wanted)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``."""

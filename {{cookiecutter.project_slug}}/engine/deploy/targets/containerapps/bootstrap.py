@@ -6,14 +6,25 @@ from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
-from engine.deploy.targets.containerapps import names
+from engine.deploy.config.project import Project
 from engine.deploy.targets.containerapps.environment import AppEnvironment
-from engine.deploy.targets.containerapps.limits import profile_of
+from engine.deploy.targets.containerapps.rules import profile_of
+
+
+def apps_role(project: Project) -> str:
+    """The custom role that lets a deploy identity run Container Apps."""
+    return f"{project.name} container apps"
+
+
+def apps_environment(project: Project, stage: str) -> str:
+    """The Container Apps environment that holds one environment's app."""
+    return f"{project.name}-{stage}-apps"
+
 
 CONSUMPTION = "Consumption"
 ROLE = CustomRole(
     "role apps",
-    names.apps_role,
+    apps_role,
     (
         "Microsoft.App/containerApps/*",
         "Microsoft.App/managedEnvironments/read",
@@ -35,7 +46,7 @@ def steps(ground: Ground, stage: str, environment: AppEnvironment) -> tuple[Step
 
 
 def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
-    name = names.apps_environment(ground.project, stage)
+    name = apps_environment(ground.project, stage)
     place = ("--name", name, "--resource-group", environment.resource_group)
     return Step(
         key=f"apps {stage}",
@@ -66,7 +77,7 @@ def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Ste
 
 
 def _profile(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
-    name = names.apps_environment(ground.project, stage)
+    name = apps_environment(ground.project, stage)
     profile = profile_of(environment)
     group = ("--resource-group", environment.resource_group)
     return Step(

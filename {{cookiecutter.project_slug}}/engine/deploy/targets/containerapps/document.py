@@ -20,10 +20,9 @@ from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.config.environment import Probe
-from engine.deploy.targets.base import Document, Places, Release
+from engine.deploy.targets.base import Document, Places, Release, check_image, release_tags
 from engine.deploy.targets.containerapps.environment import AppEnvironment
-from engine.deploy.targets.containerapps.limits import profile_of, secret_name
-from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.deploy.targets.containerapps.rules import profile_of, secret_name
 from engine.errors import EngineError
 
 API_VERSION = "2025-07-01"

@@ -12,7 +12,7 @@ from engine.deploy.bootstrap.step import Step
 from engine.deploy.config.project import Project
 from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, MetricRule
 from engine.deploy.targets.base import Places, Target
-from engine.deploy.targets.containerapps import bootstrap, limits, names, rules
+from engine.deploy.targets.containerapps import bootstrap, rules
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import Kind, Metrics
@@ -41,7 +41,7 @@ class ContainerAppsKind(Kind[AppEnvironment]):
 
     def warnings(self, environment: AppEnvironment) -> Iterable[str]:
         """See ``Kind``."""
-        return limits.warnings(environment)
+        return rules.warnings(environment)
 
     def places(self, project: Project, environment: AppEnvironment, found: Places) -> Places:
         """See ``Kind``: the id of the Container Apps environment, which bootstrap makes."""
@@ -50,7 +50,7 @@ class ContainerAppsKind(Kind[AppEnvironment]):
             apps_environment=(
                 f"/subscriptions/{found.subscription}/resourceGroups/{environment.resource_group}"
                 f"/providers/Microsoft.App/managedEnvironments/"
-                f"{names.apps_environment(project, environment.stage)}"
+                f"{bootstrap.apps_environment(project, environment.stage)}"
             ),
         )
 

@@ -8,7 +8,7 @@ from engine.deploy.finding import Certainty, Finding
 from engine.deploy.targets.base import Places
 from engine.deploy.targets.containerapps.client import AppClient, Json
 from engine.deploy.targets.containerapps.environment import AppEnvironment
-from engine.deploy.targets.containerapps.limits import profile_of
+from engine.deploy.targets.containerapps.rules import profile_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 

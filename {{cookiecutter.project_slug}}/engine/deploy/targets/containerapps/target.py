@@ -18,15 +18,14 @@ from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps import document as documents
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
-from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, Json
+from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, AppLogs, Json
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.evidence import read_app
-from engine.deploy.targets.containerapps.limits import profile_of
 from engine.deploy.targets.containerapps.live import live_of
-from engine.deploy.targets.containerapps.logs import AppLogs
 from engine.deploy.targets.containerapps.preflight import findings
 from engine.deploy.targets.containerapps.request import applied_revision
 from engine.deploy.targets.containerapps.revisions import Revisions
+from engine.deploy.targets.containerapps.rules import profile_of
 from engine.errors import EngineError
 
 

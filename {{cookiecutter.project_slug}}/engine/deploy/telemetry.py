@@ -28,7 +28,7 @@ def looked_up(environment: Environment) -> frozenset[str]:
     return frozenset({CONNECTION, LOGS_KEY}) - frozenset(environment.secrets)
 
 
-class Sight:
+class TelemetrySecrets:
     """Reads the values, each once. They are never shown from then on."""
 
     def __init__(self, az: Az, project: Project) -> None:
