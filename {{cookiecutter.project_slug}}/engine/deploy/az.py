@@ -80,6 +80,15 @@ class Az:
                 return None
             raise
 
+    def visible(self, *arguments: str) -> Any:
+        """Like ``find``, and None also where this login may not look."""
+        try:
+            return self.find(*arguments)
+        except AzError as error:
+            if error.forbidden:
+                return None
+            raise
+
     def text(self, *arguments: str, limit: float = READ_SECONDS) -> str:
         """Run a command that changes nothing; what it prints."""
         return self._patiently(list(arguments), None, limit, None).stdout

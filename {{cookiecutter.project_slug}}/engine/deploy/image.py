@@ -34,6 +34,7 @@ with locked_packages(".venv/.deploy"):
         client,
         run_command,
     )
+    from engine.deploy.outcome import write_output
     from engine.errors import EngineError
     from engine.serving.errors import PackageError
     from engine.serving.package.digest import models_digest
@@ -147,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 accelerator, tag, options.base_image, options.ca_bundle, pull=options.pull
             )
             build(told)
-            _hand_over("image-id", image_id(tag))
+            write_output(**{"image-id": image_id(tag)})
             print(tag)
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
@@ -188,13 +189,6 @@ def _lacks_buildx(docker: str) -> bool:
     )
     major = version.stdout.strip().partition(".")[0]
     return buildx.returncode != 0 and major.isdigit() and int(major) >= BUILDX_SINCE
-
-
-def _hand_over(name: str, value: str) -> None:
-    """Give a value to the later steps of a GitHub workflow; elsewhere nobody asks for it."""
-    if path := os.environ.get("GITHUB_OUTPUT"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}={value}\n")
 
 
 def _show(command: Sequence[str]) -> None:

@@ -190,11 +190,11 @@ def _outputs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {"image": quoted, "staging": of("staging", "url"), "production": of("production", "url")}
 
 
-def write_output(name: str, value: str) -> None:
-    """Write an output of the workflow's step; outside of a workflow, nothing."""
+def write_output(**values: str) -> None:
+    """Write outputs of the workflow's step by their names; outside of a workflow, nothing."""
     if path := os.environ.get("GITHUB_OUTPUT"):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}={value}\n")
+            file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
 def main() -> int:

@@ -6,9 +6,7 @@ always the digest. The login is a token of some hours from `az acr login`: no pa
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.deploy import hooks, image
 from engine.deploy.az import Az
@@ -25,6 +23,7 @@ from engine.deploy.docker import (
     docker_run,
     pushed_digest,
 )
+from engine.deploy.outcome import write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release as Candidate
 from engine.errors import EngineError
@@ -186,13 +185,10 @@ def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: st
 
 
 def hand_over(pushed: Pushed) -> None:
-    """Tell the later steps of a GitHub workflow; elsewhere nobody asks for it."""
-    if path := os.environ.get("GITHUB_OUTPUT"):
-        values = {
-            "image": pushed.reference,
-            "registry": pushed.registry,
-            "repository": pushed.repository,
-            "digest": pushed.digest,
-        }
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in values.items())
+    """Give the image to the later steps of a workflow."""
+    write_output(
+        image=pushed.reference,
+        registry=pushed.registry,
+        repository=pushed.repository,
+        digest=pushed.digest,
+    )

@@ -28,14 +28,14 @@ def serving(done: str, *, undone: str) -> Iterator[None]:
         undone: the value when it fails and what was there before is back.
     """
     # A killed process writes nothing more.
-    write_output("serves", UNKNOWN)
+    write_output(serves=UNKNOWN)
     try:
         yield
     except RolloutFailed as error:
         if error.restored:
-            write_output("serves", undone)
+            write_output(serves=undone)
         raise
-    write_output("serves", done)
+    write_output(serves=done)
 
 
 def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> str:

@@ -12,6 +12,7 @@ from engine.deploy.bootstrap.ground import Account, Ground, Repository
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.unasked import Lenient
+from engine.deploy.commands.context import add_dry_run
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
@@ -22,9 +23,7 @@ from engine.errors import EngineError, NoAccess
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print every command that would change something"
-    )
+    add_dry_run(parser)
     parser.add_argument(
         "--without-github",
         action="store_true",

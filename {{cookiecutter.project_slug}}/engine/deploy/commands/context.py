@@ -145,6 +145,13 @@ def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
         parser.add_argument("environment", metavar="ENV", help=text)
 
 
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """The option that shows commands instead of running them."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands, and change nothing"
+    )
+
+
 def given_secrets(say: Say, secret_names: Iterable[str]) -> Mapping[str, str]:
     """The secrets of this process's environment; from now on they are never shown."""
     values = {name: os.environ[name] for name in secret_names if os.environ.get(name)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.bootstrap.roles import own_roles
-from engine.deploy.commands.context import Context, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, open_contexts
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_project
 from engine.deploy.monitoring.documents import Resource
@@ -32,9 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="all environments, the registry and the identities"
     )
     parser.add_argument("--yes", action="store_true", help="do it; without it, say what would go")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:

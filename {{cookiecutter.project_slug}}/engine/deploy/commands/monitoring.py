@@ -14,7 +14,7 @@ from pathlib import Path
 from engine.deploy.az import AzError
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.commands.context import Context, add_stage, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_contexts
 from engine.deploy.config.read import environment_names
 from engine.deploy.gh import GhError
 from engine.deploy.monitoring.place import Place
@@ -36,9 +36,7 @@ _ROLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_stage(parser, optional=True)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print every command that would change something"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_context
 from engine.deploy.commands.up import announce
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded, require_there
@@ -18,9 +18,7 @@ from engine.deploy.targets.base import Live
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of these commands."""
     add_stage(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the command, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def stop(options: argparse.Namespace, root: Path, say: Say) -> int:

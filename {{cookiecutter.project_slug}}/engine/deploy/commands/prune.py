@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.commands.context import Context, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, open_contexts
 from engine.deploy.commands.rollback import predecessor
 from engine.deploy.commands.verify import images
 from engine.deploy.config import names
@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=int, default=KEEP, help="newest images to keep, needed or not (%(default)s)"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:

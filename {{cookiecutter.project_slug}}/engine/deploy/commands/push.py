@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from engine.deploy.az import Az
+from engine.deploy.commands.context import add_dry_run
 from engine.deploy.config.read import read_project
 from engine.deploy.push import Wish, hand_over, push
 from engine.deploy.say import Say
@@ -14,7 +15,7 @@ from engine.errors import EngineError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("--dry-run", action="store_true", help="show the commands, run none")
+    add_dry_run(parser)
     parser.add_argument(
         "--allow-dirty", action="store_true", help="push although files differ from the commit"
     )

@@ -60,12 +60,12 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     if not interrupted:
         # The step that was cancelled may have restored it, and had no time to write this.
         if options.image:
-            write_output("serves", serving(live, options.image))
+            write_output(serves=serving(live, options.image))
         print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
         return 0
     needed = _secret_names(context, interrupted, live)
     require(context.secret_findings(needed, needed, context.secrets(needed)), say.warning)
-    write_output("serves", UNKNOWN)
+    write_output(serves=UNKNOWN)
     # What was kept since may have to come back: its secrets are those of the environment.
     site = context.site(needed | set(context.environment.secrets))
     try:
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.summary(f"### {stage}: not recovered\n\n{error.cause}\n\n**Fix**: {error.fix}")
         raise
     if options.image:
-        write_output("serves", serving(live, options.image))
+        write_output(serves=serving(live, options.image))
     done = f"{stage}: the interrupted rollout is closed; {_serving(context, live)}"
     say.summary(f"### {done}")
     print(done)

@@ -103,6 +103,6 @@ def announce(context: Context, address: str | None) -> None:
     """The address, for people and for the next steps of a workflow."""
     if address is None:
         return
-    write_output("url", address)
+    write_output(url=address)
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

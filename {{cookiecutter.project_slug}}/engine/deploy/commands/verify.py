@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         EngineError: it is not what it should be, or could not be asked; the message says what was
             found, ``exit_code`` which of the two.
     """
-    write_output("verdict", UNPROVED)
+    write_output(verdict=UNPROVED)
     # After a change, Azure and the network may show the release of before for a while.
     also = () if options.url else (WrongRelease,)
     try:
@@ -63,12 +63,12 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     except EngineError as error:
         wrong = isinstance(error, VerifyError) and error.proof
         error.exit_code = PROVED_WRONG if wrong else COULD_NOT_ASK
-        write_output("verdict", WRONG if wrong else UNPROVED)
+        write_output(verdict=WRONG if wrong else UNPROVED)
         if isinstance(error, VerifyError) and error.report:
             print(error.report.text())
             say.summary(f"{error.report.markdown()}\n\n**Fix**: {error.fix}")
         raise
-    write_output("verdict", RIGHT)
+    write_output(verdict=RIGHT)
     print(report.text())
     say.summary(report.markdown())
     return 0

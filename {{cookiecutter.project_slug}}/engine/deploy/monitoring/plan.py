@@ -154,7 +154,7 @@ def _url(resource: Resource) -> str:
 def saved_queries(az: Az, place: Place) -> list[Resource]:
     """Those of this environment that are there; none where this login may not look."""
     saved = [documents.saved_query(place, name) for name in queries.saved()]
-    listed = _find(az, f"{place.workspace}/savedSearches", saved[0].version)
+    listed = _at(az, f"{place.workspace}/savedSearches", saved[0].version)
     names = [each.get("name") for each in (listed or {}).get("value") or []]
     return [each for each in saved if one_of(each.id.rpartition("/")[2], names)]
 
@@ -162,29 +162,17 @@ def saved_queries(az: Az, place: Place) -> list[Resource]:
 def budget_of(az: Az, place: Place) -> Resource | None:
     """The budget, if there is one and this login may look."""
     wanted = budget(place, "2000-01-01")
-    return None if _find(az, wanted.id, wanted.version) is None else wanted
+    return None if _at(az, wanted.id, wanted.version) is None else wanted
 
 
 def remove(az: Az, resource: Resource) -> None:
     """Delete it; what is gone already is no error."""
     try:
-        az.change("rest", "--method", "delete", "--url", _address(resource.id, resource.version))
+        az.change("rest", "--method", "delete", "--url", _url(resource))
     except AzError as error:
         if not error.missing:
             raise
 
 
-def _find(az: Az, path: str, version: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] | None = az.find(
-            "rest", "--method", "get", "--url", _address(path, version)
-        )
-    except AzError as error:
-        if error.status != 403:
-            raise
-        return None
-    return found
-
-
-def _address(path: str, version: str) -> str:
-    return f"{path}?api-version={version}"
+def _at(az: Az, path: str, version: str) -> Any:
+    return az.visible("rest", "--method", "get", "--url", f"{path}?api-version={version}")

@@ -43,6 +43,10 @@ class ContainerInstances:
     # then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning.
     busy_seconds = 1860.0
 
+    secret_names = staticmethod(documents.secret_names)
+    differences = staticmethod(differences)
+    blockers = staticmethod(blockers)
+
     def __init__(self, az: Az, environment: GroupEnvironment, places: Places) -> None:
         self.what = f"container group {environment.name}"
         self._az = az
@@ -65,10 +69,6 @@ class ContainerInstances:
         document = restorable(documents.render(self._environment, release, self._places, tags))
         digest = config_digest(document)
         return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
-
-    def secret_names(self, document: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return documents.secret_names(document)
 
     def tags(self, document: Document) -> dict[str, str]:
         """See ``Target``."""
@@ -102,14 +102,6 @@ class ContainerInstances:
         live = live_of(group)
         self._address = live.address
         return live
-
-    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return differences(live, wanted)
-
-    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return blockers(live, wanted)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``."""

@@ -35,6 +35,10 @@ class ContainerApps:
     serves_on = True
     busy_seconds = IDLE_SECONDS
 
+    with_tags = staticmethod(documents.with_tags)
+    differences = staticmethod(shape.differences)
+    blockers = staticmethod(shape.blockers)
+
     def __init__(
         self, az: Az, environment: AppEnvironment, places: Places, client: AppClient | None = None
     ) -> None:
@@ -63,31 +67,14 @@ class ContainerApps:
         """See ``Target``."""
         return dict(document["tags"])
 
-    def with_tags(self, document: Document, tags: Mapping[str, str]) -> Document:
-        """See ``Target``."""
-        return documents.with_tags(document, tags)
-
     def findings(self, release: Release) -> list[Finding]:
         """See ``Target``."""
         return findings(self._client, self._environment, self._places)
 
     def read(self) -> Live | None:
         """See ``Target``."""
-        app = self._client.app()
-        if app is None:
-            return None
-        name = applied_revision(app)
-        revision = self._client.revision(name) if name else None
-        replicas = self._client.replicas(name) if revision else []
-        return live_of(app, revision, replicas)
-
-    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return shape.differences(live, wanted)
-
-    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return shape.blockers(live, wanted)
+        shown = self._shown()
+        return None if shown is None else live_of(*shown)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``; a revision that still runs and is just like the document is taken."""
@@ -175,13 +162,8 @@ class ContainerApps:
 
     def evidence(self) -> Group | None:
         """See ``Target``: the app with the revision applied last, its replicas, Azure's events."""
-        app = self._client.app()
-        if app is None:
-            return None
-        name = applied_revision(app)
-        revision = self._client.revision(name) if name else None
-        replicas = self._client.replicas(name) if revision else []
-        return read_app(app, revision, replicas, self._logs.system())
+        shown = self._shown()
+        return None if shown is None else read_app(*shown, self._logs.system())
 
     def billing(self) -> str:
         """See ``Target``."""
@@ -197,6 +179,15 @@ class ContainerApps:
             f"{self.what} (profile {profile.type}, {self._environment.cpu:g} vCPU, "
             f"{self._environment.memory_gb:g} GB each) bills {when}"
         )
+
+    def _shown(self) -> tuple[Json, Json | None, list[Json]] | None:
+        """The app, the revision that was applied last, and its replicas; None: there is no app."""
+        app = self._client.app()
+        if app is None:
+            return None
+        name = applied_revision(app)
+        revision = self._client.revision(name) if name else None
+        return app, revision, self._client.replicas(name) if revision else []
 
     def _remade(self, app: Json, previous: Document) -> bool:
         """The app is another one, made where the previous could not be changed into it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from engine.deploy import az as az_module
 from engine.deploy.az import AzError
 from engine.deploy.az_error import Problem
 from engine.deploy.config.environment import CONNECTION, Environment
@@ -28,11 +29,11 @@ INSTRUMENTATION = "planted-0000-4000-instrumentation"
 STRING = f"InstrumentationKey={INSTRUMENTATION};IngestionEndpoint=https://example.org/"
 
 
-class Az:
+class Az(az_module.Az):
     """Answers the three questions that are asked here."""
 
     def __init__(self, answers: dict[str, Any] | None = None, refusal: int | None = None) -> None:
-        self.say = Say()
+        super().__init__(Say())
         self.asked: list[str] = []
         self._refusal = refusal
         self._answers = {
@@ -41,7 +42,7 @@ class Az:
             "show": {"customerId": "workspace-guid"},
         } | (answers or {})
 
-    def find(self, *arguments: str) -> Any:
+    def find(self, *arguments: str, limit: float = 0) -> Any:
         word = next(each for each in self._answers if each in arguments)
         self.asked.append(word)
         if self._refusal is not None:
@@ -50,7 +51,7 @@ class Az:
 
 
 def telemetry(az: Az) -> TelemetrySecrets:
-    return TelemetrySecrets(az, PROJECT)  # type: ignore[arg-type]
+    return TelemetrySecrets(az, PROJECT)
 
 
 def environment(**fields: object) -> Environment:
@@ -95,7 +96,7 @@ def test_what_was_read_is_never_shown_and_neither_is_the_key_inside_of_it() -> N
 def test_what_cannot_be_read_is_missed_and_the_way_out_is_told(az: Az) -> None:
     known = telemetry(az).values({CONNECTION, LOGS_KEY})
     assert known == {}
-    assert workspace_id(az, PROJECT) is None  # type: ignore[arg-type]
+    assert workspace_id(az, PROJECT) is None
     insights, logs = absent(PROJECT, {CONNECTION, LOGS_KEY}, known)
     assert "iris-service-insights" in insights.cause
     assert "telemetry: false" in insights.fix
