@@ -51,7 +51,7 @@ _TRANSPORT = (
     ),
 )
 _UNKNOWN = (
-    "look whether it runs: `.venv/bin/python -m engine.deploy status`, `.venv/bin/python -m "
+    "check whether it runs: `.venv/bin/python -m engine.deploy status`, `.venv/bin/python -m "
     "engine.deploy logs ENV`"
 )
 

@@ -47,7 +47,7 @@ def explain(scene: Scene, error: EngineError, tell: Callable[[str], None]) -> En
     """The same failure with the cause and the fix that the evidence in Azure shows.
 
     What names its cause already, or finds no surer one, comes back as it is. Otherwise the end of
-    the log is told too: a container group that is put back takes the log with it.
+    the log is shown too: a container group that is put back takes the log with it.
     """
     if _is_precise(error):
         return error

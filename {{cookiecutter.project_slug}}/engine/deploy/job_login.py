@@ -20,7 +20,7 @@ SECONDS = 20.0
 
 
 def job_token() -> str | None:
-    """A new token of GitHub's for this job; None where there is none to be had.
+    """A new token of GitHub's for this job; None where GitHub gives none.
 
     A job may ask if it has the permission ``id-token: write``. GitHub docs: OpenID Connect, methods
     for requesting the OIDC token.

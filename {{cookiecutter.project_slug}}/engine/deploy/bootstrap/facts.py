@@ -236,7 +236,7 @@ def _reviewer(gh: Gh, owner: Mapping[str, Any], asked: str | None) -> Reviewer |
         if error.status is None:
             raise
         raise EngineError(
-            "nobody is there to consent to production: the login of gh is not a person's",
+            "production has no required reviewer: the login of gh is not a person's",
             "name one with --reviewer LOGIN, or nobody with --reviewer none",
         ) from None
     return Reviewer(shown["login"], shown["id"])

@@ -58,11 +58,11 @@ class Looks:
         return self._seen[command]
 
     def forget(self) -> None:
-        """Something was changed: ask anew."""
+        """Something was changed: ask again."""
         self._seen.clear()
 
     def wait(self) -> None:
-        """Give Azure a moment, and ask anew."""
+        """Give Azure a moment, and ask again."""
         self._clock.pause(PAUSE_SECONDS)
         self.forget()
 

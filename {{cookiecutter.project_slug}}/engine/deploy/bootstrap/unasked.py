@@ -56,5 +56,5 @@ def repository(project: Project, root: Path, reviewer: str | None) -> Repository
         name = facts.repository_name(project, facts.remote_url(root))
     except NoAccess:
         name = f"<owner>/{project.name}"
-    consents = Reviewer(reviewer or "<reviewer>", "<reviewer id>", asked=reviewer is not None)
-    return Repository(name, "<subject>", "main", None if reviewer == facts.NOBODY else consents)
+    approves = Reviewer(reviewer or "<reviewer>", "<reviewer id>", asked=reviewer is not None)
+    return Repository(name, "<subject>", "main", None if reviewer == facts.NOBODY else approves)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reviewer",
         metavar="LOGIN",
-        help="who consents to production (default: the owner, or you; none: nobody)",
+        help="who approves deployments to production (default: the owner, or you; none: nobody)",
     )
     parser.add_argument(
         "--only", metavar="ENV", help="only this environment and what it shares, without GitHub"

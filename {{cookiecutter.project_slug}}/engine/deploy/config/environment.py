@@ -107,7 +107,7 @@ class Rollout(Section):
 
 
 class Alerts(Section):
-    """Who is told of what, and for which price; `python -m engine.deploy monitoring` sets it up."""
+    """Who is notified, and the budget; `python -m engine.deploy monitoring` sets it up."""
 
     email: Emails = Field((), description="Addresses; without one, alerts show in the portal only.")
     budget: Annotated[float, between(0, 1_000_000)] = Field(

@@ -140,7 +140,7 @@ def _notification(place: Place, kind: str, percent: int) -> Json:
         "threshold": percent,
         "thresholdType": kind,
         "contactEmails": addresses,
-        # Without an address the owners are told: Azure keeps no budget that tells nobody.
+        # Without an address the owners are notified: Azure keeps no budget without a contact.
         "contactRoles": [] if addresses else ["Owner"],
         "contactGroups": [],
     }

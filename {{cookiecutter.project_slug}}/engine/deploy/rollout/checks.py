@@ -43,7 +43,7 @@ class ServiceChecks:
                 return f"not ready: {error.reason or error.cause}"
             except Unreachable:
                 # While the probe fails, Azure lets nobody through: the service's own words are
-                # to be had from its log only.
+                # in its log only.
                 return "its address does not answer yet"
         return None
 

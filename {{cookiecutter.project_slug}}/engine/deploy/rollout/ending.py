@@ -38,7 +38,7 @@ def undo(site: Site, record: Record, reason: EngineError, *, applied: bool) -> N
 
     Raises:
         RolloutFailed: always otherwise, with the reason and with what serves now.
-        TakenOver: another deploy has it in hand.
+        TakenOver: another deploy has taken it over.
     """
     site.say.step(f"not kept: {reason.cause}")
     try:
@@ -93,7 +93,7 @@ def restore(site: Site, record: Record, previous: Document, *, applied: bool = F
 
     Raises:
         EngineError: it could not be done.
-        TakenOver: another deploy has it in hand.
+        TakenOver: another deploy has taken it over.
     """
     target = site.target
     previous = restamped(site, previous)

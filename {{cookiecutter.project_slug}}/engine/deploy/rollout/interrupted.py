@@ -71,7 +71,7 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
             "there is no record of what was before it",
             "look at what it is (`.venv/bin/python -m engine.deploy status`); "
-            "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys anew",
+            "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys again",
         )
     return live, records
 

@@ -1,7 +1,7 @@
 """What a rollout needs to know of the place it deploys to.
 
 A target turns a release into a complete document (a pure function) and puts documents on Azure.
-The rollout decides what happens when; a target only does as it is told, so that both targets
+The rollout decides what happens when; a target only carries out its calls, so that both targets
 share one protocol of recording, verifying, keeping and restoring.
 
 Every target gives its resource the tags of ``engine.deploy.rollout.marks``; they travel in the

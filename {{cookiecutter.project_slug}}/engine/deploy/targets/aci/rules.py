@@ -38,7 +38,7 @@ def size(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
             yield Broken(
                 (field,),
                 f"a container group has from 1 to {most}",
-                "take a number in that range; more is to be had on Container Apps or AKS",
+                "take a number in that range; Container Apps and AKS have more",
             )
         elif round(value * 10) != value * 10:
             yield Broken((field,), "Azure keeps one decimal", f"write {round(value, 1):g}")
