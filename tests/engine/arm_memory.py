@@ -27,9 +27,11 @@ from engine.deploy.processes import Finished
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import environment_model
 from engine.errors import EngineError
@@ -498,8 +500,9 @@ class Deploys:
     def target(self, **fields: object) -> Target:
         """The target of the environment with these fields."""
         az, where = Az(self.say), environment(self.kind, **fields)
-        if self.kind == "aci":
+        if isinstance(where, GroupEnvironment):
             return ContainerInstances(az, where, PLACES)
+        assert isinstance(where, AppEnvironment)
         clock = self.arm.clock
         place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)

@@ -37,6 +37,7 @@ from engine.deploy.monitoring.plan import plan as monitoring_plan
 from engine.deploy.preflight import _pull_right, _unregistered
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live, check_image
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.preflight import _environment_findings
 from engine.deploy.targets.kind import kind_named
 from engine.errors import EngineError
@@ -364,6 +365,7 @@ def test_preflight_and_doctor_agree_on_who_may_pull(
 @pytest.mark.parametrize("location", ["northeurope", "North Europe", "NORTHEUROPE"])
 def test_an_environment_of_apps_is_known_in_any_spelling(location: str) -> None:
     environment = place("containerapps", gpu="t4").environment
+    assert isinstance(environment, AppEnvironment)
     there: dict[str, Any] = {
         "name": "apps",
         "location": location,

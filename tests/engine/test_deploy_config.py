@@ -14,7 +14,9 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.config.rules.settings import setting_faults
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.containerapps.bootstrap import apps_environment
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.kind import environment_model
 from engine.errors import ConfigError, EngineError, Fault
 
@@ -120,6 +122,7 @@ def test_every_field_of_the_written_files_has_its_own_comment_or_group() -> None
 
 def test_a_minimal_file_gets_good_defaults(write: Write) -> None:
     project, environment = read_environment("staging", write())
+    assert isinstance(environment, GroupEnvironment)
     assert (project.name, project.accelerator) == ("iris-service", "cpu")
     assert (environment.stage, environment.cpu, environment.memory_gb) == ("staging", 1, 1.5)
     assert (environment.port, environment.dns_label) == (8000, "iris-service-staging")
@@ -142,6 +145,7 @@ def test_a_whole_file_is_read(write: Write) -> None:
         "rollout": {"start_seconds": 900, "burst": {"requests": 0, "p95_ms": 80}},
     }
     _, environment = read_environment("staging", write(given))
+    assert isinstance(environment, GroupEnvironment)
     assert environment.secrets == ("API_KEYS",)
     assert environment.dns_label == "iris-demo"
     assert environment.probes.liveness.period_seconds == 30
@@ -152,7 +156,9 @@ def test_a_whole_file_is_read(write: Write) -> None:
 def test_a_container_app_is_read(write: Write) -> None:
     given = {"gpu": "t4", "cpu": 8, "memory_gb": 56, "replicas": {"min": 0, "max": 3}}
     root = write(given, {"accelerator": "gpu"}, APPS)
-    assert read_environment("staging", root)[1].replicas.max == 3
+    environment = read_environment("staging", root)[1]
+    assert isinstance(environment, AppEnvironment)
+    assert environment.replicas.max == 3
 
 
 def test_an_environment_cannot_be_changed_after_reading(write: Write) -> None:
