@@ -41,7 +41,7 @@ require_debootstrap() {
     say "installing debootstrap (log: $STATE/apt.log)"
     {
         apt-get update
-        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends debootstrap
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends debootstrap
     } >"$STATE/apt.log" 2>&1 || {
         tail -n 5 "$STATE/apt.log" >&2
         say "apt-get could not install debootstrap"

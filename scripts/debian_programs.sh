@@ -43,9 +43,9 @@ install() {
     say "installing Debian's ${wanted[*]} (log: $log)"
     {
         "${AS_ROOT[@]}" apt-get update
-        # Packages of servers would start one of their own as a service.
-        "${AS_ROOT[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install --yes \
-            --no-install-recommends "${wanted[@]}"
+        # Packages of servers would start one of their own as a service. Another apt is waited for.
+        "${AS_ROOT[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get \
+            -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${wanted[@]}"
     } >"$log" 2>&1 || {
         tail -n 5 "$log" >&2
         say "apt-get could not install ${wanted[*]}"

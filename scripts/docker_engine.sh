@@ -78,7 +78,7 @@ install_engine() {
     say "installing Debian's docker.io (log: $STATE/apt.log)"
     {
         apt-get update
-        DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+        DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends \
             docker.io iptables
     } >"$STATE/apt.log" 2>&1 || {
         tail -n 5 "$STATE/apt.log" >&2

@@ -15,7 +15,7 @@ for tool in git curl strace ssh; do
 done
 if ((${#missing[@]})) && [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
     echo "installing ${missing[*]}" >&2
-    { apt-get update && apt-get install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
+    { apt-get update && apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "${missing[@]}"; } >/dev/null
 elif ((${#missing[@]})); then
     echo "error: the tests need ${missing[*]}; install it (Debian: apt install ${missing[*]})" >&2
     exit 1
@@ -33,7 +33,8 @@ if [[ "$TIER" == fast ]]; then
     log=$(mktemp)
     .venv/bin/python -m scripts.test_engine -q -n 2 --dist loadfile -m "not slow" >"$log" 2>&1 &
     machinery=$!
-    trap 'kill "$machinery" 2>/dev/null; rm -f "$log"' EXIT
+    # A trap obeys errexit: without `|| true` the process that has ended would be the script's status.
+    trap 'kill "$machinery" 2>/dev/null || true; rm -f "$log"' EXIT
     status=0
     .venv/bin/python -m pytest -m "not slow" || status=1
     wait "$machinery" || status=1

@@ -26,6 +26,7 @@ LADDER = [
     {"remarks", "service_imports", "lifecycle", "destinations"},
     {"errors"},
     {"settings", "tensors"},
+    {"reference"},
     {"package", "request"},
     {"release", "metrics", "runtimes"},
     {"telemetry"},

@@ -62,7 +62,14 @@ def bodies(of: Place) -> dict[str, dict[str, Any]]:
 
 NAMES = {
     "aci": {
-        *("NotReady", "ErrorRatioHigh", "LatencyHigh", "Overloaded", "GoldenCheckFailed"),
+        *(
+            "NotReady",
+            "ErrorRatioHigh",
+            "LatencyHigh",
+            "Overloaded",
+            "GoldenCheckFailed",
+            "Drifted",
+        ),
         *("Restarting", "MemoryNearLimit"),
     }
 }
@@ -227,7 +234,9 @@ def test_the_words_that_queries_look_for_are_words_of_the_service(path: Path) ->
 @pytest.mark.parametrize("path", sorted(queries.FOLDER.rglob("*.kql")), ids=lambda path: path.stem)
 def test_the_metrics_that_queries_look_for_are_metrics_of_the_service(path: Path) -> None:
     for name in re.findall(r'"inference\.(\w+)"', path.read_text(encoding="utf-8")):
-        families = (f"inference_{name}{unit}" for unit in ("", "_seconds", "_bytes", "_total"))
+        families = (
+            f"inference_{name}{unit}" for unit in ("", "_seconds", "_bytes", "_total", "_ratio")
+        )
         assert any(f'"{each}"' in written_by_the_service() for each in families), name
 
 

@@ -296,6 +296,12 @@ def test_metrics_are_read_as_totals_or_as_what_came_since(delta: bool) -> None:
         assert shares == (6, [3, 3], [0.1], 9.5)
 
 
+def test_of_the_columns_of_a_model_only_the_ratio_is_sent() -> None:
+    names = ("index", "ratio", "missing_ratio", "unseen_ratio", "rows")
+    drift = [GaugeMetricFamily(f"inference_drift_{name}", "Text.", value=1) for name in names]
+    assert read(Reader(lambda: drift, RESOURCE, delta=True)).keys() == {"inference.drift"}
+
+
 class Taker(SpanExporter):
     """Takes spans while it is up, or keeps the sender waiting."""
 

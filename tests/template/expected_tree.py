@@ -133,6 +133,7 @@ engine/deploy/monitoring/place.py
 engine/deploy/monitoring/plan.py
 engine/deploy/monitoring/queries.py
 engine/deploy/monitoring/queries/alerts/device_memory_near_limit.kql
+engine/deploy/monitoring/queries/alerts/drifted.kql
 engine/deploy/monitoring/queries/alerts/error_ratio_high.kql
 engine/deploy/monitoring/queries/alerts/golden_check_failed.kql
 engine/deploy/monitoring/queries/alerts/latency_high.kql
@@ -204,6 +205,12 @@ engine/deploy/targets/containerapps/shape.py
 engine/deploy/targets/containerapps/target.py
 engine/deploy/targets/kind.py
 engine/deploy/verify.py
+engine/drift/__init__.py
+engine/drift/__main__.py
+engine/drift/bins.py
+engine/drift/columns.py
+engine/drift/compare.py
+engine/drift/record.py
 engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
@@ -225,6 +232,7 @@ engine/ruff.toml
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py
+engine/packaging/amend.py
 engine/packaging/archive.py
 engine/packaging/bfloat16.py
 engine/packaging/code.py
@@ -235,6 +243,7 @@ engine/packaging/drift/compare.py
 engine/packaging/drift/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
+engine/packaging/installed.py
 engine/packaging/keras_source.py
 engine/packaging/labels.py
 engine/packaging/mlflow_source.py
@@ -328,6 +337,7 @@ engine/serving/logs/setup.py
 engine/serving/logs/writer.py
 engine/serving/metrics/__init__.py
 engine/serving/metrics/device.py
+engine/serving/metrics/drift.py
 engine/serving/metrics/families.py
 engine/serving/metrics/memory.py
 engine/serving/metrics/models.py
@@ -350,6 +360,11 @@ engine/serving/package/reader.py
 engine/serving/package/system.py
 engine/serving/proxies.py
 engine/serving/reasons.py
+engine/serving/reference/__init__.py
+engine/serving/reference/counting.py
+engine/serving/reference/document.py
+engine/serving/reference/index.py
+engine/serving/reference/recorder.py
 engine/serving/release.py
 engine/serving/remarks.py
 engine/serving/request.py

@@ -1,7 +1,7 @@
 # The commands of the repository, included by the Makefile; `make help` lists them in the groups of
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help serve check test lint format train model doctor profile score image run-image load monitor \
+.PHONY: help serve check test lint format train model doctor profile reference drift score image run-image load monitor \
 	alerts plan up status rollback down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
@@ -68,6 +68,12 @@ train: $(VENV)/.train ## Train the sample model again and package it (FORMAT=onn
 
 doctor: $(VENV)/.serve ## Report where training, lock, this environment and an image (IMAGE=tag) differ
 	@$(BIN)/python -m engine.packaging.drift $(call option,--image,IMAGE)
+
+reference: $(VENV)/.train ## Record in the package how the training data is distributed (FILE=train.csv; MODEL=name)
+	@$(BIN)/python -m engine.drift record $(call option,--model,MODEL) $(call argument,FILE)
+
+drift: $(VENV)/.train ## Say how far the rows of a file are from the training data (FILE=recent.csv; MODEL=name)
+	@$(BIN)/python -m engine.drift compare $(call option,--model,MODEL) $(call argument,FILE)
 
 score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
 	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)

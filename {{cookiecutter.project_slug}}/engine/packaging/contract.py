@@ -13,8 +13,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
+
+from engine.packaging.installed import distributions
 
 LIBRARIES = frozenset(
     (
@@ -66,8 +67,7 @@ def read_pickled(content: bytes, dataframe: bool = False) -> Pickled:
     # A pickle by reference names modules that a walk over the estimator may miss, and a class that
     # cloudpickle took along names a module that is not needed.
     modules = {name.partition(".")[0] for name in named}
-    providers = metadata.packages_distributions()
-    needs = {name for module in modules - SERVED for name in providers.get(module, [])[:1]}
+    needs = {name for module in modules - SERVED for name in distributions().get(module, [])[:1]}
     needs |= {"pandas"} if dataframe else set()
     holds_code = not modules | modules_of(estimator) <= LIBRARIES
     return Pickled(promised(estimator), holds_code, tuple(sorted(needs)), frozenset(named))

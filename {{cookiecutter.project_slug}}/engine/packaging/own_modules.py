@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 
+from engine.packaging.installed import distributions
 from engine.serving.errors import PackageError
 from engine.serving.runtimes.own_modules import OWN_MODULES, PACKAGE_FILE, Module
 
@@ -33,7 +33,7 @@ def collect(paths: Iterable[Path]) -> dict[str, Module]:
                 f"--module {path}: is not a Python file or a folder of them, named as in the "
                 "model's imports, as in --module my_steps.py"
             )
-        if name in TAKEN or name in sys.stdlib_module_names or _distribution(name):
+        if name in TAKEN or name in sys.stdlib_module_names or name in distributions():
             raise PackageError(
                 f"--module {path}: {name} is also the name of an installed module; rename yours, "
                 "and train again"
@@ -97,7 +97,7 @@ def refuse_unknown(modules: Iterable[str], path: Path) -> None:
     """
     for name in sorted(set(modules) - OWN_MODULES.names()):
         top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top == "__main__" or _distribution(top):
+        if top in sys.stdlib_module_names or top == "__main__" or top in distributions():
             continue
         if f"{name}.".startswith(f"{SERVED}."):
             continue
@@ -122,8 +122,3 @@ def _option(name: str) -> str:
     place = Path(folders[0] if folders else str(spec.origin)).resolve()
     here = Path.cwd()
     return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
-
-
-def _distribution(top: str) -> bool:
-    """Whether an installed package has a module of this name."""
-    return top in metadata.packages_distributions()

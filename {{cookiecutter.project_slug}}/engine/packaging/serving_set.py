@@ -10,12 +10,12 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from engine.packaging.installed import distributions
 from engine.serving.errors import PackageError
 from engine.serving.package.lock import Lock, read_lock
 
@@ -30,7 +30,7 @@ class OnlyLocked(MetaPathFinder):
 
     def __init__(self, locked: frozenset[str]) -> None:
         self._locked = locked
-        self._providers = metadata.packages_distributions()
+        self._providers = distributions()
         installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
         self._elsewhere = [each for each in sys.path if each not in installed]
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.packaging.contract import SERVED, read_pickled
 from engine.packaging.given_answers import AS_GIVEN, check_given
+from engine.packaging.installed import distributions
 from engine.packaging.options import Options, package_name
 from engine.packaging.own_modules import collect, files_of, manifest_of, refuse_unknown
 from engine.packaging.pickles import read_pickle, unpickle
@@ -176,14 +177,14 @@ def _section(estimator: Any, origin: Origin, options: Options, given: Samples) -
 def _versions(estimator: Any, origin: Origin, table: Table) -> dict[str, str]:
     names = ["scikit-learn", "numpy", "joblib", *(["pandas"] if table.form == "dataframe" else [])]
     for module in _foreign(estimator):
-        names += metadata.packages_distributions().get(module, [])[:1]
+        names += distributions().get(module, [])[:1]
     return here(*names) | origin.environment.telling()
 
 
 def _library(estimator: Any) -> str:
     """The library that the estimator belongs to, with its version."""
     module = type(estimator).__module__.split(".")[0]
-    found = [] if module in SERVED else metadata.packages_distributions().get(module, [])
+    found = [] if module in SERVED else distributions().get(module, [])
     name = next(iter(found), "scikit-learn")
     return f"{name} {metadata.version(name)}"
 

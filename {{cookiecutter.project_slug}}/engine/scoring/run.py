@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.scoring.errors import ScoringError
 from engine.scoring.files import Block, RowFile, open_rows
 from engine.scoring.parts import Parts
-from engine.scoring.scorer import Scored, Scorer
+from engine.scoring.scorer import Scored, Scorer, Watch
 from engine.serving.inference import recording
 from engine.serving.inference.model import Model, load_model, packages_of
 from engine.serving.inference.service_hooks import ServiceHooks, run_start_hooks, run_stop_hooks
@@ -49,8 +50,26 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
         StartupError: the model or `service.py` is not right.
     """
     rows = open_rows(job.path)
+    with opened(rows, job.model) as (scorer, model, digest):
+        return _parts(job, rows, scorer, model, digest, say)
+
+
+@contextmanager
+def opened(
+    rows: RowFile, name: str | None, watch: Watch = lambda *_: None
+) -> Iterator[tuple[Scorer, Model, str]]:
+    """A scorer for a file, its model, and a digest of everything that an answer depends on.
+
+    Args:
+        name: of the model; None where there is only one.
+        watch: called with what the model is given and gives.
+
+    Raises:
+        ScoringError: there is no such model, or it cannot score the file.
+        StartupError: the model or `service.py` is not right.
+    """
     settings = load_settings()
-    folder, digest = _package(settings, job.model)
+    folder, digest = _package(settings, name)
     model = load_model(read_package(folder), settings)
     extension = own_extension()
     run_start_hooks(extension)
@@ -60,8 +79,8 @@ def run(job: Job, say: Callable[[str], None]) -> Done:
             answers = recording.recorded(model, extension)
             outputs = answers.manifest(model.manifest).outputs
             hooks = ServiceHooks(extension, model.manifest, answers)
-        scorer = Scorer(model, outputs, hooks, rows.columns, texts=rows.texts)
-        return _parts(job, rows, scorer, model, digest, say)
+        scorer = Scorer(model, outputs, hooks, rows.columns, texts=rows.texts, watch=watch)
+        yield scorer, model, digest
     finally:
         run_stop_hooks(extension)
 
@@ -93,7 +112,7 @@ def _parts(
             say(f"{count:,} rows are done already; going on behind them")
         refused = 0
         for number, block in enumerate(rows.blocks(PART_ROWS, count), start=len(complete)):
-            scored = _scored(scorer, block)
+            scored = score_block(scorer, block)
             if number == 0 and not scored.accepted:
                 first = scored.refused[0]
                 raise ScoringError(
@@ -118,7 +137,7 @@ def _parts(
     return Done(count, total, refused_file)
 
 
-def _scored(scorer: Scorer, block: Block) -> Scored:
+def score_block(scorer: Scorer, block: Block) -> Scored:
     """The answers of a block, computed in pieces that a run of the model takes."""
     import numpy as np
 

@@ -26,6 +26,7 @@ from engine.serving.transports.cells import value_of
 from engine.serving.transports.records import column_names
 
 TABLE = 2
+Watch = Callable[[Mapping[str, Array], Mapping[str, Array]], None]
 # "data[0][2]" and "data.age[0]": where a request of one row has its fault.
 PLACE = re.compile(r"data(?:\.(?P<name>.+?))?(?:\[0\](?:\[(?P<column>\d+)\])?)?(?:\[.*)?")
 
@@ -67,6 +68,7 @@ class Scorer:
         hooks: of `service.py`; None where it has none.
         columns: of the file.
         texts: the cells of the file are text, as in CSV.
+        watch: called with what the model is given and gives.
 
     Raises:
         ScoringError: the file lacks a column, or the model takes no rows.
@@ -80,6 +82,7 @@ class Scorer:
         columns: Sequence[str],
         *,
         texts: bool,
+        watch: Watch = lambda *_: None,
     ) -> None:
         specs = model.signature.inputs
         if any(spec.shape[:1] != (-1,) for spec in specs):
@@ -90,6 +93,7 @@ class Scorer:
         self._model = model
         self._outputs = outputs
         self._hooks = hooks
+        self._watch = watch
         self._names = column_names(model) or tuple(spec.name for spec in specs)
         self._positions = False
         if not set(self._names) <= set(columns):
@@ -144,11 +148,12 @@ class Scorer:
     def _answer(self, rows: Sequence[Any]) -> dict[str, Array]:
         inputs = tutorial.decode(self._body(rows), self._model)
         self._model.signature.check(inputs)
-        if self._hooks is None:
-            outputs = self._model.run(inputs)
-        else:
+        if self._hooks is not None:
             inputs = dict(self._hooks.before(inputs))
-            outputs = self._hooks.after(inputs, self._model.run(inputs))
+        outputs = self._model.run(inputs)
+        self._watch(inputs, outputs)
+        if self._hooks is not None:
+            outputs = self._hooks.after(inputs, outputs)
         for name, array in outputs.items():
             if array.shape[:1] != (len(rows),):
                 raise ScoringError(

@@ -24,7 +24,7 @@ from engine.serving.inference.service_hooks import run_stop_hooks
 from engine.serving.lifecycle import Lifecycle
 from engine.serving.logs.requests import RequestLines
 from engine.serving.logs.setup import changed, count_dropped
-from engine.serving.metrics.service import Metrics, columns_for
+from engine.serving.metrics.service import Metrics, columns_for, numbers_for
 from engine.serving.metrics.slab import Slab
 from engine.serving.package.digest import digest_of, find_packages, models_digest
 from engine.serving.pages.api import HeadAsGet, create_api
@@ -181,4 +181,5 @@ def make_slab(settings: Settings) -> Slab:
         models = len(find_packages(Path(settings.models_dir)))
     except PackageError:
         models = 0  # there are others to fetch; or loading will fail for the same reason
-    return Slab(settings.workers, columns_for(models + len(settings.model_uri)))
+    models += len(settings.model_uri)
+    return Slab(settings.workers, columns_for(models), numbers_for(models))

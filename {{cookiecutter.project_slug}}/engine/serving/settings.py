@@ -242,6 +242,11 @@ class Settings(BaseSettings):
         le=3_600_000,
         description="Milliseconds between two exports of the metrics to either.",
     )
+    drift: bool = Field(
+        True,
+        description="Compare requests and answers with the `reference.json` of a model's package; "
+        "`off`: do not.",
+    )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."

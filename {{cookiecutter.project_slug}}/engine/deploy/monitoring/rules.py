@@ -58,6 +58,16 @@ def log_rules(environment: Environment, objective_ms: float) -> tuple[LogRule, .
             minutes=30,
         ),
     ]
+    if environment.telemetry:
+        rules.append(
+            LogRule(
+                "Drifted",
+                "drifted",
+                "Requests or answers are not like those of the model's training.",
+                WARNING,
+                minutes=30,
+            )
+        )
     if environment.gpu != "none":
         rules.append(
             LogRule(

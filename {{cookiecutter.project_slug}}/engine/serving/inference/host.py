@@ -23,6 +23,7 @@ from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.metrics.process import started
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
+from engine.serving.reference.counting import Counter
 from engine.serving.request import Inputs, Request
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
@@ -276,8 +277,13 @@ class ModelHost:
             stuck_seconds=max(STUCK_SECONDS, 2 * settings.request_timeout_seconds),
         )
         observer = self._metrics.observer(model.name)
+        run = self._watched(model)
+        reference = model.package.reference if settings.drift else None
+        if reference is not None:
+            missing = {each.name: each.missing for each in model.manifest.inputs}
+            run = observer.compare_with(Counter(reference, missing)).recorded(run)
         batcher = Batcher(
-            self._watched(model),
+            run,
             model.signature,
             limits,
             profile,

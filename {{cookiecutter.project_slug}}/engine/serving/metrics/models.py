@@ -8,8 +8,11 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 
 from engine.serving.errors import LIMITS, DeadlineExceeded, Overloaded, RequestError
+from engine.serving.metrics import drift
 from engine.serving.metrics.families import ROWS, SECONDS, counter, gauge, histogram, size_of
 from engine.serving.metrics.slab import Count, Distribution, Gauge, Slab
+from engine.serving.reference.counting import Counter
+from engine.serving.reference.recorder import Recorder
 
 # A worker that has not compared yet has written nothing, which is 0.
 PASSED, FAILED = 1.0, 2.0
@@ -33,6 +36,8 @@ class ModelMetrics:
         self.in_flight = Gauge(slab)
         self._golden = Gauge(slab)
         self._fallback = Gauge(slab)
+        self._slab = slab
+        self.recorder: Recorder | None = None
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def computed(self, rows: int, seconds: float) -> None:
@@ -60,8 +65,16 @@ class ModelMetrics:
         """Publish whether the model computes on the CPU although a GPU was asked for."""
         self._fallback.set(1.0 if fallback else 0.0)
 
+    def compare_with(self, counter: Counter) -> Recorder:
+        """From now on compare what the model is asked and answers with its training."""
+        shared, own = self._slab.reserve_array(counter.reference.size)
+        self.recorder = Recorder(counter, shared, own)
+        return self.recorder
+
     def publish(self) -> None:
         """Write this worker's gauges for the others to read."""
+        if self.recorder is not None:
+            self.recorder.publish()
         waiting, computing = self._load()
         self.queued.set(waiting)
         self.in_flight.set(waiting + computing)
@@ -81,6 +94,9 @@ class ModelMetrics:
 def collect(models: Iterable[tuple[str, ModelMetrics]]) -> Iterator[Metric]:
     """The families of all models, each with its name."""
     named = [((name,), each) for name, each in models]
+    yield from drift.collect(
+        (name, each.recorder) for (name,), each in named if each.recorder is not None
+    )
     label = ("model",)
     yield histogram(
         "inference_queue_wait_seconds",

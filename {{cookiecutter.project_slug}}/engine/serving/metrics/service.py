@@ -18,12 +18,18 @@ from engine.serving.metrics.pulse import Pulse
 from engine.serving.metrics.requests import RequestMetrics
 from engine.serving.metrics.slab import Slab
 from engine.serving.metrics.state import StateMetrics
+from engine.serving.reference.document import MOST_NUMBERS
 
 
 def columns_for(count: int) -> int:
     """Columns of the slab that the metrics of so many models need."""
     service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
     return service + count * ModelMetrics.COLUMNS
+
+
+def numbers_for(count: int) -> int:
+    """Further numbers of the slab, for the references of so many models."""
+    return count * MOST_NUMBERS
 
 
 class Metrics(Collector):

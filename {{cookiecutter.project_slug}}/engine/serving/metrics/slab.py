@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.serving.lifecycle import SILENT_SECONDS, State
 
@@ -35,13 +36,18 @@ class Slab:
     Args:
         workers: number of rows.
         columns: number of columns; ``reserve`` hands them out.
+        numbers: further ones for each worker; ``reserve_array`` hands them out.
     """
 
-    def __init__(self, workers: int, columns: int) -> None:
+    def __init__(self, workers: int, columns: int, numbers: int = 0) -> None:
         self._columns = columns + 2
         self._memory = mmap.mmap(-1, workers * self._columns * DOUBLE)
         self._cells: memoryview[float] = memoryview(self._memory).cast("d")
         self._used = BEAT + 1
+        # What is counted in bulk: each worker adds to its own row, where the others see it.
+        self._arrays = np.frombuffer(mmap.mmap(-1, workers * max(1, numbers) * DOUBLE))
+        self._arrays = self._arrays.reshape(workers, -1)
+        self._numbers_used = 0
         self.workers = workers
         # The worker that this process is; the dispatcher is none of them.
         self._own: int | None = 0 if workers == 1 else None
@@ -104,6 +110,19 @@ class Slab:
         if self._used > self._columns:
             raise MemoryError(f"the slab has {self._columns} columns and {self._used} are needed")
         return first
+
+    def reserve_array(self, count: int) -> tuple[npt.NDArray[np.float64], int]:
+        """New numbers of all workers, [workers, count], and the row that this one adds to. All
+        workers must reserve in the same order.
+
+        Raises:
+            MemoryError: there are no more.
+        """
+        first = self._numbers_used
+        self._numbers_used += count
+        if self._numbers_used > self._arrays.shape[1]:
+            raise MemoryError(f"{self._arrays.shape[1]} numbers are shared and {count} more needed")
+        return self._arrays[:, first : self._numbers_used], self._own or 0
 
     def total(self, column: int) -> float:
         """The sum of one column over all workers."""

@@ -10,6 +10,7 @@ from engine.serving.errors import PackageError
 from engine.serving.package.digest import MANIFEST, file_sha256, package_digest
 from engine.serving.package.golden import Golden, read_golden
 from engine.serving.package.manifest import Manifest, read_manifest
+from engine.serving.reference.document import REFERENCE, Reference, read_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Package:
     manifest: Manifest
     golden: Golden
     digest: str
+    reference: Reference | None = None
 
     @property
     def model_path(self) -> Path:
@@ -38,7 +40,8 @@ def read_package(directory: Path) -> Package:
         _verify(directory / name, entry.sha256, entry.bytes)
     _refuse_unlisted(directory, manifest)
     golden = read_golden(directory, manifest)
-    return Package(directory, manifest, golden, package_digest(directory))
+    reference = read_reference(directory) if REFERENCE in manifest.files else None
+    return Package(directory, manifest, golden, package_digest(directory), reference)
 
 
 def _refuse_unlisted(directory: Path, manifest: Manifest) -> None:

@@ -28,6 +28,13 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
 UNITS = {"seconds": "s", "bytes": "By", "ratio": "1", "rows": "{row}"}
+# Each label of these is a column of a model, and `inference_drift_ratio` tells of all of them.
+NOT_SENT = (
+    "inference_drift_index",
+    "inference_drift_missing_ratio",
+    "inference_drift_unseen_ratio",
+    "inference_drift_rows",
+)
 Labels = tuple[tuple[str, str], ...]
 
 
@@ -73,7 +80,7 @@ class Reader:
         metrics = [
             metric
             for family in self._collect()
-            if (metric := self._metric(family, now)) is not None
+            if family.name not in NOT_SENT and (metric := self._metric(family, now)) is not None
         ]
         if self._delta:
             self._since = now

@@ -1,0 +1,1 @@
+"""Compares rows with those that a model was trained on: `make reference`, `make drift`."""
