@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.errors import EngineError
 from engine.deploy.verify import key_from
+from engine.errors import EngineError
 from engine.load.local import local_service
 from engine.serving.errors import StartupError
 from engine.serving.proxies import keep_local_direct
