@@ -82,6 +82,7 @@ def test_the_roles_are_these_and_no_others() -> None:
         ("identity runtime", "AcrPull", "irisservice"),
         ("identity build", "AcrPush", "irisservice"),
         ("identity build", "Reader", "irisservice"),
+        ("identity build", "Reader", "iris-service-production"),
         ("identity prune", "AcrDelete", "irisservice"),
         ("identity prune", "AcrPull", "irisservice"),
         ("identity prune", "Reader", "irisservice"),

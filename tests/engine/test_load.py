@@ -165,6 +165,19 @@ def test_all_faults_of_the_file_are_named_at_once(tmp_path: Path) -> None:
     assert "slo.yaml:2: error_ratio is 2: input should be less than 1" in str(caught.value)
 
 
+def test_faults_of_the_section_on_quality_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "slo.yaml"
+    quality = {"metric": "acc", "margin": -1, "file": "rows.csv"}
+    path.write_text(json.dumps(SLO.model_dump() | {"quality": quality}))
+    with pytest.raises(ConfigError) as caught:
+        read_slo(path)
+    told = {fault.field: f"{fault.rule}; {fault.fix}" for fault in caught.value.faults}
+    assert told.keys() == {"quality.metric", "quality.margin", "quality.file"}
+    assert "'accuracy', 'f1_macro', 'log_loss', 'roc_auc', 'rmse', 'mae'" in told["quality.metric"]
+    assert told["quality.margin"] == "input should be greater than or equal to 0; correct it"
+    assert told["quality.file"].endswith("use metric, margin, data, label, model")
+
+
 @pytest.mark.parametrize("content", ["- 1", "", "a: [", "p95_ms: true", "users: 1\nusers: 2"])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "slo.yaml"

@@ -57,6 +57,11 @@ OPTIONS = [
     ("score", "MODEL", ["-m", "engine.scoring", "--model={}"]),
     ("score", "OUT", ["-m", "engine.scoring", "--out={}"]),
     ("score", "FILE", ["-m", "engine.scoring", "--", "{}"]),
+    *(
+        ("compare", name, ["-m", "engine.comparing", f"--{name.lower()}={{}}"])
+        for name in ("OTHER", "ENV", "MODEL", "LABEL", "METRIC", "MARGIN")
+    ),
+    ("compare", "DATA", ["-m", "engine.comparing", "--", "{}"]),
     ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),
     ("profile", "WRITE", ["-m", "engine.packaging.rightsizing", "--write={}"]),
     ("run-image", "TAG", ["-m", "engine.deploy.image", "run", "--tag={}"]),

@@ -145,6 +145,44 @@ def write_named(folder: Path) -> Path:
     return _write(folder, "named", nodes, inputs, outputs, {"x": x}, {"label": label})
 
 
+def write_linear(folder: Path, name: str, weights: Array, bias: Array, labels: list[str]) -> Path:
+    """FP64[-1, columns] with the names a, b, …: a number for each row; with labels, the number of
+    the class whose sum is the largest, and the softmax of the sums.
+
+    Args:
+        weights: [columns, 1 or classes].
+        bias: [1 or classes].
+    """
+    x = np.random.default_rng(2).normal(size=(12, len(weights)))
+    sums = x @ weights + bias
+    constants = [
+        helper.make_tensor(each, TensorProto.DOUBLE, array.shape, array.ravel().tolist())
+        for each, array in (("weights", weights), ("bias", bias))
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "weights"], ["products"]),
+        helper.make_node("Add", ["products", "bias"], ["sums"]),
+    ]
+    inputs = [tensor("x", "FP64", -1, len(weights)) | {"features": list("abcdefg"[: len(weights)])}]
+    if not labels:
+        outputs = [tensor("sums", "FP64", -1, 1)]
+        return _write(folder, name, nodes, inputs, outputs, {"x": x}, {"sums": sums}, constants)
+    nodes += [
+        helper.make_node("ArgMax", ["sums"], ["label"], axis=1, keepdims=0),
+        helper.make_node("Softmax", ["sums"], ["probabilities"], axis=1),
+    ]
+    outputs = [
+        tensor("label", "INT64", -1) | {"labels": labels},
+        tensor("probabilities", "FP64", -1, len(labels)) | {"labels": labels},
+    ]
+    powers = np.exp(sums)
+    golden = {
+        "label": sums.argmax(axis=1).astype(np.int64),
+        "probabilities": powers / powers.sum(axis=1, keepdims=True),
+    }
+    return _write(folder, name, nodes, inputs, outputs, {"x": x}, golden, constants)
+
+
 def write_pick(folder: Path) -> Path:
     """`pick`: INT64[-1], positions in a table of three; another position breaks the run."""
     x = np.arange(3, dtype=np.int64)

@@ -29,6 +29,7 @@ from .containers import (
 
 pytestmark = pytest.mark.slow
 
+LABELLED_ROWS = Path(__file__).resolve().parents[1] / "workflows" / "worse_model.py"
 MEGABYTE = 1_000_000
 NO_DIGEST = "0" * 64
 HOOK = """
@@ -202,3 +203,21 @@ def _make_golden_disagree(package: Path) -> None:
 def _output(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def test_its_models_are_compared_with_those_of_a_checkout(
+    cpu_image: str, rendered_service: Path, service_python: Path, tmp_path: Path
+) -> None:
+    """The image answers in its container, and is gone afterwards."""
+    data = tmp_path / "labelled.csv"
+    subprocess.run([service_python, LABELLED_ROWS, "rows", data], check=True)
+    identity = docker("image", "inspect", "--format", "{{.Id}}", cpu_image)
+    done = subprocess.run(
+        [service_python, "-m", "engine.comparing", "--other", identity, "--", data],
+        cwd=rendered_service, capture_output=True, text=True, check=False,
+        env={**os.environ, "DOCKER": docker_client()}, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # 147 of 150, as scikit-learn's own estimator.
+    assert "Not distinguishable: accuracy is 0.98, against 0.98" in done.stdout
+    assert not docker("ps", "--all", "--quiet", "--filter", "name=compared-")

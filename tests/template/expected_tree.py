@@ -45,11 +45,19 @@ engine/client/readiness.py
 engine/client/refusals.py
 engine/client/service.py
 engine/client/wire.py
+engine/comparing/__init__.py
+engine/comparing/__main__.py
+engine/comparing/answers.py
+engine/comparing/metrics.py
+engine/comparing/report.py
+engine/comparing/run.py
+engine/comparing/sides.py
 engine/deploy/__init__.py
 engine/deploy/__main__.py
 engine/deploy/az.py
 engine/deploy/az_error.py
 engine/deploy/azure_ids.py
+engine/deploy/baseline.py
 engine/deploy/bootstrap/__init__.py
 engine/deploy/bootstrap/costs.py
 engine/deploy/bootstrap/expect.py
@@ -70,6 +78,7 @@ engine/deploy/bootstrap/step.py
 engine/deploy/bootstrap/trust.py
 engine/deploy/bootstrap/unasked.py
 engine/deploy/commands/__init__.py
+engine/deploy/commands/baseline.py
 engine/deploy/commands/bootstrap.py
 engine/deploy/commands/context.py
 engine/deploy/commands/doctor.py

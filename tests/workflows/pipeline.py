@@ -21,7 +21,7 @@ from tests.once import BUILD
 STAND_INS = Path(__file__).resolve().parent / "stand_ins"
 USES = re.compile(r"uses: ([\w.-]+/([\w.-]+)(?:/[\w.-]+)*@[0-9a-f]{40})")
 MINUTES = 40
-JOBS = ("test", "build", "scan", "publish", "staging", "load", "production", "outcome")
+JOBS = ("test", "build", "scan", "publish", "staging", "load", "quality", "production", "outcome")
 
 
 @dataclass(frozen=True)

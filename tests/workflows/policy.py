@@ -210,7 +210,8 @@ ORDER = {
     "publish": {"build", "scan"},
     "staging": {"publish"},
     "load": {"staging"},
-    "production": {"publish", "staging", "load"},
+    "quality": {"publish"},
+    "production": {"publish", "staging", "load", "quality"},
 }
 
 
@@ -228,6 +229,8 @@ def _order(workflow: Workflow) -> list[str]:
 
 
 PUSH = '.venv/bin/python -m engine.deploy push --built service:candidate --expect-id "$IMAGE_ID"'
+BASELINE = '.venv/bin/python -m engine.deploy baseline production --out "$RUNNER_TEMP/baseline"'
+COMPARE = '.venv/bin/python -m engine.comparing --gate "$RUNNER_TEMP/baseline"'
 GATES: Mapping[str, tuple[Job, ...]] = {
     "test": ({"run": "make lint"}, {"run": "make test"}),
     "scan": (
@@ -239,7 +242,8 @@ GATES: Mapping[str, tuple[Job, ...]] = {
             "fail-build": True,
         },
     ),
-    "publish": ({"run": PUSH},),
+    "publish": ({"run": PUSH}, {"run": BASELINE}),
+    "quality": ({"run": COMPARE},),
     "load": (
         {
             "run": '.venv/bin/python -m engine.load --url "$URL" --out load-report',

@@ -35,6 +35,8 @@ ramp_seconds: 1
 warm_up_seconds: 1
 run_seconds: 3
 """
+QUALITY = "quality: {metric: accuracy, margin: 0.01, data: load/quality.csv}\n"
+WORSE_MODEL = Path(__file__).with_name("worse_model.py")
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -104,7 +106,9 @@ def world(
     running_double.github_user("octo-org")
     running_double.github_repository(REPOSITORY_NAME)
     repository = copied(rendered_service, folder)
-    (repository / "load" / "slo.yaml").write_text(QUICK_SLO, encoding="utf-8")
+    (repository / "load" / "slo.yaml").write_text(QUICK_SLO + QUALITY, encoding="utf-8")
+    labelled = repository / "load" / "quality.csv"
+    subprocess.run([service_python, WORSE_MODEL, "rows", labelled], check=True)
     for path in (repository / "deploy" / "environments").glob("*.yaml"):
         text = path.read_text(encoding="utf-8")
         text = text.replace("secrets: []", "secrets: [API_KEYS]")
@@ -134,6 +138,7 @@ def only(job: str) -> set[str]:
 def test_a_push_reaches_production(world: World, first: Run) -> None:
     assert first.passed == set(JOBS), first.log[-8000:]
     assert "# In production" in first.page()
+    assert "no comparison: production serves nothing yet: this is its first release" in first.log
 
 
 def test_both_environments_run_the_one_signed_and_attested_digest(world: World, first: Run) -> None:
@@ -162,6 +167,8 @@ def production(world: World, first: Run) -> Iterator[dict[str, Any]]:
     """What production runs; every failing run must leave it as it is."""
     before = world.group("production")
     assert before is not None, first.log[-8000:]
+    # Only one of them compares models.
+    (world.repository / "load" / "slo.yaml").write_text(QUICK_SLO, encoding="utf-8")
     yield before
     assert world.group("production") == before
     world.double.clear_faults()
@@ -180,7 +187,7 @@ def test_answers_that_differ_from_training_stop_it(
     )
     run = world.push()
     assert "staging" in run.failed, run.log[-6000:]
-    assert run.passed == only("staging")
+    assert run.passed == only("staging") | {"quality"}
     assert "in training it was" in run.log
     assert "stopped at staging" in run.page()
     assert world.group("staging") == staging
@@ -195,3 +202,21 @@ def test_a_production_that_fails_is_put_back(world: World, production: dict[str,
     assert run.passed == only("production")
     assert "stopped at production" in run.page()
     assert "Production does not serve the new release, but what was there before it." in run.page()
+
+
+@pytest.mark.exhaustive
+def test_a_model_that_is_worse_than_production_stops_it(
+    world: World, production: dict[str, Any]
+) -> None:
+    (world.repository / "load" / "slo.yaml").write_text(QUICK_SLO + QUALITY, encoding="utf-8")
+    python = world.venv / "bin" / "python"
+    subprocess.run([python, WORSE_MODEL, "model", "models"], cwd=world.repository, check=True)
+    world.commit("a model that is worse")
+    run = world.push()
+    git(world.repository, "revert", "--no-edit", "HEAD")
+    assert run.failed == {"quality", "outcome"}, run.log[-6000:]
+    assert run.passed == only("production") - {"quality"}
+    assert re.search(r"accuracy +0\.82 +0\.98 +-0\.16 +-0\.22 to -0\.1 +worse", run.log)
+    assert "Worse by more than the margin of 0.01" in run.log
+    assert "stopped at quality" in run.page()
+    assert "Production was not touched." in run.page()

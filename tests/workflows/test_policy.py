@@ -96,7 +96,10 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
         "deploy status production",
     ),
     (policy.promotion, 'up production --image "$IMAGE"', 'up production --image "$TAG"'),
-    (policy.promotion, "needs: [publish, staging, load]", "needs: [publish, staging]"),
+    (policy.promotion, "needs: [publish, staging, load, quality]", "needs: [publish, staging]"),
+    (policy.promotion, ", load, quality]", ", load]"),
+    (policy.promotion, "comparing --gate", "comparing --help"),
+    (policy.promotion, "baseline production --out", "baseline staging --out"),
     (
         policy.promotion,
         "      IMAGE: ${{ needs.publish.outputs.image }}",

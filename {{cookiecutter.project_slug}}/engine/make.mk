@@ -1,7 +1,8 @@
 # The commands of the repository, included by the Makefile; `make help` lists them in the groups of
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help serve check test lint format train model doctor profile reference drift score image run-image load monitor \
+.PHONY: help serve check test lint format train model doctor profile reference drift score compare \
+	image run-image load monitor \
 	alerts plan up status rollback down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
@@ -77,6 +78,10 @@ drift: $(VENV)/.train ## Say how far the rows of a file are from the training da
 
 score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
 	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)
+
+compare: $(VENV)/.dev ## Compare the models with others on labelled rows (DATA=file; ENV=production, or OTHER=folder or image; MODEL, LABEL, METRIC, MARGIN)
+	@$(BIN)/python -m engine.comparing $(call option,--other,OTHER) $(call option,--env,ENV) $(call option,--model,MODEL) \
+		$(call option,--label,LABEL) $(call option,--metric,METRIC) $(call option,--margin,MARGIN) $(call argument,DATA)
 
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)

@@ -17,6 +17,7 @@ from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.deploy"):
     from engine.deploy.commands import (
+        baseline,
         bootstrap,
         doctor,
         down,
@@ -59,6 +60,11 @@ COMMANDS = {
         bootstrap.run,
     ),
     "push": Command("this commit's image into the registry", push.add_arguments, push.run),
+    "baseline": Command(
+        "fetch what an environment serves, to compare models with it",
+        baseline.add_arguments,
+        baseline.run,
+    ),
     "plan": Command("what up would do", plan.add_arguments, plan.run),
     "up": Command("deploy: verified and kept, or undone", up.add_arguments, up.run),
     "verify": Command(

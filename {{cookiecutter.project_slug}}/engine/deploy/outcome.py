@@ -86,6 +86,12 @@ GATES: Mapping[str, Gate] = {
         "The table on this page says which objective was missed. Make the model or the limits "
         "right (`make profile`), or change `load/slo.yaml` if it promises too much.",
     ),
+    "quality": Gate(
+        "Quality",
+        STAGING_ONLY + " Staging may have the new release, so that it can be looked at.",
+        "The table on this page compares the model with the one that production serves. Correct "
+        "the model, or change `quality:` in `load/slo.yaml` if it asks for too much.",
+    ),
     "production": Gate(
         "Production",
         "",

@@ -85,7 +85,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             # Before the login, which leaves a token in Docker's configuration.
             known = hooks.facts(Candidate(tag, release.revision, release.model_digest))
             hooks.before(hooks.BEFORE_PUSH, image.ROOT, say, known)
-        _log_in(az, say, project)
+        log_in(az, say, project)
         docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
         if az.dry_run:
             return None
@@ -133,7 +133,12 @@ def _prepare(
     image.build(options)
 
 
-def _log_in(az: Az, say: Say, project: Project) -> None:
+def log_in(az: Az, say: Say, project: Project) -> None:
+    """Let Docker use the registry, with a token of some hours.
+
+    Raises:
+        EngineError: the registry refuses, or Docker does not run.
+    """
     arguments = ["acr", "login", "--name", project.registry]
     if az.dry_run:
         say.planned(["az", *arguments], stdin=False)
@@ -144,7 +149,7 @@ def _log_in(az: Az, say: Say, project: Project) -> None:
         raise EngineError(
             error.cause,
             "is Docker running (docker version)? Has your login the role AcrPush or Owner on the "
-            "registry? It may take minutes to work after it was given",
+            "registry, or to read AcrPull? It may take minutes to work after it was given",
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from engine.comparing.metrics import Metric
 from engine.deploy.config.source import Source, read_source
 from engine.errors import ConfigError, Fault
 
@@ -17,10 +18,26 @@ THINK_SECONDS = (0.02, 0.2)
 SHORT_SHARE = 0.2
 
 
-class Slo(BaseModel):
-    """Objectives (``p95_ms`` in ms, ``minimum_rps`` in answers per second) and load (seconds)."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Quality(_Strict):
+    """How much worse than production a model may be: ``margin`` in units of ``metric``.
+
+    ``data`` is a file of rows in the repository, ``label`` its column of right answers. ``model``
+    is needed where there are several.
+    """
+
+    metric: Metric
+    margin: float = Field(ge=0)
+    data: str = ""
+    label: str = "label"
+    model: str | None = None
+
+
+class Slo(_Strict):
+    """Objectives (``p95_ms`` in ms, ``minimum_rps`` in answers per second) and load (seconds)."""
 
     p95_ms: float = Field(gt=0, le=600_000)
     error_ratio: float = Field(ge=0, lt=1)
@@ -29,6 +46,7 @@ class Slo(BaseModel):
     ramp_seconds: float = Field(ge=0, le=3600)
     warm_up_seconds: float = Field(ge=0, le=3600)
     run_seconds: float = Field(ge=1, le=86_400)
+    quality: Quality | None = None
 
     @model_validator(mode="after")
     def _reachable(self) -> Slo:
@@ -83,8 +101,9 @@ def _fault(source: Source, item: ErrorDetails) -> Fault:
     field = ".".join(str(part) for part in item["loc"]) or "objectives"
     value = None if item["type"] == "missing" else item["input"]
     rule = item["msg"].removeprefix("Value error, ")
-    known = Slo.model_fields.keys()
-    fix = "correct it" if field in known or not item["loc"] else f"use {', '.join(known)}"
+    known = (Quality if len(item["loc"]) > 1 else Slo).model_fields.keys()
+    unknown = item["loc"] and item["loc"][-1] not in known
+    fix = f"use {', '.join(known)}" if unknown else "correct it"
     if not item["loc"]:
         value = value["minimum_rps"] if isinstance(value, dict) else value
     return Fault(source.place(item["loc"]), field, value, rule[:1].lower() + rule[1:], fix)

@@ -69,6 +69,7 @@ class Scorer:
         columns: of the file.
         texts: the cells of the file are text, as in CSV.
         watch: called with what the model is given and gives.
+        raw: outputs keep their shape; otherwise each becomes columns.
 
     Raises:
         ScoringError: the file lacks a column, or the model takes no rows.
@@ -83,6 +84,7 @@ class Scorer:
         *,
         texts: bool,
         watch: Watch = lambda *_: None,
+        raw: bool = False,
     ) -> None:
         specs = model.signature.inputs
         if any(spec.shape[:1] != (-1,) for spec in specs):
@@ -94,6 +96,7 @@ class Scorer:
         self._outputs = outputs
         self._hooks = hooks
         self._watch = watch
+        self._raw = raw
         self._names = column_names(model) or tuple(spec.name for spec in specs)
         self._positions = False
         if not set(self._names) <= set(columns):
@@ -160,6 +163,8 @@ class Scorer:
                     f"output {name!r} has the shape {array.shape} for {len(rows)} rows; only a "
                     "model that answers each row can score a file"
                 )
+        if self._raw:
+            return {each.name: outputs[each.name] for each in self._outputs}
         return {name: array for each in self._outputs for name, array in _columns(each, outputs)}
 
     def _body(self, rows: Sequence[Mapping[str, Any]]) -> bytes:

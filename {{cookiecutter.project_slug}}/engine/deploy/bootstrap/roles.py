@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from engine.deploy.bootstrap.github import GATED
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import (
@@ -129,6 +130,9 @@ def assignments(ground: Ground) -> tuple[Step, ...]:
         steps.append(
             _assignment(ground, prune, READER, group, f"lets the clean-up see what {stage} runs")
         )
+        if stage == GATED:
+            seen = f"lets the build fetch what {stage} serves, to compare models with it"
+            steps.append(_assignment(ground, build, READER, group, seen))
     return tuple(steps)
 
 

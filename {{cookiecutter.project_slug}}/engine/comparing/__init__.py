@@ -1,0 +1,1 @@
+"""Compares the models of this checkout with others, on rows whose answers are known."""
