@@ -220,6 +220,12 @@ class AzureDouble:
         answer: dict[str, str] = self.ask("oidc-request", {"subject": subject})
         return answer
 
+    def tokens_live(self, *, access: int, job: int) -> None:
+        """How many seconds the access tokens and the jobs' tokens are valid that are made from
+        now on, until the next reset.
+        """
+        self.ask("lifetimes", {"access": access, "job": job})
+
     def network(self) -> dict[str, str]:
         """The variables that lead any program to the double."""
         return self._environments().network()

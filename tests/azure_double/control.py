@@ -12,8 +12,10 @@ from typing import Any
 from .arm.access import Principal
 from .arm.admission import REGISTERED
 from .arm.azure import Azure, ControlHandler
+from .arm.tokens import LIFETIME_SECONDS as ACCESS_SECONDS
 from .faults import Fault
 from .github.api import GitHub
+from .github.oidc import LIFETIME_SECONDS as JOB_SECONDS
 from .github.oidc import Issuer
 from .habits import HABITS
 from .providers.authorization import Authorization
@@ -71,6 +73,7 @@ class Control:
         azure.habits.clear()
         azure.log.clear()
         self._github.state.clear()
+        await self._lifetimes({"access": ACCESS_SECONDS, "job": JOB_SECONDS})
         await self.begin()
 
     def _own(self) -> Mapping[str, ControlHandler]:
@@ -93,6 +96,7 @@ class Control:
             "github-state": self._github_state,
             "oidc-token": self._oidc_token,
             "oidc-request": self._oidc_request,
+            "lifetimes": self._lifetimes,
         }
 
     def _authorization(self) -> Authorization:
@@ -183,6 +187,10 @@ class Control:
 
     async def _oidc_token(self, given: dict[str, Any]) -> str:
         return self._issuer.mint(**given)
+
+    async def _lifetimes(self, given: dict[str, Any]) -> None:
+        self._azure.tokens.lifetime = given["access"]
+        self._issuer.lifetime = given["job"]
 
     async def _oidc_request(self, given: dict[str, Any]) -> dict[str, str]:
         return {

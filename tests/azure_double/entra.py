@@ -6,8 +6,11 @@ audience of the assertion with the credential exactly, the subject with regard t
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
+
+import jwt
 
 from .arm.access import Principal
 from .arm.app import strike
@@ -98,20 +101,27 @@ class Entra:
         token = self._azure.tokens.issue(principal, audience)
         return {
             "token_type": "Bearer",
-            "expires_in": 3599,
-            "ext_expires_in": 3599,
+            "expires_in": self._azure.tokens.lifetime - 1,
+            "ext_expires_in": self._azure.tokens.lifetime - 1,
             "access_token": token,
         }
 
     def _check_assertion(self, principal: Principal, form: dict[str, str]) -> None:
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise LoginError(50027, "The client assertion has an unknown type.")
-        claims = self._issuer.verify(form["client_assertion"])
+        try:
+            claims = self._issuer.verify(form["client_assertion"])
+        except jwt.ExpiredSignatureError as error:
+            now = datetime.now(UTC).isoformat()
+            raise LoginError(
+                700024,
+                f"Client assertion is not within its valid time range. Current time: {now}.",
+            ) from error
         if claims is None:
             raise LoginError(
                 700211,
                 "No matching federated identity record found: the assertion's signature "
-                "does not belong to its issuer, or it has expired.",
+                "does not belong to its issuer.",
             )
         credentials = self._credentials(principal)
         of_issuer = [each for each in credentials if each["issuer"] == claims["iss"]]

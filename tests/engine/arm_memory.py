@@ -22,17 +22,20 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.environment import Rollout as Limits
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import ArmJournal
 from engine.deploy.processes import Finished
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.target import Fleet
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.deploy.targets.kind import environment_model
+from engine.errors import EngineError
 
 Json = dict[str, Any]
 SERVER = "iris.azurecr.io"
@@ -52,19 +55,18 @@ def release(digit: str) -> Release:
 
 def environment(target: str, **fields: object) -> Environment:
     """An environment with one secret."""
-    return Environment.model_validate(
-        {
-            "stage": "staging",
-            "target": target,
-            "region": "westeurope",
-            "resource_group": "iris-staging",
-            "name": "iris-staging",
-            "secrets": ["API_KEYS"],
-            "telemetry": False,
-            "container_logs": False,
-            **fields,
-        }
-    )
+    content = {
+        "stage": "staging",
+        "target": target,
+        "region": "westeurope",
+        "resource_group": "iris-staging",
+        "name": "iris-staging",
+        "secrets": ["API_KEYS"],
+        "telemetry": False,
+        **({"container_logs": False} if target == "aci" else {}),
+        **fields,
+    }
+    return environment_model(content).model_validate(content)
 
 
 @dataclass
@@ -491,7 +493,7 @@ class ArmChecks:
         self._arm.proved(address)
         return "verified"
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         return error
 
 
@@ -511,8 +513,9 @@ class Deploys:
             where = environment("aci", **{"copies": 2, **fields})
             return Fleet(Az(self.say), where, PLACES, sleep=clock.sleep, now=clock.now)
         az, where = Az(self.say), environment(self.kind, **fields)
-        if self.kind == "aci":
+        if isinstance(where, GroupEnvironment):
             return ContainerInstances(az, where, PLACES)
+        assert isinstance(where, AppEnvironment)
         place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)
         return ContainerApps(az, where, PLACES, client)
@@ -522,7 +525,7 @@ class Deploys:
         return ArmJournal(Az(self.say), "S", "iris-staging", "iris-staging")
 
     def site(self, process: str | None = None, **fields: object) -> Site:
-        """One run of a deploy; ``process`` as in ``engine.deploy.alive``."""
+        """One run of a deploy; ``process`` as in ``engine.deploy.rollout.signs``."""
         self.count += 1
         return Site(
             service="iris-staging",

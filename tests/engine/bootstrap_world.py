@@ -8,8 +8,8 @@ from typing import Any
 from engine.deploy.bootstrap.expect import resolved
 from engine.deploy.bootstrap.ground import Account, Ground, Repository, Reviewer
 from engine.deploy.bootstrap.step import Command, Output, Step
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
+from engine.deploy.targets.kind import environment_model
 
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
 PREFIX = "repo:octo-org@1/iris-service@2"
@@ -33,16 +33,14 @@ def ground(
         region="westeurope",
         shared_resource_group="iris-service-shared",
     )
+    content = {"target": target, "gpu": gpu, "region": "westeurope", **fields}
     environments = {
-        stage: Environment.model_validate(
+        stage: environment_model(content).model_validate(
             {
                 "stage": stage,
-                "target": target,
-                "gpu": gpu,
-                "region": "westeurope",
                 "resource_group": f"iris-service-{stage}",
                 "name": f"iris-service-{stage}",
-                **fields,
+                **content,
             }
         )
         for stage in ("staging", "production")

@@ -14,7 +14,7 @@ import pytest
 # Before anything imports onnxruntime, which reads it once.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from engine.deploy.targets import fingerprint
+from engine.deploy.targets import compare
 from engine.serving.proxies import keep_local_direct
 
 from tests import signals
@@ -53,7 +53,7 @@ def _certificates_are_read_once() -> Iterator[None]:
 def _fingerprints_are_cheap() -> Iterator[None]:
     """scrypt is made to cost time, and the tests of rollouts run it thousands of times."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fingerprint, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
+        patch.setattr(compare, "_COST", {"n": 2, "r": 1, "p": 1, "dklen": 32})
         yield
 
 

@@ -17,7 +17,6 @@ from engine.client.failures import WrongRelease
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.journal import KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
@@ -25,6 +24,7 @@ from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.site import NotUp, Site
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Check, Document, Live, Release
+from engine.errors import EngineError
 
 GOOD, CRASHES, NEVER_READY, WRONG_MODEL, SLOW = "good", "crashes", "unready", "wrong", "slow"
 BEFORE_IMAGE = "before"
@@ -276,7 +276,7 @@ class MemoryTarget:
     def _tag(self, tags: Mapping[str, str]) -> None:
         group = self._world.group
         if group is None:
-            raise DeployError("no such group", "none")
+            raise EngineError("no such group", "none")
         if self._world.patch == "refused":
             raise AzError(Problem("BadRequest", 400, "The workspace key is missing."), "az rest")
         merged = {**group.document["tags"], **tags} if self._world.patch == "merges" else dict(tags)
@@ -315,14 +315,14 @@ class MemoryChecks:
     def verify(self, address: str, release: Release | None) -> str:
         image = self._image()
         if image == WRONG_MODEL:
-            raise DeployError("it serves other models", "build it again")
+            raise EngineError("it serves other models", "build it again")
         if release is not None and image != release.revision:
             error = WrongRelease(f"it runs revision {image}, not {release.revision}", "none")
             error.found = (image, f"sha256:{image}")
             raise error
         return "verified"
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         return error
 
     def _image(self) -> str:

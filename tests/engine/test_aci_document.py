@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
-from engine.deploy.targets import fingerprint
-from engine.deploy.targets.aci.compare import blockers, comparable, config_digest, differences
+from engine.deploy.targets import compare
 from engine.deploy.targets.aci.document import (
     API_VERSION,
     file_for_az,
@@ -22,9 +19,18 @@ from engine.deploy.targets.aci.document import (
     secret_names,
     with_secrets,
 )
-from engine.deploy.targets.aci.shape import restorable, unrestorable
+from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.aci.shape import (
+    blockers,
+    comparable,
+    config_digest,
+    differences,
+    restorable,
+    unrestorable,
+)
 from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
-from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.deploy.targets.compare import same_secrets, secrets_fingerprint
+from engine.errors import EngineError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +38,7 @@ from tests.engine.volume import examples
 
 pytestmark = pytest.mark.sampled
 
-COST = fingerprint._COST
+COST = compare._COST
 
 SERVER = "irisservice.azurecr.io"
 RELEASE = Release(f"{SERVER}/iris-service@sha256:{'a' * 64}", "1" * 40, f"sha256:{'b' * 64}")
@@ -55,8 +61,8 @@ FIELDS: dict[str, object] = {
 TAGS = {"rollout-id": "r1", "rollout-state": "verifying", "rollout-heartbeat": "2026-11-20"}
 
 
-def environment(**fields: object) -> Environment:
-    return Environment.model_validate({**FIELDS, **fields})
+def environment(**fields: object) -> GroupEnvironment:
+    return GroupEnvironment.model_validate({**FIELDS, **fields})
 
 
 def document(**fields: object) -> Document:
@@ -203,7 +209,7 @@ def test_the_log_goes_to_the_workspace_with_a_key_that_is_a_secret() -> None:
 
 
 def test_without_a_workspace_it_is_said_how_to_get_one() -> None:
-    with pytest.raises(DeployError, match="bootstrap"):
+    with pytest.raises(EngineError, match="bootstrap"):
         render(environment(), RELEASE, Places("S", SERVER, IDENTITY), TAGS)
 
 
@@ -254,12 +260,12 @@ def test_a_gpu_is_rendered_only_where_the_retired_one_is_asked_for() -> None:
     ],
 )
 def test_an_image_that_is_not_named_by_its_digest_is_refused(image: str) -> None:
-    with pytest.raises(DeployError, match="not named by its digest"):
+    with pytest.raises(EngineError, match="not named by its digest"):
         render(environment(), Release(image, "r", "m"), PLACES, {})
 
 
 def test_an_image_of_another_registry_is_refused() -> None:
-    with pytest.raises(DeployError, match="not in the registry"):
+    with pytest.raises(EngineError, match="not in the registry"):
         render(
             environment(),
             Release(f"evil.azurecr.io/x@sha256:{'a' * 64}", "r", "m"),
@@ -290,7 +296,7 @@ def test_secrets_are_filled_into_a_copy() -> None:
 
 @pytest.mark.parametrize("values", [{}, {"API_KEYS": ""}, {"api_keys": "x"}])
 def test_a_missing_secret_is_named(values: dict[str, str]) -> None:
-    with pytest.raises(DeployError, match=r"no value for the secret\(s\) API_KEYS"):
+    with pytest.raises(EngineError, match=r"no value for the secret\(s\) API_KEYS"):
         with_secrets(document(), values)
 
 
@@ -339,7 +345,7 @@ VALUES = st.one_of(
 
 
 @st.composite
-def environments(draw: st.DrawFn) -> Environment:
+def environments(draw: st.DrawFn) -> GroupEnvironment:
     variables = draw(st.dictionaries(NAMES, VALUES, max_size=5))
     secrets = draw(st.lists(NAMES.filter(lambda n: n not in variables), unique=True, max_size=3))
     seconds = st.integers(1, 240)
@@ -364,7 +370,7 @@ def environments(draw: st.DrawFn) -> Environment:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> None:
+def test_a_document_survives_json_and_a_yaml_reader(configured: GroupEnvironment) -> None:
     plain = render(configured, RELEASE, PLACES, TAGS)
     rendered = with_secrets(plain, dict.fromkeys(secret_names(plain), "no: ${HOME}"))
     text = file_for_az(rendered)
@@ -376,7 +382,7 @@ def test_a_document_survives_json_and_a_yaml_reader(configured: Environment) -> 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) -> None:
+def test_azures_answer_about_what_was_sent_equals_it(configured: GroupEnvironment) -> None:
     rendered = render(configured, RELEASE, PLACES, TAGS)
     live = answered(rendered)
     assert differences(live, rendered) == ()
@@ -390,7 +396,7 @@ def test_azures_answer_about_what_was_sent_equals_it(configured: Environment) ->
 @pytest.mark.slow
 @settings(deadline=None, max_examples=examples(50))
 @given(environments())
-def test_what_is_restorable_is_restored_as_it_is(configured: Environment) -> None:
+def test_what_is_restorable_is_restored_as_it_is(configured: GroupEnvironment) -> None:
     live = answered(render(configured, RELEASE, PLACES, TAGS))
     once = restorable(live)
     assert restorable(once) == once

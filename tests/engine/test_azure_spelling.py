@@ -31,16 +31,16 @@ from engine.deploy.bootstrap.step import Command, Step
 from engine.deploy.commands.verify import require_image
 from engine.deploy.diagnosis import image, platform
 from engine.deploy.diagnosis.evidence import Evidence, Registry
+from engine.deploy.diagnosis.gather import _roles
 from engine.deploy.diagnosis.looks import Looks, Scene
-from engine.deploy.diagnosis.registry import _roles
-from engine.deploy.errors import DeployError
 from engine.deploy.monitoring.plan import plan as monitoring_plan
 from engine.deploy.preflight import _pull_right, _unregistered
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Live
+from engine.deploy.targets.base import Live, check_image
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.preflight import _environment_findings
 from engine.deploy.targets.kind import kind_named
-from engine.deploy.targets.release_parts import check_image
+from engine.errors import EngineError
 
 from .bootstrap_world import PretendedAzure, ground
 from .test_monitoring import ADDRESS, MONTH, OBJECTIVE, place
@@ -222,7 +222,7 @@ def test_a_state_that_is_not_known_is_waited_for_until_the_bound(state: str) -> 
     azure = PretendedAzure(steps)
     run(azure, steps)
     azure.spoil("apps staging", "properties.provisioningState", state)
-    with pytest.raises(DeployError, match=f"has been {state} for 15 minutes"):
+    with pytest.raises(EngineError, match=f"has been {state} for 15 minutes"):
         run(azure, steps)
 
 
@@ -233,7 +233,7 @@ def test_a_state_that_stays_bad_is_said_at_once() -> None:
     changes = len(azure.changes)
     azure.spoil("apps staging", "properties.provisioningState", "upgradefailed")
     clock = still()
-    with pytest.raises(DeployError, match=r"apps is in state upgradefailed(.|\n)*activity log"):
+    with pytest.raises(EngineError, match=r"apps is in state upgradefailed(.|\n)*activity log"):
         Runner({"az": azure, "gh": azure}, Say(), clock=clock).run(steps)
     assert clock.now() == 0
     assert len(azure.changes) == changes
@@ -250,7 +250,7 @@ def test_what_fails_again_is_said_at_once(state: str) -> None:
 
     clock = still()
     azure = Failing(steps)
-    with pytest.raises(DeployError, match=f"irisservice is in state {state}"):
+    with pytest.raises(EngineError, match=f"irisservice is in state {state}"):
         Runner({"az": azure, "gh": azure}, Say(), clock=clock).run(steps)
     assert clock.now() == 0
 
@@ -365,6 +365,7 @@ def test_preflight_and_doctor_agree_on_who_may_pull(
 @pytest.mark.parametrize("location", ["northeurope", "North Europe", "NORTHEUROPE"])
 def test_an_environment_of_apps_is_known_in_any_spelling(location: str) -> None:
     environment = place("containerapps", gpu="t4").environment
+    assert isinstance(environment, AppEnvironment)
     there: dict[str, Any] = {
         "name": "apps",
         "location": location,

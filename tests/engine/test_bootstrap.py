@@ -18,8 +18,8 @@ from engine.deploy.bootstrap.ground import Ground, Reviewer
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.price import CALCULATOR
 from engine.deploy.bootstrap.step import Command, Output, Step
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 
 from tests.engine.project import ROOT
 
@@ -302,7 +302,7 @@ def test_the_prefix_of_subjects_is_what_github_says(
 
 def test_subjects_that_are_composed_otherwise_are_refused() -> None:
     custom = {"use_default": False, "include_claim_keys": ["repo", "job_workflow_ref"]}
-    with pytest.raises(DeployError, match=r"repo, job_workflow_ref(.|\n)*use_default=true"):
+    with pytest.raises(EngineError, match=r"repo, job_workflow_ref(.|\n)*use_default=true"):
         subject_prefix(custom, REPOSITORY)
 
 
@@ -370,7 +370,7 @@ def test_a_remote_elsewhere_is_refused(
     ssh_of: Callable[[str], None], remote: str, shown: str
 ) -> None:
     ssh_of("Host work\n  HostName github.example.com\n")
-    with pytest.raises(DeployError, match="not a repository on github") as refused:
+    with pytest.raises(EngineError, match="not a repository on github") as refused:
         repository_name(ground().project, remote)
     assert shown in str(refused.value)
     assert "secret" not in str(refused.value)
@@ -378,7 +378,7 @@ def test_a_remote_elsewhere_is_refused(
 
 def test_an_owner_that_was_never_filled_in_is_refused() -> None:
     project = ground().project.model_copy(update={"owner": "your-github-name"})
-    with pytest.raises(DeployError, match="gh repo create"):
+    with pytest.raises(EngineError, match="gh repo create"):
         repository_name(project, None)
 
 

@@ -21,9 +21,9 @@ from engine.deploy.bootstrap.runner import (
     Runner,
 )
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 from .bootstrap_world import Killed, PretendedAzure, ground
 
@@ -158,6 +158,7 @@ def test_an_identity_made_anew_gets_its_roles_anew() -> None:
     assert [each.step.key for each in results if each.outcome == MADE] == [
         "identity build: AcrPush on registry irisservice",
         "identity build: Reader on registry irisservice",
+        "identity build: Reader on group iris-service-production",
     ]
 
 
@@ -217,7 +218,7 @@ def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -
     [result] = run(NewRepository(forbids=409), pull_requests_only())
     assert result.outcome == CHECK
     assert "Allow GitHub Actions to create" in result.wrong[0].fix
-    with pytest.raises(DeployError):
+    with pytest.raises(EngineError):
         run(NewRepository(forbids=403), pull_requests_only())
 
 
@@ -305,7 +306,7 @@ def test_what_never_comes_to_an_end_is_said() -> None:
     azure = PretendedAzure(steps)
     run(azure, steps)
     azure.spoil("registry", "provisioningState", "Creating")
-    with pytest.raises(DeployError, match="irisservice has been Creating for 15 minutes"):
+    with pytest.raises(EngineError, match="irisservice has been Creating for 15 minutes"):
         run(azure, steps)
 
 
@@ -342,7 +343,7 @@ def test_an_answer_that_was_lost_is_no_failure() -> None:
 def test_a_refusal_names_the_step_and_who_may() -> None:
     steps = plan(azure_only())
     azure = Refusing(steps, "identity", "AuthorizationFailed", times=99)
-    with pytest.raises(DeployError, match=r"iris-service-runtime(.|\n)*Owner"):
+    with pytest.raises(EngineError, match=r"iris-service-runtime(.|\n)*Owner"):
         run(azure, steps)
 
 
@@ -356,6 +357,6 @@ def test_a_name_that_is_taken_is_said_before_anything_is_made() -> None:
             return super().find(*arguments)
 
     azure = Taken(steps)
-    with pytest.raises(DeployError, match=r"irisservice cannot be used(.|\n)*project\.yaml"):
+    with pytest.raises(EngineError, match=r"irisservice cannot be used(.|\n)*project\.yaml"):
         run(azure, steps)
     assert not any("acr" in arguments for arguments in azure.changes)

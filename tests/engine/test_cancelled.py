@@ -17,12 +17,12 @@ from types import SimpleNamespace
 
 import pytest
 from engine.deploy.commands import recover
-from engine.deploy.errors import DeployError
 from engine.deploy.outcome import AS_BEFORE, NEW, UNKNOWN, serves
 from engine.deploy.rollout.guard import Stopped
 from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 from tests.engine.arm_memory import (
     GOOD,
@@ -105,7 +105,7 @@ def cancel(deploys: Deploys, way: Way, moment: int, *, late: bool, process: str 
             roll_out(site, site.target.document(release(way.digit), {}))
     except Killed:
         return "killed"
-    except (DeployError, Stopped) as error:
+    except (EngineError, Stopped) as error:
         return f"ended by itself: {error}"
     else:
         return "kept"

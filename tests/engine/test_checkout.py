@@ -13,7 +13,7 @@ import pytest
 from engine.deploy import __main__ as command_line
 from engine.deploy import image, push
 from engine.deploy.bootstrap.facts import remote_url
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 from engine.serving.proxies import keep_local_direct
 
 from tests.engine import server
@@ -53,7 +53,7 @@ def test_a_folder_of_another_owner_is_refused_in_gits_words(
         lambda: remote_url(repository),
         lambda: push.checked_release(push.Wish()),
     ):
-        with pytest.raises(DeployError, match="dubious ownership") as refused:
+        with pytest.raises(EngineError, match="dubious ownership") as refused:
             ask()
         assert refused.value.cause.removeprefix("git: ") in said.stderr
         assert refused.value.fix in said.stderr

@@ -31,9 +31,9 @@ from engine.comparing.run import Job, Result, run
 from engine.comparing.sides import NoSuchModel, Side, from_folder
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.commands import baseline
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, RESTORED, STARTED
 from engine.deploy.say import default_say
+from engine.errors import EngineError
 from engine.scoring.errors import ScoringError
 from scipy.stats import bootstrap
 from sklearn import metrics
@@ -521,7 +521,7 @@ def test_the_release_that_was_kept_last_is_compared_with(
 
 def test_an_identity_without_the_role_is_told_how_to_get_it() -> None:
     refused = AzError(Problem("AuthorizationFailed", 403, "may not"), "az container show")
-    with pytest.raises(DeployError) as raised:
+    with pytest.raises(EngineError) as raised:
         baseline.served(Stage(None, [], refused))  # type: ignore[arg-type]
     assert "may not look at what production serves" in raised.value.cause
     assert "engine.deploy bootstrap" in raised.value.fix

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
+from engine.deploy.config.project import Project
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Places, Release
 from engine.deploy.targets.containerapps import document as documents
-from engine.deploy.targets.containerapps import limits as rules
 from engine.deploy.targets.containerapps import request as requests
-from engine.deploy.targets.containerapps import shape
+from engine.deploy.targets.containerapps import rules, shape
 from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.errors import EngineError
 
-FILE = "deploy/environments/staging.yaml"
+from tests.engine.test_deploy_config import PROJECT
+
 PULL = "/subscriptions/s/resourceGroups/g_1/providers/Microsoft.ManagedIdentity/x/iris-runtime"
 PLACES = Places(
     subscription="s",
@@ -34,7 +35,7 @@ REVISION = "iris-staging--r261121051530abc123"
 SECRETS = {"API_KEYS": "planted-secret"}
 
 
-def environment(**changes: Any) -> Environment:
+def environment(**changes: Any) -> AppEnvironment:
     settings: dict[str, Any] = {
         "stage": "staging",
         "target": "containerapps",
@@ -47,7 +48,7 @@ def environment(**changes: Any) -> Environment:
         "variables": {"LOG_LEVEL": "info"},
         "telemetry": False,
     }
-    return Environment.model_validate(settings | changes)
+    return AppEnvironment.model_validate(settings | changes)
 
 
 def render(**changes: Any) -> Document:
@@ -55,7 +56,11 @@ def render(**changes: Any) -> Document:
 
 
 def faults(**changes: Any) -> list[str]:
-    return [fault.field for fault in rules.faults(environment(**changes), FILE)]
+    """The fields that break a rule of the target."""
+    project, given = Project.model_validate(PROJECT), environment(**changes)
+    return [
+        ".".join(map(str, each.at)) for rule in rules.RULES for each in rule.check(project, given)
+    ]
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
@@ -164,13 +169,13 @@ def test_a_gpu_is_a_workload_profile(
 
 def test_an_image_must_be_named_by_its_digest_and_be_in_our_registry() -> None:
     for image in ("iris.azurecr.io/iris:1", f"other.azurecr.io/iris@sha256:{'a' * 64}"):
-        with pytest.raises(DeployError):
+        with pytest.raises(EngineError):
             documents.render(environment(), Release(image, "", ""), PLACES, {})
 
 
 def test_without_a_container_apps_environment_there_is_no_document() -> None:
     places = Places("s", "iris.azurecr.io", PULL, None)
-    with pytest.raises(DeployError, match="bootstrap"):
+    with pytest.raises(EngineError, match="bootstrap"):
         documents.render(environment(), RELEASE, places, {})
 
 
@@ -196,7 +201,7 @@ def test_a_further_revision_has_no_traffic_and_secrets_of_its_own() -> None:
 
 
 def test_a_missing_secret_is_named_before_anything_is_sent() -> None:
-    with pytest.raises(DeployError, match="API_KEYS"):
+    with pytest.raises(EngineError, match="API_KEYS"):
         requests.new_app(render(), REVISION, {})
 
 
@@ -302,7 +307,6 @@ def test_every_pair_that_azure_lists_is_allowed_and_no_other() -> None:
         ({"secrets": ["API_KEYS", "api_keys"]}, "secrets"),
         ({"probes": {"liveness": {"initial_delay_seconds": 61}}}, "probes.liveness.initial_delay"),
         ({"probes": {"readiness": {"failure_threshold": 11}}}, "probes.readiness.failure"),
-        ({"restart_policy": "Never"}, "restart_policy"),
     ],
 )
 def test_what_azure_would_refuse_is_a_fault(changes: dict[str, Any], field: str) -> None:

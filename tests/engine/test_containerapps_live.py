@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from engine.deploy.targets.containerapps.client import readable
 from engine.deploy.targets.containerapps.evidence import read_app
 from engine.deploy.targets.containerapps.live import live_of
-from engine.deploy.targets.containerapps.logs import readable
 from engine.deploy.targets.containerapps.shape import REVISION_TAG
 
 Json = dict[str, Any]

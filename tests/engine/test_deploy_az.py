@@ -8,16 +8,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from engine.deploy import az as az_module
 from engine.deploy.az import Az
-from engine.deploy.az_error import AzError, Problem, read_problem
-from engine.deploy.errors import DeployError
+from engine.deploy.az_error import AzError, NotLoggedIn, Problem, read_problem
 from engine.deploy.journal import KEPT, STARTED, ArmJournal, Record
+from engine.deploy.preflight import at_once
+from engine.deploy.processes import Finished
 from engine.deploy.rollout.guard import Guard, Stopped
 from engine.deploy.say import Say
 from engine.deploy.targets.aci.target import file_for
+from engine.errors import EngineError
 
 from tests.engine.fake_az import FakeAz, fails, prints
 
@@ -26,6 +30,12 @@ LIBRARY = (
     "ERROR: (ResourceNotFound) The group 'x' was not found.\nCode: ResourceNotFound\nMessage: x"
 )
 REST = 'ERROR: Conflict({"error":{"code":"ContainerGroupTransitioning","message":"still busy"}})'
+# As az writes it, with its advice below.
+EXPIRED = (
+    "ERROR: AADSTS700024: Client assertion is not within its valid time range.\n"
+    "Run the command below to authenticate interactively; additional arguments may be added as "
+    "needed:\naz logout\naz login\n"
+)
 LOST = "ERROR: ('Connection aborted.', RemoteDisconnected('Remote end closed connection'))"
 
 
@@ -123,9 +133,9 @@ def test_before_each_further_try_of_a_change_someone_may_object(fake: FakeAz) ->
     fake.prepare([fails(REST)])
 
     def object_to_it() -> None:
-        raise DeployError("taken over", "none")
+        raise EngineError("taken over", "none")
 
-    with pytest.raises(DeployError, match="taken over"):
+    with pytest.raises(EngineError, match="taken over"):
         Az(Say()).change("container", "create", before_retry=object_to_it)
     assert len(fake.calls()) == 1
 
@@ -164,13 +174,13 @@ def test_what_does_not_answer_is_ended_with_its_children(fake: FakeAz) -> None:
 
 def test_an_old_az_is_refused(fake: FakeAz) -> None:
     fake.prepare([prints({"azure-cli": "2.59.0"})])
-    with pytest.raises(DeployError, match=r"needs 2\.60\.0 or newer"):
+    with pytest.raises(EngineError, match=r"needs 2\.60\.0 or newer"):
         Az(Say()).require_version()
 
 
 def test_a_missing_az_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZ", "no-such-az")
-    with pytest.raises(DeployError, match="no-such-az"):
+    with pytest.raises(EngineError, match="no-such-az"):
         Az(Say()).json("version")
 
 
@@ -244,11 +254,11 @@ def test_where_there_is_no_standard_input_by_name_a_private_file_is_used_and_rem
 ) -> None:
     monkeypatch.setattr("engine.deploy.targets.aci.target._STDIN", "/no/such/path")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(DeployError), file_for("planted") as (name, stdin):
+    with pytest.raises(EngineError), file_for("planted") as (name, stdin):
         path = Path(name)
         assert (path.read_text(), stdin) == ("planted", None)
         assert path.stat().st_mode & 0o077 == 0 or os.name == "nt"
-        raise DeployError("refused", "none")
+        raise EngineError("refused", "none")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -276,3 +286,65 @@ def test_only_what_azure_will_never_do_is_a_refusal() -> None:
     assert {400, 403, 405, 422} <= refused
     assert refused.isdisjoint({401, 404, 408, 409, 429, *range(500, 600)})
     assert not AzError(Problem("c", None, "m"), "a").refused
+
+
+class JobLogin:
+    """`az` in a job whose login has ended: it answers again after another one."""
+
+    def __init__(self, renewals: int, together: int) -> None:
+        self.renewals = renewals
+        self.together = threading.Barrier(together)
+        self.logins: list[tuple[Sequence[str], str | None]] = []
+
+    def finish(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        stdin: str | None,
+        limit: float,
+    ) -> Finished:
+        if command[1] == "login":
+            self.logins.append((command, stdin))
+        if command[1] in ("account", "login"):
+            account = {"id": "S", "tenantId": "T", "user": {"name": "client"}}
+            return Finished(0, json.dumps(account), "")
+        if len(self.logins) < self.renewals:
+            self.together.wait(timeout=10)
+            return Finished(1, "", EXPIRED)
+        return Finished(0, '{"id": 1}', "")
+
+
+def job_login(
+    monkeypatch: pytest.MonkeyPatch, token: str | None, renewals: int = 1, together: int = 1
+) -> JobLogin:
+    made = JobLogin(renewals, together)
+    monkeypatch.setattr(az_module, "finish", made.finish)
+    monkeypatch.setattr(az_module, "_program", lambda: "az")
+    monkeypatch.setattr(az_module, "job_token", lambda: token)
+    return made
+
+
+def test_commands_whose_login_has_ended_share_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = job_login(monkeypatch, "planted", together=4)
+    say, proofs = Say(), []
+    az = Az(say)
+    looks = [lambda: az.change("x", before_retry=lambda: proofs.append("claim"))] * 4
+    assert at_once(*looks) == [{"id": 1}] * 4
+    [(command, stdin)] = fake.logins
+    assert command[1:] == [
+        *("login", "--service-principal", "--username", "client", "--tenant", "T"),
+        *("--federated-token", "@-", "--output", "none"),
+    ]
+    assert stdin == "planted"
+    assert proofs
+    assert say.redact("planted") == "***"
+
+
+@pytest.mark.parametrize(("token", "renewals", "logins"), [(None, 1, 0), ("planted", 9, 1)])
+def test_a_login_is_repeated_once_and_only_in_a_job(
+    monkeypatch: pytest.MonkeyPatch, token: str | None, renewals: int, logins: int
+) -> None:
+    fake = job_login(monkeypatch, token, renewals)
+    with pytest.raises(NotLoggedIn, match="AADSTS700024"):
+        Az(Say()).json("x")
+    assert len(fake.logins) == logins

@@ -13,22 +13,21 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from engine.deploy.alive import certainly_dead, this_process
 from engine.deploy.az import Az
 from engine.deploy.commands import bootstrap, down, rollback
 from engine.deploy.commands.prune import needed
 from engine.deploy.commands.rollback import PREVIOUS, choose
 from engine.deploy.commands.status import age
-from engine.deploy.errors import DeployError, for_stage
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.journal import STARTED, Record
-from engine.deploy.preflight import NotReadyToDeploy, require
-from engine.deploy.preflight_release import secret_findings
+from engine.deploy.preflight import NotReadyToDeploy, require, secret_findings
 from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.signs import certainly_dead, this_process
 from engine.deploy.rollout.site import Busy
 from engine.deploy.say import Say, redact
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError, for_stage
 
 from tests.engine.project import ROOT
 from tests.engine.rollout_world import MemoryTarget, World, site_of, wanted
@@ -90,7 +89,7 @@ def test_what_is_removed_is_asked_for_until_it_is_gone(
     if proved:
         down._prove_gone(azure, ["gone"])
         return
-    with pytest.raises(DeployError, match="still shows: gone, Some/thing mine"):
+    with pytest.raises(EngineError, match="still shows: gone, Some/thing mine"):
         down._prove_gone(azure, ["gone"])
 
 
@@ -106,7 +105,7 @@ def test_an_environment_is_made_without_github_and_without_the_others(
 
     monkeypatch.setattr(bootstrap, "run", run)
     if code:
-        with pytest.raises(DeployError, match="what dev needs on Azure is not complete"):
+        with pytest.raises(EngineError, match="what dev needs on Azure is not complete"):
             bootstrap.for_one("dev", tmp_path, Say())
     else:
         bootstrap.for_one("dev", tmp_path, Say())
@@ -143,7 +142,7 @@ def test_a_rollback_waits_for_the_deploy_that_is_at_work(
 
 def test_a_rollback_to_nothing_lists_what_there_is() -> None:
     world, records = history("alpha")
-    with pytest.raises(DeployError, match="on record are: alpha"):
+    with pytest.raises(EngineError, match="on record are: alpha"):
         choose(MemoryTarget(world), records, live(world), PREVIOUS)
 
 

@@ -14,8 +14,11 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.config.rules.settings import setting_faults
-from engine.deploy.errors import ConfigError, DeployError, Fault
-from engine.deploy.targets.containerapps import names as app_names
+from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.containerapps.bootstrap import apps_environment
+from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.kind import environment_model
+from engine.errors import ConfigError, EngineError, Fault
 
 from tests.engine.project import ROOT
 
@@ -75,7 +78,8 @@ def only_fault(root: Path) -> Fault:
 
 
 def staging_with(**fields: object) -> Environment:
-    return Environment.model_validate({"stage": "staging", **STAGING, **fields})
+    content = {"stage": "staging", **STAGING, **fields}
+    return environment_model(content).model_validate(content)
 
 
 def advice(**fields: object) -> str:
@@ -108,7 +112,8 @@ def test_the_files_of_this_repository_are_sound_but_for_a_retired_gpu() -> None:
 def test_every_field_of_the_written_files_has_its_own_comment_or_group() -> None:
     for stage in environment_names(ROOT):
         text = (ROOT / f"deploy/environments/{stage}.yaml").read_text(encoding="utf-8")
-        assert set(yaml.safe_load(text)) <= set(Environment.model_fields)
+        content = yaml.safe_load(text)
+        assert set(content) <= set(environment_model(content).model_fields)
         assert text.count("#") >= 12
 
 
@@ -117,6 +122,7 @@ def test_every_field_of_the_written_files_has_its_own_comment_or_group() -> None
 
 def test_a_minimal_file_gets_good_defaults(write: Write) -> None:
     project, environment = read_environment("staging", write())
+    assert isinstance(environment, GroupEnvironment)
     assert (project.name, project.accelerator) == ("iris-service", "cpu")
     assert (environment.stage, environment.cpu, environment.memory_gb) == ("staging", 1, 1.5)
     assert (environment.port, environment.dns_label) == (8000, "iris-service-staging")
@@ -139,6 +145,7 @@ def test_a_whole_file_is_read(write: Write) -> None:
         "rollout": {"start_seconds": 900, "burst": {"requests": 0, "p95_ms": 80}},
     }
     _, environment = read_environment("staging", write(given))
+    assert isinstance(environment, GroupEnvironment)
     assert environment.secrets == ("API_KEYS",)
     assert environment.dns_label == "iris-demo"
     assert environment.probes.liveness.period_seconds == 30
@@ -149,7 +156,9 @@ def test_a_whole_file_is_read(write: Write) -> None:
 def test_a_container_app_is_read(write: Write) -> None:
     given = {"gpu": "t4", "cpu": 8, "memory_gb": 56, "replicas": {"min": 0, "max": 3}}
     root = write(given, {"accelerator": "gpu"}, APPS)
-    assert read_environment("staging", root)[1].replicas.max == 3
+    environment = read_environment("staging", root)[1]
+    assert isinstance(environment, AppEnvironment)
+    assert environment.replicas.max == 3
 
 
 def test_an_environment_cannot_be_changed_after_reading(write: Write) -> None:
@@ -162,9 +171,9 @@ def test_the_names_in_azure_follow_from_the_project() -> None:
     project = Project.model_validate(PROJECT)
     assert names.runtime_identity(project) == "iris-service-runtime"
     assert names.deploy_identity(project, "staging") == "iris-service-deploy-staging"
-    assert app_names.apps_environment(project, "staging") == "iris-service-staging-apps"
+    assert apps_environment(project, "staging") == "iris-service-staging-apps"
     longest = Project.model_validate({**PROJECT, "name": "x" * 40})
-    assert len(app_names.apps_environment(longest, "production")) <= 60
+    assert len(apps_environment(longest, "production")) <= 60
     assert len(names.workspace(longest)) <= 63
 
 
@@ -175,7 +184,7 @@ def test_a_project_alone_is_read_and_refused(write: Write) -> None:
 
 
 def test_an_unknown_environment_is_answered_with_the_known_ones(write: Write) -> None:
-    with pytest.raises(DeployError, match="name one of: staging"):
+    with pytest.raises(EngineError, match="name one of: staging"):
         read_environment("stagging", write())
 
 
@@ -312,7 +321,7 @@ def test_an_anchor_that_holds_itself_does_not_hang(write: Write) -> None:
 @pytest.mark.parametrize(
     ("field", "answer"),
     [
-        ("replica", "did you mean replicas?"),
+        ("tag", "did you mean tags?"),
         ("varaibles", "did you mean variables?"),
         ("ports", "did you mean port?"),
         ("memory", "write memory_gb"),
@@ -468,8 +477,7 @@ BAD_ON_ACI: list[tuple[dict[str, object], str, str]] = [
     ({"cpu": 1.25}, "cpu", "write 1.2"),
     ({"memory_gb": 0.5}, "memory_gb", "from 1 to 240"),
     ({"memory_gb": 241}, "memory_gb", "from 1 to 240"),
-    ({"replicas": {"min": 0}}, "replicas.min", "containerapps"),
-    ({"replicas": {"max": 2}}, "replicas.max", "containerapps"),
+    ({"replicas": {"min": 0}}, "replicas", "containerapps"),
     ({"name": "iris"}, "name", "label"),
     ({"name": "i" * 55, "copies": 2}, "name", "at most 54 characters"),
     ({"dns": {"label": "i" * 55}, "switch": "beside"}, "dns.label", "at most 54 characters"),
@@ -511,6 +519,8 @@ BAD_ON_APPS: list[tuple[dict[str, object], str]] = [
     ({"restart_policy": "Never"}, "restart_policy"),
     ({"dns": {"label": "iris-demo"}}, "dns"),
     ({"container_logs": True}, "container_logs"),
+    ({"allow_retired_gpu": True}, "allow_retired_gpu"),
+    ({"target": "containerapp", "replicas": {"max": 2}}, "target"),
     (
         {"replicas": {"min": 0}, "alerts": {"outside_check_minutes": 5}},
         "alerts.outside_check_minutes",

@@ -10,9 +10,9 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.diagnose import diagnose, explained
 from engine.deploy.diagnosis import login, platform
 from engine.deploy.diagnosis.evidence import Evidence, Registry
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty
 from engine.deploy.targets.aci.evidence import read_group
+from engine.errors import EngineError
 
 from tests.engine.diagnosis_cases import (
     CASES,
@@ -99,7 +99,7 @@ def test_sure_findings_stand_before_guesses() -> None:
 
 
 def test_a_failure_is_told_in_the_words_of_its_cause() -> None:
-    error = DeployError("container group x: the container keeps ending", "read its log")
+    error = EngineError("container group x: the container keeps ending", "read its log")
     evidence = seen(logs=SETTINGS, group=arm_group(**CRASHING, previous=ended(2)))
     told = explained(error, evidence)
     assert told.cause.startswith("the service refuses its settings: WORKERS='two'")
@@ -108,7 +108,7 @@ def test_a_failure_is_told_in_the_words_of_its_cause() -> None:
 
 
 def test_what_a_failure_says_already_is_not_said_twice() -> None:
-    error = DeployError("it gave up: not ready: no model package in /app/models", "read its log")
+    error = EngineError("it gave up: not ready: no model package in /app/models", "read its log")
     evidence = seen(logs=JSON_ERROR, group=arm_group(events=[READINESS]), readiness=SILENT)
     cause = explained(error, evidence).cause
     assert cause == "the service runs and refuses to serve: no model package in /app/models"

@@ -16,16 +16,16 @@ from engine.deploy.az_error import AzError, Problem
 from engine.deploy.azure_ids import ACR_PULL
 from engine.deploy.commands.doctor import report
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.diagnosis.gather import gather
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Live, Places, Target
+from engine.errors import EngineError
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
 from tests.engine.project import ROOT
@@ -42,7 +42,7 @@ PROJECT = Project(
     region="westeurope",
     shared_resource_group="iris-service-shared",
 )
-ENVIRONMENT = Environment(
+ENVIRONMENT = GroupEnvironment(
     stage="staging",
     target="aci",
     region="westeurope",
@@ -126,7 +126,7 @@ class Scene:
     az: Az
     target: Target
     project: Project = PROJECT
-    environment: Environment = ENVIRONMENT
+    environment: GroupEnvironment = ENVIRONMENT
     journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 
@@ -199,7 +199,7 @@ def test_the_log_of_a_crashing_container_is_waited_for(monkeypatch: pytest.Monke
 
 def test_a_failure_is_explained_unless_it_explains_itself() -> None:
     sick = scene(role_assignment=[])
-    told = explain(sick, DeployError("it does not come up", "read its log"), print)
+    told = explain(sick, EngineError("it does not come up", "read its log"), print)
     assert told.cause.startswith("the runtime identity has no role that lets it pull")
     for precise in (WrongRelease("a", "b"), NotReady("a", "b", "failed", "golden check failed")):
         assert explain(sick, precise, print) is precise
@@ -209,7 +209,7 @@ def test_the_end_of_a_log_that_will_be_gone_is_told() -> None:
     said: list[str] = []
     crashing = replace(LIVE, failure="the container keeps ending", running=False)
     log = "\n".join([*(f"line {number}" for number in range(40)), "error: no model"])
-    explain(scene(crashing, (log,)), DeployError("it does not come up", "x"), said.append)
+    explain(scene(crashing, (log,)), EngineError("it does not come up", "x"), said.append)
     assert said[0] == "its log ends:"
     assert said[1:3] == ["| line 26", "| line 27"]
     assert said[-1] == "| error: no model"

@@ -8,10 +8,9 @@ import httpx
 import pytest
 from engine.deploy.az import AzError
 from engine.deploy.az_error import Problem
-from engine.deploy.figures import words
-from engine.deploy.figures.exposition import quantile, read, total
+from engine.deploy.figures import platform as words
 from engine.deploy.figures.platform import Usage, usage
-from engine.deploy.figures.service import Figures, ask, figures
+from engine.deploy.figures.service import Figures, ask, figures, quantile, read, total
 from engine.deploy.targets.kind import kind_named
 
 EARLIER = """\

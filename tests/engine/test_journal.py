@@ -14,9 +14,9 @@ from engine.deploy.az import Az
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.commands import prune, status
 from engine.deploy.commands.context import Context
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, SCHEMA, ArmJournal, NewerRecord, Record
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 GROUP = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Resources/deployments"
 ONE = Record(
@@ -159,7 +159,7 @@ def test_prune_removes_nothing_while_a_record_cannot_be_read(
     journal = journal_of(azure)
     assert journal.records() == [ONE], "a deploy goes on without it"
     context = SimpleNamespace(journal=journal, target=SimpleNamespace(read=lambda: None))
-    with pytest.raises(DeployError, match="the record demo-20261121000000-00ff00 cannot be read"):
+    with pytest.raises(EngineError, match="the record demo-20261121000000-00ff00 cannot be read"):
         prune._needed_by(cast("Context", context))
 
 

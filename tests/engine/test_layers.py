@@ -84,6 +84,14 @@ def test_no_room_imports_one_above_it() -> None:
     assert rooms == set(step)
 
 
+def test_the_client_is_usable_without_the_deploy() -> None:
+    """It asks any running service: load tests, deploys and other programs use it."""
+    client = ROOT / "engine" / "client"
+    used = {name for path in sorted(client.rglob("*.py")) for name in imported(path)}
+    rooms = {name.split(".")[1] for name in used if name.startswith("engine.")}
+    assert rooms == {"client", "errors", "serving"}
+
+
 def test_uvicorn_is_used_in_one_place() -> None:
     users = {
         path.name

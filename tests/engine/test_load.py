@@ -17,7 +17,7 @@ import httpx
 import pytest
 from engine.client import wire
 from engine.client.parity import read_records
-from engine.deploy.errors import ConfigError, DeployError
+from engine.errors import ConfigError, EngineError
 from engine.load.measured import Recording, Request, measure, quantile
 from engine.load.proxy import proxy_arguments
 from engine.load.report import Run, markdown, result, text
@@ -234,7 +234,7 @@ def test_proxies_of_the_environment_are_found(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("no_proxy", "127.0.0.1,.example")
     assert proxy_arguments("https://service.example") == {}
     monkeypatch.setenv("http_proxy", "socks5://proxy.example")
-    with pytest.raises(DeployError, match="kind 'socks5'"):
+    with pytest.raises(EngineError, match="kind 'socks5'"):
         proxy_arguments("http://elsewhere.test")
 
 

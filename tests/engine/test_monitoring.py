@@ -12,13 +12,12 @@ import pytest
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.monitoring import documents, queries
-from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.documents import CHARTS, TABLES, budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan, says
 from engine.deploy.monitoring.rule import MetricRule
 from engine.deploy.monitoring.rules import log_rules
-from engine.deploy.monitoring.workbook import CHARTS, TABLES
-from engine.deploy.targets.kind import kind_of
+from engine.deploy.targets.kind import environment_model, kind_of
 
 from tests.engine.project import ROOT
 
@@ -35,15 +34,16 @@ PROJECT = Project(
 
 
 def place(target: str = "aci", **fields: object) -> Place:
-    environment = {
+    content = {
         "stage": "production",
         "target": target,
         "region": "northeurope",
         "resource_group": "iris-production",
         "name": "iris-production",
         "alerts": {"email": ["oncall@example.org"], "budget": 100},
+        **fields,
     }
-    return Place(PROJECT, Environment.model_validate({**environment, **fields}), "S")
+    return Place(PROJECT, environment_model(content).model_validate(content), "S")
 
 
 def bodies(of: Place) -> dict[str, dict[str, Any]]:
@@ -82,7 +82,7 @@ def metric_rules(environment: Environment) -> tuple[MetricRule, ...]:
 
 @pytest.mark.parametrize("target", ["aci", "containerapps"])
 def test_every_target_has_the_alerts_that_its_data_can_tell(target: str) -> None:
-    environment = place(target, replicas={"min": 1}).environment
+    environment = place(target).environment
     names = [each.name for each in log_rules(environment, OBJECTIVE)]
     names += [each.name for each in metric_rules(environment)]
     assert len(names) == len(set(names))

@@ -13,10 +13,10 @@ import pytest
 from engine.deploy import hooks
 from engine.deploy.commands import up
 from engine.deploy.commands.wanted import Wanted
-from engine.deploy.errors import DeployError
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
+from engine.errors import EngineError
 
 from tests.engine.project import ROOT
 from tests.engine.rollout_world import CRASHES, GOOD, MemoryTarget, World, site_of, wanted
@@ -93,7 +93,7 @@ def test_a_failing_hook_stops_what_comes_next(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     hook(tmp_path, hooks.BEFORE_DEPLOY, "echo the gate is closed >&2; exit 7")
-    with pytest.raises(DeployError, match="before-deploy ended with exit code 7"):
+    with pytest.raises(EngineError, match="before-deploy ended with exit code 7"):
         run(tmp_path)
     assert "the gate is closed" in capfd.readouterr().err
 
@@ -109,7 +109,7 @@ def test_a_hook_that_hangs_is_ended_with_its_children(
     monkeypatch.setattr(hooks, "HOOK_SECONDS", 3.0)
     hook(tmp_path, hooks.BEFORE_DEPLOY, script)
     began = time.monotonic()
-    with pytest.raises(DeployError, match="was ended after 3 s"):
+    with pytest.raises(EngineError, match="was ended after 3 s"):
         run(tmp_path)
     assert time.monotonic() - began < 30
     child = (tmp_path / "child").read_text(encoding="utf-8").strip()
@@ -130,7 +130,7 @@ def test_any_text_can_be_a_fact(tmp_path: Path) -> None:
 )
 def test_a_hook_that_cannot_be_run_says_how(tmp_path: Path, how: dict[str, Any]) -> None:
     hook(tmp_path, hooks.BEFORE_DEPLOY, "exit 0", **how)
-    with pytest.raises(DeployError, match=r"before-deploy cannot be run") as refused:
+    with pytest.raises(EngineError, match=r"before-deploy cannot be run") as refused:
         run(tmp_path)
     assert "chmod +x deploy/hooks/before-deploy" in refused.value.fix
 
@@ -156,7 +156,7 @@ def test_a_hook_that_fails_before_the_deploy_leaves_everything(
 ) -> None:
     world = World()
     hook(tmp_path, hooks.BEFORE_DEPLOY, "exit 1")
-    with pytest.raises(DeployError, match="before-deploy ended with exit code 1"):
+    with pytest.raises(EngineError, match="before-deploy ended with exit code 1"):
         deploy(tmp_path, world, GOOD, serves_on=serves_on)
     assert world.log == []
 

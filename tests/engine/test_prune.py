@@ -13,9 +13,9 @@ from engine.deploy.az_error import Problem
 from engine.deploy.commands import prune
 from engine.deploy.commands.prune import needed
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.manifests import Manifest, removable
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 from .rollout_world import MemoryTarget, wanted
 
@@ -224,7 +224,7 @@ def test_nothing_goes_while_one_manifest_cannot_be_read(
     image = repository.image("one")
     registry = Registry(repository)
     registry.unreadable[repository.about(image)] = shown
-    with pytest.raises(DeployError):
+    with pytest.raises(EngineError):
         pruned(registry)
     assert registry.deleted == []
 

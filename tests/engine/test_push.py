@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from engine.deploy import image
 from engine.deploy.az_error import AzError, Problem
-from engine.deploy.errors import DeployError
 from engine.deploy.push import Wish, hand_over, published, push
 from engine.deploy.say import Say
+from engine.errors import EngineError
 from engine.serving.release import Release
 
 from .bootstrap_world import ground
@@ -156,7 +156,7 @@ def test_what_is_no_commit_is_refused(
     docker: Path, monkeypatch: pytest.MonkeyPatch, revision: str, words: str
 ) -> None:
     release(monkeypatch, revision)
-    with pytest.raises(DeployError, match=words):
+    with pytest.raises(EngineError, match=words):
         pushed(Registry(docker))
     assert said(docker) == []
 
@@ -194,7 +194,7 @@ def test_another_image_than_that_of_the_commit_is_refused(
     docker: Path, changes: dict[str, Any], words: str
 ) -> None:
     describe(docker, **changes)
-    with pytest.raises(DeployError, match=words):
+    with pytest.raises(EngineError, match=words):
         pushed(Registry(docker), built="service:candidate", expected_id="sha256:id")
     assert not any(line.startswith("push") for line in said(docker))
 
@@ -208,7 +208,7 @@ def test_a_failing_hook_of_the_owner_comes_before_the_login(
     hook.chmod(0o755)
     monkeypatch.setattr(image, "ROOT", docker)
     registry = Registry(docker)
-    with pytest.raises(DeployError, match="before-push ended with exit code 3"):
+    with pytest.raises(EngineError, match="before-push ended with exit code 3"):
         pushed(registry, built="iris-service:built")
     assert registry.texts == []
     assert not any(line.startswith("push") for line in said(docker))
@@ -216,14 +216,14 @@ def test_a_failing_hook_of_the_owner_comes_before_the_login(
 
 def test_a_push_that_fails_is_said(docker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSH_EXIT", "1")
-    with pytest.raises(DeployError, match="docker push failed"):
+    with pytest.raises(EngineError, match="docker push failed"):
         pushed(Registry(docker))
 
 
 def test_two_who_push_the_same_commit_do_not_go_unnoticed(docker: Path) -> None:
     registry = Registry(docker)
     registry.after = OTHER
-    with pytest.raises(DeployError, match="somebody else pushed"):
+    with pytest.raises(EngineError, match="somebody else pushed"):
         pushed(registry)
 
 

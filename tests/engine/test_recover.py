@@ -11,13 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from engine.deploy.alive import this_process
 from engine.deploy.commands import recover
 from engine.deploy.commands.recover import serving
 from engine.deploy.config import names
 from engine.deploy.journal import KEPT
 from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
+from engine.deploy.rollout.signs import this_process
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live

@@ -16,12 +16,12 @@ from dataclasses import replace
 import pytest
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, roll_out
 from engine.deploy.rollout.site import Busy, NotUp, RolloutFailed, Site, TakenOver
 from engine.deploy.targets.base import Document, Live
+from engine.errors import EngineError
 
 from tests.engine.rollout_world import (
     BEFORE_IMAGE,
@@ -112,7 +112,7 @@ def test_a_bad_release_leaves_everything_as_it_was(
     with pytest.raises(RolloutFailed) as failed:
         roll_out(site_of(world), wanted(image, cpu=cpu))
     assert is_left_alone(world, before)
-    assert failed.value.mended
+    assert failed.value.restored
     assert "nothing bills" in failed.value.cause if before is None else "serves" in str(failed)
 
 
@@ -195,7 +195,7 @@ def failing(world: World, at: str, *, times_before: int = 0) -> None:
     def hook(step: str) -> None:
         if step == f"before {at}" and world.log.count(at) == first:
             world.hook = lambda _: None
-            raise DeployError(f"{at} was refused", "none")
+            raise EngineError(f"{at} was refused", "none")
 
     world.hook = hook
 
@@ -210,7 +210,7 @@ def test_a_refused_request_leaves_everything_as_it_was(
     failing(world, at.removesuffix(" kept"), times_before=int(at == "write kept"))
     try:
         roll_out(site_of(world), wanted(GOOD, cpu=cpu))
-    except DeployError as error:
+    except EngineError as error:
         assert "refused" in error.cause
         assert is_left_alone(world, before)
     else:
@@ -233,7 +233,7 @@ def test_a_commit_whose_answer_was_lost_is_kept() -> None:
     def hook(step: str) -> None:
         if step == "after write" and ends_of(world)[-1] == KEPT:
             world.hook = lambda _: None
-            raise DeployError("connection lost", "none")
+            raise EngineError("connection lost", "none")
 
     world.hook = hook
     roll_out(site_of(world), wanted(GOOD))
@@ -265,7 +265,7 @@ def test_a_failed_restore_says_so_and_the_next_run_mends_it() -> None:
     failing(world, "restore")
     with pytest.raises(RolloutFailed, match="could not be restored: restore was refused") as failed:
         roll_out(site_of(world), wanted(CRASHES))
-    assert not failed.value.mended
+    assert not failed.value.restored
     assert roll_out(site_of(world), wanted(BEFORE)).kind == UNCHANGED
     assert is_left_alone(world, before)
 
@@ -326,7 +326,7 @@ def test_a_bad_release_is_undone_in_every_world(
     before = copy.deepcopy(world.group)
     with pytest.raises(RolloutFailed) as failed:
         roll_out(patient(world), wanted(image, cpu=cpu))
-    assert failed.value.mended
+    assert failed.value.restored
     assert ends_of(world)[-1] == (RESTORED if before else FAILED)
     if before is None:
         assert world.group is None
@@ -495,7 +495,7 @@ def test_a_restored_release_that_does_not_answer_is_no_success() -> None:
     world.hook = hook
     with pytest.raises(RolloutFailed, match=r"could not be restored: .* not ready") as failed:
         roll_out(site_of(world), wanted(CRASHES))
-    assert not failed.value.mended
+    assert not failed.value.restored
 
 
 def test_one_look_at_what_was_there_before_is_no_failure() -> None:
@@ -685,7 +685,7 @@ def test_half_a_deploy_without_a_record_is_not_guessed_about() -> None:
     world = deployed()
     deployed_until_verifying(world)
     world.records.clear()
-    with pytest.raises(DeployError, match="no record of what was before it"):
+    with pytest.raises(EngineError, match="no record of what was before it"):
         roll_out(site_of(world), wanted(GOOD))
 
 

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from engine.deploy.commands.rollback import predecessor
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import Busy, RolloutFailed, TakenOver
+from engine.errors import EngineError
 
 from tests.engine.arm_memory import (
     BEFORE,
@@ -289,9 +289,9 @@ def promised(deploys: Deploys, way: Way) -> None:
     try:
         deploy(deploys, way.digit, way.cpu)
     except RolloutFailed as failed:
-        assert failed.mended, failed
+        assert failed.restored, failed
         assert settled_as(arm, way.before), failed
-    except (Busy, TakenOver, DeployError) as error:
+    except (Busy, TakenOver, EngineError) as error:
         # It says so, and the next run, or `recover`, brings it to its end.
         assert not isinstance(error, RolloutFailed)
         arm.fault = Fault()

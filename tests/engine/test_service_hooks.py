@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 from engine.client import wire
 from engine.client.failures import KeyRefused, VerifyError, WrongAnswers
-from engine.client.limits import Limits
 from engine.client.parity import read_records, served_records
-from engine.client.service import Service
+from engine.client.service import Limits, Service
 from engine.deploy.verify import verify
 from engine.load.samples import prepare
 from engine.serving.package.reader import read_package

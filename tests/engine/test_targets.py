@@ -15,11 +15,11 @@ from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.read import read_environment
-from engine.deploy.errors import ConfigError
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.rules import log_rules
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_of
-from engine.deploy.targets.known import kind_names
+from engine.errors import ConfigError
 
 from tests.engine.bootstrap_world import ground
 from tests.engine.project import ROOT
@@ -28,6 +28,7 @@ from tests.engine.test_deploy_config import PROJECT
 SHELF = """
 from engine.deploy.bootstrap.price import Price
 from engine.deploy.bootstrap.role import CustomRole
+from engine.deploy.config.environment import Environment
 from engine.deploy.config.rules.rule import Broken, Rule
 from engine.deploy.monitoring.rule import WARNING, LogRule, MetricRule
 from engine.deploy.targets.kind import Kind, Metrics
@@ -38,7 +39,14 @@ def small(project, environment):
         yield Broken(("cpu",), "a shelf has one core", "write 1")
 
 
+class ShelfEnvironment(Environment):
+    absent = {"dns": ("a shelf has no address", "remove it")}
+
+    planks: int = 1
+
+
 class Shelf(Kind):
+    environment = ShelfEnvironment
     resource_type = "Example.Shelves/shelves"
     metrics = Metrics("Cpu", 1.0, "Memory")
     rules = (Rule(("cpu",), small),)
@@ -99,7 +107,8 @@ def files(root: Path, **fields: object) -> Path:
 
 
 def test_another_kind_is_configured_by_its_folder_alone(shelf: str, tmp_path: Path) -> None:
-    project, environment = read_environment("staging", files(tmp_path))
+    project, environment = read_environment("staging", files(tmp_path, planks=3))
+    assert environment.model_dump()["planks"] == 3
     assert shelf in kind_names()
     assert "a shelf may fall" in warnings(project, environment)
     assert costs.running(environment) == "$2 an hour on a shelf"
@@ -112,6 +121,14 @@ def test_another_kind_is_configured_by_its_folder_alone(shelf: str, tmp_path: Pa
 def test_another_kind_has_its_own_rules(shelf: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="a shelf has one core"):
         read_environment("staging", files(tmp_path, cpu=2))
+
+
+def test_a_field_of_one_kind_is_refused_by_another(shelf: str, tmp_path: Path) -> None:
+    root = files(tmp_path, dns={"label": "iris-demo"}, replicas={"max": 2})
+    with pytest.raises(ConfigError) as caught:
+        read_environment("staging", root)
+    rules = {fault.field: fault.rule for fault in caught.value.faults}
+    assert rules == {"dns": "a shelf has no address", "replicas": "there is no such field"}
 
 
 def test_bootstrap_registers_the_provider_and_makes_the_role_of_another_kind(shelf: str) -> None:

@@ -19,6 +19,7 @@ from engine.client.failures import (
     KeyRefused,
     NotReady,
     Replaced,
+    Report,
     TooSlow,
     Unreachable,
     Unsteady,
@@ -27,8 +28,7 @@ from engine.client.failures import (
     WrongRelease,
 )
 from engine.client.identity import ModelsOnly
-from engine.client.limits import Limits
-from engine.client.report import Report
+from engine.client.service import Limits
 from engine.deploy import __main__ as command_line
 from engine.deploy import verify as verifying
 from engine.deploy.az_error import AzError, Problem

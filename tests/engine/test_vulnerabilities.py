@@ -33,6 +33,7 @@ def test_without_the_file_nothing_is_allowed(
 
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize("day", [SOON, today().isoformat()])
+# Members of Grype's IgnoreRule (grype/match/ignore.go); it applies to exactly this identifier.
 def test_an_exception_becomes_a_rule_of_grype(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], day: str, quote: str
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from engine.deploy.config.environment import Rollout as Limits
-from engine.deploy.rollout.longest import longest_seconds
+from engine.deploy.rollout.interrupted import longest_seconds
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.upkeep.workflow_limits import overruns

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.deploy.az import Az
-from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Release
 from engine.deploy.targets.containerapps.bootstrap import ROLE
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.errors import EngineError
 
 Json = dict[str, Any]
 
@@ -29,11 +29,11 @@ def main() -> int:
     say = Say(verbose=True)
     say.hide(request.get("secrets", {}).values())
     az = Az(say, dry_run=request.get("dry_run", False), without=request.get("secrets", {}))
-    environment = Environment.model_validate(request["environment"])
+    environment = AppEnvironment.model_validate(request["environment"])
     target = ContainerApps(az, environment, Places(**request["places"]))
     try:
         answer = STEPS[request["step"]](target, az, request)
-    except DeployError as error:
+    except EngineError as error:
         print(f"{error.cause}\nfix: {error.fix}", file=sys.stderr)
         return 1
     json.dump(answer, sys.stdout)

@@ -17,16 +17,16 @@ from engine.deploy.az import Az
 from engine.deploy.commands.context import Context
 from engine.deploy.commands.wanted import Wanted
 from engine.deploy.config.read import read_environment
-from engine.deploy.errors import DeployError
 from engine.deploy.image import current_release
 from engine.deploy.rollout import site as rollout_site
 from engine.deploy.rollout import waiting
 from engine.deploy.rollout.interrupted import finish_interrupted
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import Say
-from engine.deploy.sight import Sight
 from engine.deploy.targets.aci.fleet import profile
 from engine.deploy.targets.base import Places, Release
+from engine.deploy.telemetry import TelemetrySecrets
+from engine.errors import EngineError
 
 # How long a fault of Azure's is waited for is tested in memory; here it is waited out.
 FAULT_SECONDS = 20.0
@@ -45,7 +45,7 @@ def main(stage: str, image: str) -> int:
     project, environment = read_environment(stage, root)
     places = Places(**json.loads(os.environ["PLACES"]))
     az = Az(say, without=environment.secrets)
-    context = Context(root, project, environment, az, say, places, Sight(az, project))
+    context = Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
     try:
         wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
         site = wanted.site()
@@ -55,7 +55,7 @@ def main(stage: str, image: str) -> int:
                 print(f"removed: {' '.join(site.target.retire())}")
                 return 0
             outcome = roll_out(site, wanted.document())
-    except DeployError as error:
+    except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(outcome.address)

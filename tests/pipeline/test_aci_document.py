@@ -50,7 +50,7 @@ EVERY = {"smallest": SMALLEST, "largest": LARGEST, "gpu": WITH_GPU}
 # In a rendered service: environment files in, documents with secrets out, as az is given them.
 RENDER = f"""
 import json, sys
-from engine.deploy.config.environment import Environment
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.document import file_for_az, render, secret_names, with_secrets
 from engine.deploy.targets.base import Places, Release
 
@@ -58,7 +58,7 @@ release = Release("{SERVER}/iris-service@sha256:{"a" * 64}", "{"1" * 40}", "sha2
 places = Places("S", "{SERVER}", "{IDENTITY}", workspace="{"0" * 32}")
 files = {{}}
 for name, fields in json.load(sys.stdin).items():
-    environment = Environment.model_validate(fields)
+    environment = GroupEnvironment.model_validate(fields)
     document = render(environment, release, places, {{"rollout-id": "r1"}})
     values = dict.fromkeys(secret_names(document), "s" * 16)
     files[name] = file_for_az(with_secrets(document, values))

@@ -33,11 +33,11 @@ EMAIL = ["oncall@example.org"]
 # In a rendered service: environments in, everything that watches them out.
 RENDER = """
 import json, sys
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.monitoring.budget import budget
+from engine.deploy.monitoring.documents import budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import resources
+from engine.deploy.targets.kind import environment_model
 
 project = Project(
     name="iris-service", title="Iris Service", owner="octo-org", accelerator="cpu",
@@ -46,7 +46,7 @@ project = Project(
 made = {}
 for name, fields in json.load(sys.stdin).items():
     fields = {"stage": "staging", "resource_group": "g", "name": "iris-staging", **fields}
-    place = Place(project, Environment.model_validate(fields), "S")
+    place = Place(project, environment_model(fields).model_validate(fields), "S")
     every = [*resources(place, "http://iris.example.org:8000", 300.0)]
     if place.environment.alerts.budget:
         every.append(budget(place, "2026-11-01"))

@@ -21,7 +21,7 @@ READ = """
 import json
 from pathlib import Path
 from engine.deploy.config.read import environment_names, read_environment
-from engine.deploy.errors import ConfigError
+from engine.errors import ConfigError
 from engine.upkeep.workflow_limits import overruns
 
 found = {"overruns": overruns(Path())}

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.deploy.errors import DeployError
 from engine.deploy.verify import key_from
+from engine.errors import EngineError
 from engine.load.local import local_service
 from engine.serving.errors import StartupError
 from engine.serving.proxies import keep_local_direct
@@ -23,7 +23,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     """What the engine refuses fails a test with the engine's own words, and without a stack."""
     try:
         return (yield)
-    except (DeployError, StartupError) as error:
+    except (EngineError, StartupError) as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
@@ -40,5 +40,5 @@ def client() -> Iterator[httpx.Client]:
             httpx.Client(base_url=url, headers=headers, timeout=60) as client,
         ):
             yield client
-    except DeployError as error:
+    except EngineError as error:
         pytest.fail(str(error), pytrace=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.deploy.config.read import environment_names, read_environment
-from engine.deploy.errors import ConfigError
+from engine.errors import ConfigError
 from engine.load.slo import read_slo
 from engine.serving.api_version import api_fault
 from engine.serving.package.digest import SERVICE_FILE

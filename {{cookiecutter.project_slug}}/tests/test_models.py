@@ -9,9 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from engine.client.limits import Limits
 from engine.client.parity import check_parity, served_records
-from engine.client.service import Service
+from engine.client.service import Limits, Service
 from engine.deploy.verify import key_from
 from engine.serving.errors import PackageError
 from engine.serving.package.golden import compare

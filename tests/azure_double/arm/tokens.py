@@ -23,16 +23,17 @@ class Tokens:
         self._principals = principals
         self._tenant = tenant
         self._key = secrets.token_bytes(32)
+        self.lifetime = LIFETIME_SECONDS
 
     def issue(self, principal: Principal, audience: str) -> str:
-        """A token for one hour, for example for ``https://management.azure.com``."""
+        """A token, by default for one hour, for example for ``https://management.azure.com``."""
         now = int(time.time())
         claims = {
             "aud": audience,
             "iss": f"https://sts.windows.net/{self._tenant}/",
             "iat": now,
             "nbf": now,
-            "exp": now + LIFETIME_SECONDS,
+            "exp": now + self.lifetime,
             "appid": principal.client_id,
             "oid": principal.object_id,
             "sub": principal.object_id,

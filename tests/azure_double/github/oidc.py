@@ -26,13 +26,14 @@ class Issuer:
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
         self.request_token = secrets.token_hex(16)
+        self.lifetime = LIFETIME_SECONDS
 
     def url(self, subject: str) -> str:
         """The address where a job with this subject asks for its token."""
         return f"{ISSUER}/token/{subject}?api-version=2.0"
 
     def mint(self, subject: str, audience: str = AUDIENCE, issuer: str = ISSUER) -> str:
-        """A signed token, valid for five minutes."""
+        """A signed token, by default valid for five minutes."""
         now = int(time.time())
         claims = {
             "iss": issuer,
@@ -40,18 +41,24 @@ class Issuer:
             "aud": audience,
             "iat": now,
             "nbf": now - 60,
-            "exp": now + LIFETIME_SECONDS,
+            "exp": now + self.lifetime,
             "jti": secrets.token_hex(8),
         }
         token: str = jwt.encode(claims, self._key, algorithm="HS256")
         return token
 
     def verify(self, token: str) -> dict[str, Any] | None:
-        """The claims of a token that this issuer signed and that is valid now, else None."""
+        """The claims of a token that this issuer signed, else None.
+
+        Raises:
+            ExpiredSignatureError: it was valid, and is not any more.
+        """
         try:
             claims: dict[str, Any] = jwt.decode(
                 token, self._key, algorithms=["HS256"], options={"verify_aud": False}
             )
+        except jwt.ExpiredSignatureError:
+            raise
         except jwt.InvalidTokenError:
             return None
         return claims

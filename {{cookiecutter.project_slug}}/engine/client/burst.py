@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 from engine.client import wire
 from engine.client.failures import TooSlow, Unreachable, Unsteady
-from engine.client.limits import Limits
 from engine.client.parity import Record
 from engine.client.refusals import is_ours, what_it_said
-from engine.client.service import BUSY, Service
+from engine.client.service import BUSY, Limits, Service
 
 LIVE = "/healthz"
 PATH_SAMPLES = 5

@@ -13,10 +13,7 @@ SHOWN = 12
 
 
 class Expected(Protocol):
-    """What the service must report.
-
-    ``engine.serving.release`` and ``engine.deploy.targets`` have such a release.
-    """
+    """What the service must report."""
 
     @property
     def revision(self) -> str | None:

@@ -17,10 +17,9 @@ import numpy as np
 
 from engine.client import wire
 from engine.client.failures import WrongAnswers
-from engine.client.limits import Limits
 from engine.client.refusals import json_of, refusal, what_it_said
-from engine.client.service import Service, TooLarge
-from engine.deploy.errors import DeployError
+from engine.client.service import Limits, Service, TooLarge
+from engine.errors import EngineError
 from engine.serving.errors import PackageError
 from engine.serving.package.answers import Answers, read_answers
 from engine.serving.package.digest import file_sha256, find_packages
@@ -116,12 +115,12 @@ def read_records(models_dir: Path) -> list[Record]:
     """The golden records of all models of a checkout.
 
     Raises:
-        DeployError: one cannot be read, or was altered.
+        EngineError: one cannot be read, or was altered.
     """
     try:
         return [_record(directory) for directory in find_packages(models_dir)]
     except PackageError as error:
-        raise DeployError(
+        raise EngineError(
             f"the golden record of this checkout cannot be used: {error}",
             "restore it (with Git LFS: `git lfs pull`), or make it again with `make train`",
         ) from None
@@ -131,7 +130,7 @@ def served_records(service: Service, models_dir: Path) -> list[Record]:
     """``read_records``, with the answers after hooks where the service has them.
 
     Raises:
-        DeployError: see ``read_records``.
+        EngineError: see ``read_records``.
         VerifyError: the service does not say what it answers after its hooks.
     """
     return [_served(service, record) for record in read_records(models_dir)]

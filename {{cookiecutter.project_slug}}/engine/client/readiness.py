@@ -86,9 +86,9 @@ def _fix(state: str, reason: str) -> str:
     if state == "failed" and "golden check" in reason:
         return "the model answers differently than in training; `make check` shows it here"
     if state == "failed":
-        return "mend what the reason says, build and deploy again; `make check` looks at the models"
+        return "correct what the reason says and deploy again; `make check` looks at the models"
     if state == "draining":
-        return "it was asked to stop; look why: `.venv/bin/python -m engine.deploy doctor ENV`"
+        return "it was asked to stop; find out why: `.venv/bin/python -m engine.deploy doctor ENV`"
     return (
         "read its log (`.venv/bin/python -m engine.deploy logs ENV`); a large model needs a longer "
         "ready_seconds"

@@ -34,12 +34,16 @@ _MEANINGS: Mapping[int, tuple[type[VerifyError], str, str]] = {
     429: (
         TooSlow,
         "overloaded although it is asked gently: ",
-        "give it more cpu, or look what else sends requests to it",
+        "give it more cpu, or find out what else sends requests to it",
     ),
     500: (WrongAnswers, "", "the service's log has the cause"),
     503: (NotReady, "", "the reason is the service's; read its log"),
 }
-_NOT_OURS = (Unreachable, "no answer of this service: ", "look what stands in between: a proxy?")
+_NOT_OURS = (
+    Unreachable,
+    "no answer of this service: ",
+    "check what is between: a proxy?",
+)
 
 
 def refusal(where: str, response: httpx.Response) -> VerifyError:

@@ -2,12 +2,17 @@
 
 Proxies and certificates come from the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY,
 SSL_CERT_FILE.
+
+``Limits`` are what a service must keep to be called healthy, and how gently it is asked.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from dataclasses import dataclass
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -46,7 +51,7 @@ _TRANSPORT = (
     ),
 )
 _UNKNOWN = (
-    "look whether it runs: `.venv/bin/python -m engine.deploy status`, `.venv/bin/python -m "
+    "check whether it runs: `.venv/bin/python -m engine.deploy status`, `.venv/bin/python -m "
     "engine.deploy logs ENV`"
 )
 
@@ -156,3 +161,43 @@ def _pause(response: httpx.Response) -> float:
         return min(float(response.headers["Retry-After"]), LONGEST_PAUSE_SECONDS)
     except (KeyError, ValueError):
         return PAUSE_SECONDS
+
+
+def address(text: str) -> str:
+    """The address of a service without a slash at its end, as a type for argparse.
+
+    Raises:
+        ArgumentTypeError: it is none, or has more than scheme, host and port.
+    """
+    parts = urlsplit(text)
+    try:
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of a service: write http:// or https://, host and port"
+        )
+    return text.rstrip("/")
+
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times end in their unit; requests stay below ``rows`` and ``request_bytes``.
+
+    ``ready_seconds`` is how long the service may take until it is ready, ``request_seconds`` how
+    long one answer may take. The burst sends ``burst_requests`` single rows, ``burst_clients`` at
+    a time (0: none); 95 of 100 answers must come within ``burst_p95_ms``, the way over the network
+    included.
+    """
+
+    ready_seconds: float = 300.0
+    request_seconds: float = 30.0
+    rows: int = 256
+    request_bytes: int = 4 * MEBIBYTE
+    burst_requests: int = 200
+    burst_clients: int = 4
+    burst_p95_ms: float = 500.0

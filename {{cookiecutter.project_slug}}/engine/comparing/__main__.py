@@ -23,11 +23,10 @@ with locked_packages(".venv/.dev"):
     from engine.deploy.baseline import ARCHIVE, IMAGE, read_baseline
     from engine.deploy.commands.baseline import served
     from engine.deploy.commands.context import open_context
-    from engine.deploy.docker import DockerError, client
-    from engine.deploy.errors import DeployError
-    from engine.deploy.local_image import docker_run
+    from engine.deploy.docker import DockerError, client, docker_run
     from engine.deploy.push import log_in
     from engine.deploy.say import Say, default_say
+    from engine.errors import EngineError
     from engine.load.slo import Quality, read_slo
     from engine.scoring.errors import ScoringError
     from engine.scoring.files import open_rows
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _gated(quality, options.gate, say)
         job = _job(options, quality)
         result = _compared(job, _other(options, say), ("the candidate", "the other"), say)
-    except (DeployError, DockerError, ScoringError, StartupError) as error:
+    except (EngineError, DockerError, ScoringError, StartupError) as error:
         print(f"error: {error}", file=sys.stderr)
         if options.gate is not None:
             say.summary(

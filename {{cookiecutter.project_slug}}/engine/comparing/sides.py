@@ -21,8 +21,8 @@ from engine.client.failures import VerifyError
 from engine.client.refusals import is_ours, json_of, refusal
 from engine.client.service import Service, TooLarge
 from engine.deploy.docker import DockerError, RunOptions, client, run_command
-from engine.deploy.errors import DeployError
 from engine.deploy.verify import key_from
+from engine.errors import EngineError
 from engine.load.local import free_port, local_service, started
 from engine.scoring.errors import ScoringError
 from engine.serving.errors import InvalidInput
@@ -173,7 +173,7 @@ def _named(title: str, log: Path) -> Iterator[None]:
     """Say which side a failure is about."""
     try:
         yield
-    except DeployError as error:
+    except EngineError as error:
         raise ScoringError(f"{title}: {error.cause}; its log is {log}") from None
     except DockerError as error:
         raise ScoringError(f"{title}: {error}") from None

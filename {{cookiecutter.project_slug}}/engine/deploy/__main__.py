@@ -34,9 +34,9 @@ with locked_packages(".venv/.deploy"):
         verify,
     )
     from engine.deploy.config.read import environment_names
-    from engine.deploy.errors import DeployError, for_stage
     from engine.deploy.rollout.guard import Stopped
     from engine.deploy.say import Say, default_say
+    from engine.errors import EngineError, for_stage
     from engine.serving.proxies import keep_local_direct
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say = default_say(verbose=options.verbose)
     try:
         return COMMANDS[options.command].run(options, ROOT, say)
-    except DeployError as error:
+    except EngineError as error:
         text = for_stage(f"error: {error}", getattr(options, "environment", None))
         print(say.redact(text), file=sys.stderr)
         return error.exit_code

@@ -14,14 +14,16 @@ import os
 import re
 import shlex
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engine.deploy.az_error import AzError, NotLoggedIn, read_problem
-from engine.deploy.errors import DeployError, NoAccess
+from engine.deploy.job_login import job_token
 from engine.deploy.processes import Finished, finish, follow
 from engine.deploy.say import Say
+from engine.errors import EngineError, NoAccess
 
 __all__ = ["Az", "AzError"]
 
@@ -52,6 +54,8 @@ class Az:
         self.say = say
         self.dry_run = dry_run
         self._without = frozenset(without)
+        self._logins = 0
+        self._logging_in = threading.Lock()
 
     def json(self, *arguments: str, stdin: str | None = None, limit: float = READ_SECONDS) -> Any:
         """Run a command that changes nothing; what it prints as JSON, None if nothing.
@@ -76,8 +80,17 @@ class Az:
                 return None
             raise
 
+    def visible(self, *arguments: str) -> Any:
+        """Like ``find``, and None also where this login may not look."""
+        try:
+            return self.find(*arguments)
+        except AzError as error:
+            if error.forbidden:
+                return None
+            raise
+
     def text(self, *arguments: str, limit: float = READ_SECONDS) -> str:
-        """Run a command that changes nothing; what it prints, as it stands."""
+        """Run a command that changes nothing; what it prints."""
         return self._patiently(list(arguments), None, limit, None).stdout
 
     def change(
@@ -102,21 +115,28 @@ class Az:
 
     def lines(self, *arguments: str) -> Iterator[str]:
         """Run a command that goes on by itself; its lines as they come, without line ends."""
-        self.say.command(["az", *arguments])
-        done = yield from follow([_program(), *arguments], self._environment())
-        if done.code != 0:
-            raise self._error(list(arguments), done)
+        renewed = False
+        while True:
+            logins = self._logins
+            self.say.command(["az", *arguments])
+            done = yield from follow([_program(), *arguments], self._environment())
+            if done.code == 0:
+                return
+            error = self._error(list(arguments), done)
+            if renewed or not self._logged_in_again(error, logins):
+                raise error
+            renewed = True
 
     def require_version(self) -> str:
         """The version of `az`.
 
         Raises:
-            DeployError: it is missing, or older than the commands used here.
+            EngineError: it is missing, or older than the commands used here.
         """
         version = str(self.json("version")["azure-cli"])
         if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST:
             oldest = ".".join(str(part) for part in OLDEST)
-            raise DeployError(
+            raise EngineError(
                 f"az is version {version}; this needs {oldest} or newer",
                 "run `az upgrade`, or " + _INSTALL,
             )
@@ -131,12 +151,15 @@ class Az:
         patience: float = TRANSITION_SECONDS,
     ) -> Finished:
         give_up = time.monotonic() + patience
-        tries = 1
+        tries, renewed = 1, False
         while True:
+            logins = self._logins
             try:
                 return self._once(arguments, stdin, limit)
             except AzError as error:
-                if error.transitioning and time.monotonic() < give_up:
+                if not renewed and self._logged_in_again(error, logins):
+                    pause, why, renewed = 0.0, "the job's login had ended and is renewed", True
+                elif error.transitioning and time.monotonic() < give_up:
                     pause, why = 5.0, "Azure is still changing it"
                 elif error.transient and tries < TRIES:
                     pause, why = 2.0**tries, f"{error.code}: {error.message[:120]}"
@@ -154,6 +177,31 @@ class Az:
         if done.code != 0:
             raise self._error(arguments, done)
         return done
+
+    def _logged_in_again(self, error: AzError, logins: int) -> bool:
+        """Whether it failed for a login that a job can repeat, and it is repeated.
+
+        ``logins`` is their number when the command began: those that fail together need one only.
+        """
+        if not error.login_expired:
+            return False
+        with self._logging_in:
+            if self._logins != logins:
+                return True
+            token = job_token()
+            if token is None:
+                return False
+            self.say.hide([token])
+            account = _parsed(
+                self._once(["account", "show", "--output", "json"], None, READ_SECONDS)
+            )
+            who = ("--username", account["user"]["name"], "--tenant", account["tenantId"])
+            login = ["login", "--service-principal", *who, "--federated-token", "@-"]
+            self._once([*login, "--output", "none"], token, READ_SECONDS)
+            chosen = ["account", "set", "--subscription", account["id"]]
+            self._once(chosen, None, READ_SECONDS)
+            self._logins += 1
+            return True
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in self._without}
@@ -183,7 +231,7 @@ def _parsed(done: Finished) -> Any:
     try:
         return json.loads(done.stdout)
     except ValueError:
-        raise DeployError(
+        raise EngineError(
             f"az printed no JSON: {done.stdout.strip()[:200]!r}",
             "run the command by hand (`--verbose` shows it)",
         ) from None

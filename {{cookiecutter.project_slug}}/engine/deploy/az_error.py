@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import TIMED_OUT as KILLED
+from engine.errors import EngineError, NoAccess
 
 TIMED_OUT = "TimedOut"
 TRANSITIONING = "ContainerGroupTransitioning"
@@ -77,7 +77,7 @@ class Problem:
     connection: bool = False
 
 
-class AzError(DeployError):
+class AzError(EngineError):
     """A command of `az` failed. ``command`` is its command line without any secret."""
 
     def __init__(self, problem: Problem, command: str) -> None:
@@ -87,6 +87,11 @@ class AzError(DeployError):
         self.message = problem.message
         self.command = command
         self.connection = problem.connection
+
+    @property
+    def login_expired(self) -> bool:
+        """GitHub's token for the job, which `az` presents for another one, is too old."""
+        return "AADSTS700024" in self.message
 
     @property
     def missing(self) -> bool:

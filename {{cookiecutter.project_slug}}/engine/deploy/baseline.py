@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 ARCHIVE = "image.tar"
 IMAGE = "service:baseline"
@@ -38,13 +38,13 @@ def read_baseline(folder: Path) -> Baseline:
     """What ``Baseline.write`` wrote.
 
     Raises:
-        DeployError: it cannot be read.
+        EngineError: it cannot be read.
     """
     try:
         return Baseline.model_validate_json((folder / _FILE).read_bytes())
     except (OSError, ValidationError) as error:
         told = " ".join(str(error).split())
-        raise DeployError(
+        raise EngineError(
             f"{folder / _FILE} cannot be read: {told}",
             f"`.venv/bin/python -m engine.deploy baseline production --out {folder}` writes it",
         ) from None

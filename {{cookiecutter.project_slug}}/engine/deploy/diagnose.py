@@ -19,10 +19,10 @@ from engine.deploy.diagnosis import container, image, login, network, platform, 
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.diagnosis.gather import gather
 from engine.deploy.diagnosis.looks import Scene
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty, Finding, most_telling
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named
-from engine.deploy.targets.known import kind_names
+from engine.errors import EngineError
 
 RULES: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     *platform.RULES,
@@ -43,11 +43,11 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     return most_telling([found for rule in rules for found in rule(evidence)])
 
 
-def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> DeployError:
+def explain(scene: Scene, error: EngineError, tell: Callable[[str], None]) -> EngineError:
     """The same failure with the cause and the fix that the evidence in Azure shows.
 
     What names its cause already, or finds no surer one, comes back as it is. Otherwise the end of
-    the log is told too: a container group that is put back takes the log with it.
+    the log is shown too: a container group that is put back takes the log with it.
     """
     if _is_precise(error):
         return error
@@ -60,19 +60,19 @@ def explain(scene: Scene, error: DeployError, tell: Callable[[str], None]) -> De
     return explained(error, evidence)
 
 
-def explained(error: DeployError, evidence: Evidence) -> DeployError:
+def explained(error: EngineError, evidence: Evidence) -> EngineError:
     """The failure in the words of the surest finding, if there is one."""
     for found in diagnose(evidence):
         if not found.symptom and found.certainty < Certainty.POSSIBLE:
             seen = " ".join(error.cause.split())
             told = found.cause.partition(": ")[2]
             if told and told in seen:
-                return DeployError(found.cause, found.fix)
-            return DeployError(f"{found.cause} (seen as: {seen[:SHOWN_CHARACTERS]})", found.fix)
+                return EngineError(found.cause, found.fix)
+            return EngineError(f"{found.cause} (seen as: {seen[:SHOWN_CHARACTERS]})", found.fix)
     return error
 
 
-def _is_precise(error: DeployError) -> bool:
+def _is_precise(error: EngineError) -> bool:
     if isinstance(error, NotReady):
         return error.final
     return isinstance(error, (WrongRelease, WrongAnswers, TooSlow, KeyRefused))

@@ -14,9 +14,9 @@ import shutil
 import time
 from typing import Any
 
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.processes import Finished, finish
 from engine.deploy.say import Say
+from engine.errors import EngineError, NoAccess
 
 OLDEST = (2, 23, 0)
 SECONDS = 60.0
@@ -31,7 +31,7 @@ _CONNECTION = re.compile(
 )
 
 
-class GhError(DeployError):
+class GhError(EngineError):
     """A command of `gh` failed. ``status`` is HTTP's, where GitHub answered."""
 
     def __init__(self, status: int | None, message: str, command: str, fix: str) -> None:
@@ -101,12 +101,12 @@ class Gh:
         return self.json(*arguments, stdin=stdin)
 
     def require_version(self) -> None:
-        """Raise DeployError if `gh` is missing, or older than what is used of it here."""
+        """Raise EngineError if `gh` is missing, or older than what is used of it here."""
         printed = self._run(("--version",)).stdout
         found = re.search(r"(\d+)\.(\d+)\.(\d+)", printed)
         if found is None or tuple(int(part) for part in found.groups()) < OLDEST:
             oldest = ".".join(str(part) for part in OLDEST)
-            raise DeployError(
+            raise EngineError(
                 f"gh is version {found[0] if found else 'unknown'}; this needs {oldest} or newer",
                 _INSTALL,
             )

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 _ABSENT = ("not a git repository", "No such remote")
 _WAY_OUT = "git config --global --add safe.directory"
@@ -21,7 +21,7 @@ def ask(root: Path, *arguments: str) -> str:
 
     Raises:
         NothingThere: no git program, no repository, or git has no answer.
-        DeployError: git refuses to work here, in git's own words.
+        EngineError: git refuses to work here, in git's own words.
     """
     try:
         done = subprocess.run(  # noqa: S603
@@ -41,4 +41,4 @@ def ask(root: Path, *arguments: str) -> str:
     if not words or any(each in done.stderr for each in _ABSENT):
         raise NothingThere
     fix = next((line.strip() for line in words if _WAY_OUT in line), "see what `git status` says")
-    raise DeployError(f"git: {words[0].removeprefix('fatal: ')}", fix)
+    raise EngineError(f"git: {words[0].removeprefix('fatal: ')}", fix)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.deploy.errors import DeployError
 from engine.deploy.processes import TIMED_OUT, ended_in, finish
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
+from engine.errors import EngineError
 
 BEFORE_PUSH, BEFORE_DEPLOY = "before-push", "before-deploy"
 AFTER_DEPLOY, AFTER_ROLLBACK = "after-deploy", "after-rollback"
@@ -48,7 +48,7 @@ def before(name: str, root: Path, say: Say, known: Mapping[str, str]) -> None:
     """Run the hook, if there is one.
 
     Raises:
-        DeployError: it failed, so the deploy must not begin.
+        EngineError: it failed, so the deploy must not begin.
     """
     path = root / FOLDER / name
     if not os.path.lexists(path):
@@ -60,18 +60,18 @@ def before(name: str, root: Path, say: Say, known: Mapping[str, str]) -> None:
     try:
         done = finish([str(path)], {**passed, **given, "DEPLOY_HOOK": name}, None, HOOK_SECONDS)
     except OSError as error:
-        raise DeployError(
+        raise EngineError(
             f"{FOLDER / name} cannot be run: {error.strerror}",
             f"`chmod +x {FOLDER / name}`, and begin it with a line such as #!/bin/sh; or delete it",
         ) from None
     lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
     say.detail("\n".join(lines[-_SHOWN_LINES:]))
     if (done.code, done.stderr) == (TIMED_OUT, ended_in(HOOK_SECONDS)):
-        raise DeployError(
+        raise EngineError(
             f"{FOLDER / name} was ended after {HOOK_SECONDS:.0f} s", "make it faster, or delete it"
         )
     if done.code != 0:
-        raise DeployError(
+        raise EngineError(
             f"{FOLDER / name} ended with exit code {done.code}",
             "its output is above: correct what it says, or delete the file",
         )
@@ -81,6 +81,6 @@ def after(name: str, root: Path, say: Say, known: Mapping[str, str]) -> None:
     """Run the hook, if there is one. Its failure is reported and changes nothing else."""
     try:
         before(name, root, say, known)
-    except DeployError as error:
+    except EngineError as error:
         say.warning(f"{error.cause}; the deploy stays as it is. {error.fix}")
         say.summary(f"**{error.cause}**; the deploy stays as it is.")

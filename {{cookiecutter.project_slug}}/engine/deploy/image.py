@@ -34,7 +34,8 @@ with locked_packages(".venv/.deploy"):
         client,
         run_command,
     )
-    from engine.deploy.errors import DeployError
+    from engine.deploy.outcome import write_output
+    from engine.errors import EngineError
     from engine.serving.errors import PackageError
     from engine.serving.package.digest import models_digest
     from engine.serving.release import Release, read_release
@@ -52,7 +53,7 @@ def git_revision(root: Path = ROOT) -> str:
     """The commit of a checkout, with ``-dirty`` if files differ from it; "unknown" without one.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
     """
     try:
         commit = git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD")
@@ -66,7 +67,7 @@ def current_release(root: Path = ROOT) -> Release:
     """The release that a build of this checkout makes.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
         PackageError: there is no model package to build in.
     """
     return read_release(models_digest(root / "models"), git_revision(root), root / "pyproject.toml")
@@ -82,7 +83,7 @@ def build(options: BuildOptions) -> None:
     """Build the image; docker's own output shows the progress.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
         DockerError: docker is missing, or the build failed.
         PackageError: there is no model package to build in.
     """
@@ -97,7 +98,7 @@ def build(options: BuildOptions) -> None:
         raise DockerError(
             _NO_BUILDX.format(command[0])
             if _lacks_buildx(command[0])
-            else f"docker build failed (exit code {status}); the cause stands above"
+            else f"docker build failed (exit code {status}); the cause is above"
         )
 
 
@@ -147,12 +148,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 accelerator, tag, options.base_image, options.ca_bundle, pull=options.pull
             )
             build(told)
-            _hand_over("image-id", image_id(tag))
+            write_output(**{"image-id": image_id(tag)})
             print(tag)
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
             run(RunOptions(tag, options.port, gpus, tuple(options.env), options.name))
-    except (DeployError, DockerError, PackageError) as error:
+    except (EngineError, DockerError, PackageError) as error:
         print(f"image: {error}", file=sys.stderr)
         return 1
     return 0
@@ -188,13 +189,6 @@ def _lacks_buildx(docker: str) -> bool:
     )
     major = version.stdout.strip().partition(".")[0]
     return buildx.returncode != 0 and major.isdigit() and int(major) >= BUILDX_SINCE
-
-
-def _hand_over(name: str, value: str) -> None:
-    """Give a value to the later steps of a GitHub workflow; elsewhere nobody asks for it."""
-    if path := os.environ.get("GITHUB_OUTPUT"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}={value}\n")
 
 
 def _show(command: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The record of all rollouts, kept in Azure beside what they deploy.
 
 A record is an ARM deployment with an empty template whose outputs hold JSON. It costs nothing,
-survives the process and the machine that wrote it, needs no storage account, and stands in the
+survives the process and the machine that wrote it, needs no storage account, and is shown in the
 portal under "Deployments" of the resource group. Documents in it name secrets and hold none.
 """
 
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import one_of, same
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document
+from engine.errors import EngineError
 
 API_VERSION = "2025-04-01"
 SCHEMA = 2
@@ -42,9 +42,9 @@ class Record:
     """One rollout. ``id`` begins with the time, so ids sort by age.
 
     ``owner`` is the run that works on it now, ``process`` says where that run is (see
-    ``engine.deploy.alive``), ``by`` says it for people. ``answered`` and ``stopped`` are about the
-    previous release: it was ready before the rollout began, or stopped on purpose. ``reason`` says
-    why the rollout ended as it did.
+    ``engine.deploy.rollout.signs``), ``by`` says it for people. ``answered`` and ``stopped`` are
+    about the previous release: it was ready before the rollout began, or stopped on purpose.
+    ``reason`` says why the rollout ended as it did.
     """
 
     id: str
@@ -100,7 +100,7 @@ class Journal(Protocol):
         """The time of a rollout's last sign of life; empty where there is none that can be read."""
 
 
-class NewerRecord(DeployError):
+class NewerRecord(EngineError):
     """A newer version of this program wrote a record; nothing may be concluded without it."""
 
     def __init__(self, rollout: str, schema: object) -> None:
@@ -126,7 +126,7 @@ class ArmJournal:
         """See ``Journal``.
 
         Raises:
-            DeployError: Azure refused, or was not done in time.
+            EngineError: Azure refused, or was not done in time.
         """
         known = asdict(record)
         content = {**known.pop("more"), **known, "schema": SCHEMA}
@@ -137,7 +137,7 @@ class ArmJournal:
             if same(state, "Succeeded"):
                 return
             if one_of(state, ("Failed", "Canceled")) or time.monotonic() > give_up:
-                raise DeployError(
+                raise EngineError(
                     f"the record of the rollout could not be written: {state}",
                     "look at the resource group's Deployments in the portal, then run it again",
                 )
@@ -164,11 +164,11 @@ class ArmJournal:
         """The same, where overlooking a record would do harm.
 
         Raises:
-            DeployError: a record cannot be read.
+            EngineError: a record cannot be read.
         """
         records, unreadable = self._read_all()
         if unreadable:
-            raise DeployError(
+            raise EngineError(
                 f"the record {unreadable[0]} cannot be read: it is being written, or damaged",
                 "if no deploy is running, look at it under Deployments of the resource group in "
                 "the portal, and delete it if nothing needs its release any more",

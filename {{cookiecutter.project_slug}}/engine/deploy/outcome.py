@@ -63,7 +63,7 @@ GATES: Mapping[str, Gate] = {
     "scan": Gate(
         "Scan",
         UNTOUCHED,
-        "The job's log lists each vulnerability with the version that mends it: run the workflow "
+        "The job's log lists each vulnerability with the version that repairs it: run the workflow "
         "Rebuild, or `make lock UPGRADE=1`, and merge what it changes. What cannot be repaired yet "
         "may be allowed for a time in `deploy/vulnerabilities.yaml`.",
     ),
@@ -196,11 +196,11 @@ def _outputs(jobs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     return {"image": quoted, "staging": of("staging", "url"), "production": of("production", "url")}
 
 
-def write_output(name: str, value: str) -> None:
-    """Write an output of the workflow's step; outside of a workflow, nothing."""
+def write_output(**values: str) -> None:
+    """Write outputs of the workflow's step by their names; outside of a workflow, nothing."""
     if path := os.environ.get("GITHUB_OUTPUT"):
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}={value}\n")
+            file.writelines(f"{name}={value}\n" for name, value in values.items())
 
 
 def main() -> int:

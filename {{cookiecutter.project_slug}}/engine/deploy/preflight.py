@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,21 +15,22 @@ from engine.deploy.azure_ids import is_abac, is_registered, roles_of, same
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
+from engine.deploy.config.rules.settings import setting_faults
 from engine.deploy.diagnosis.evidence import Evidence, Registry
-from engine.deploy.diagnosis.image import role_missing
+from engine.deploy.diagnosis.image import absent, role_missing
 from engine.deploy.diagnosis.platform import not_registered
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty, Finding
-from engine.deploy.sight import workspace_id
 from engine.deploy.targets.base import Places
 from engine.deploy.targets.kind import kind_of
+from engine.deploy.telemetry import workspace_id
+from engine.errors import EngineError
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 # Commands of az that run at the same time: each spends most of its time waiting for Azure.
 _AT_ONCE = 4
 
 
-class NotReadyToDeploy(DeployError):
+class NotReadyToDeploy(EngineError):
     """Preflight found faults; each has its own way out."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -36,7 +38,7 @@ class NotReadyToDeploy(DeployError):
             super().__init__(findings[0].cause, findings[0].fix)
         else:
             lines = "\n".join(f"  - {each.cause}\n    fix: {each.fix}" for each in findings)
-            super().__init__(f"{len(findings)} things stand in the way:\n{lines}", "see each line")
+            super().__init__(f"{len(findings)} things prevent it:\n{lines}", "see each line")
         self.findings = tuple(findings)
 
 
@@ -52,7 +54,7 @@ def subscription(az: Az) -> str:
     """The id of the subscription that `az` works on.
 
     Raises:
-        DeployError: `az` is missing or old, nobody is logged in, or it is another subscription
+        EngineError: `az` is missing or old, nobody is logged in, or it is another subscription
             than the one that AZURE_SUBSCRIPTION_ID names.
     """
     # First, so that without a login `az`, which takes seconds to start, is started once.
@@ -60,7 +62,7 @@ def subscription(az: Az) -> str:
     az.require_version()
     chosen = os.environ.get("AZURE_SUBSCRIPTION_ID")
     if chosen and not same(chosen, account["id"]):
-        raise DeployError(
+        raise EngineError(
             f"az works on the subscription {account['id']} ({account['name']}), and "
             f"AZURE_SUBSCRIPTION_ID is {chosen}",
             f"az account set --subscription {chosen}",
@@ -103,7 +105,7 @@ def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:
     """Speak of what may go well, refuse the rest.
 
     Raises:
-        NotReadyToDeploy: with all that stands in the way.
+        NotReadyToDeploy: with everything that prevents the deploy.
     """
     for each in findings:
         if not each.fatal:
@@ -175,3 +177,61 @@ def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> l
     return role_missing(
         Evidence(registry=Registry(str(registry["name"]), is_abac(registry), roles))
     )
+
+
+_REFUSED = re.compile(r"(?i)unauthori[sz]ed|does not have authorization|denied|forbidden")
+
+
+def image_findings(az: Az, project: Project, image: str) -> list[Finding]:
+    """Is the image, named by its digest, in the registry?"""
+    reference = image.partition("/")[2]
+    place = ("--name", project.registry, "--image", reference)
+    try:
+        az.json("acr", "repository", "show", *place)
+    except AzError as error:
+        if error.not_in_registry:
+            return [absent(reference, project.registry)]
+        if _REFUSED.search(error.message):
+            cause = f"the registry cannot be asked for {reference}: {error.message}"
+            fix = "give your login AcrPull on the registry"
+            return [Finding("not-visible", cause, fix, Certainty.POSSIBLE)]
+        raise
+    return []
+
+
+def refused_secrets(environment: Environment, values: Mapping[str, str]) -> list[Finding]:
+    """Would the service refuse to start with one of these secrets? The values are not shown."""
+    given = {**environment.variables, **values}
+    return [
+        Finding("secret", f"the secret {name} is not usable: {rule}", "set a proper value")
+        for name, rule in setting_faults(given)
+        if name in values
+    ]
+
+
+def secret_findings(
+    wanted: Iterable[str], previous: Iterable[str], known: Iterable[str]
+) -> list[Finding]:
+    """Has this command the value of every secret, those of the release that serves included?"""
+    known = frozenset(known)
+    wanted = frozenset(wanted)
+    found = [
+        Finding(
+            "secret",
+            f"the secret {name} has no value",
+            f"set the environment variable {name} of this command; in GitHub, a secret of that "
+            "name in the environment, which the workflow passes: "
+            "`.venv/bin/python -m engine.upkeep.workflow_secrets`",
+        )
+        for name in sorted(wanted - known)
+    ]
+    found += [
+        Finding(
+            "secret",
+            f"the release that serves has a secret {name}, and it has no value here",
+            f"set the environment variable {name} of this command: without it that release could "
+            "not be restored",
+        )
+        for name in sorted(frozenset(previous) - known - wanted)
+    ]
+    return found

@@ -6,20 +6,27 @@ always the digest. The login is a token of some hours from `az acr login`: no pa
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from engine.deploy import hooks, image
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError
 from engine.deploy.config import names
 from engine.deploy.config.project import Project
-from engine.deploy.docker import BuildOptions, DockerError, build_command, client
-from engine.deploy.errors import DeployError
-from engine.deploy.local_image import PLATFORM, check, docker_run, pushed_digest
+from engine.deploy.docker import (
+    PLATFORM,
+    BuildOptions,
+    DockerError,
+    build_command,
+    check,
+    client,
+    docker_run,
+    pushed_digest,
+)
+from engine.deploy.outcome import write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release as Candidate
+from engine.errors import EngineError
 from engine.serving.release import Release
 
 
@@ -50,7 +57,7 @@ def published(az: Az, project: Project, revision: str) -> Pushed | None:
     """The image of a commit, if it is in the registry.
 
     Raises:
-        DeployError: the registry cannot be asked.
+        EngineError: the registry cannot be asked.
     """
     return _tagged(az, project, revision, _server(az, project))
 
@@ -62,7 +69,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     commands and gives None.
 
     Raises:
-        DeployError: files differ from the commit, or building, logging in or pushing failed.
+        EngineError: files differ from the commit, or building, logging in or pushing failed.
     """
     release = checked_release(wish)
     server = _server(az, project)
@@ -84,7 +91,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             return None
         pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
     except DockerError as error:
-        raise DeployError(str(error), "mend that, and run the same command again") from error
+        raise EngineError(str(error), "correct that, and run the same command again") from error
     _confirm(az, project, release.revision, pushed, server)
     say.step(f"pushed {pushed.reference}")
     return pushed
@@ -94,16 +101,16 @@ def checked_release(wish: Wish) -> Release:
     """The release of this checkout.
 
     Raises:
-        DeployError: it is no commit, so that nobody could say later what ran.
+        EngineError: it is no commit, so that nobody could say later what ran.
     """
     release = image.current_release()
     if release.revision == "unknown":
-        raise DeployError(
+        raise EngineError(
             "this folder is no git repository, so the image would have no revision",
             "git init, and commit what is here",
         )
     if release.revision.endswith("-dirty") and not wish.allow_dirty:
-        raise DeployError(
+        raise EngineError(
             f"files differ from commit {release.revision[:12]}, or are not committed",
             "commit them (git status lists them), or push a trial with --allow-dirty",
         )
@@ -130,7 +137,7 @@ def log_in(az: Az, say: Say, project: Project) -> None:
     """Let Docker use the registry, with a token of some hours.
 
     Raises:
-        DeployError: the registry refuses, or Docker does not run.
+        EngineError: the registry refuses, or Docker does not run.
     """
     arguments = ["acr", "login", "--name", project.registry]
     if az.dry_run:
@@ -139,7 +146,7 @@ def log_in(az: Az, say: Say, project: Project) -> None:
     try:
         az.text(*arguments)
     except AzError as error:
-        raise DeployError(
+        raise EngineError(
             error.cause,
             "is Docker running (docker version)? Has your login the role AcrPush or Owner on the "
             "registry, or to read AcrPull? It may take minutes to work after it was given",
@@ -151,7 +158,7 @@ def _server(az: Az, project: Project) -> str:
     place = ("--name", project.registry, "--resource-group", project.shared_resource_group)
     shown = az.find("acr", "show", *place)
     if shown is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no registry {project.registry} in {project.shared_resource_group}",
             "make it: .venv/bin/python -m engine.deploy bootstrap",
         )
@@ -175,7 +182,7 @@ def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
 def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: str) -> None:
     there = _tagged(az, project, revision, server)
     if there != pushed:
-        raise DeployError(
+        raise EngineError(
             f"the registry has {there.digest if there else 'nothing'} under {revision}, and "
             f"{pushed.digest} was pushed",
             "somebody else pushed the same commit at the same time: run the same command again",
@@ -183,13 +190,10 @@ def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: st
 
 
 def hand_over(pushed: Pushed) -> None:
-    """Tell the later steps of a GitHub workflow; elsewhere nobody asks for it."""
-    if path := os.environ.get("GITHUB_OUTPUT"):
-        values = {
-            "image": pushed.reference,
-            "registry": pushed.registry,
-            "repository": pushed.repository,
-            "digest": pushed.digest,
-        }
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in values.items())
+    """Give the image to the later steps of a workflow."""
+    write_output(
+        image=pushed.reference,
+        registry=pushed.registry,
+        repository=pushed.repository,
+        digest=pushed.digest,
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.deploy.errors import DeployError, for_stage
 from engine.deploy.outcome import UNKNOWN, write_output
 from engine.deploy.rollout.run import STARTED_AGAIN, TAGGED, UNCHANGED, UPDATED, Outcome
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.targets.base import Release
+from engine.errors import EngineError, for_stage
 
 _WORDS = {
     UPDATED: "deployed",
@@ -28,14 +28,14 @@ def serving(done: str, *, undone: str) -> Iterator[None]:
         undone: the value when it fails and what was there before is back.
     """
     # A killed process writes nothing more.
-    write_output("serves", UNKNOWN)
+    write_output(serves=UNKNOWN)
     try:
         yield
     except RolloutFailed as error:
-        if error.mended:
-            write_output("serves", undone)
+        if error.restored:
+            write_output(serves=undone)
         raise
-    write_output("serves", done)
+    write_output(serves=done)
 
 
 def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> str:
@@ -54,7 +54,7 @@ def success(stage: str, release: Release, outcome: Outcome, seconds: float) -> s
     )
 
 
-def failure(stage: str, release: Release | None, error: DeployError, seconds: float) -> str:
+def failure(stage: str, release: Release | None, error: EngineError, seconds: float) -> str:
     """A rollout that was not kept, or could not begin."""
     lines = [
         f"## {stage}: NOT deployed",

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.client.burst import check_burst
-from engine.client.failures import VerifyError
+from engine.client.failures import Check, Report, VerifyError
 from engine.client.identity import Expected, check_release
-from engine.client.limits import Limits
 from engine.client.parity import (
     Record,
     check_parity,
@@ -23,11 +22,11 @@ from engine.client.parity import (
     served_records,
 )
 from engine.client.readiness import Progress, require_ready, wait_until_ready
-from engine.client.report import Check, Report
-from engine.client.service import Service
+from engine.client.service import Limits, Service
 from engine.deploy.az import AzError
 from engine.deploy.az_error import TIMED_OUT
-from engine.deploy.errors import DeployError
+from engine.deploy.config.environment import Rollout
+from engine.errors import EngineError
 
 AGAIN_SECONDS = (5.0, 15.0, 30.0)
 """Pauses before further tries: a lost connection, a gateway's error or a stale answer is over."""
@@ -42,6 +41,15 @@ def key_from(environment: Mapping[str, str]) -> str | None:
     """The API key to ask with: the first of API_KEYS, else LOAD_API_KEY."""
     keys = [*environment.get("API_KEYS", "").split(","), environment.get("LOAD_API_KEY", "")]
     return next((key.strip() for key in keys if key.strip()), None)
+
+
+def limits_of(rollout: Rollout) -> Limits:
+    """The limits that an environment is configured with."""
+    return Limits(
+        ready_seconds=rollout.verify_seconds,
+        burst_requests=rollout.burst.requests,
+        burst_p95_ms=rollout.burst.p95_ms,
+    )
 
 
 def verify(
@@ -67,7 +75,7 @@ def verify(
 
     Raises:
         VerifyError: it must not be kept; ``report`` says what passed before.
-        DeployError: the golden records of the checkout cannot be read.
+        EngineError: the golden records of the checkout cannot be read.
     """
     read_records(models)  # before anything is asked
     key = key or key_from(os.environ)
@@ -115,7 +123,7 @@ def ask_again(
         also: failures that may be over in a moment although they are proof.
 
     Raises:
-        DeployError: of the last try.
+        EngineError: of the last try.
     """
     begun = time.monotonic()
     for pause in AGAIN_SECONDS:
@@ -130,7 +138,7 @@ def ask_again(
     return check()
 
 
-def may_pass(error: DeployError) -> bool:
+def may_pass(error: EngineError) -> bool:
     """Whether the failure is no proof, and may be over in a moment."""
     if isinstance(error, AzError):
         return error.transient or error.code == TIMED_OUT

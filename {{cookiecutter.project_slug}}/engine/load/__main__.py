@@ -17,13 +17,12 @@ from pathlib import Path
 from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.dev"):
-    from engine.client.address import address
     from engine.client.parity import read_records
     from engine.client.readiness import wait_until_ready
-    from engine.client.service import Service
-    from engine.deploy.errors import ConfigError, DeployError
+    from engine.client.service import Service, address
     from engine.deploy.say import Say, default_say
     from engine.deploy.verify import key_from
+    from engine.errors import ConfigError, EngineError
     from engine.load import report
     from engine.load.local import local_service
     from engine.load.measured import measure
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.url
             else _local(slo, options, unquiet)
         )
-    except DeployError as error:
+    except EngineError as error:
         print(f"error: {error}", file=sys.stderr)
         say.summary(f"## The load test could not run\n\n{error.cause}\n\n**Fix**: {error.fix}")
         return WRONG_USAGE if isinstance(error, ConfigError) else MISSED

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TextIO
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 HOST = "127.0.0.1"
 # A large model loads for minutes; a service that fails ends at once, and so does the wait.
@@ -32,7 +32,7 @@ def local_service(log: Path | None = None, models: Path | None = None) -> Iterat
         models: folder of model packages; None: the one that the environment names.
 
     Raises:
-        DeployError: it does not become ready.
+        EngineError: it does not become ready.
     """
     port = free_port()
     environment = {**os.environ, "HOST": HOST, "PORT": str(port), "LOG_LEVEL": "warning"}
@@ -63,13 +63,13 @@ def started(
         environment: of the command.
 
     Raises:
-        DeployError: it does not become ready.
+        EngineError: it does not become ready.
     """
     with _written(log) as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)  # noqa: S603
     try:
         _wait_until_ready(port, process)
-    except DeployError:
+    except EngineError:
         if log is not None:
             print("\n".join(log.read_text().splitlines()[-LAST_LINES:]), file=sys.stderr)
         raise
@@ -106,7 +106,7 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
         finally:
             connection.close()
         time.sleep(0.1)
-    raise DeployError(f"the service does not become ready here: {reason}", "try `make serve`")
+    raise EngineError(f"the service does not become ready here: {reason}", "try `make serve`")
 
 
 def _told(body: bytes) -> tuple[str, str]:

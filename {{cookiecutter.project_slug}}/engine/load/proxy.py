@@ -9,14 +9,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 
 def proxy_arguments(url: str) -> dict[str, Any]:
     """What geventhttpclient has to be told to reach an address; empty: no proxy.
 
     Raises:
-        DeployError: the proxy is of a kind that cannot be used.
+        EngineError: the proxy is of a kind that cannot be used.
     """
     target = urlsplit(url)
     proxies = getproxies()
@@ -27,7 +27,7 @@ def proxy_arguments(url: str) -> dict[str, Any]:
         return {}
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if parts.scheme != "http" or not parts.hostname:
-        raise DeployError(
+        raise EngineError(
             f"the load test cannot go through a proxy of kind {parts.scheme!r}",
             f"name an http:// proxy in {target.scheme.upper()}_PROXY, or the host in NO_PROXY",
         )

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 from engine.load.measured import Recording, read_recording
 from engine.load.slo import Slo
 
@@ -24,7 +24,7 @@ def run_locust(url: str, slo: Slo, html: Path | None) -> Recording:
         html: where Locust's own report is written; None: nowhere.
 
     Raises:
-        DeployError: Locust could not run to its end.
+        EngineError: Locust could not run to its end.
     """
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.json"
@@ -39,9 +39,9 @@ def run_locust(url: str, slo: Slo, html: Path | None) -> Recording:
         command += ["--html", str(html)] if html else []
         code = subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603
         if not record.exists():
-            raise DeployError(
+            raise EngineError(
                 f"Locust ended with exit code {code} and without a result",
-                "its own message stands above",
+                "its own message is above",
             )
         return read_recording(record)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.client import wire
-from engine.client.limits import MEBIBYTE, Limits
 from engine.client.parity import Record, rows_per_request
+from engine.client.service import MEBIBYTE, Limits
 from engine.serving.package.golden import Golden, compare
 from engine.serving.tensors.datatypes import Array
 

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from engine.comparing.metrics import Metric
 from engine.deploy.config.source import Source, read_source
-from engine.deploy.errors import ConfigError, Fault
+from engine.errors import ConfigError, Fault
 
 THINK_SECONDS = (0.02, 0.2)
 """What a user waits between two requests: evenly distributed between these."""

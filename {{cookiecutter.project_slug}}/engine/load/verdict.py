@@ -93,6 +93,6 @@ def _throughput(slo: Slo, measured: Measured) -> Objective:
         f"at least {slo.minimum_rps:g} per second",
         f"{measured.rps:.1f} per second",
         measured.rps >= slo.minimum_rps,
-        "with answers this slow or failing, users cannot ask more: mend those first; if they are "
-        "fine, raise users",
+        "with answers this slow or failing, users cannot ask more: correct those first; if they "
+        "are fine, raise users",
     )

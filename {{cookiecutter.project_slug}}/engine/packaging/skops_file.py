@@ -19,7 +19,7 @@ def read_skops(path: Path, trusted: Collection[str] = ()) -> tuple[bytes, Any]:
 
     Args:
         path: the file.
-        trusted: types that whoever logged the model declared to be trusted.
+        trusted: types that the model was logged with as trusted.
 
     Returns:
         The estimator as joblib bytes, which is what the service loads, and itself.

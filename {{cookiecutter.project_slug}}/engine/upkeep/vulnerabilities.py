@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.deploy.config.kinds import Section, matching, refuse
 from engine.deploy.config.read import read_section
-from engine.deploy.errors import ConfigError
+from engine.errors import ConfigError
 
 FILE = "deploy/vulnerabilities.yaml"
 LONGEST_DAYS = 366

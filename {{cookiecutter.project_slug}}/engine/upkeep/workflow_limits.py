@@ -10,10 +10,10 @@ from pathlib import Path
 from engine.deploy.commands.context import without_login
 from engine.deploy.commands.verify import PATIENCE_SECONDS
 from engine.deploy.config.read import environment_names
-from engine.deploy.errors import ConfigError
 from engine.deploy.hooks import HOOK_SECONDS
-from engine.deploy.rollout.longest import longest_seconds
+from engine.deploy.rollout.interrupted import longest_seconds
 from engine.deploy.say import Say
+from engine.errors import ConfigError
 from engine.upkeep.workflow_rules import Job, read
 
 COMMAND = re.compile(r"-m engine.deploy (up|rollback|verify) ")

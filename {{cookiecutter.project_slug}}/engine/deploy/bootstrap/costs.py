@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from engine.deploy.bootstrap.price import CALCULATOR, DAYS_A_MONTH, Cost, Price
 from engine.deploy.config.environment import Environment
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named, kind_of
-from engine.deploy.targets.known import kind_names
 
 PRICES = {
     "registry-basic-day": Price(

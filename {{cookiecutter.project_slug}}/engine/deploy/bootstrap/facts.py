@@ -2,19 +2,67 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.deploy import git
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
 from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
-from engine.deploy.bootstrap.remote import github_repository
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh, GhError
+from engine.errors import EngineError, NoAccess
+
+_GITHUB = ("github.com", "www.github.com", "ssh.github.com")
+_SHORT = re.compile(r"(?:[^@/:]+@)?(\w[\w.-]*):(.*)")
+"""``git@host:path``, as scp writes it."""
+_NAME = re.compile(r"([\w.-]+)/([\w.-]+?)(?:\.git)?")
+
+
+def github_repository(remote: str) -> str:
+    """Return ``owner/name`` of a remote's address; ssh's configuration resolves a host alias.
+
+    Raises:
+        EngineError: the remote is not a repository on github.com.
+    """
+    host, path, by_ssh = _parts(remote)
+    found = _NAME.fullmatch(path.strip("/"))
+    real = _resolved(host) if by_ssh and host not in _GITHUB else host
+    if found is None or real not in _GITHUB:
+        alias = f" ({host} in ssh's configuration)" if real != host else ""
+        raise EngineError(
+            f'the git remote "origin", {path.strip("/")} on {real or "this machine"}{alias}, '
+            "is not a repository on github.com",
+            "point it there (git remote set-url origin git@github.com:OWNER/NAME.git), or run "
+            "with --without-github",
+        )
+    return f"{found[1]}/{found[2]}"
+
+
+def _parts(remote: str) -> tuple[str, str, bool]:
+    """Return host in lower case, path, and whether ssh connects; user and password are left out."""
+    if "://" in remote:
+        parts = urlsplit(remote)
+        return parts.hostname or "", parts.path, "ssh" in parts.scheme
+    short = _SHORT.fullmatch(remote)
+    return (short[1].lower(), short[2], True) if short else ("", remote, False)
+
+
+def _resolved(host: str) -> str:
+    """Return the host that ssh connects to under this name; the name itself without ssh."""
+    command = ["ssh", "-G", host]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return host
+    found = re.search(r"^hostname (\S+)$", done.stdout, re.MULTILINE)
+    return found[1].lower() if found else host
+
 
 IMMUTABLE_SINCE = "2026-07-15"
 """GitHub's tokens carry ids in their subject for repositories created after this day (GitHub
@@ -29,11 +77,11 @@ def read_account(az: Az) -> Account:
     """Who is logged in.
 
     Raises:
-        DeployError: nobody, or the subscription is not active.
+        EngineError: nobody, or the subscription is not active.
     """
     shown = az.json("account", "show")
     if not same(shown.get("state", "Enabled"), "Enabled"):
-        raise DeployError(
+        raise EngineError(
             f'subscription "{shown["name"]}" is {shown["state"]}, and takes nothing new',
             "choose another one: az account list --output table; az account set --subscription …",
         )
@@ -52,11 +100,11 @@ def read_repository(
 
     Args:
         account: None in a dry run without a login to Azure.
-        reviewer: login of who consents to production; None: the owner or whoever is logged in;
+        reviewer: login of who approves for production; None: the owner or the own login;
             "none": nobody.
 
     Raises:
-        DeployError: there is no such repository, or it is set up for another subscription.
+        EngineError: there is no such repository, or it is set up for another subscription.
     """
     name = repository_name(project, remote_url(root))
     shown = _repository(gh, name)
@@ -89,7 +137,7 @@ def remote_url(root: Path) -> str | None:
     """Where the checkout is pushed to; None if nowhere yet.
 
     Raises:
-        DeployError: git refuses to work here.
+        EngineError: git refuses to work here.
     """
     try:
         return git.ask(root, "remote", "get-url", "origin")
@@ -101,7 +149,7 @@ def repository_name(project: Project, remote: str | None) -> str:
     """``owner/name``: that of the remote "origin", else what deploy/project.yaml says.
 
     Raises:
-        DeployError: the remote is somewhere else than on github.com.
+        EngineError: the remote is somewhere else than on github.com.
         NoAccess: there is no remote, and no owner was filled in.
     """
     if remote is not None:
@@ -124,11 +172,11 @@ def subject_prefix(custom: Mapping[str, Any], repository: Mapping[str, Any]) -> 
         repository: GitHub's description of the repository.
 
     Raises:
-        DeployError: the repository composes its subjects in a way of its own.
+        EngineError: the repository composes its subjects in a way of its own.
     """
     keys: Any = custom.get("include_claim_keys")
     if custom.get("use_default") is False and keys not in _DEFAULT_KEYS:
-        raise DeployError(
+        raise EngineError(
             f"the repository composes the subjects of its tokens itself, of {', '.join(keys)}",
             f"go back to GitHub's: gh api --method PUT repos/{repository['full_name']}/actions/"
             "oidc/customization/sub -F use_default=true",
@@ -145,13 +193,13 @@ def subject_prefix(custom: Mapping[str, Any], repository: Mapping[str, Any]) -> 
 def _repository(gh: Gh, name: str) -> Mapping[str, Any]:
     shown = gh.find("api", f"repos/{name}")
     if shown is None:
-        raise DeployError(
+        raise EngineError(
             f"GitHub has no repository {name}, or does not show it to this login",
             f"make it: gh repo create {name} --private --source . --push; `gh auth status` shows "
             "who is logged in",
         )
     if shown.get("permissions", {}).get("admin") is False:
-        raise DeployError(
+        raise EngineError(
             f"this login to GitHub is no administrator of {name}",
             "ask one to run this, or run with --without-github and hand them what it prints",
         )
@@ -162,7 +210,7 @@ def _check_subscription(gh: Gh, name: str, account: Account) -> None:
     """A slip of `az account set` must not move a repository to another subscription."""
     shown = gh.find("api", f"repos/{name}/actions/variables/AZURE_SUBSCRIPTION_ID")
     if shown is not None and not same(shown["value"], account.subscription):
-        raise DeployError(
+        raise EngineError(
             f"{name} deploys to subscription {shown['value']}, and az is logged in to "
             f'{account.subscription} ("{account.subscription_name}")',
             f"az account set --subscription {shown['value']}; or, to move on purpose: gh api "
@@ -176,7 +224,7 @@ def _reviewer(gh: Gh, owner: Mapping[str, Any], asked: str | None) -> Reviewer |
     if asked is not None:
         shown = gh.find("api", f"users/{asked}")
         if shown is None or shown.get("type") != "User":
-            raise DeployError(
+            raise EngineError(
                 f"GitHub has no person {asked}", "give the login of a person to --reviewer"
             )
         return Reviewer(shown["login"], shown["id"], asked=True)
@@ -187,8 +235,8 @@ def _reviewer(gh: Gh, owner: Mapping[str, Any], asked: str | None) -> Reviewer |
     except GhError as error:
         if error.status is None:
             raise
-        raise DeployError(
-            "nobody is there to consent to production: the login of gh is not a person's",
+        raise EngineError(
+            "production has no required reviewer: the login of gh is not a person's",
             "name one with --reviewer LOGIN, or nobody with --reviewer none",
         ) from None
     return Reviewer(shown["login"], shown["id"])

@@ -25,7 +25,7 @@ from engine.deploy.bootstrap.trust import BRANCH
 from engine.deploy.config import names
 
 GATED = "production"
-"""The environment that waits for a person's consent."""
+"""The environment that waits for a person's approval."""
 RULESET = "deploys"
 CHECK = "CI"
 """The job of ci.yml that needs all others, by whose name GitHub knows its check."""
@@ -150,8 +150,8 @@ def ruleset(repository: Repository) -> Step:
                 wanted="active",
                 wrong="is not active",
                 repair=enforce,
-                fix=f"whoever may push to {BRANCH} deploys without a check: make the repository "
-                "public or take a plan that has rulesets, then run this again",
+                fix=f"everyone who may push to {BRANCH} deploys without a check: make the "
+                "repository public or take a plan that has rulesets, then run this again",
             ),
         ),
         optional=True,
@@ -177,11 +177,11 @@ def _environment(repository: str, stage: str, reviewer: Reviewer | None) -> Step
             Rule(
                 path=lambda found: _reviewed(found, reviewer),
                 wanted=True,
-                wrong=f"does not wait for the consent of {reviewer.login}",
+                wrong=f"does not wait for the approval of {reviewer.login}",
                 repair=put,
             )
         )
-    waits = f", after the consent of {reviewer.login}" if reviewer else ""
+    waits = f", after the approval of {reviewer.login}" if reviewer else ""
     return Step(
         key=f"environment {stage}",
         what=f"GitHub environment {stage}",
@@ -216,7 +216,7 @@ def _reviewed(environment: Found, reviewer: Reviewer) -> bool:
 
 
 def reviewers_of(environment: Found) -> tuple[tuple[str, int], ...]:
-    """Kind and id of those who must consent to a job of an environment."""
+    """Kind and id of those who must approve a job of an environment."""
     return tuple(
         (str(each["type"]), int(each["reviewer"]["id"]))
         for rule in _protection(environment, "required_reviewers")

@@ -70,31 +70,23 @@ class Ground:
 
     def registry_id(self) -> str:
         """Azure's id of the registry."""
-        return (
-            f"{self.group_id(self.shared)}/providers/Microsoft.ContainerRegistry/registries/"
-            f"{self.project.registry}"
-        )
+        return self._shared_id("Microsoft.ContainerRegistry/registries", self.project.registry)
 
     def identity_id(self, name: str) -> str:
         """Azure's id of a managed identity."""
-        return (
-            f"{self.group_id(self.shared)}/providers/Microsoft.ManagedIdentity/"
-            f"userAssignedIdentities/{name}"
-        )
+        return self._shared_id("Microsoft.ManagedIdentity/userAssignedIdentities", name)
 
     def workspace_id(self) -> str:
         """Azure's id of the Log Analytics workspace."""
-        return (
-            f"{self.group_id(self.shared)}/providers/Microsoft.OperationalInsights/workspaces/"
-            f"{names.workspace(self.project)}"
-        )
+        name = names.workspace(self.project)
+        return self._shared_id("Microsoft.OperationalInsights/workspaces", name)
 
     def insights_id(self) -> str:
         """Azure's id of the Application Insights component."""
-        return (
-            f"{self.group_id(self.shared)}/providers/Microsoft.Insights/components/"
-            f"{names.insights(self.project)}"
-        )
+        return self._shared_id("Microsoft.Insights/components", names.insights(self.project))
+
+    def _shared_id(self, kind: str, name: str) -> str:
+        return f"{self.group_id(self.shared)}/providers/{kind}/{name}"
 
     def role_id(self, role: str) -> str:
         """Azure's id of a role in this subscription, from the role's own id."""

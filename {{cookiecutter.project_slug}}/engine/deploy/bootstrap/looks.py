@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from engine.deploy.azure_ids import one_of
 from engine.deploy.bootstrap.expect import Known, chosen
 from engine.deploy.bootstrap.step import Command, Found, Step, value_at
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 READY = frozenset({"Succeeded", "Registered"})
 ABSENT = frozenset({"NotRegistered", "Unregistered", "Deleted"})
@@ -58,11 +58,11 @@ class Looks:
         return self._seen[command]
 
     def forget(self) -> None:
-        """Something was changed: ask anew."""
+        """Something was changed: ask again."""
         self._seen.clear()
 
     def wait(self) -> None:
-        """Give Azure a moment, and ask anew."""
+        """Give Azure a moment, and ask again."""
         self._clock.pause(PAUSE_SECONDS)
         self.forget()
 
@@ -82,7 +82,7 @@ class Looks:
             made: this run has made it, so a failure is the end.
 
         Raises:
-            DeployError: Azure does not come to an end, or came to a bad one.
+            EngineError: Azure does not come to an end, or came to a bad one.
         """
         give_up = self._clock.now() + SETTLE_SECONDS
         while True:
@@ -91,7 +91,7 @@ class Looks:
             if state is None or one_of(state, READY):
                 return found
             if one_of(state, HOPELESS) or (made and one_of(state, FAILED)):
-                raise DeployError(
+                raise EngineError(
                     f"{step.what} is in state {state}",
                     "Azure's activity log of the resource says why: correct that in the portal, or "
                     "delete it if nothing uses it, and run the same command again",
@@ -99,7 +99,7 @@ class Looks:
             if one_of(state, FAILED | ABSENT):
                 return None
             if self._clock.now() > give_up:
-                raise DeployError(
+                raise EngineError(
                     f"{step.what} has been {state} for {SETTLE_SECONDS / 60:.0f} minutes",
                     "look at it in the portal, and run the same command again when it is done",
                 )

@@ -9,7 +9,7 @@ from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.resources import tags
 from engine.deploy.bootstrap.step import Rule, Step, always, az
 from engine.deploy.config import names
-from engine.deploy.sight import INSIGHTS
+from engine.deploy.telemetry import INSIGHTS
 
 RETENTION_DAYS = "30"
 """The longest time for which a workspace keeps logs without a charge, in whole months."""

@@ -8,8 +8,9 @@ from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.github import CHECK
 from engine.deploy.bootstrap.ground import Ground, Repository
 from engine.deploy.bootstrap.runner import Result
-from engine.deploy.bootstrap.trust import AUDIENCE, BRANCH, ISSUER, subjects
+from engine.deploy.bootstrap.trust import BRANCH, ISSUER, subjects
 from engine.deploy.config import names
+from engine.deploy.job_login import AUDIENCE
 
 PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
 _KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
@@ -78,7 +79,7 @@ def by_hand(ground: Ground, clients: Mapping[str, str]) -> list[str]:
     ]
     for stage in ground.environments:
         client = clients[f"identity deploy {stage}"]
-        reviewers = "; Required reviewers: whoever consents" if stage == "production" else ""
+        reviewers = "; Required reviewers: who approves" if stage == "production" else ""
         lines += [
             f"  Environments, {stage}: Deployment branches: selected, {BRANCH}{reviewers}",
             f"    its variable AZURE_CLIENT_ID={client}",

@@ -24,8 +24,8 @@ from engine.deploy.bootstrap.step import (
 )
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named, kind_of
-from engine.deploy.targets.known import kind_names
 
 ACR_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d")
 ACR_DELETE = Role("AcrDelete", "c2f4ef07-c644-48eb-af81-4b1b4947fb11")
@@ -160,7 +160,7 @@ def _deploy_assignments(ground: Ground, stage: str, environment: Environment) ->
 
 
 def _sight_assignments(ground: Ground, who: str, environment: Environment) -> list[Step]:
-    """What the deploy reads so that the service can be seen; see ``engine.deploy.sight``."""
+    """What the deploy reads so that the service can be seen; see ``engine.deploy.telemetry``."""
     steps = []
     if environment.telemetry:
         insights = _Place(names.insights(ground.project), ground.insights_id())

@@ -2,22 +2,98 @@
 
 Every step looks before it acts, so a run that was killed anywhere is taken up by the next one, and
 a run where all is there changes nothing.
+
+A refusal of Azure's or GitHub's is told with the fix that fits a bootstrap. Commands are shown as a
+person would type them: quoted, asking for the ids that are not known yet.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.deploy.az_error import AzError
-from engine.deploy.bootstrap.expect import met, resolved
+from engine.deploy.bootstrap.expect import Known, met, resolved
 from engine.deploy.bootstrap.looks import Clock, Looks, Tool
-from engine.deploy.bootstrap.refusals import explained, not_in_plan
-from engine.deploy.bootstrap.shell import typed
-from engine.deploy.bootstrap.step import Command, Found, Output, Rule, Step
-from engine.deploy.errors import DeployError
+from engine.deploy.bootstrap.step import Argument, Command, Found, Output, Rule, Step
 from engine.deploy.gh import GhError
 from engine.deploy.say import Say
+from engine.errors import EngineError
+
+_OWNER = (
+    "this needs Owner on the subscription, or Contributor together with Role Based Access Control "
+    "Administrator: ask who gave you the subscription, or hand them what --dry-run prints"
+)
+_BY_CODE = {
+    "AuthorizationFailed": _OWNER,
+    "RoleDefinitionWithSameNameExists": "another subscription of this directory has a role of this "
+    "name: change `name` in deploy/project.yaml, or delete that role if nobody needs it",
+    "RoleAssignmentLimitExceeded": "the subscription has as many role assignments as it may; "
+    "delete some that belong to nobody (they show as unknown identities in the portal)",
+    "RequestDisallowedByPolicy": "a policy of your organisation forbids it; the message names it. "
+    "Often it allows other regions (deploy/project.yaml) or asks for certain tags",
+    "LocationNotAvailableForResourceType": "the message lists the regions that have it: change "
+    "`region` in deploy/project.yaml or deploy/environments/",
+    "SubscriptionNotFound": "az account list --output table shows those of this login; "
+    "az account set --subscription … chooses",
+    "ReadOnlyDisabledSubscription": "the subscription is disabled, most often for a bill or an "
+    "ended trial: see Subscriptions in the portal",
+}
+_BILLING_PLAN = (
+    "GitHub asks for a paid plan for reviewers in a private repository: make it public, upgrade, "
+    "or go without a reviewer (--reviewer none; then everyone who may push to main deploys to "
+    "production)"
+)
+
+
+def not_in_plan(error: AzError | GhError) -> bool:
+    """Whether GitHub would do it in a public repository, or for a plan that costs more."""
+    return error.status == 403 and "upgrade to" in error.message.lower()
+
+
+def explained(step: Step, error: AzError | GhError) -> EngineError:
+    """The error with the step it belongs to, and the fix that fits a bootstrap."""
+    if isinstance(error, GhError):
+        fix = _BILLING_PLAN if "billing plan" in error.message else error.fix
+    else:
+        fix = _BY_CODE.get(error.code, _OWNER if error.status == 403 else error.fix)
+    return EngineError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
+
+
+_SAFE_IN_QUOTES = str.maketrans({"\\": "\\\\", '"': '\\"', "$": "\\$", "`": "\\`"})
+
+
+def typed(command: Command, known: Known, steps: dict[str, Step]) -> str:
+    """One line for a shell. An id that does not exist yet becomes the command that asks for it.
+
+    Args:
+        steps: by key, for the look of the step that an id comes from.
+    """
+    parts = (_typed(each, known, steps) for each in command.arguments)
+    line = " ".join([command.program, *parts])
+    return line if command.body is None else f"echo {shlex.quote(command.body)} | {line}"
+
+
+def _typed(argument: Argument, known: Known, steps: dict[str, Step]) -> str:
+    text = resolved(argument, known)
+    if text is not None:
+        return shlex.quote(text)
+    assert isinstance(argument, Output)  # noqa: S101 - a text is always known
+    step = steps[argument.step]
+    query = _query(step, argument.path, known)
+    look = typed(step.look, known, steps)
+    return f'"{argument.prefix.translate(_SAFE_IN_QUOTES)}$({look} --query {query} --output tsv)"'
+
+
+def _query(step: Step, path: str, known: Known) -> str:
+    """JMESPath to the value; a list is searched by the first condition, which is a plain text."""
+    if step.among is None:
+        return path
+    name, value = next(iter(step.among.where.items()))
+    at = step.among.path
+    return shlex.quote(f"{at}[?{name}=='{resolved(value, known)}'] | [0].{path}")
+
 
 PATIENCE_SECONDS = 240.0
 THERE, CHECK, MADE, REPAIRED = "there", "to check", "made", "repaired"
@@ -61,7 +137,7 @@ class Runner:
         *,
         dry_run: bool = False,
         clock: Clock | None = None,
-        explain: Callable[[Step, AzError | GhError], DeployError] = explained,
+        explain: Callable[[Step, AzError | GhError], EngineError] = explained,
     ) -> None:
         self._tools = tools
         self._say = say
@@ -79,7 +155,7 @@ class Runner:
         """Take all steps.
 
         Raises:
-            DeployError: one cannot be done; what was done until then stays, and is found again.
+            EngineError: one cannot be done; what was done until then stays, and is found again.
         """
         self._steps = {step.key: step for step in steps}
         results = []
@@ -129,7 +205,7 @@ class Runner:
         if step.guard is not None:
             refusal = step.guard.refuse(self._looks.ask(step.guard.look))
             if refusal is not None:
-                raise DeployError(*refusal)
+                raise EngineError(*refusal)
         self._change(step, step.make, step.purpose)
         return Result(step, MADE)
 
@@ -176,7 +252,7 @@ class Runner:
         self._looks.forget()
         while not self._right(step, made=True):
             if self._clock.now() > give_up:
-                raise DeployError(
+                raise EngineError(
                     f"{step.what} was made, and does not show",
                     "run the same command again in some minutes: nothing is done twice",
                 )

@@ -11,9 +11,9 @@ from __future__ import annotations
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.step import Rule, Step, always, az
 from engine.deploy.config import names
+from engine.deploy.job_login import AUDIENCE
 
 ISSUER = "https://token.actions.githubusercontent.com"
-AUDIENCE = "api://AzureADTokenExchange"
 BRANCH = "main"
 
 

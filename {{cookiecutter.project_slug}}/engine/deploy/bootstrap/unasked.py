@@ -9,7 +9,7 @@ from engine.deploy.bootstrap import facts
 from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.config.project import Project
-from engine.deploy.errors import NoAccess
+from engine.errors import NoAccess
 
 ACCOUNT = Account("<subscription>", "<subscription name>", "<tenant>", "<user>")
 
@@ -56,5 +56,5 @@ def repository(project: Project, root: Path, reviewer: str | None) -> Repository
         name = facts.repository_name(project, facts.remote_url(root))
     except NoAccess:
         name = f"<owner>/{project.name}"
-    consents = Reviewer(reviewer or "<reviewer>", "<reviewer id>", asked=reviewer is not None)
-    return Repository(name, "<subject>", "main", None if reviewer == facts.NOBODY else consents)
+    approves = Reviewer(reviewer or "<reviewer>", "<reviewer id>", asked=reviewer is not None)
+    return Repository(name, "<subject>", "main", None if reviewer == facts.NOBODY else approves)

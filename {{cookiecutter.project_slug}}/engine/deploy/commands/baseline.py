@@ -13,12 +13,11 @@ from engine.deploy.baseline import ARCHIVE, IMAGE, Baseline
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.verify import images
 from engine.deploy.config import names
-from engine.deploy.docker import DockerError, client
-from engine.deploy.errors import DeployError
+from engine.deploy.docker import DockerError, client, docker_run
 from engine.deploy.journal import KEPT
-from engine.deploy.local_image import docker_run
 from engine.deploy.push import log_in
 from engine.deploy.say import Say
+from engine.errors import EngineError
 from engine.load.slo import Quality, read_slo
 
 
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Fetch, and print what is compared with, or why nothing is; 0.
 
     Raises:
-        DeployError: the environment or the registry cannot be asked.
+        EngineError: the environment or the registry cannot be asked.
     """
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +66,7 @@ def served(context: Context) -> Baseline:
     """What an environment serves: the release that was kept last, whatever is under way.
 
     Raises:
-        DeployError: Azure cannot be asked.
+        EngineError: Azure cannot be asked.
     """
     stage = context.environment.stage
     try:
@@ -76,7 +75,7 @@ def served(context: Context) -> Baseline:
     except AzError as error:
         if error.status != 403:
             raise
-        raise DeployError(
+        raise EngineError(
             f"this login may not look at what {stage} serves: {error.cause}",
             "`.venv/bin/python -m engine.deploy bootstrap` lets the build look at production; it "
             "may be run again at any time",
@@ -103,5 +102,5 @@ def _fetched(stage: str, root: Path, folder: Path, say: Say) -> Baseline:
         command = [docker, "save", "--output", str(folder / ARCHIVE), IMAGE]
         docker_run(say, command, dry_run=False)
     except DockerError as error:
-        raise DeployError(str(error), "correct that, and run the same command again") from error
+        raise EngineError(str(error), "correct that, and run the same command again") from error
     return found

@@ -12,19 +12,18 @@ from engine.deploy.bootstrap.ground import Account, Ground, Repository
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.unasked import Lenient
+from engine.deploy.commands.context import add_dry_run
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
-from engine.deploy.errors import DeployError, NoAccess
 from engine.deploy.gh import Gh
 from engine.deploy.say import Say
+from engine.errors import EngineError, NoAccess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print every command that would change something"
-    )
+    add_dry_run(parser)
     parser.add_argument(
         "--without-github",
         action="store_true",
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reviewer",
         metavar="LOGIN",
-        help="who consents to production (default: the owner, or you; none: nobody)",
+        help="who approves deployments to production (default: the owner, or you; none: nobody)",
     )
     parser.add_argument(
         "--only", metavar="ENV", help="only this environment and what it shares, without GitHub"
@@ -46,13 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
-    """Set up Azure and GitHub, or show what would be done; 0, or 1 if a person has to mend it.
+    """Set up Azure and GitHub, or show what would be done; 0, or 1 if a person has to act.
 
     Raises:
-        DeployError: it cannot go on; running it again goes on from there.
+        EngineError: it cannot go on; running it again goes on from there.
     """
     if options.subject_prefix and not options.without_github:
-        raise DeployError(
+        raise EngineError(
             "--subject-prefix was given, and GitHub is asked for it anyway",
             "leave it out, or add --without-github",
         )
@@ -103,13 +102,13 @@ def for_one(stage: str, root: Path, say: Say) -> None:
     """Make what an environment needs on Azure for deploys from this machine; all else stays away.
 
     Raises:
-        DeployError: it cannot go on, or an administrator has to run what was printed.
+        EngineError: it cannot go on, or an administrator has to run what was printed.
     """
     asked = argparse.Namespace(
         only=stage, dry_run=False, without_github=True, reviewer=None, subject_prefix=None
     )
     if run(asked, root, say):
-        raise DeployError(
+        raise EngineError(
             f"what {stage} needs on Azure is not complete",
             "do what is printed above, then run the same command again",
         )

@@ -10,24 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from engine.deploy.alive import this_process
 from engine.deploy.az import Az
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
-from engine.deploy.preflight import Ground, inspect, subscription
-from engine.deploy.preflight_release import secret_findings
+from engine.deploy.preflight import Ground, inspect, secret_findings, subscription
 from engine.deploy.rollout.checks import ServiceChecks
 from engine.deploy.rollout.guard import Guard
+from engine.deploy.rollout.signs import this_process
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
-from engine.deploy.sight import Sight, absent, looked_up
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import kind_of
+from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up
+from engine.errors import EngineError
 
 _SHORTEST_SECRET = 4
 """Shorter values are not taken out of what is shown: they would take out half the text."""
@@ -35,8 +34,8 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One environment and the login that acts on it. ``places`` is what is known of them, ``sight``
-    reads the secrets that Azure has.
+    """One environment and the login that acts on it. ``places`` is what is known of them,
+    ``telemetry`` reads the secrets that Azure has.
     """
 
     root: Path
@@ -45,7 +44,7 @@ class Context:
     az: Az
     say: Say
     places: Places
-    sight: Sight
+    telemetry: TelemetrySecrets
 
     @property
     def target(self) -> Target:
@@ -85,7 +84,7 @@ class Context:
         """The values of these secrets, as far as they are given or can be read from Azure."""
         wanted = frozenset(secret_names)
         read = wanted & looked_up(self.environment)
-        return {**given_secrets(self.say, wanted - read), **self.sight.values(read)}
+        return {**given_secrets(self.say, wanted - read), **self.telemetry.values(read)}
 
     def secret_findings(
         self, wanted: Iterable[str], needed: Iterable[str], known: Iterable[str]
@@ -97,7 +96,7 @@ class Context:
         given = secret_findings(frozenset(wanted) - read, needed - read, known)
         return [*given, *absent(self.project, needed & read, known)]
 
-    def _explain(self, error: DeployError) -> DeployError:
+    def _explain(self, error: EngineError) -> EngineError:
         return explain(self, error, self.say.detail)
 
 
@@ -106,7 +105,7 @@ def open_context(stage: str, root: Path, say: Say, *, dry_run: bool = False) -> 
 
     Raises:
         ConfigError: the configuration has faults.
-        DeployError: `az` cannot be used.
+        EngineError: `az` cannot be used.
     """
     return open_contexts((stage,), root, say, dry_run=dry_run)[stage]
 
@@ -121,7 +120,7 @@ def open_contexts(
     az = Az(say, dry_run=dry_run, without=names)
     places = Places(subscription=subscription(az), registry_server="", pull_identity="")
     return {
-        stage: Context(root, project, environment, az, say, places, Sight(az, project))
+        stage: Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
         for stage, (project, environment) in read.items()
     }
 
@@ -134,7 +133,7 @@ def without_login(stage: str, root: Path, say: Say) -> Context:
     """
     project, environment = read_environment(stage, root)
     az, places = Az(say), Places("<subscription>", "", "")
-    return Context(root, project, environment, az, say, places, Sight(az, project))
+    return Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
 
 
 def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
@@ -144,6 +143,13 @@ def add_stage(parser: argparse.ArgumentParser, *, optional: bool = False) -> Non
         parser.add_argument("environment", nargs="?", metavar="ENV", help=f"{text}; default: all")
     else:
         parser.add_argument("environment", metavar="ENV", help=text)
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """The option that shows commands instead of running them."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the commands, and change nothing"
+    )
 
 
 def given_secrets(say: Say, secret_names: Iterable[str]) -> Mapping[str, str]:

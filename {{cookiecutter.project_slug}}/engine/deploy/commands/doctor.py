@@ -13,9 +13,9 @@ from engine.deploy.commands.context import open_context
 from engine.deploy.diagnose import diagnose
 from engine.deploy.diagnosis.evidence import Evidence, Problem
 from engine.deploy.diagnosis.gather import gather
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 _WORDS = {
     Certainty.CERTAIN: "certain",
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Print the findings, or that it is healthy; 1 where something certain or likely is wrong.
 
     Raises:
-        DeployError: Azure cannot be asked, or the log cannot be read.
+        EngineError: Azure cannot be asked, or the log cannot be read.
     """
     if options.log:
         where, evidence = "the log", _read_log(options.log)
@@ -70,6 +70,6 @@ def _read_log(name: str) -> Evidence:
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(errors="replace")
     except OSError as error:
-        raise DeployError(f"{name} cannot be read: {error.strerror}", "name another file") from None
+        raise EngineError(f"{name} cannot be read: {error.strerror}", "name another file") from None
     lines = tuple(line for line in text.splitlines() if line.strip())
     return Evidence(problems=tuple(Problem(line) for line in lines), logs=lines)

@@ -10,14 +10,14 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.bootstrap.roles import own_roles
-from engine.deploy.commands.context import Context, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, open_contexts
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_project
-from engine.deploy.errors import DeployError
 from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
-from engine.deploy.monitoring.removal import budget_of, remove, saved_queries
+from engine.deploy.monitoring.plan import budget_of, remove, saved_queries
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 _DELETE_SECONDS = 3600.0
 _LOOK_AGAIN_SECONDS = (0.0, 10.0, 30.0, 60.0)
@@ -32,16 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", action="store_true", help="all environments, the registry and the identities"
     )
     parser.add_argument("--yes", action="store_true", help="do it; without it, say what would go")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Remove whole resource groups; 0.
 
     Raises:
-        DeployError: --yes is missing, or Azure refused.
+        EngineError: --yes is missing, or Azure refused.
     """
     stages = environment_names(root) if options.all else (options.environment,)
     contexts = open_contexts(stages, root, say, dry_run=options.dry_run)
@@ -62,7 +60,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.step("nothing is there")
         return 0
     if not options.yes and not options.dry_run:
-        raise DeployError(
+        raise EngineError(
             f"{len(there)} resource group(s) with all that is listed above would be removed, for "
             "good",
             "repeat the command with --yes",
@@ -89,7 +87,7 @@ def _prove_gone(az: Az, groups: Collection[str]) -> None:
     """Ask for the groups, and the whole subscription for what is in one of them.
 
     Raises:
-        DeployError: something is there.
+        EngineError: something is there.
     """
     names = {name.lower() for name in groups}
     for pause in _LOOK_AGAIN_SECONDS:
@@ -102,7 +100,7 @@ def _prove_gone(az: Az, groups: Collection[str]) -> None:
         ]
         if not left:
             return
-    raise DeployError(
+    raise EngineError(
         f"it was removed, and Azure still shows: {', '.join(left)}",
         "run the same command again in some minutes; what remains then bills: delete it in the "
         "portal",

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Print the lines; 0, also when the reader ends it.
 
     Raises:
-        DeployError: there is no log.
+        EngineError: there is no log.
     """
     context = open_context(options.environment, root, say)
     try:

@@ -1,7 +1,7 @@
 """`python -m engine.deploy monitoring [ENV]`: alerts, a workbook, saved queries and a budget.
 
-What a bootstrap does for the ground, this does for what watches what stands on it: every step
-looks, makes what is missing and repairs what differs; a second run changes nothing.
+Like a bootstrap, every step looks, makes what is missing and repairs what differs; a second run
+changes nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 from engine.deploy.az import AzError
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.commands.context import Context, add_stage, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_contexts
 from engine.deploy.config.read import environment_names
-from engine.deploy.errors import DeployError
 from engine.deploy.gh import GhError
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 from engine.load.slo import read_slo
 
 PORTAL = "https://portal.azure.com/#resource{workbook}/workbook"
@@ -35,16 +36,14 @@ _ROLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
     add_stage(parser, optional=True)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print every command that would change something"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Set it up, or show what would be done; 0.
 
     Raises:
-        DeployError: nothing is deployed yet, or Azure refused; running it again goes on from there.
+        EngineError: nothing is deployed yet, or Azure refused; running it again goes on from there.
     """
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say, dry_run=options.dry_run)
@@ -64,7 +63,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         _end(stage, place, runner.run(steps), say, dry_run=options.dry_run)
         done += 1
     if not done:
-        raise DeployError("nothing is deployed, so there is nothing to watch", _FIRST)
+        raise EngineError("nothing is deployed, so there is nothing to watch", _FIRST)
     return 0
 
 
@@ -73,7 +72,7 @@ _FIRST = "deploy first: `make up ENV=staging`; rules on a resource need the reso
 
 def _not_deployed(stage: str, context: Context, *, one: bool) -> None:
     if one:
-        raise DeployError(f"there is no {context.target.what} in {stage} to be watched", _FIRST)
+        raise EngineError(f"there is no {context.target.what} in {stage} to be watched", _FIRST)
     context.say.warning(f"{stage}: nothing is deployed there, so nothing is set up; {_FIRST}")
 
 
@@ -84,15 +83,16 @@ def _advise(context: Context) -> None:
             f"alerts.email in deploy/environments/{environment.stage}.yaml is empty: alerts show "
             "in the portal, and nobody gets a mail"
         )
-    if not environment.container_logs:
+    kind = kind_of(environment)
+    if kind.takes_workspace and not kind.sends_log(environment):
         say.warning(
             "container_logs is false: rules on the log see nothing but what telemetry sends"
         )
 
 
-def _explained(step: Step, error: AzError | GhError) -> DeployError:
+def _explained(step: Step, error: AzError | GhError) -> EngineError:
     fix = _ROLES if getattr(error, "status", None) == 403 else error.fix
-    return DeployError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
+    return EngineError(f"{step.what}: {error.cause}", f"{fix}. Then run the same command again")
 
 
 def _end(stage: str, place: Place, results: Sequence[Result], say: Say, *, dry_run: bool) -> None:

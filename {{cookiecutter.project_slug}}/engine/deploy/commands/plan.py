@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engine.deploy.commands.context import add_stage, open_context, without_login
 from engine.deploy.commands.wanted import local, look
-from engine.deploy.errors import NoAccess
 from engine.deploy.say import Say
+from engine.errors import NoAccess
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     Without a login to Azure it is what the files say, with placeholders for what only Azure knows.
 
     Raises:
-        DeployError: `up` would refuse; with all that stands in its way.
+        EngineError: `up` would refuse; with everything that prevents it.
     """
     try:
         context = open_context(options.environment, root, say)

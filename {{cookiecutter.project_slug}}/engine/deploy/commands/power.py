@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_context
 from engine.deploy.commands.up import announce
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded, require_there
@@ -18,16 +18,14 @@ from engine.deploy.targets.base import Live
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of these commands."""
     add_stage(parser)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the command, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Stop the service; 0, also if it was stopped already.
 
     Raises:
-        DeployError: there is nothing to stop, or a rollout is under way.
+        EngineError: there is nothing to stop, or a rollout is under way.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
     if _look(context).stopped:
@@ -48,7 +46,7 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Start the service and wait until it is ready; its address is the last line of stdout.
 
     Raises:
-        DeployError: there is nothing to start, or it does not come up.
+        EngineError: there is nothing to start, or it does not come up.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
     if _look(context).stopped:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.commands.context import Context, open_contexts
+from engine.deploy.commands.context import Context, add_dry_run, open_contexts
 from engine.deploy.commands.rollback import predecessor
 from engine.deploy.commands.verify import images
 from engine.deploy.config import names
 from engine.deploy.config.read import environment_names, read_project
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.manifests import Manifest, removable
 from engine.deploy.preflight import at_once
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live, Target
+from engine.errors import EngineError
 
 KEEP = 5
 _RELEASES = 2
@@ -31,16 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=int, default=KEEP, help="newest images to keep, needed or not (%(default)s)"
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the commands, and change nothing"
-    )
+    add_dry_run(parser)
 
 
 def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Remove, and print the digests that were removed; 0. All is read before anything is removed.
 
     Raises:
-        DeployError: an environment or the registry cannot be read, so nothing was removed.
+        EngineError: an environment or the registry cannot be read, so nothing was removed.
     """
     project = read_project(root)
     contexts = open_contexts(environment_names(root), root, say, dry_run=options.dry_run)
@@ -109,12 +107,12 @@ def _content(az: Az, registry: str, repository: str, listed: Mapping[str, Any]) 
     """What a manifest says itself: a list does not tell a signature from an image.
 
     Raises:
-        DeployError: it cannot be read; without it nothing may be removed.
+        EngineError: it cannot be read; without it nothing may be removed.
     """
     name = f"{repository}@{listed['digest']}"
     content = az.json("acr", "manifest", "show", "--registry", registry, "--name", name)
     if not isinstance(content, dict):
-        raise DeployError(
+        raise EngineError(
             f"the manifest {name} cannot be read, so nothing was removed",
             f"az acr manifest show --registry {registry} --name {name} shows it",
         )

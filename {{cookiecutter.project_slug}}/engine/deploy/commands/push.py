@@ -6,15 +6,16 @@ import argparse
 from pathlib import Path
 
 from engine.deploy.az import Az
+from engine.deploy.commands.context import add_dry_run
 from engine.deploy.config.read import read_project
-from engine.deploy.errors import DeployError
 from engine.deploy.push import Wish, hand_over, push
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this command."""
-    parser.add_argument("--dry-run", action="store_true", help="show the commands, run none")
+    add_dry_run(parser)
     parser.add_argument(
         "--allow-dirty", action="store_true", help="push although files differ from the commit"
     )
@@ -30,10 +31,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Push, and print ``REGISTRY/NAME@sha256:…`` as the last line of stdout; 0.
 
     Raises:
-        DeployError: it cannot be pushed.
+        EngineError: it cannot be pushed.
     """
     if options.expect_id and not options.built:
-        raise DeployError("--expect-id was given without --built", "name the image with --built")
+        raise EngineError("--expect-id was given without --built", "name the image with --built")
     az = Az(say, dry_run=options.dry_run)
     wish = Wish(options.allow_dirty, options.built, options.expect_id)
     pushed = push(az, say, read_project(root), wish)

@@ -10,7 +10,6 @@ from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import Record
 from engine.deploy.outcome import AS_BEFORE, NEW, UNKNOWN, write_output
 from engine.deploy.preflight import require
@@ -18,6 +17,7 @@ from engine.deploy.rollout.interrupted import finish_interrupted, unfinished
 from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Recover, and print what serves; 0. Changes nothing if no rollout was interrupted.
 
     Raises:
-        DeployError: it could not be done, or another deploy is running.
+        EngineError: it could not be done, or another deploy is running.
     """
     stage = options.environment
     context = open_context(stage, root, say)
@@ -61,23 +61,23 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     if not interrupted:
         # The step that was cancelled may have restored it, and had no time to write this.
         if options.image:
-            write_output("serves", serving(live, options.image))
+            write_output(serves=serving(live, options.image))
         print(f"{stage}: no rollout was interrupted; {_serving(context, live)}")
         retire(context)
         return 0
     needed = _secret_names(context, interrupted, live)
     require(context.secret_findings(needed, needed, context.secrets(needed)), say.warning)
-    write_output("serves", UNKNOWN)
+    write_output(serves=UNKNOWN)
     # What was kept since may have to come back: its secrets are those of the environment.
     site = context.site(needed | set(context.environment.secrets))
     try:
         with site.guard.watching():
             live = finish_interrupted(site, undo_unverified=options.undo)
-    except DeployError as error:
+    except EngineError as error:
         say.summary(f"### {stage}: not recovered\n\n{error.cause}\n\n**Fix**: {error.fix}")
         raise
     if options.image:
-        write_output("serves", serving(live, options.image))
+        write_output(serves=serving(live, options.image))
     done = f"{stage}: the interrupted rollout is closed; {_serving(context, live)}"
     say.summary(f"### {done}")
     print(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.deploy.commands.context import Context
-from engine.deploy.errors import DeployError
+from engine.errors import EngineError
 
 
 def retire(context: Context) -> None:
@@ -13,7 +13,7 @@ def retire(context: Context) -> None:
     """
     try:
         removed = context.target.retire()
-    except DeployError as error:
+    except EngineError as error:
         context.say.warning(
             f"what served before still runs, and bills: {error.cause}; the next `up`, `rollback` "
             "or `recover` removes it"

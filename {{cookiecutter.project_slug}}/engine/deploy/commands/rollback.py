@@ -13,16 +13,15 @@ from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.outcome import AS_BEFORE, UNKNOWN
-from engine.deploy.preflight import require
-from engine.deploy.preflight_release import image_findings
+from engine.deploy.preflight import image_findings, require
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import Busy
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Live, Release, Target
+from engine.errors import EngineError
 
 PREVIOUS = "previous"
 _SHORT = 12
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     After a wait the release to go back to is looked up again: another one may serve by then.
 
     Raises:
-        DeployError: it was not done; the message says why, and what serves now.
+        EngineError: it was not done; the message says why, and what serves now.
     """
     began = time.monotonic()
     while True:
@@ -90,7 +89,7 @@ def _roll_back(options: argparse.Namespace, root: Path, say: Say) -> int:
             outcome = roll_out(site, back.record.next)
     except Busy:
         raise
-    except DeployError as error:
+    except EngineError as error:
         say.summary(summary.failure(stage, release, error, time.monotonic() - began))
         raise
     seconds = time.monotonic() - began
@@ -125,7 +124,7 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
     """The newest record, of those given newest first, of the release that is meant.
 
     Raises:
-        DeployError: there is none; the message lists what there is.
+        EngineError: there is none; the message lists what there is.
     """
     kept = [record for record in records if record.phase == KEPT]
     if revision == PREVIOUS:
@@ -133,13 +132,13 @@ def choose(target: Target, records: Sequence[Record], live: Live | None, revisio
     else:
         found = next((each for each in kept if _revision(target, each).startswith(revision)), None)
     if found is None and any(record.open for record in records):
-        raise DeployError(
+        raise EngineError(
             "no earlier release is on record, and a rollout was interrupted",
             "`.venv/bin/python -m engine.deploy recover ENV` finishes or undoes it",
         )
     if found is None:
         known = ", ".join(dict.fromkeys(_revision(target, each)[:_SHORT] for each in kept))
-        raise DeployError(
+        raise EngineError(
             f"no earlier release {'' if revision == PREVIOUS else revision + ' '}is on record",
             f"on record are: {known or 'none'}; any commit can be deployed: check it out, and "
             "`.venv/bin/python -m engine.deploy up ENV`",
@@ -167,7 +166,7 @@ def _look(context: Context, revision: str) -> _Back:
     record = choose(target, context.journal.records(), live, revision)
     release = marks.release(target.tags(record.next))
     if release is None:
-        raise DeployError(f"the record {record.id} names no release", "choose another one")
+        raise EngineError(f"the record {record.id} names no release", "choose another one")
     wanted = target.secret_names(record.next)
     needed = _secrets(target, record.next, live)
     known = context.secrets(needed)

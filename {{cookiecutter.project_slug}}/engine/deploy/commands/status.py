@@ -13,8 +13,7 @@ from engine.deploy.az import AzError
 from engine.deploy.commands.context import Context, add_stage, open_contexts
 from engine.deploy.config import names
 from engine.deploy.config.read import environment_names
-from engine.deploy.figures import words
-from engine.deploy.figures.platform import usage
+from engine.deploy.figures.platform import HEAD, cells, usage
 from engine.deploy.figures.service import Figures, ask
 from engine.deploy.journal import NewerRecord
 from engine.deploy.monitoring.place import Place
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Print what runs, and below it how it goes; 0.
 
     Raises:
-        DeployError: Azure cannot be asked.
+        EngineError: Azure cannot be asked.
     """
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say)
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     figures = [(row[0], *cells) for row, cells in seen if cells]
     if figures:
         print("\nrequests/s of this moment; errors, p95 and refused since the start")
-        _print([("environment", *words.HEAD), *figures])
+        _print([("environment", *HEAD), *figures])
     return 0
 
 
@@ -108,7 +107,7 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
         partial(Figures) if asleep else partial(ask, live.address, readiness),
         partial(usage, context.az, kind_of(environment).metrics, place.service),
     )
-    return words.cells(own, azure, environment.memory_gb)
+    return cells(own, azure, environment.memory_gb)
 
 
 def _row(stage: str, live: Live | None) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ from engine.deploy.commands import bootstrap
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.wanted import Wanted, look
-from engine.deploy.errors import DeployError
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
 from engine.deploy.push import Wish, push
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
+from engine.errors import EngineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Deploy, and print the address as the last line of stdout; 0.
 
     Raises:
-        DeployError: it was not deployed; the message says why, and what serves now.
+        EngineError: it was not deployed; the message says why, and what serves now.
     """
     began = time.monotonic()
     wanted: Wanted | None = None
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             return 0
         wanted = _pushed(wanted, allow_dirty=options.allow_dirty)
         _deploy(wanted, began)
-    except DeployError as error:
+    except EngineError as error:
         release = wanted.release if wanted else None
         seconds = time.monotonic() - began
         say.summary(summary.failure(options.environment, release, error, seconds))
@@ -88,7 +88,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
         with site.guard.watching(), summary.serving(NEW, undone=AS_BEFORE):
             outcome = roll_out(site, wanted.document())
     except RolloutFailed as error:
-        if error.mended:
+        if error.restored:
             known = hooks.facts(release, environment=stage, outcome="undone", cause=error.cause)
             hooks.after(hooks.AFTER_ROLLBACK, root, context.say, known)
         raise
@@ -105,6 +105,6 @@ def announce(context: Context, address: str | None) -> None:
     """The address, for people and for the next steps of a workflow."""
     if address is None:
         return
-    write_output("url", address)
+    write_output(url=address)
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

@@ -11,20 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.client.address import address
-from engine.client.failures import Replaced, VerifyError, WrongRelease
+from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.limits import Limits, limits_of
-from engine.client.report import Report
+from engine.client.service import Limits, address
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import open_context
 from engine.deploy.config import names
-from engine.deploy.errors import ConfigError, DeployError
 from engine.deploy.image import current_release
 from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
-from engine.deploy.verify import ask_again, verify
+from engine.deploy.verify import ask_again, limits_of, verify
+from engine.errors import ConfigError, EngineError
 from engine.serving.errors import PackageError
 
 URL_READY_SECONDS = 60.0
@@ -50,10 +48,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """Verify, and print a table; 0.
 
     Raises:
-        DeployError: it is not what it should be, or could not be asked; the message says what was
+        EngineError: it is not what it should be, or could not be asked; the message says what was
             found, ``exit_code`` which of the two.
     """
-    write_output("verdict", UNPROVED)
+    write_output(verdict=UNPROVED)
     # After a change, Azure and the network may show the release of before for a while.
     also = () if options.url else (WrongRelease,)
     try:
@@ -62,15 +60,15 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     except ConfigError:
         raise
-    except DeployError as error:
+    except EngineError as error:
         wrong = isinstance(error, VerifyError) and error.proof
         error.exit_code = PROVED_WRONG if wrong else COULD_NOT_ASK
-        write_output("verdict", WRONG if wrong else UNPROVED)
+        write_output(verdict=WRONG if wrong else UNPROVED)
         if isinstance(error, VerifyError) and error.report:
             print(error.report.text())
             say.summary(f"{error.report.markdown()}\n\n**Fix**: {error.fix}")
         raise
-    write_output("verdict", RIGHT)
+    write_output(verdict=RIGHT)
     print(report.text())
     say.summary(report.markdown())
     return 0
@@ -90,7 +88,7 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
     try:
         release = current_release(root)
     except PackageError as error:
-        raise DeployError(str(error), "restore the models of this checkout") from None
+        raise EngineError(str(error), "restore the models of this checkout") from None
     return ModelsOnly(release.model_digest) if any_revision else release
 
 
@@ -100,7 +98,7 @@ def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, L
     live = context.target.read()
     if live is None or live.address is None:
         what = "nothing is deployed" if live is None else "what is deployed has no address"
-        raise DeployError(
+        raise EngineError(
             f"{stage}: {what}",
             f"`.venv/bin/python -m engine.deploy up {stage}`, or `doctor {stage}`",
         )
@@ -127,7 +125,7 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
 
 
 def images(document: Any) -> Iterator[str]:
-    """The value of every key "image", wherever it stands."""
+    """The value of every key "image" at any depth."""
     if isinstance(document, dict):
         if isinstance(document.get("image"), str):
             yield document["image"]

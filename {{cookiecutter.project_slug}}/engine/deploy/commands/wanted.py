@@ -1,4 +1,4 @@
-"""What a deploy of this checkout would be: release, document, and what stands in its way."""
+"""What a deploy of this checkout would be: release, document, and what prevents it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from engine.deploy.bootstrap.costs import running
 from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.config.advice import warnings
 from engine.deploy.config.names import runtime_identity
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
-from engine.deploy.preflight import at_once, require
-from engine.deploy.preflight_release import image_findings, refused_secrets, secret_findings
+from engine.deploy.preflight import (
+    at_once,
+    image_findings,
+    refused_secrets,
+    require,
+    secret_findings,
+)
 from engine.deploy.push import Wish, checked_release, published
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
 from engine.deploy.targets.base import LOGS_KEY, Document, Live, Places, Release
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 from engine.serving.errors import PackageError
 
 _NOT_ASKED = "registry-not-asked"
@@ -89,10 +94,10 @@ class Wanted:
 
 
 def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
-    """Find everything that stands in the way of a deploy, before anything is changed.
+    """Find everything that prevents a deploy, before anything is changed.
 
     Raises:
-        DeployError: this checkout is no release, or there are findings; it lists them all.
+        EngineError: this checkout is no release, or there are findings; it lists them all.
     """
     release = _checkout(context, allow_dirty=allow_dirty)
     context, ground = context.inspect()
@@ -118,7 +123,7 @@ def local(context: Context, image: str | None) -> Wanted:
     """What this checkout asks for, as far as its files say it; Azure is not asked.
 
     Raises:
-        DeployError: this checkout is no release, or a secret that it names has an unusable value.
+        EngineError: this checkout is no release, or a secret that it names has an unusable value.
     """
     release = replace(_checkout(context, allow_dirty=True), image=image or "")
     own = context.environment.secrets
@@ -144,7 +149,7 @@ def _checkout(context: Context, *, allow_dirty: bool) -> Release:
     try:
         checkout = checked_release(Wish(allow_dirty=allow_dirty))
     except PackageError as error:
-        raise DeployError(str(error), "restore the models of this checkout") from None
+        raise EngineError(str(error), "restore the models of this checkout") from None
     return Release("", checkout.revision, checkout.model_digest)
 
 
@@ -173,7 +178,7 @@ def _own_secrets(context: Context) -> set[str]:
 
 
 def _shown(document: Any) -> Any:
-    """The document for people: where a secret's value belongs stands ``***``."""
+    """The document for people: ``***`` in place of each secret's value."""
     if isinstance(document, dict):
         return {key: _shown(value) for key, value in document.items()}
     if isinstance(document, list):

@@ -60,5 +60,3 @@ def _probes(environment: Environment) -> Iterator[str]:
             f"probes.liveness.path is {liveness.path}, as readiness: a service that is warming up "
             "or overloaded would be killed instead of left alone"
         )
-    if environment.restart_policy == "Never":
-        yield "restart_policy is Never: a service that crashed stays down"

@@ -9,7 +9,6 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from engine.deploy.config.kinds import (
-    DnsLabel,
     Email,
     GroupName,
     HttpPath,
@@ -23,7 +22,7 @@ from engine.deploy.config.kinds import (
     VariableValue,
     between,
 )
-from engine.deploy.targets.known import kind_names
+from engine.deploy.targets import kind_names
 
 
 def _known(value: object) -> object:
@@ -39,8 +38,6 @@ TargetName = Annotated[str, BeforeValidator(_known)]
 """One of the folders in ``engine/deploy/targets``."""
 
 Gpu = Literal["none", "t4", "a100", "k80", "p100", "v100"]
-Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
-RestartPolicy = Literal["Always", "OnFailure", "Never"]
 
 CONNECTION = "APPLICATIONINSIGHTS_CONNECTION_STRING"
 """The setting that turns telemetry on; its value is read from Azure at each deploy."""
@@ -49,30 +46,6 @@ Seconds = Annotated[int, between(1, 3600, "seconds")]
 # A list in YAML is a tuple here, for nothing of a configuration is ever changed.
 SecretNames = Annotated[tuple[VariableName, ...], Field(strict=False)]
 Emails = Annotated[tuple[Email, ...], Field(strict=False)]
-
-
-class Replicas(Section):
-    """How many copies run. On Container Instances there is exactly one."""
-
-    min: Annotated[int, between(0, 1000)] = Field(1, description="0: scale to zero when idle.")
-    max: Annotated[int, between(1, 1000)] = Field(1, description="Most copies under load.")
-    concurrent_requests: Annotated[int, between(1, 10_000)] = Field(
-        20, description="Requests at the same time for each copy before another one is started."
-    )
-
-
-Switch = Literal["in_place", "beside"]
-
-
-class Dns(Section):
-    """The address of a container group: ``<label>[.<hash>].<region>.azurecontainer.io``."""
-
-    label: DnsLabel | None = Field(None, description="Default: the name of the environment.")
-    reuse: Reuse = Field(
-        "ResourceGroupReuse",
-        description="Who may take the label when this group is gone; all but Unsecure put a hash "
-        "into the address.",
-    )
 
 
 class Probe(Section):
@@ -134,7 +107,7 @@ class Rollout(Section):
 
 
 class Alerts(Section):
-    """Who is told of what, and for which price; `python -m engine.deploy monitoring` sets it up."""
+    """Who is notified, and the budget; `python -m engine.deploy monitoring` sets it up."""
 
     email: Emails = Field((), description="Addresses; without one, alerts show in the portal only.")
     budget: Annotated[float, between(0, 1_000_000)] = Field(
@@ -149,7 +122,11 @@ class Alerts(Section):
 
 
 class Environment(Section):
-    """One environment. ``stage`` is the name of its file; all else stands in it."""
+    """One environment: what the files of all targets say. ``stage`` is the name of the file.
+
+    ``target`` decides which model a file has: ``engine.deploy.targets.<target>.environment`` adds
+    the fields that only exist there.
+    """
 
     stage: str = Field(description="staging or production; the name of the file.")
     target: TargetName = Field(description="Where it runs: aci or containerapps.")
@@ -158,22 +135,9 @@ class Environment(Section):
     name: GroupName = Field(description="Name of the container group or app.")
     gpu: Gpu = "none"
     gpu_count: Annotated[int, between(1, 4)] = 1
-    allow_retired_gpu: bool = Field(
-        False, description="Ask Container Instances for a GPU although they were retired."
-    )
     cpu: Annotated[float, between(0.25, 64)] = Field(1.0, description="Virtual CPUs.")
     memory_gb: Annotated[float, between(0.5, 512)] = Field(1.5, description="Memory in GB.")
-    replicas: Replicas = Replicas()
-    copies: Annotated[int, between(1, 10)] = Field(
-        1, description="Container groups behind one name; more than 1 switch as beside does."
-    )
-    switch: Switch = Field(
-        "in_place",
-        description="beside: a release is made beside the old one, verified, and switched to by "
-        "the name, on Container Instances; Container Apps always do so.",
-    )
     port: Port = Field(8000, description="Port of the service; its setting PORT follows.")
-    dns: Dns = Dns()
     variables: Mapping[VariableName, VariableValue] = Field(
         default_factory=dict, description="Settings of the service, visible to all who may look."
     )
@@ -183,12 +147,8 @@ class Environment(Section):
     telemetry: bool = Field(
         True, description="Metrics and traces go to the project's Application Insights."
     )
-    container_logs: bool = Field(
-        True, description="A container group's log goes to the project's Log Analytics workspace."
-    )
     alerts: Alerts = Alerts()
     probes: Probes = Probes()
-    restart_policy: RestartPolicy = "Always"
     tags: Mapping[TagName, TagValue] = Field(default_factory=dict)
     rollout: Rollout = Rollout()
 
@@ -205,13 +165,3 @@ class Environment(Section):
     def secret_settings(self) -> tuple[str, ...]:
         """The variables that nobody may read, those that are looked up on Azure included."""
         return (*self.secrets, *((CONNECTION,) if self.telemetry else ()))
-
-    @property
-    def beside(self) -> bool:
-        """Whether container groups change behind a shared name, and not in place."""
-        return self.copies > 1 or self.switch == "beside"
-
-    @property
-    def dns_label(self) -> str:
-        """The first part of the address on Container Instances."""
-        return self.dns.label or self.name

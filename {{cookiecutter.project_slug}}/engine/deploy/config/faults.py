@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a file, said for the person who has to mend it."""
+"""What pydantic found wrong with a file, said for the person who has to correct it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from engine.deploy.config.kinds import BROKEN_RULE
+from engine.deploy.config.kinds import BROKEN_RULE, Section
 from engine.deploy.config.rules.rule import Broken, field_name
 from engine.deploy.config.source import HIDDEN, MISSING, Location, Source, Written
-from engine.deploy.errors import Fault
+from engine.errors import Fault
 
 # Fields that people know by another name, or look for in the other file.
 ELSEWHERE = {
-    "accelerator": "it stands in deploy/project.yaml: one image for all environments",
-    "target": "it stands in deploy/environments/, for every environment",
-    "gpu": "it stands in deploy/environments/, for every environment",
+    "accelerator": "it is in deploy/project.yaml: one image for all environments",
+    "target": "it is in deploy/environments/, for every environment",
+    "gpu": "it is in deploy/environments/, for every environment",
     "environments": "each has its own file in deploy/environments/",
     "env": "write variables",
     "environment_variables": "write variables",
@@ -32,7 +32,7 @@ ELSEWHERE = {
 _NEVER_SHOWN = "secrets"
 
 
-def fault_of(error: ErrorDetails, source: Source, model: type[BaseModel]) -> Fault:
+def fault_of(error: ErrorDetails, source: Source, model: type[Section]) -> Fault:
     """One fault of pydantic's, with file, line, the value as it is written, rule and way out."""
     # The key of a mapping is reported with "[key]" behind it.
     location = tuple(step for step in error["loc"] if step != "[key]")
@@ -72,14 +72,14 @@ def _value(error: ErrorDetails, source: Source, location: Location) -> object:
 
 
 def _rule(
-    error: ErrorDetails, source: Source, location: Location, model: type[BaseModel]
+    error: ErrorDetails, source: Source, location: Location, model: type[Section]
 ) -> tuple[str, str]:
     kind, written = error["type"], source.written(location)
     context = error.get("ctx", {})
     if kind == BROKEN_RULE:
         return str(context["rule"]), str(context["fix"])
     if kind == "extra_forbidden":
-        return _unknown(str(location[-1]), _fields_at(model, location))
+        return _unknown(str(location[-1]), _section_at(model, location))
     if kind == "missing":
         return "is required", f"add the line  {location[-1]}: ..."
     if kind == "literal_error":
@@ -104,20 +104,22 @@ def _read_as(value: object) -> str:
     return f"must be text, and without quotes YAML reads it as {names.get(type(value), 'a date')}"
 
 
-def _unknown(key: str, fields: Iterable[str]) -> tuple[str, str]:
+def _unknown(key: str, section: type[Section]) -> tuple[str, str]:
+    if key in section.absent:
+        return section.absent[key]
     rule = "there is no such field"
-    fields = [field for field in fields if field != "stage"]
+    fields = [field for field in section.model_fields if field != "stage"]
     if key in ELSEWHERE and key not in fields:
         return rule, ELSEWHERE[key]
     near = suggestion(key, fields)
     return rule, f"did you mean {near}?" if near else f"there are {', '.join(fields)}"
 
 
-def _fields_at(model: type[BaseModel], location: Location) -> tuple[str, ...]:
+def _section_at(model: type[Section], location: Location) -> type[Section]:
     for step in location[:-1]:
         if isinstance(step, str):
             annotation: Any = model.model_fields[step].annotation
             for part in (annotation, *get_args(annotation)):
-                if isinstance(part, type) and issubclass(part, BaseModel):
+                if isinstance(part, type) and issubclass(part, Section):
                     model = part
-    return tuple(model.model_fields)
+    return model

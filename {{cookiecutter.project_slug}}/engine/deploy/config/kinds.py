@@ -1,13 +1,14 @@
 """The kinds of values that the configuration is made of, each with its rule in plain words.
 
-A refused value carries the rule and the way out, so that whoever reads it needs no manual. The
+A refused value carries the rule and the fix, so that its reader needs no manual. The
 limits are those of Microsoft's pages on naming rules, tags, and each service's quotas.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -16,9 +17,14 @@ BROKEN_RULE = "broken_rule"
 """pydantic's error type of everything refused here; its context holds ``rule`` and ``fix``."""
 
 
+Absent = Mapping[str, tuple[str, str]]
+"""Fields that people look for in a section and that it does not have: the reason and the fix."""
+
+
 class Section(BaseModel):
     """A part of a file: nothing unknown in it, no value of another type, never changed."""
 
+    absent: ClassVar[Absent] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 

@@ -20,7 +20,7 @@ from engine.deploy.config.kinds import (
 class Project(Section):
     """The service, and the resources that its environments share.
 
-    The accelerator stands here and not in an environment: one image is built, tested in staging,
+    The accelerator is here and not in an environment: one image is built, tested in staging,
     and given to production by its digest.
     """
 

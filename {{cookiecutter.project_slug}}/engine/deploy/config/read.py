@@ -7,25 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.faults import fault_of, fault_of_rule
+from engine.deploy.config.kinds import Section
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules import gpu, places, settings
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.config.source import Source, read_source
-from engine.deploy.errors import ConfigError, DeployError, Fault
-from engine.deploy.targets.kind import kind_of
-from engine.deploy.targets.known import kind_names
+from engine.deploy.targets import kind_names
+from engine.deploy.targets.kind import environment_model, kind_of
+from engine.errors import ConfigError, EngineError, Fault
 
 PROJECT_FILE = "deploy/project.yaml"
 ENVIRONMENTS = "deploy/environments"
 RULES = (*places.RULES, *gpu.RULES, *settings.RULES)
 ENTRIES = ("variables", "tags")
 
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=Section)
 # In place of required fields that are faulty, so that the rules on the others can be judged.
 _PROJECT_STAND_INS: Mapping[str, object] = {
     "name": "stand-in",
@@ -69,11 +70,11 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
 
     Raises:
         ConfigError: the files have faults; it lists those of both.
-        DeployError: there is no such environment.
+        EngineError: there is no such environment.
     """
     stages = environment_names(root)
     if stage not in stages:
-        raise DeployError(
+        raise EngineError(
             f"there is no environment {stage!r}",
             f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS}); or make it: "
             f"sed 's/staging/{stage}/g' {_file('staging')} > {_file(stage)}",
@@ -116,8 +117,9 @@ def _project(root: Path) -> _Checked[Project]:
 
 
 def _environment(stage: str, root: Path) -> _Checked[Environment]:
+    source = read_source(root, _file(stage))
     stand_ins = {**_ENVIRONMENT_STAND_INS, "target": kind_names()[0], "stage": stage}
-    return _checked(Environment, read_source(root, _file(stage)), stand_ins)
+    return _checked(environment_model(source.data), source, stand_ins)
 
 
 def _checked(
@@ -167,7 +169,7 @@ def _sound(
     return sound, frozenset(faulty)
 
 
-def _errors(model: type[BaseModel], data: Mapping[str, object]) -> list[ErrorDetails]:
+def _errors(model: type[Section], data: Mapping[str, object]) -> list[ErrorDetails]:
     try:
         model.model_validate(data)
     except ValidationError as error:

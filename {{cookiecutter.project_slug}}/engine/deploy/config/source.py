@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from engine.deploy.errors import Fault
+from engine.errors import Fault
 
 Location = Sequence[int | str]
 """Keys and positions that lead to a value, as pydantic reports them."""
@@ -77,7 +77,9 @@ def read_source(root: Path, file: str) -> Source:
     except FileNotFoundError:
         return _unreadable(file, "must exist", "restore it from git, or generate it again")
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        return _unreadable(file, f"must be YAML in UTF-8, but: {_one_line(error)}", "mend it there")
+        return _unreadable(
+            file, f"must be YAML in UTF-8, but: {_one_line(error)}", "correct the file"
+        )
     if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
         return _unreadable(file, "must consist of fields", "write lines such as  cpu: 1")
     return Source(file, data, node, tuple(_doubled(file, node, "", set())))
@@ -101,7 +103,7 @@ def _unreadable(file: str, rule: str, fix: str) -> Source:
 
 
 def _doubled(file: str, node: yaml.Node, path: str, seen: set[int]) -> Iterator[Fault]:
-    """A fault for every key that stands twice in one mapping; YAML would take the last one."""
+    """A fault for every key that is defined twice in one mapping; YAML would take the last one."""
     if id(node) in seen:
         return
     seen.add(id(node))

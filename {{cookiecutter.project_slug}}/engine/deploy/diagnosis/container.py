@@ -119,7 +119,7 @@ def known_exit_code(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "platform-stop",
                 f"Azure itself stopped the container ({_PLATFORM[end.exit_code]}), for maintenance",
-                "nothing to mend: it starts again; one container group is not always there",
+                "nothing to do: it starts again; one container group is not always there",
                 Certainty.POSSIBLE,
                 (_told(container, end),),
             )
@@ -178,7 +178,7 @@ def _fix_of(complaint: str) -> str:
         )
     if "address already in use" in lowered or "cannot listen" in lowered:
         return "another process has the port: one port for each container of a group"
-    return "mend what it says; `make check` and `make run-image` do the same here"
+    return "correct what it says; `make check` and `make run-image` do the same here"
 
 
 RULES = (

@@ -16,10 +16,10 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
 from engine.deploy.diagnosis.words import complaints
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.targets.kind import kind_of
+from engine.errors import EngineError
 
 LOG_LINES = 200
 LOG_TRIES = 4
@@ -74,7 +74,7 @@ class Looks:
             if error.status == 401:
                 self.problems.append(Problem(error.message, error.code))
             reason = error.code
-        except DeployError as error:
+        except EngineError as error:
             reason = error.cause.splitlines()[0]
         if what is not None:
             self.unseen.append(f"{what} ({reason})")

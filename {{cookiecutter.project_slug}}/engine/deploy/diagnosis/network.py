@@ -28,7 +28,7 @@ def never_ready(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         "service-failed",
         f"the service runs and refuses to serve: {reason}",
-        "mend what it says; `make check` does the same check here",
+        "correct what it says; `make check` does the same check here",
         evidence=(where,),
         explains=frozenset({"readiness", "still-starting", "unreachable", "crash-loop"}),
     )

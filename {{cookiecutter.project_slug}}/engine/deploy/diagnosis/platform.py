@@ -83,7 +83,7 @@ TABLE = (
             r"LinkedAuthorizationFailed(.*?to perform action '(?P<action>[\w./]+)' on the linked "
             r"scope\(s\) '(?P<scope>[^']+)')?"
         ),
-        "whoever deploys may not hand the runtime identity to the service: {action} on {scope}",
+        "this login may not hand the runtime identity to the service: {action} on {scope}",
         f"give it the role Managed Identity Operator on that identity: {BOOTSTRAP}",
         explains=frozenset({"role"}),
     ),
@@ -93,7 +93,7 @@ TABLE = (
             r"AuthorizationFailed.*?to perform action '(?P<action>[\w./]+)' over scope "
             r"'(?P<scope>[^']+)'"
         ),
-        "whoever runs this may not do {action} on {scope}",
+        "this login may not do {action} on {scope}",
         f"{BOOTSTRAP}; a role that was given just now takes some minutes to work",
     ),
     Sentence(
@@ -112,7 +112,7 @@ TABLE = (
         "subscription",
         pattern(r"ReadOnlyDisabledSubscription|SubscriptionNotFound|subscription .{0,80}disabled"),
         "the subscription is disabled, or this login does not reach it",
-        "`az account show` names it; mend the payment, or `az account set --subscription ID`",
+        "`az account show` names it; correct the payment, or `az account set --subscription ID`",
     ),
     Sentence(
         "group-missing",

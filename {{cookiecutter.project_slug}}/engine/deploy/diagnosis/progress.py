@@ -1,4 +1,4 @@
-"""Where a deploy stands: nothing there, stopped, half done, or Azure does not come to an end."""
+"""The state of a deploy: nothing there, stopped, half done, or Azure does not come to an end."""
 
 from __future__ import annotations
 

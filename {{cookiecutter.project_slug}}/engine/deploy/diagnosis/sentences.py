@@ -1,4 +1,4 @@
-"""Sentences that mean the same wherever they stand, as a table: pattern, cause, fix.
+"""Sentences that mean the same wherever they are found, as a table: pattern, cause, fix.
 
 Patterns were taken from answers of Azure Resource Manager, Azure Container Instances and Entra as
 published in Azure's troubleshooting pages and in public reports. Named groups of a pattern can be

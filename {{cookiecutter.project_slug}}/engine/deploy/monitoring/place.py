@@ -56,7 +56,7 @@ class Place:
 
     @property
     def action_group(self) -> str:
-        """Who is told."""
+        """The addresses that are notified."""
         return self.monitor("actionGroups", f"{self.name}-alerts")
 
     @property

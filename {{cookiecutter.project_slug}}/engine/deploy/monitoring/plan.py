@@ -2,6 +2,10 @@
 
 Every step looks before it acts, and what is there counts as right when it says all that the
 document says; what else Azure or a person has set on it stays.
+
+When the resource group is deleted, rules, action group, workbook and check go with it. The saved
+queries, which are in the workspace, and the budget, which belongs to the group without being in it,
+are removed here.
 """
 
 from __future__ import annotations
@@ -10,10 +14,11 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import member, one_of, same
 from engine.deploy.bootstrap.step import Command, Found, Rule, Step, always, az
-from engine.deploy.monitoring import alerts, budget, documents, queries
-from engine.deploy.monitoring.documents import Resource
+from engine.deploy.monitoring import alerts, documents, queries
+from engine.deploy.monitoring.documents import Resource, budget
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.rules import log_rules
 from engine.deploy.targets.kind import kind_of
@@ -65,11 +70,11 @@ def _step(resource: Resource) -> Step:
 
 
 def _budget(place: Place, month: str) -> Step:
-    new = budget.budget(place, month)
+    new = budget(place, month)
     wanted = {k: v for k, v in new.body["properties"].items() if k != "timePeriod"}
 
     def repair(found: Found) -> tuple[Command, ...]:
-        return (put(budget.budget(place, month, found)),)
+        return (put(budget(place, month, found)),)
 
     return _checked(new, put(new), repair, {"properties": wanted})
 
@@ -144,3 +149,30 @@ def _empty(value: Any) -> bool:
 
 def _url(resource: Resource) -> str:
     return f"{resource.id}?api-version={resource.version}"
+
+
+def saved_queries(az: Az, place: Place) -> list[Resource]:
+    """Those of this environment that are there; none where this login may not look."""
+    saved = [documents.saved_query(place, name) for name in queries.saved()]
+    listed = _at(az, f"{place.workspace}/savedSearches", saved[0].version)
+    names = [each.get("name") for each in (listed or {}).get("value") or []]
+    return [each for each in saved if one_of(each.id.rpartition("/")[2], names)]
+
+
+def budget_of(az: Az, place: Place) -> Resource | None:
+    """The budget, if there is one and this login may look."""
+    wanted = budget(place, "2000-01-01")
+    return None if _at(az, wanted.id, wanted.version) is None else wanted
+
+
+def remove(az: Az, resource: Resource) -> None:
+    """Delete it; what is gone already is no error."""
+    try:
+        az.change("rest", "--method", "delete", "--url", _url(resource))
+    except AzError as error:
+        if not error.missing:
+            raise
+
+
+def _at(az: Az, path: str, version: str) -> Any:
+    return az.visible("rest", "--method", "get", "--url", f"{path}?api-version={version}")

@@ -45,7 +45,7 @@ def log_rules(environment: Environment, objective_ms: float) -> tuple[LogRule, .
         LogRule(
             "Overloaded",
             "overloaded",
-            f"More than {REFUSED_REQUESTS} requests were refused for want of room (429, 503).",
+            f"More than {REFUSED_REQUESTS} requests were refused: no room (429, 503).",
             WARNING,
             column="Refused",
             over=REFUSED_REQUESTS,

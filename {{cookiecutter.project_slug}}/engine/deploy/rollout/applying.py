@@ -11,11 +11,10 @@ from functools import partial
 
 from engine.client.failures import WrongRelease
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import require_live, require_record, write
-from engine.deploy.rollout.pulse import Pulse, attended
+from engine.deploy.rollout.signs import Signs, attended
 from engine.deploy.rollout.site import NotUp, Site, TakenOver
 from engine.deploy.rollout.waiting import (
     POLL_SECONDS,
@@ -26,7 +25,8 @@ from engine.deploy.rollout.waiting import (
     wait_until_seen,
 )
 from engine.deploy.targets.base import Check, Document, Live
-from engine.deploy.targets.fingerprint import same_secrets, secrets_fingerprint
+from engine.deploy.targets.compare import same_secrets, secrets_fingerprint
+from engine.errors import EngineError
 
 
 def put(site: Site, record: Record, live: Live | None) -> None:
@@ -34,7 +34,7 @@ def put(site: Site, record: Record, live: Live | None) -> None:
 
     Raises:
         TakenOver: another deploy is at work here now.
-        DeployError: Azure refused.
+        EngineError: Azure refused.
     """
     target = site.target
     check = partial(require_still_free, site, record)
@@ -116,19 +116,19 @@ def prove(
         before: what was live before the change, if that is known.
 
     Raises:
-        DeployError: it must not be kept.
+        EngineError: it must not be kept.
         TakenOver: what is live is another deploy's by now.
     """
     give_up = site.clock.monotonic() + VISIBLE_SECONDS + site.limits.start_seconds
-    pulse = Pulse(site, record)
+    signs = Signs(site, record)
     while True:
         try:
-            return _prove_once(site, record, document, state, before, pulse, give_up)
+            return _prove_once(site, record, document, state, before, signs, give_up)
         except _NotTheRelease as error:
             failure, again = error.failure, str(error)
         except TakenOver:
             raise
-        except DeployError as error:
+        except EngineError as error:
             if not _may_be_former(site, record, state, error):
                 raise
             failure, again = error, f"what was there before still answers: {error.cause}"
@@ -141,7 +141,7 @@ def prove(
 class _NotTheRelease(Exception):
     """What was verified was not the container that is there now. ``failure`` is the last word."""
 
-    def __init__(self, why: str, failure: DeployError) -> None:
+    def __init__(self, why: str, failure: EngineError) -> None:
         super().__init__(why)
         self.failure = failure
 
@@ -152,13 +152,13 @@ def _prove_once(
     document: Document,
     state: str | None,
     before: Live | None,
-    pulse: Pulse,
+    signs: Signs,
     until: float,
 ) -> Proof:
-    ready = wait_until_ready(site, record, state, pulse, before, until)
+    ready = wait_until_ready(site, record, state, signs, before, until)
     addresses = site.asked(site.target.candidate_addresses)
     if not addresses:
-        raise DeployError(f"{site.target.what} has no address", "look at it in the portal")
+        raise EngineError(f"{site.target.what} has no address", "look at it in the portal")
     site.say.step(f"ready; verifying {' and '.join(addresses)}")
     release = marks.release(site.target.tags(document))
 
@@ -167,10 +167,10 @@ def _prove_once(
 
     report, failure = "", None
     try:
-        report = attended(site, verify, pulse, site.limits.verify_seconds)
+        report = attended(site, verify, signs, site.limits.verify_seconds)
     except TakenOver:
         raise
-    except DeployError as error:
+    except EngineError as error:
         failure = error
     live = wait_until_seen(site, record, state)
     crashed = live.restarts > ready.restarts
@@ -190,7 +190,7 @@ def _restarted(before: Live, after: Live) -> bool:
     return (before.since, before.restarts) != (after.since, after.restarts)
 
 
-def _may_be_former(site: Site, record: Record, state: str | None, error: DeployError) -> bool:
+def _may_be_former(site: Site, record: Record, state: str | None, error: EngineError) -> bool:
     """Whether what failed may be what the change replaces, and not what it makes.
 
     What is put back served before: there it is the more likely.
@@ -229,7 +229,7 @@ def close(site: Site, record: Record, phase: str, reason: str) -> None:
         write(site, record.closed(phase, site.say.redact(reason), site.now()))
     except TakenOver:
         raise
-    except DeployError as error:
+    except EngineError as error:
         site.say.warning(
             f"the rollout's record was not closed, the next run does it: {error.cause}"
         )

@@ -9,18 +9,17 @@ from pathlib import Path
 
 from engine.client.failures import NotReady, Unreachable
 from engine.client.identity import check_release
-from engine.client.limits import limits_of
 from engine.client.readiness import require_ready, wait_until_ready
 from engine.client.service import Service
 from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
 from engine.deploy.targets.kind import kind_of
-from engine.deploy.verify import ask_again, key_from, verify
+from engine.deploy.verify import ask_again, key_from, limits_of, verify
+from engine.errors import EngineError
 from engine.serving.package.digest import models_digest
 
-Explain = Callable[[DeployError], DeployError]
+Explain = Callable[[EngineError], EngineError]
 
 _LOOK_SECONDS = 5.0
 
@@ -46,7 +45,7 @@ class ServiceChecks:
                 return f"not ready: {error.reason or error.cause}"
             except Unreachable:
                 # While the probe fails, Azure lets nobody through: the service's own words are
-                # to be had from its log only.
+                # in its log only.
                 return "its address does not answer yet"
         return None
 
@@ -74,6 +73,6 @@ class ServiceChecks:
         self._say.detail(f"release: {found}")
         return f"Verified: {address} serves {found}"
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         """See ``Checks``."""
         return self._explain(error)

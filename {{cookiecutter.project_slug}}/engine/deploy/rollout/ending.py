@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from engine.deploy.az import AzError
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import (
@@ -24,13 +23,14 @@ from engine.deploy.rollout.waiting import (
     wait_until_settled,
 )
 from engine.deploy.targets.base import Document, Live
+from engine.errors import EngineError
 
 UNTOUCHED = "nothing was changed, the previous release serves"
 DELETED = "there was no release before it, so it was deleted: nothing serves, nothing bills"
 RESTORED_IT = "the previous release serves again"
 
 
-def undo(site: Site, record: Record, reason: DeployError, *, applied: bool) -> None:
+def undo(site: Site, record: Record, reason: EngineError, *, applied: bool) -> None:
     """Bring back what was there before; returns only if the rollout turns out to be kept after all.
 
     Args:
@@ -38,7 +38,7 @@ def undo(site: Site, record: Record, reason: DeployError, *, applied: bool) -> N
 
     Raises:
         RolloutFailed: always otherwise, with the reason and with what serves now.
-        TakenOver: another deploy has it in hand.
+        TakenOver: another deploy has taken it over.
     """
     site.say.step(f"not kept: {reason.cause}")
     try:
@@ -59,10 +59,10 @@ def undo(site: Site, record: Record, reason: DeployError, *, applied: bool) -> N
             f"{reason.cause}; and what was before it could not be restored: {second.cause}",
             f"{second.fix}; then run `.venv/bin/python -m engine.deploy up ENV` or `rollback ENV`: "
             "it begins with finishing this one",
-            mended=False,
+            restored=False,
         ) from error
     close(site, record, phase, f"{reason.cause}; {outcome}")
-    raise RolloutFailed(f"{reason.cause}; {outcome}", reason.fix, mended=True)
+    raise RolloutFailed(f"{reason.cause}; {outcome}", reason.fix, restored=True)
 
 
 def is_kept(live: Live, record: Record) -> bool:
@@ -92,8 +92,8 @@ def restore(site: Site, record: Record, previous: Document, *, applied: bool = F
     ``applied``: see ``undo``.
 
     Raises:
-        DeployError: it could not be done.
-        TakenOver: another deploy has it in hand.
+        EngineError: it could not be done.
+        TakenOver: another deploy has taken it over.
     """
     target = site.target
     previous = restamped(site, previous)

@@ -1,21 +1,31 @@
-"""Finish what a killed process left half done, before anything new begins."""
+"""Finish what a killed process left half done, before anything new begins.
+
+From its waits follows how long a rollout can take at most.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
 
-from engine.deploy.alive import certainly_dead
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
+from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.journal import FAILED, KEPT, RESTORED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import close, keep, prove
 from engine.deploy.rollout.ending import UNTOUCHED, confirm, is_kept, restore, undo
-from engine.deploy.rollout.ownership import as_recorded, busy, require_record, take_over
+from engine.deploy.rollout.ownership import (
+    GIVE_WAY_SECONDS,
+    as_recorded,
+    busy,
+    require_record,
+    take_over,
+)
+from engine.deploy.rollout.signs import certainly_dead
 from engine.deploy.rollout.site import RolloutFailed, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import POLL_SECONDS, VISIBLE_SECONDS, wait_until_settled
 from engine.deploy.targets.base import Live
+from engine.errors import EngineError
 
 APPEAR_SECONDS = 15.0
 """How long a request of a process that is gone may need until Azure shows it; longer than any
@@ -46,7 +56,7 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
 
     Raises:
         Busy: one of them is alive: another deploy is at work.
-        DeployError: what it left could not be mended.
+        EngineError: what it left could be neither finished nor undone.
     """
     live = _look(site)
     records = site.asked(site.journal.records)
@@ -57,11 +67,11 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
     if interrupted:
         live = _look(site)
     if live is not None and marks.state(live.tags) != marks.KEPT:
-        raise DeployError(
+        raise EngineError(
             f"{site.target.what} is half deployed by the rollout {marks.rollout(live.tags)}, and "
             "there is no record of what was before it",
             "look at what it is (`.venv/bin/python -m engine.deploy status`); "
-            "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys anew",
+            "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys again",
         )
     return live, records
 
@@ -111,7 +121,7 @@ def _end(site: Site, record: Record, *, undo_unverified: bool) -> None:
         if marks.state(live.tags) == marks.RESTORING and record.previous is not None:
             _finish_restoring(site, record)
         elif undo_unverified:
-            _undo(site, record, DeployError("the deploy was cancelled", "deploy it again"))
+            _undo(site, record, EngineError("the deploy was cancelled", "deploy it again"))
         else:
             _finish_verifying(site, record)
     elif live is not None:
@@ -157,12 +167,12 @@ def _finish_verifying(site: Site, record: Record) -> None:
         _undo(site, record, as_deploy_error(error))
 
 
-def _undo(site: Site, record: Record, reason: DeployError) -> None:
+def _undo(site: Site, record: Record, reason: EngineError) -> None:
     """Restore the release before; that the interrupted one is not kept is no failure here."""
     try:
         undo(site, record, reason, applied=True)
     except RolloutFailed as failed:
-        if not failed.mended:
+        if not failed.restored:
             raise
         site.say.step(f"that rollout is undone: {failed.cause}")
 
@@ -171,7 +181,7 @@ def _finish_restoring(site: Site, record: Record) -> None:
     assert record.previous is not None  # noqa: S101 - asked by the caller
     try:
         confirm(site, record, record.previous)
-    except DeployError as error:
+    except EngineError as error:
         site.say.step(f"the restored release does not answer: {error.cause}")
         restore(site, record, record.previous)
     close(site, record, RESTORED, "interrupted while restoring; restored by the next run")
@@ -212,3 +222,24 @@ def _sign(site: Site, record: Record, live: Live | None) -> tuple[object, ...]:
         tags.get(names.TAG_HEARTBEAT),
         site.asked(partial(site.journal.last_sign, record.id)),
     )
+
+
+def longest_seconds(limits: Limits, busy_seconds: float, *, interrupted: bool) -> float:
+    """Seconds until a rollout has kept its release or restored the one before, at most.
+
+    Not counted is the time of single requests, which is short.
+
+    Args:
+        limits: of the environment.
+        busy_seconds: of its target.
+        interrupted: whether it first has to finish and to undo one that was interrupted.
+    """
+    prove = VISIBLE_SECONDS + limits.start_seconds + limits.verify_seconds + VISIBLE_SECONDS
+    change = busy_seconds + VISIBLE_SECONDS + prove
+    begin: float = limits.start_seconds
+    if interrupted:
+        watch = 2 * limits.lease_seconds + limits.start_seconds
+        appear = max(APPEAR_SECONDS, VISIBLE_SECONDS)
+        begin = watch + appear + limits.start_seconds + prove + change
+    # The change and its undoing.
+    return begin + GIVE_WAY_SECONDS + 2 * change

@@ -15,7 +15,7 @@ VERIFYING, RESTORING, KEPT = "verifying", "restoring", "kept"
 
 
 def state(tags: Mapping[str, str]) -> str:
-    """Where the rollout stands; what no rollout made counts as kept."""
+    """The state of the rollout; what no rollout made counts as kept."""
     return tags.get(names.TAG_STATE, KEPT)
 
 

@@ -34,8 +34,8 @@ def new_id(site: Site, records: Iterable[Record]) -> str:
 def claim(site: Site, record: Record) -> None:
     """Write the record of a rollout that begins; two that begin at once cannot both go on.
 
-    Whoever finds an older one gives way at once. Whoever finds a younger one waits until that one
-    has given way; if it does not, it looked before this one wrote, and this one gives way.
+    A run that finds an older one gives way at once. A run that finds a younger one waits until that
+    one has given way; if it does not, it looked before this one wrote, and this one gives way.
 
     Raises:
         Busy: another deploy began at the same time; this one has changed nothing.
@@ -78,7 +78,7 @@ def write(site: Site, record: Record) -> None:
 
     Raises:
         TakenOver: another run has taken or ended it.
-        DeployError: Azure refused, or was not done in time.
+        EngineError: Azure refused, or was not done in time.
     """
 
     def act() -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from engine.deploy.az import AzError
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import FAILED, STARTED, Record
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.applying import Proof, close, keep, prove, put, stamped
@@ -24,7 +23,8 @@ from engine.deploy.rollout.ownership import claim, new_id, require_live, require
 from engine.deploy.rollout.site import Busy, NotUp, Site, TakenOver, as_deploy_error
 from engine.deploy.rollout.waiting import wait_until_ready, wait_until_settled
 from engine.deploy.targets.base import Document, Live
-from engine.deploy.targets.fingerprint import same_secrets
+from engine.deploy.targets.compare import same_secrets
+from engine.errors import EngineError
 
 UNCHANGED, UPDATED, TAGGED, STARTED_AGAIN = "unchanged", "updated", "tagged", "started"
 
@@ -47,7 +47,7 @@ def roll_out(site: Site, wanted: Document) -> Outcome:
         RolloutFailed: it was not kept; the message says why, and what serves now.
         Busy: another deploy is at work; nothing was changed.
         TakenOver: another deploy finished this one; nothing more was touched.
-        DeployError: it could not begin; nothing was changed.
+        EngineError: it could not begin; nothing was changed.
     """
     live, records = at_rest(site)
     if live is not None and not live.settled:
@@ -99,7 +99,7 @@ def _replace(site: Site, record: Record, live: Live | None) -> Proof | None:
     except TakenOver:
         raise
     except Stopped as error:
-        reason = DeployError(f"stopped by {error}", "run the same command again")
+        reason = EngineError(f"stopped by {error}", "run the same command again")
         undo(site, record, reason, applied=applied)
     except Exception as error:  # noqa: BLE001 - whatever it is, the release before must come back
         undo(site, record, _explained(site, as_deploy_error(error)), applied=applied)
@@ -108,7 +108,7 @@ def _replace(site: Site, record: Record, live: Live | None) -> Proof | None:
     return None
 
 
-def _explained(site: Site, error: DeployError) -> DeployError:
+def _explained(site: Site, error: EngineError) -> EngineError:
     """The failure with the cause that Azure's evidence shows, as long as it is still there."""
     try:
         return site.checks.explain(error)
@@ -177,5 +177,5 @@ def _answers(site: Site, live: Live) -> bool:
         return False
     try:
         return site.checks.ready(live.address) is None
-    except DeployError:
+    except EngineError:
         return False

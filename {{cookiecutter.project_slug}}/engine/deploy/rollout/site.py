@@ -11,12 +11,12 @@ from typing import Protocol, TypeVar
 
 from engine.deploy.az import AzError
 from engine.deploy.config.environment import Rollout as Limits
-from engine.deploy.errors import DeployError
 from engine.deploy.journal import Journal, Record
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Document, Live, Release, Target
 from engine.deploy.verify import may_pass
+from engine.errors import EngineError
 
 FAULT_SECONDS = 180.0
 FAULT_PAUSE_SECONDS = 5.0
@@ -24,33 +24,33 @@ FAULT_PAUSE_SECONDS = 5.0
 T = TypeVar("T")
 
 
-class Busy(DeployError):
+class Busy(EngineError):
     """Another deploy is at work; nothing was changed."""
 
 
-class TakenOver(DeployError):
+class TakenOver(EngineError):
     """Another deploy finished what this one began; it must not touch anything any more."""
 
 
-class NotUp(DeployError):
+class NotUp(EngineError):
     """The release does not come up."""
 
 
-class RolloutFailed(DeployError):
-    """The new release was not kept. The message says what serves now; ``mended`` is false if the
+class RolloutFailed(EngineError):
+    """The new release was not kept. The message says what serves now; ``restored`` is false if the
     previous release could not be brought back.
     """
 
-    def __init__(self, cause: str, fix: str, *, mended: bool) -> None:
+    def __init__(self, cause: str, fix: str, *, restored: bool) -> None:
         super().__init__(cause, fix)
-        self.mended = mended
+        self.restored = restored
 
 
-def as_deploy_error(error: BaseException) -> DeployError:
+def as_deploy_error(error: BaseException) -> EngineError:
     """Any failure as one that can be told; a fault of this program says so."""
-    if isinstance(error, DeployError):
+    if isinstance(error, EngineError):
         return error
-    return DeployError(f"{type(error).__name__}: {error}", "report this as a fault of deploy/")
+    return EngineError(f"{type(error).__name__}: {error}", "report this as a fault of deploy/")
 
 
 class Checks(Protocol):
@@ -60,17 +60,17 @@ class Checks(Protocol):
         """One look: None when it is ready, else why it is not.
 
         Raises:
-            DeployError: it says that it never will be.
+            EngineError: it says that it never will be.
         """
 
     def verify(self, address: str, release: Release | None) -> str:
         """Verify what answers; what was found, in Markdown. None: any release.
 
         Raises:
-            DeployError: it must not be kept.
+            EngineError: it must not be kept.
         """
 
-    def explain(self, error: DeployError) -> DeployError:
+    def explain(self, error: EngineError) -> EngineError:
         """The same failure with the cause and the fix that the evidence in Azure shows."""
 
 
@@ -108,8 +108,8 @@ class Site:
     """One environment, and one run that works on it.
 
     ``secrets`` holds the values of all secrets that this run was given. ``by`` says for people who
-    runs, ``process`` where (see ``engine.deploy.alive``), and ``owner`` tells this run from all
-    others.
+    runs, ``process`` where (see ``engine.deploy.rollout.signs``), and ``owner`` tells this run from
+    all others.
     """
 
     service: str
@@ -126,7 +126,7 @@ class Site:
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def now(self) -> str:
-        """The time, as it stands in tags and records."""
+        """The time, as tags and records have it."""
         return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def read(self) -> Live | None:

@@ -1,4 +1,4 @@
-"""Wait for what Azure was asked for, and tell how it goes."""
+"""Wait for what Azure was asked for, and tell how it goes and what the service's log says."""
 
 from __future__ import annotations
 
@@ -7,13 +7,63 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from engine.deploy.az import AzError
+from engine.deploy.diagnosis.words import GAVE_UP, complaints
 from engine.deploy.journal import Record
 from engine.deploy.rollout.ownership import require_there, see
-from engine.deploy.rollout.pulse import Pulse
+from engine.deploy.rollout.signs import Signs
 from engine.deploy.rollout.site import FAULT_SECONDS, NotUp, Site
-from engine.deploy.rollout.telling import Listener, Teller
 from engine.deploy.targets.base import Live
 from engine.deploy.verify import may_pass
+from engine.errors import EngineError
+
+TELL_SECONDS = 10.0
+LISTEN_SECONDS = 8.0
+
+
+class Listener:
+    """Reads the service's log now and then: Azure lets no request through to what is not ready."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._last = site.clock.monotonic()
+
+    def listen_if_due(self) -> None:
+        """Read it if that is some time ago.
+
+        Raises:
+            NotUp: the service says that it gave up.
+        """
+        now = self._site.clock.monotonic()
+        if now < self._last + LISTEN_SECONDS:
+            return
+        self._last = now
+        try:
+            said = complaints(list(self._site.target.logs(follow=False)))
+        except EngineError:
+            return
+        final = next((text for text in said if text.startswith(GAVE_UP)), None)
+        if final is not None:
+            raise NotUp(
+                f"{self._site.target.what} gave up: {final}",
+                "correct what it says, build and deploy again; `make check` looks at the models",
+            )
+
+
+class Teller:
+    """One line when something changes, and every ten seconds."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._line = ""
+        self._told = 0.0
+
+    def tell(self, line: str) -> None:
+        """Say the line, if it is new or was said some time ago."""
+        now = self._site.clock.monotonic()
+        if line != self._line or now >= self._told + TELL_SECONDS:
+            self._site.say.step(line)
+            self._line, self._told = line, now
+
 
 FIRST_POLL_SECONDS = 0.5
 POLL_SECONDS = 3.0
@@ -75,7 +125,7 @@ def wait_until_ready(
     site: Site,
     record: Record | None = None,
     state: str | None = None,
-    pulse: Pulse | None = None,
+    signs: Signs | None = None,
     before: Live | None = None,
     until: float = math.inf,
 ) -> Live:
@@ -84,13 +134,13 @@ def wait_until_ready(
     Args:
         record: of the rollout it must belong to; None: no rollout is under way.
         state: see ``see``.
-        pulse: gives signs of life meanwhile.
+        signs: gives signs of life meanwhile.
         before: what was there before the change: its failure is not that of the new release.
         until: the time at which waiting ends at the latest.
 
     Raises:
         NotUp: it cannot come up, or did not in time.
-        DeployError: the service says that it never will be ready.
+        EngineError: the service says that it never will be ready.
         TakenOver: what is there belongs to another rollout.
     """
     give_up: float | None = None
@@ -118,8 +168,8 @@ def wait_until_ready(
                 "read its log; a large model may need a longer rollout.start_seconds",
             )
         teller.tell(obstacle)
-        if pulse is not None:
-            pulse.beat_if_due()
+        if signs is not None:
+            signs.beat_if_due()
         if live.settled:
             listener.listen_if_due()
         site.clock.sleep(pause)

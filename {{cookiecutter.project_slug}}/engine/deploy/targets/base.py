@@ -1,21 +1,25 @@
 """What a rollout needs to know of the place it deploys to.
 
 A target turns a release into a complete document (a pure function) and puts documents on Azure.
-The rollout decides what happens when; a target only does as it is told, so that both targets
+The rollout decides what happens when; a target only carries out its calls, so that both targets
 share one protocol of recording, verifying, keeping and restoring.
 
 Every target gives its resource the tags of ``engine.deploy.rollout.marks``; they travel in the
-document.
+document. Every document says the same of a release: its tags, and an image that cannot change.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from engine.deploy.azure_ids import same
+from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
+from engine.errors import EngineError
 
 Document = dict[str, Any]
 """A complete resource as Azure takes it; in records every secret value is replaced by None."""
@@ -58,7 +62,7 @@ class Live:
     ``document`` is comparable with what ``Target.document`` renders, and holds the tags too.
     ``address`` is the URL of the service, without a slash at its end. ``state`` is one line for
     people. ``settled`` is false while Azure still changes something, and then nothing else may.
-    ``failure`` says why the service cannot come up as it stands (it keeps crashing, its image
+    ``failure`` says why the service cannot come up as it is (it keeps crashing, its image
     cannot be pulled); None while there is hope. ``stopped``: stopped on purpose, billing nothing.
     ``since`` is when the container started last, as ISO 8601.
     """
@@ -116,7 +120,7 @@ class Target(Protocol):
 
         Raises:
             AzError: Azure refused; ``transitioning`` while it works on an earlier change.
-            DeployError: a secret has no value.
+            EngineError: a secret has no value.
         """
 
     def candidate_addresses(self) -> tuple[str, ...]:
@@ -162,3 +166,35 @@ class Target(Protocol):
 
     def billing(self) -> str:
         """What of this environment costs money while it is there, in words."""
+
+
+_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}")
+
+
+def release_tags(release: Release) -> dict[str, str]:
+    """The tags that say what runs."""
+    return {
+        names.TAG_REVISION: release.revision,
+        names.TAG_IMAGE: release.image.partition("@")[2],
+        names.TAG_MODEL: release.model_digest,
+    }
+
+
+def check_image(image: str, server: str) -> None:
+    """Refuse an image that could change or that could not be pulled.
+
+    Raises:
+        EngineError: it is not named by its digest, or not in the registry ``server``.
+    """
+    if _BY_DIGEST.fullmatch(image) is None:
+        raise EngineError(
+            f"the image {image!r} is not named by its digest",
+            "name it REGISTRY/NAME@sha256:DIGEST, as `.venv/bin/python -m engine.deploy push` "
+            "prints it: a tag can be moved, and then a rollback would bring back something else",
+        )
+    if not same(image.partition("/")[0], server):
+        raise EngineError(
+            f"the image {image!r} is not in the registry {server!r}",
+            "push it there (`.venv/bin/python -m engine.deploy push`): the identity of the "
+            "service may pull from that registry only",
+        )

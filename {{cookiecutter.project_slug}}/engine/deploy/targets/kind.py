@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, Generic
 
 from engine.deploy.az import Az
 from engine.deploy.bootstrap.ground import Ground
@@ -18,10 +19,11 @@ from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
-from engine.deploy.config.rules.rule import Rule
+from engine.deploy.config.rules.rule import Place, Rule
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import LogRule, MetricRule
+from engine.deploy.targets import kind_names
 from engine.deploy.targets.base import Places, Target
 
 
@@ -36,10 +38,11 @@ class Metrics:
     memory: str
 
 
-class Kind(ABC):
+class Kind(ABC, Generic[Place]):
     """One kind of place.
 
     Attributes:
+        environment: the model of its environment files.
         resource_type: Azure's type of what is deployed, "Microsoft.App/containerApps".
         metrics: what Azure measures of it.
         rules: what an environment file must keep.
@@ -49,9 +52,10 @@ class Kind(ABC):
         diagnoses: rules for failures that only this kind has.
     """
 
+    environment: type[Place]
     resource_type: str
     metrics: Metrics
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule[Place], ...]
     deploy_role: Role | CustomRole
     prices: tuple[Price, ...]
     takes_workspace: bool = False
@@ -63,60 +67,71 @@ class Kind(ABC):
         return self.resource_type.partition("/")[0]
 
     @abstractmethod
-    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+    def target(self, az: Az, environment: Place, places: Places) -> Target:
         """The resource of one environment."""
 
     @abstractmethod
-    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+    def metric_rules(self, environment: Place) -> tuple[MetricRule, ...]:
         """Alerts on Azure's own metrics."""
 
     @abstractmethod
-    def hour(self, environment: Environment) -> float | None:
+    def hour(self, environment: Place) -> float | None:
         """US dollars for an hour of one running copy; None where no price is known."""
 
     @abstractmethod
-    def bill(self, environment: Environment, hour: float) -> str:
+    def bill(self, environment: Place, hour: float) -> str:
         """What an environment costs while it runs, for people; ``hour`` as from ``hour``."""
 
-    def log_rules(self, environment: Environment) -> tuple[LogRule, ...]:
+    def log_rules(self, environment: Place) -> tuple[LogRule, ...]:
         """Alerts on the log, besides those that every kind has."""
         return ()
 
-    def warnings(self, environment: Environment) -> Iterable[str]:
+    def warnings(self, environment: Place) -> Iterable[str]:
         """What is allowed and may surprise, one sentence each."""
         return ()
 
-    def shared_host(self, environment: Environment) -> str | None:
+    def shared_host(self, environment: Place) -> str | None:
         """The name, with its port, by which clients reach all copies, where each has its own."""
         return None
 
-    def roles(self, environment: Environment) -> tuple[Role, ...]:
+    def roles(self, environment: Place) -> tuple[Role, ...]:
         """What lets a deploy do more than run containers."""
         return ()
 
-    def providers(self, environment: Environment) -> tuple[str, ...]:
+    def providers(self, environment: Place) -> tuple[str, ...]:
         """The resource providers for which a subscription has to be registered."""
         return (self.provider,)
 
-    def places(self, project: Project, environment: Environment, found: Places) -> Places:
+    def places(self, project: Project, environment: Place, found: Places) -> Places:
         """What exists before the first deploy, with what only this kind needs."""
         return found
 
-    def bootstrap(self, ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+    def bootstrap(self, ground: Ground, stage: str, environment: Place) -> tuple[Step, ...]:
         """What has to be made once in an environment's resource group."""
         return ()
 
-    def sends_log(self, environment: Environment) -> bool:
+    def sends_log(self, environment: Place) -> bool:
         """Whether the deploy needs the workspace and its key for the container's log."""
-        return self.takes_workspace and environment.container_logs
+        return False
 
 
-def kind_named(name: str) -> Kind:
+def kind_named(name: str) -> Kind[Any]:
     """The kind of this name."""
-    kind: Kind = importlib.import_module(f"engine.deploy.targets.{name}.kind").KIND
+    kind: Kind[Any] = importlib.import_module(f"engine.deploy.targets.{name}.kind").KIND
     return kind
 
 
-def kind_of(environment: Environment) -> Kind:
+def kind_of(environment: Environment) -> Kind[Any]:
     """The kind of place that an environment runs on."""
     return kind_named(environment.target)
+
+
+def environment_model(content: Mapping[str, object]) -> type[Environment]:
+    """The model that a file with this content has: its ``target`` says which.
+
+    Without a target that exists, it is the model that knows most of the fields.
+    """
+    models = {name: kind_named(name).environment for name in kind_names()}
+    best = max(models, key=lambda name: len(content.keys() & models[name].model_fields.keys()))
+    chosen: type[Environment] = models.get(str(content.get("target")), models[best])
+    return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
@@ -22,15 +23,19 @@ class Broken:
     secret: bool = False
 
 
+Place = TypeVar("Place", bound=Environment)
+"""The model of the environments that a rule is about."""
+
+
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Generic[Place]):
     """A check, and the fields that it needs: with one of them faulty it cannot be judged.
 
     Fields of the project are written ``project.<field>``.
     """
 
     needs: tuple[str, ...]
-    check: Callable[[Project, Environment], Iterator[Broken]]
+    check: Callable[[Project, Place], Iterator[Broken]]
 
 
 def field_name(at: Sequence[int | str]) -> str:

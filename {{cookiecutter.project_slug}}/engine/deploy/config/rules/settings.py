@@ -109,7 +109,7 @@ def once(project: Project, environment: Environment) -> Iterator[Broken]:
             yield Broken(
                 at,
                 f"must be there once, and {first} is the same variable",
-                "remove one of the two; a secret stands under secrets only",
+                "remove one of the two; a secret is under secrets only",
             )
 
 
@@ -138,7 +138,7 @@ def tags(project: Project, environment: Environment) -> Iterator[Broken]:
         if name.lower() in own:
             yield Broken(("tags", name), "is written by every rollout", "take another name")
         if name.lower() in seen:
-            yield Broken(("tags", name), "stands twice: case does not count", "remove one")
+            yield Broken(("tags", name), "is there twice: case does not count", "remove one")
         seen.add(name.lower())
 
 

@@ -3,7 +3,7 @@
 The document is complete, because Azure gives every property that is left out its default back, at
 an update too. It is sent as JSON, in which every text is quoted: ``az container create --file``
 makes booleans and numbers of what YAML leaves unquoted, and its own variables' values of
-``${NAME}``. Only top-level keys that az passes on are used; ``sku`` stands in ``properties``, for
+``${NAME}``. Only top-level keys that az passes on are used; ``sku`` is in ``properties``, for
 az fails on it at the top. Azure docs: the YAML reference of container groups.
 """
 
@@ -16,17 +16,24 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment, Probe
-from engine.deploy.errors import DeployError
-from engine.deploy.targets.base import LOGS_KEY, Document, Places, Release
-from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.deploy.config.environment import Probe
+from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.base import (
+    LOGS_KEY,
+    Document,
+    Places,
+    Release,
+    check_image,
+    release_tags,
+)
+from engine.errors import EngineError
 
 API_VERSION = "2023-05-01"
 """The oldest stable version with all that is used here. Without one, az 2.91 takes a preview."""
 
 
 def render(
-    environment: Environment, release: Release, places: Places, tags: Mapping[str, str]
+    environment: GroupEnvironment, release: Release, places: Places, tags: Mapping[str, str]
 ) -> Document:
     """The complete document; every secret is there by name, with None in place of its value.
 
@@ -34,7 +41,7 @@ def render(
         tags: of the rollout; they and those of the release win over the configured ones.
 
     Raises:
-        DeployError: the image is not named by its digest, or not in the registry of ``places``.
+        EngineError: the image is not named by its digest, or not in the registry of ``places``.
     """
     check_image(release.image, places.registry_server)
     return {
@@ -76,11 +83,11 @@ def with_secrets(document: Document, values: Mapping[str, str]) -> Document:
     """The same document with the values of its secrets: for Azure only, never for a file or log.
 
     Raises:
-        DeployError: a value is missing; the message names them all.
+        EngineError: a value is missing; the message names them all.
     """
     missing = [name for name in secret_names(document) if not values.get(name)]
     if missing:
-        raise DeployError(
+        raise EngineError(
             f"no value for the secret(s) {', '.join(missing)}",
             "set them as environment variables of this command; in GitHub, as secrets of the "
             "environment that the workflow passes on",
@@ -105,7 +112,7 @@ def _escaped(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
-def _container(environment: Environment, release: Release) -> dict[str, Any]:
+def _container(environment: GroupEnvironment, release: Release) -> dict[str, Any]:
     size: dict[str, Any] = {"cpu": environment.cpu, "memoryInGB": environment.memory_gb}
     requests = size | _gpu(environment)
     return {
@@ -118,18 +125,18 @@ def _container(environment: Environment, release: Release) -> dict[str, Any]:
     }
 
 
-def _gpu(environment: Environment) -> dict[str, Any]:
+def _gpu(environment: GroupEnvironment) -> dict[str, Any]:
     # Refused by the rules unless asked for by name; what Azure says then is Azure's answer.
     if environment.gpu == "none" or not environment.allow_retired_gpu:
         return {}
     return {"gpu": {"count": environment.gpu_count, "sku": environment.gpu.upper()}}
 
 
-def _port(environment: Environment) -> dict[str, Any]:
+def _port(environment: GroupEnvironment) -> dict[str, Any]:
     return {"port": environment.port, "protocol": "TCP"}
 
 
-def _variables(environment: Environment) -> list[dict[str, Any]]:
+def _variables(environment: GroupEnvironment) -> list[dict[str, Any]]:
     plain = environment.settings
     variables: list[dict[str, Any]] = [{"name": n, "value": v} for n, v in plain.items()]
     variables += [{"name": name, "secureValue": None} for name in environment.secret_settings]
@@ -147,7 +154,7 @@ def _probe(probe: Probe, port: int) -> dict[str, Any]:
     }
 
 
-def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
+def _diagnostics(environment: GroupEnvironment, places: Places) -> dict[str, Any]:
     """Where Azure sends what the container writes, from its first line on.
 
     A diagnostic setting would need no key; but it is a resource of its own, restarts the group
@@ -156,7 +163,7 @@ def _diagnostics(environment: Environment, places: Places) -> dict[str, Any]:
     if not environment.container_logs:
         return {}
     if places.workspace is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no Log Analytics workspace for the log of {environment.name}",
             "`.venv/bin/python -m engine.deploy bootstrap` makes it; or write container_logs: "
             "false",

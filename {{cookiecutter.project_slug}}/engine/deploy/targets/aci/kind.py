@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from engine.deploy.az import Az
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.role import Role
-from engine.deploy.config.environment import Environment
 from engine.deploy.monitoring.rule import (
     ERROR,
     MEMORY_SHARE,
@@ -16,7 +15,8 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import advice, diagnosis, rules
+from engine.deploy.targets.aci import diagnosis, rules
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
 from engine.deploy.targets.aci.fleet.target import Fleet
@@ -33,9 +33,10 @@ QUESTIONS = Price(0.54, "million questions to Traffic Manager", RETAIL, "2026")
 SWITCHES = Role("Traffic Manager Contributor", "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7")
 
 
-class ContainerInstancesKind(Kind):
+class ContainerInstancesKind(Kind[GroupEnvironment]):
     """See ``Kind``."""
 
+    environment = GroupEnvironment
     resource_type = "Microsoft.ContainerInstance/containerGroups"
     metrics = Metrics("CpuUsage", 1e3, "MemoryUsage")
     rules = (*rules.RULES, *fleet_rules.RULES)
@@ -46,31 +47,31 @@ class ContainerInstancesKind(Kind):
     takes_workspace = True
     diagnoses = diagnosis.RULES
 
-    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+    def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
         """See ``Kind``."""
         chosen = Fleet if environment.beside else ContainerInstances
         return chosen(az, environment, places)
 
-    def shared_host(self, environment: Environment) -> str | None:
+    def shared_host(self, environment: GroupEnvironment) -> str | None:
         """See ``Kind``."""
         if not environment.beside:
             return None
         host, port = shared_host(environment), environment.port
         return host if port == 80 else f"{host}:{port}"
 
-    def roles(self, environment: Environment) -> tuple[Role, ...]:
+    def roles(self, environment: GroupEnvironment) -> tuple[Role, ...]:
         """See ``Kind``."""
         return (SWITCHES,) if environment.beside else ()
 
-    def providers(self, environment: Environment) -> tuple[str, ...]:
+    def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
         return (self.provider, "Microsoft.Network") if environment.beside else (self.provider,)
 
-    def warnings(self, environment: Environment) -> Iterable[str]:
+    def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""
-        return (*advice.warnings(environment), *fleet_rules.warnings(environment))
+        return (*rules.warnings(environment), *fleet_rules.warnings(environment))
 
-    def log_rules(self, environment: Environment) -> tuple[LogRule, ...]:
+    def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
         """See ``Kind``: Azure has no metric of restarts here."""
         if not self.sends_log(environment):
             return ()
@@ -86,7 +87,11 @@ class ContainerInstancesKind(Kind):
             ),
         )
 
-    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+    def sends_log(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.container_logs
+
+    def metric_rules(self, environment: GroupEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``; an alert on a metric is bound to one group, and a fleet's come and go."""
         if environment.beside:
             return ()
@@ -98,13 +103,13 @@ class ContainerInstancesKind(Kind):
             ),
         )
 
-    def hour(self, environment: Environment) -> float | None:
+    def hour(self, environment: GroupEnvironment) -> float | None:
         """See ``Kind``."""
         if environment.gpu != "none":
             return None
         return environment.cpu * CPU.dollars + environment.memory_gb * MEMORY.dollars
 
-    def bill(self, environment: Environment, hour: float) -> str:
+    def bill(self, environment: GroupEnvironment, hour: float) -> str:
         """See ``Kind``."""
         all_copies = hour * environment.copies
         month = all_copies * HOURS_A_MONTH

@@ -7,14 +7,14 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
-from engine.deploy.config.environment import Environment
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci.document import API_VERSION
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places
 
 
 def findings(
-    az: Az, environment: Environment, places: Places, group: dict[str, Any] | None
+    az: Az, environment: GroupEnvironment, places: Places, group: dict[str, Any] | None
 ) -> list[Finding]:
     """Is the label free, and does the region's quota leave room? ``group`` is what is there now."""
     mine = group["properties"] if group else {}
@@ -24,7 +24,7 @@ def findings(
     ]
 
 
-def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
+def _label(environment: GroupEnvironment, mine: dict[str, Any]) -> list[Finding]:
     """Another's label can only be seen by its address, and only where no hash is put into it."""
     label = environment.dns_label
     ours = (mine.get("ipAddress") or {}).get("dnsNameLabel")
@@ -46,7 +46,7 @@ def _label(environment: Environment, mine: dict[str, Any]) -> list[Finding]:
 
 
 def quota(
-    az: Az, environment: Environment, places: Places, wanted: float, freed: float
+    az: Az, environment: GroupEnvironment, places: Places, wanted: float, freed: float
 ) -> list[Finding]:
     """Whether the region's quota leaves room for the cores that are wanted.
 

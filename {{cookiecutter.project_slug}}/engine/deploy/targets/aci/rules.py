@@ -1,4 +1,4 @@
-"""Rules of Azure Container Instances.
+"""Rules of Azure Container Instances, and what is allowed and may yet surprise.
 
 Sources in Azure docs: resource availability and quota limits; frequently asked questions;
 troubleshooting.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.aci.environment import GroupEnvironment
 
 MOST_CPU, MOST_MEMORY_GB = 31, 240
 RESERVED_PORTS = (
@@ -27,7 +27,7 @@ RETIRED_GPUS = ("k80", "p100", "v100")
 RETIRED_COUNTS = (1, 2, 4)
 
 
-def size(project: Project, environment: Environment) -> Iterator[Broken]:
+def size(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Size of a container group."""
     limits = (
         ("cpu", environment.cpu, MOST_CPU),
@@ -38,13 +38,13 @@ def size(project: Project, environment: Environment) -> Iterator[Broken]:
             yield Broken(
                 (field,),
                 f"a container group has from 1 to {most}",
-                "take a number in that range; more is to be had on Container Apps or AKS",
+                "take a number in that range; Container Apps and AKS have more",
             )
         elif round(value * 10) != value * 10:
             yield Broken((field,), "Azure keeps one decimal", f"write {round(value, 1):g}")
 
 
-def port(project: Project, environment: Environment) -> Iterator[Broken]:
+def port(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Ports that the platform keeps for itself."""
     if any(environment.port in ports for ports in RESERVED_PORTS):
         yield Broken(
@@ -54,18 +54,7 @@ def port(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def replicas(project: Project, environment: Environment) -> Iterator[Broken]:
-    """A container group does not scale."""
-    for field, value in (("min", environment.replicas.min), ("max", environment.replicas.max)):
-        if value != 1:
-            yield Broken(
-                ("replicas", field),
-                "a container group is one container and does not scale",
-                "write 1, or target: containerapps, which scales with the load and to zero",
-            )
-
-
-def label(project: Project, environment: Environment) -> Iterator[Broken]:
+def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """The label of the address is the group's name unless one is given."""
     if re.fullmatch(DNS_LABEL, environment.dns_label) is None:
         yield Broken(
@@ -75,7 +64,7 @@ def label(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def retired(project: Project, environment: Environment) -> Iterator[Broken]:
+def retired(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Container Instances lost their GPUs. Azure docs: their page on GPU resources."""
     if environment.gpu == "none":
         return
@@ -96,7 +85,7 @@ def retired(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
-def count(project: Project, environment: Environment) -> Iterator[Broken]:
+def count(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """How many GPUs a container group could have."""
     if environment.gpu != "none" and environment.gpu_count not in RETIRED_COUNTS:
         yield Broken(("gpu_count",), "must be 1, 2 or 4", "take one of these")
@@ -107,6 +96,48 @@ RULES = (
     Rule(("gpu", "gpu_count"), count),
     Rule(("cpu", "memory_gb"), size),
     Rule(("port",), port),
-    Rule(("replicas",), replicas),
     Rule(("name", "dns"), label),
 )
+
+
+# Azure docs: quota limits, and "big containers" for what needs a request to support.
+CPU_WITHOUT_REQUEST, MEMORY_WITHOUT_REQUEST = 4, 16
+CPU_OF_A_NEW_SUBSCRIPTION = 10
+
+
+def warnings(environment: GroupEnvironment) -> Iterator[str]:
+    """One sentence for each thing to know, with the field it comes from."""
+    if environment.cpu > CPU_WITHOUT_REQUEST or environment.memory_gb > MEMORY_WITHOUT_REQUEST:
+        yield (
+            f"cpu is {environment.cpu:g} and memory_gb {environment.memory_gb:g}: more than "
+            f"{CPU_WITHOUT_REQUEST} cpu or {MEMORY_WITHOUT_REQUEST} GB in one container group "
+            "needs a support request to Azure first"
+        )
+    if environment.cpu > CPU_OF_A_NEW_SUBSCRIPTION:
+        yield (
+            f"cpu is {environment.cpu:g}: a new subscription has {CPU_OF_A_NEW_SUBSCRIPTION} cores "
+            "in each region; ask for a higher quota (StandardCores) first"
+        )
+    if environment.gpu != "none":
+        yield (
+            f"gpu is {environment.gpu}, retired on Container Instances: the request is sent, for "
+            "allow_retired_gpu is true, and Azure is expected to answer ServiceUnavailable"
+        )
+    yield (
+        "Container Instances have no TLS: requests, answers and API keys travel readable over "
+        "http; target: containerapps has https, or put a gateway in front"
+    )
+    if environment.port < 1024:
+        yield (
+            f"port is {environment.port}: the image runs without root, and not every platform lets "
+            "such a process listen below 1024; 8000 works everywhere"
+        )
+    if environment.dns.reuse == "Unsecure":
+        yield (
+            "dns.reuse is Unsecure: when the group is deleted, anyone in Azure can take its "
+            "address, and your clients would talk to them"
+        )
+    if environment.restart_policy == "Never":
+        yield "restart_policy is Never: a service that crashed stays down"
+    if environment.dns.reuse == "Noreuse":
+        yield "dns.reuse is Noreuse: the address is another one after every delete and create"

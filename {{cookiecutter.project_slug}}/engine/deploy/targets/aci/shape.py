@@ -3,6 +3,8 @@
 The answer differs from what was sent: defaults are filled in, state is reported, secrets are left
 out, ids change their case, 1 comes back as 1.0, lists that say nothing appear, and so do members
 that nobody set. Only what can be set is read (``engine.deploy.targets.aci.members``).
+
+Two documents in this shape are compared property by property.
 """
 
 from __future__ import annotations
@@ -10,10 +12,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from engine.deploy.config import names
 from engine.deploy.targets.aci.document import API_VERSION
 from engine.deploy.targets.aci.members import PROPERTIES, only
 from engine.deploy.targets.base import Document
-from engine.deploy.targets.compare import whole_numbers, without_empty
+from engine.deploy.targets.compare import (
+    canonical_digest,
+    differing_paths,
+    whole_numbers,
+    without_empty,
+)
 
 _Json = dict[str, Any]
 _CREDENTIALS = "imageRegistryCredentials"
@@ -212,3 +220,36 @@ def _words(item: _Json, *keys: str) -> _Json:
 def _without_false(item: _Json, key: str) -> _Json:
     # What is not said is false.
     return {name: value for name, value in item.items() if name != key or value}
+
+
+# What Azure refuses to change in place ("you must delete it first"), and the set of containers,
+# for the size of the group follows from it. Azure docs: updating container groups.
+_FIXED = re.compile(
+    r"location|zones.*|properties\.(osType|restartPolicy|sku|priority|subnetIds.*|networkProfile.*"
+    r"|ipAddress\.type|diagnostics.*|containers\[[^]]*\](\.properties\.resources.*)?)"
+)
+
+
+def comparable(document: Document) -> Document:
+    """``restorable`` without the tags of a rollout, which differ between equal groups."""
+    shaped = restorable(document)
+    tags = {name: value for name, value in shaped["tags"].items() if name not in names.ROLLOUT_TAGS}
+    return shaped | {"tags": tags}
+
+
+def differences(live: Document, wanted: Document) -> tuple[str, ...]:
+    """The properties that differ; those under ``tags.`` can be changed without a restart.
+
+    Either side is a rendered document or Azure's answer.
+    """
+    return tuple(differing_paths(comparable(live), comparable(wanted)))
+
+
+def blockers(live: Document, wanted: Document) -> tuple[str, ...]:
+    """The differing properties that Azure cannot change in place: delete and create instead."""
+    return tuple(path for path in differences(live, wanted) if _FIXED.fullmatch(path))
+
+
+def config_digest(document: Document) -> str:
+    """The digest of what was asked for, secrets and the tags of the rollout aside."""
+    return canonical_digest(comparable(document))

@@ -15,15 +15,20 @@ from pathlib import Path
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
-from engine.deploy.targets.aci import compare
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.preflight import findings
-from engine.deploy.targets.aci.shape import restorable, unrestorable
+from engine.deploy.targets.aci.shape import (
+    blockers,
+    config_digest,
+    differences,
+    restorable,
+    unrestorable,
+)
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 
 _STDIN = "/dev/stdin"
@@ -38,7 +43,11 @@ class ContainerInstances:
     # then. Azure docs: container states; troubleshooting, ContainerGroupTransitioning.
     busy_seconds = 1860.0
 
-    def __init__(self, az: Az, environment: Environment, places: Places) -> None:
+    secret_names = staticmethod(documents.secret_names)
+    differences = staticmethod(differences)
+    blockers = staticmethod(blockers)
+
+    def __init__(self, az: Az, environment: GroupEnvironment, places: Places) -> None:
         self.what = f"container group {environment.name}"
         self._az = az
         self._environment = environment
@@ -58,12 +67,8 @@ class ContainerInstances:
         letter what was sent before.
         """
         document = restorable(documents.render(self._environment, release, self._places, tags))
-        digest = compare.config_digest(document)
+        digest = config_digest(document)
         return self.with_tags(document, {**document["tags"], names.TAG_CONFIG: digest})
-
-    def secret_names(self, document: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return documents.secret_names(document)
 
     def tags(self, document: Document) -> dict[str, str]:
         """See ``Target``."""
@@ -97,14 +102,6 @@ class ContainerInstances:
         live = live_of(group)
         self._address = live.address
         return live
-
-    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return compare.differences(live, wanted)
-
-    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return compare.blockers(live, wanted)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``."""

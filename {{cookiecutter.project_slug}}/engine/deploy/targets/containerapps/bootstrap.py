@@ -6,14 +6,25 @@ from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
-from engine.deploy.config.environment import Environment
-from engine.deploy.targets.containerapps import names
-from engine.deploy.targets.containerapps.limits import profile_of
+from engine.deploy.config.project import Project
+from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.rules import profile_of
+
+
+def apps_role(project: Project) -> str:
+    """The custom role that lets a deploy identity run Container Apps."""
+    return f"{project.name} container apps"
+
+
+def apps_environment(project: Project, stage: str) -> str:
+    """The Container Apps environment that holds one environment's app."""
+    return f"{project.name}-{stage}-apps"
+
 
 CONSUMPTION = "Consumption"
 ROLE = CustomRole(
     "role apps",
-    names.apps_role,
+    apps_role,
     (
         "Microsoft.App/containerApps/*",
         "Microsoft.App/managedEnvironments/read",
@@ -26,7 +37,7 @@ ROLE = CustomRole(
 _NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
 
 
-def steps(ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+def steps(ground: Ground, stage: str, environment: AppEnvironment) -> tuple[Step, ...]:
     """The Container Apps environment of one environment, and its machines."""
     where = _environment(ground, stage, environment)
     if profile_of(environment).type == CONSUMPTION:
@@ -34,8 +45,8 @@ def steps(ground: Ground, stage: str, environment: Environment) -> tuple[Step, .
     return (where, _profile(ground, stage, environment))
 
 
-def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
-    name = names.apps_environment(ground.project, stage)
+def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
+    name = apps_environment(ground.project, stage)
     place = ("--name", name, "--resource-group", environment.resource_group)
     return Step(
         key=f"apps {stage}",
@@ -45,7 +56,7 @@ def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
         make=(
             az(
                 *("containerapp", "env", "create", *place, "--location", environment.region),
-                # az reads the workspace's key itself, so that it stands in no command line.
+                # az reads the workspace's key itself, so that it is in no command line.
                 *("--logs-destination", "log-analytics", "--logs-workspace-id"),
                 *(Output("workspace", "customerId"), "--tags", f"project={ground.project.name}"),
             ),
@@ -65,8 +76,8 @@ def _environment(ground: Ground, stage: str, environment: Environment) -> Step:
     )
 
 
-def _profile(ground: Ground, stage: str, environment: Environment) -> Step:
-    name = names.apps_environment(ground.project, stage)
+def _profile(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
+    name = apps_environment(ground.project, stage)
     profile = profile_of(environment)
     group = ("--resource-group", environment.resource_group)
     return Step(

@@ -1,4 +1,4 @@
-"""One container app and its revisions, through `az rest`.
+"""One container app and its revisions, through `az rest`, and its logs, as Azure streams them.
 
 Every call names the same API version, and needs rights on the app alone. Bodies travel through
 standard input: they hold secrets.
@@ -7,14 +7,64 @@ standard input: they hold secrets.
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.errors import DeployError
+from engine.deploy.config import names
 from engine.deploy.targets.base import Check
 from engine.deploy.targets.containerapps.document import API_VERSION
+from engine.errors import EngineError
+
+LINES = "300"
+"""The most of the past that Azure gives."""
+
+# What the stream says of itself before the first line of the log.
+_OWN_WORDS = re.compile(r"^(Connecting to the container|Successfully Connected to container) ?")
+
+
+class AppLogs:
+    """The logs of the app ``name``; only what runs has one."""
+
+    def __init__(self, az: Az, group: str, name: str) -> None:
+        self._az = az
+        self._place = ("--name", name, "--resource-group", group)
+
+    def console(self, revision: str, replica: str, *, follow: bool) -> Iterator[str]:
+        """What the service in one replica writes, oldest first, as it wrote it."""
+        where = ("--revision", revision, "--replica", replica, "--container", names.CONTAINER)
+        more = ("--follow", "true") if follow else ()
+        command = ("containerapp", "logs", "show", *self._place, *where)
+        yield from readable(self._az.lines(*command, "--format", "json", "--tail", LINES, *more))
+
+    def system(self) -> list[str]:
+        """What Azure did with the app, a JSON object in each line; empty if it cannot be read."""
+        command = ("containerapp", "logs", "show", *self._place, "--type", "system")
+        try:
+            return list(self._az.lines(*command, "--tail", LINES))
+        except AzError:
+            return []
+
+
+def readable(lines: Iterable[str]) -> Iterator[str]:
+    """The log without Azure's wrapping, and without what the stream says of itself."""
+    for line in lines:
+        text = _text(line)
+        if not _OWN_WORDS.match(text):
+            yield text
+
+
+def _text(line: str) -> str:
+    try:
+        shown = json.loads(line)
+    except ValueError:
+        return line
+    text = shown.get("Log") if isinstance(shown, dict) else None
+    # "F " and "P " mark full and partial lines in the log files of a node.
+    return re.sub(r"^[FP] ", "", str(text)) if text is not None else line
+
 
 Json = dict[str, Any]
 
@@ -109,7 +159,7 @@ class AppClient:
         """Remove the app and wait until it is gone."""
         self._send("delete", "", None, None)
         if self._poll(lambda: self.app() is None) is False:
-            raise DeployError(
+            raise EngineError(
                 f"the container app {self._name} is still there {IDLE_SECONDS:.0f} s after its "
                 "deletion was accepted",
                 "delete it in the portal, for it may bill, and run this again",
@@ -119,11 +169,11 @@ class AppClient:
         """Wait while Azure works on an earlier change, or does not show these tags yet.
 
         Raises:
-            DeployError: it did not end in time.
+            EngineError: it did not end in time.
         """
         visible = self._clock() + VISIBLE_SECONDS
         if not self._poll(lambda: self._idle(tags if self._clock() < visible else None)):
-            raise DeployError(
+            raise EngineError(
                 f"Azure has been changing the container app {self._name} for more than "
                 f"{IDLE_SECONDS:.0f} s",
                 "look at it in the portal; once the change has ended, run this again",

@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment, Probe
-from engine.deploy.errors import DeployError
-from engine.deploy.targets.base import Document, Places, Release
-from engine.deploy.targets.containerapps.limits import profile_of, secret_name
-from engine.deploy.targets.release_parts import check_image, release_tags
+from engine.deploy.config.environment import Probe
+from engine.deploy.targets.base import Document, Places, Release, check_image, release_tags
+from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.rules import profile_of, secret_name
+from engine.errors import EngineError
 
 API_VERSION = "2025-07-01"
 """A stable one with all that is used here; `az` 2.91 takes the same for its own commands."""
@@ -34,7 +34,7 @@ _STARTUP_FAILURES = 10  # the most that Azure takes: with a period of 10 s, 100 
 
 
 def render(
-    environment: Environment, release: Release, places: Places, tags: Mapping[str, str]
+    environment: AppEnvironment, release: Release, places: Places, tags: Mapping[str, str]
 ) -> Document:
     """The complete document; every secret is there by name, with None in place of its value.
 
@@ -42,12 +42,12 @@ def render(
         tags: of the rollout; they and those of the release win over the configured ones.
 
     Raises:
-        DeployError: the image is not named by its digest, or is not in the registry of ``places``,
+        EngineError: the image is not named by its digest, or is not in the registry of ``places``,
             or there is no Container Apps environment.
     """
     check_image(release.image, places.registry_server)
     if places.apps_environment is None:
-        raise DeployError(
+        raise EngineError(
             f"there is no Container Apps environment for {environment.name}",
             "`.venv/bin/python -m engine.deploy bootstrap` makes it",
         )
@@ -82,7 +82,7 @@ def with_tags(document: Document, tags: Mapping[str, str]) -> Document:
     return {**copy.deepcopy(document), "tags": dict(tags)}
 
 
-def _configuration(environment: Environment, places: Places) -> dict[str, Any]:
+def _configuration(environment: AppEnvironment, places: Places) -> dict[str, Any]:
     """What holds for all revisions."""
     return {
         # Multiple: a new revision starts beside the serving one instead of in its place.
@@ -105,7 +105,7 @@ def _configuration(environment: Environment, places: Places) -> dict[str, Any]:
     }
 
 
-def _template(environment: Environment, release: Release) -> dict[str, Any]:
+def _template(environment: AppEnvironment, release: Release) -> dict[str, Any]:
     """What makes a revision: a change of anything here starts a new one."""
     replicas = environment.replicas
     container = {
@@ -126,7 +126,7 @@ def _template(environment: Environment, release: Release) -> dict[str, Any]:
     }
 
 
-def _variables(environment: Environment) -> list[dict[str, str]]:
+def _variables(environment: AppEnvironment) -> list[dict[str, str]]:
     plain = environment.settings
     secrets = environment.secret_settings
     variables = [{"name": name, "value": value} for name, value in plain.items()]
@@ -134,7 +134,7 @@ def _variables(environment: Environment) -> list[dict[str, str]]:
     return sorted(variables, key=lambda variable: variable["name"])
 
 
-def _probes(environment: Environment) -> list[dict[str, Any]]:
+def _probes(environment: AppEnvironment) -> list[dict[str, Any]]:
     """Startup asks what liveness asks, patiently: the machine may be new to the image.
 
     A model that loads slowly, or never becomes right, fails readiness only: it gets no request,

@@ -1,6 +1,6 @@
 """A container app as Azure shows it, read into the evidence that container groups give.
 
-What a group has in one answer stands in four places here: the app, the revision applied last, its
+What a group has in one answer is in four places here: the app, the revision applied last, its
 replicas, and the system log, whose lines are Azure's events.
 """
 

@@ -9,11 +9,11 @@ from engine.deploy.az import Az
 from engine.deploy.bootstrap.ground import Ground
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, MetricRule
 from engine.deploy.targets.base import Places, Target
-from engine.deploy.targets.containerapps import bootstrap, limits, names, rules
+from engine.deploy.targets.containerapps import bootstrap, rules
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import Kind, Metrics
 
@@ -25,39 +25,42 @@ GPUS = {
 }
 
 
-class ContainerAppsKind(Kind):
+class ContainerAppsKind(Kind[AppEnvironment]):
     """See ``Kind``."""
 
+    environment = AppEnvironment
     resource_type = "Microsoft.App/containerApps"
     metrics = Metrics("UsageNanoCores", 1e9, "WorkingSetBytes")
     rules = rules.RULES
     deploy_role = bootstrap.ROLE
     prices = (CPU, MEMORY, *GPUS.values())
 
-    def target(self, az: Az, environment: Environment, places: Places) -> Target:
+    def target(self, az: Az, environment: AppEnvironment, places: Places) -> Target:
         """See ``Kind``."""
         return ContainerApps(az, environment, places)
 
-    def warnings(self, environment: Environment) -> Iterable[str]:
+    def warnings(self, environment: AppEnvironment) -> Iterable[str]:
         """See ``Kind``."""
-        return limits.warnings(environment)
+        return rules.warnings(environment)
 
-    def places(self, project: Project, environment: Environment, found: Places) -> Places:
+    def places(self, project: Project, environment: AppEnvironment, found: Places) -> Places:
         """See ``Kind``: the id of the Container Apps environment, which bootstrap makes."""
         return replace(
             found,
             apps_environment=(
                 f"/subscriptions/{found.subscription}/resourceGroups/{environment.resource_group}"
                 f"/providers/Microsoft.App/managedEnvironments/"
-                f"{names.apps_environment(project, environment.stage)}"
+                f"{bootstrap.apps_environment(project, environment.stage)}"
             ),
         )
 
-    def bootstrap(self, ground: Ground, stage: str, environment: Environment) -> tuple[Step, ...]:
+    def bootstrap(
+        self, ground: Ground, stage: str, environment: AppEnvironment
+    ) -> tuple[Step, ...]:
         """See ``Kind``."""
         return bootstrap.steps(ground, stage, environment)
 
-    def metric_rules(self, environment: Environment) -> tuple[MetricRule, ...]:
+    def metric_rules(self, environment: AppEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``."""
         share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
         return (
@@ -71,7 +74,7 @@ class ContainerAppsKind(Kind):
             ),
         )
 
-    def hour(self, environment: Environment) -> float | None:
+    def hour(self, environment: AppEnvironment) -> float | None:
         """See ``Kind``."""
         second = environment.cpu * CPU.dollars + environment.memory_gb * MEMORY.dollars
         if environment.gpu != "none":
@@ -80,7 +83,7 @@ class ContainerAppsKind(Kind):
             second += environment.gpu_count * GPUS[environment.gpu].dollars
         return second * 3600
 
-    def bill(self, environment: Environment, hour: float) -> str:
+    def bill(self, environment: AppEnvironment, hour: float) -> str:
         """See ``Kind``."""
         copies = environment.replicas.min
         if copies == 0:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from engine.deploy.az import AzError
 from engine.deploy.azure_ids import one_of, plain, same
-from engine.deploy.config.environment import Environment
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.targets.base import Places
 from engine.deploy.targets.containerapps.client import AppClient, Json
-from engine.deploy.targets.containerapps.limits import profile_of
+from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.rules import profile_of
 
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it, and may be run at any time"
 
 
-def findings(client: AppClient, environment: Environment, places: Places) -> list[Finding]:
+def findings(client: AppClient, environment: AppEnvironment, places: Places) -> list[Finding]:
     """Is the Container Apps environment there, whole, in the region, with the workload profile?"""
     if places.apps_environment is None:
         return [Finding("missing", "there is no Container Apps environment", _BOOTSTRAP)]
@@ -30,7 +30,7 @@ def findings(client: AppClient, environment: Environment, places: Places) -> lis
     return _environment_findings(found, environment)
 
 
-def _environment_findings(found: Json, environment: Environment) -> list[Finding]:
+def _environment_findings(found: Json, environment: AppEnvironment) -> list[Finding]:
     properties, name = found["properties"], found["name"]
     listed = []
     state = properties.get("provisioningState")

@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.errors import DeployError
 from engine.deploy.targets.base import Document
 from engine.deploy.targets.containerapps.document import secret_variables
 from engine.deploy.targets.containerapps.shape import REVISION_TAG, secret_references, suffix_of
+from engine.errors import EngineError
 
 _Json = Mapping[str, Any]
 # App and suffix have 54 characters together, with the two hyphens between (Azure's message on
@@ -42,7 +42,7 @@ def new_app(document: Document, revision: str, values: Mapping[str, str]) -> dic
     """The body of the PUT that makes an app; its first revision has all traffic.
 
     Raises:
-        DeployError: a secret has no value.
+        EngineError: a secret has no value.
     """
     body = new_revision(document, revision, values, kept=[], traffic=everything(revision))
     body["properties"]["environmentId"] = document["properties"]["environmentId"]
@@ -65,7 +65,7 @@ def new_revision(
         traffic: who is served by whom; without the new revision, so that it gets nothing.
 
     Raises:
-        DeployError: a secret has no value.
+        EngineError: a secret has no value.
     """
     suffix = suffix_of(revision)
     body = same_revisions(document, revision, traffic)
@@ -157,7 +157,7 @@ def _secrets(document: Document, suffix: str, values: Mapping[str, str]) -> list
     variables = secret_variables(document)
     missing = [name for name in sorted(variables) if not values.get(name)]
     if missing:
-        raise DeployError(
+        raise EngineError(
             f"no value for the secret(s) {', '.join(missing)}",
             "set them as environment variables of this command; in GitHub, as secrets of the "
             "environment that the workflow passes on",

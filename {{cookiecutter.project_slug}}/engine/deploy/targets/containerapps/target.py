@@ -12,22 +12,21 @@ from collections.abc import Iterator, Mapping
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps import document as documents
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
-from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, Json
+from engine.deploy.targets.containerapps.client import IDLE_SECONDS, AppClient, AppLogs, Json
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.evidence import read_app
-from engine.deploy.targets.containerapps.limits import profile_of
 from engine.deploy.targets.containerapps.live import live_of
-from engine.deploy.targets.containerapps.logs import AppLogs
 from engine.deploy.targets.containerapps.preflight import findings
 from engine.deploy.targets.containerapps.request import applied_revision
 from engine.deploy.targets.containerapps.revisions import Revisions
+from engine.deploy.targets.containerapps.rules import profile_of
+from engine.errors import EngineError
 
 
 class ContainerApps:
@@ -36,8 +35,12 @@ class ContainerApps:
     serves_on = True
     busy_seconds = IDLE_SECONDS
 
+    with_tags = staticmethod(documents.with_tags)
+    differences = staticmethod(shape.differences)
+    blockers = staticmethod(shape.blockers)
+
     def __init__(
-        self, az: Az, environment: Environment, places: Places, client: AppClient | None = None
+        self, az: Az, environment: AppEnvironment, places: Places, client: AppClient | None = None
     ) -> None:
         self.what = f"container app {environment.name}"
         self._environment = environment
@@ -64,31 +67,14 @@ class ContainerApps:
         """See ``Target``."""
         return dict(document["tags"])
 
-    def with_tags(self, document: Document, tags: Mapping[str, str]) -> Document:
-        """See ``Target``."""
-        return documents.with_tags(document, tags)
-
     def findings(self, release: Release) -> list[Finding]:
         """See ``Target``."""
         return findings(self._client, self._environment, self._places)
 
     def read(self) -> Live | None:
         """See ``Target``."""
-        app = self._client.app()
-        if app is None:
-            return None
-        name = applied_revision(app)
-        revision = self._client.revision(name) if name else None
-        replicas = self._client.replicas(name) if revision else []
-        return live_of(app, revision, replicas)
-
-    def differences(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return shape.differences(live, wanted)
-
-    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``."""
-        return shape.blockers(live, wanted)
+        shown = self._shown()
+        return None if shown is None else live_of(*shown)
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``; a revision that still runs and is just like the document is taken."""
@@ -165,13 +151,13 @@ class ContainerApps:
         """See ``Target``: of every replica of the revision applied last; followed, of the newest.
 
         Raises:
-            DeployError: nothing runs.
+            EngineError: nothing runs.
         """
         revision = self._applied()
         replicas = self._client.replicas(revision)
         replicas.sort(key=lambda each: str(each["properties"].get("createdTime")))
         if not replicas:
-            raise DeployError(
+            raise EngineError(
                 f"no replica of {self.what} runs, and Azure gives the log of running ones only",
                 "send a request, which starts one, or look for older lines in Log Analytics",
             )
@@ -180,13 +166,8 @@ class ContainerApps:
 
     def evidence(self) -> Group | None:
         """See ``Target``: the app with the revision applied last, its replicas, Azure's events."""
-        app = self._client.app()
-        if app is None:
-            return None
-        name = applied_revision(app)
-        revision = self._client.revision(name) if name else None
-        replicas = self._client.replicas(name) if revision else []
-        return read_app(app, revision, replicas, self._logs.system())
+        shown = self._shown()
+        return None if shown is None else read_app(*shown, self._logs.system())
 
     def billing(self) -> str:
         """See ``Target``."""
@@ -203,6 +184,15 @@ class ContainerApps:
             f"{self._environment.memory_gb:g} GB each) bills {when}"
         )
 
+    def _shown(self) -> tuple[Json, Json | None, list[Json]] | None:
+        """The app, the revision that was applied last, and its replicas; None: there is no app."""
+        app = self._client.app()
+        if app is None:
+            return None
+        name = applied_revision(app)
+        revision = self._client.revision(name) if name else None
+        return app, revision, self._client.replicas(name) if revision else []
+
     def _remade(self, app: Json, previous: Document) -> bool:
         """The app is another one, made where the previous could not be changed into it."""
         name = applied_revision(app)
@@ -215,7 +205,7 @@ class ContainerApps:
     def _required(self) -> Json:
         app = self._client.app()
         if app is None:
-            raise DeployError(
+            raise EngineError(
                 f"there is no {self.what}", "make it: `.venv/bin/python -m engine.deploy up ENV`"
             )
         return app

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
-from engine.deploy.targets.aci import compare
+from engine.deploy.targets.aci import shape
 from engine.deploy.targets.aci.document import API_VERSION
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Document
 from engine.deploy.targets.compare import canonical_digest, differing_paths
@@ -23,7 +23,7 @@ SINGLE, BLUE, GREEN = "single", "blue", "green"
 COLOURS = (BLUE, GREEN)
 
 
-def member_names(environment: Environment, slot: str, copies: int) -> tuple[str, ...]:
+def member_names(environment: GroupEnvironment, slot: str, copies: int) -> tuple[str, ...]:
     """The names of the groups of a colour; of SINGLE, the environment's own name."""
     if slot == SINGLE:
         return (environment.name,)
@@ -35,7 +35,7 @@ def copies_of(document: Document) -> int:
     return int((document.get(FLEET) or {"copies": 1})["copies"])
 
 
-def member(environment: Environment, document: Document, name: str) -> Document:
+def member(environment: GroupEnvironment, document: Document, name: str) -> Document:
     """The document of one group of a fleet."""
     shaped: dict[str, Any] = restorable(document)
     tags = {key: value for key, value in shaped["tags"].items() if key != names.TAG_STATE}
@@ -49,7 +49,7 @@ def member(environment: Environment, document: Document, name: str) -> Document:
 
 
 def of_members(
-    environment: Environment, groups: list[Document], slot: str, tags: Mapping[str, str]
+    environment: GroupEnvironment, groups: list[Document], slot: str, tags: Mapping[str, str]
 ) -> Document:
     """The document that made these groups, with these tags. ``copies`` counts those that are as
     the first one is.
@@ -64,8 +64,8 @@ def of_members(
 
 
 def comparable(document: Document) -> Document:
-    """What two documents of equal fleets have in common; see ``aci.compare.comparable``."""
-    return {**compare.comparable(document), FLEET: document.get(FLEET)}
+    """What two documents of equal fleets have in common; see ``aci.shape.comparable``."""
+    return {**shape.comparable(document), FLEET: document.get(FLEET)}
 
 
 def differences(live: Document, wanted: Document) -> tuple[str, ...]:
@@ -78,14 +78,14 @@ def config_digest(document: Document) -> str:
     return canonical_digest(comparable(document))
 
 
-def equal(environment: Environment, groups: list[Document], document: Document) -> bool:
+def equal(environment: GroupEnvironment, groups: list[Document], document: Document) -> bool:
     """Whether the groups, tags and secrets aside, are what a document asks for."""
     wanted = _untagged(restorable(document))
     shaped = [_untagged(_without_name(environment, each)) for each in groups]
     return len(shaped) == copies_of(document) and all(each == wanted for each in shaped)
 
 
-def _without_name(environment: Environment, group: Document) -> Document:
+def _without_name(environment: GroupEnvironment, group: Document) -> Document:
     shaped: dict[str, Any] = restorable(group)
     address = shaped["properties"].get("ipAddress") or {}
     if address.get("dnsNameLabel") == _label(environment, str(group["name"])):
@@ -93,7 +93,7 @@ def _without_name(environment: Environment, group: Document) -> Document:
     return {**shaped, "name": environment.name}
 
 
-def _label(environment: Environment, name: str) -> str:
+def _label(environment: GroupEnvironment, name: str) -> str:
     return environment.dns_label + name.removeprefix(environment.name)
 
 
@@ -101,7 +101,7 @@ def _untagged(document: Document) -> Document:
     return {key: value for key, value in document.items() if key not in ("tags", FLEET)}
 
 
-def _empty(environment: Environment) -> Document:
+def _empty(environment: GroupEnvironment) -> Document:
     return {
         "apiVersion": API_VERSION,
         "name": environment.name,

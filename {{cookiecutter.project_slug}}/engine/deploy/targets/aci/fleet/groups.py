@@ -9,8 +9,8 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.document import COLOURS
 from engine.deploy.targets.aci.target import file_for
 from engine.deploy.targets.base import Check, Document, Places
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 class Groups:
     """The groups of one environment."""
 
-    def __init__(self, az: Az, environment: Environment, places: Places) -> None:
+    def __init__(self, az: Az, environment: GroupEnvironment, places: Places) -> None:
         self._az = az
         self._environment = environment
         self._root = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.deploy.config.environment import Environment
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.document import SINGLE, of_members
 from engine.deploy.targets.aci.fleet.profile import OWN_TAGS, endpoints_of, shared_host
 from engine.deploy.targets.aci.live import live_of
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 def fleet_live(
-    environment: Environment, profile: Json, slot: str, groups: Mapping[str, Json | None]
+    environment: GroupEnvironment, profile: Json, slot: str, groups: Mapping[str, Json | None]
 ) -> Live:
     """The colour that was applied last. ``groups`` are those it has to have, by name; None: not
     there.
@@ -41,7 +41,7 @@ def fleet_live(
     )
 
 
-def _address(environment: Environment) -> str:
+def _address(environment: GroupEnvironment) -> str:
     host = shared_host(environment)
     return f"http://{host}" if environment.port == 80 else f"http://{host}:{environment.port}"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.config.environment import Environment
 from engine.deploy.finding import Finding
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.groups import Groups
 from engine.deploy.targets.aci.fleet.profile import Profile, endpoints_of, shared_host
 from engine.deploy.targets.aci.preflight import quota
@@ -15,7 +15,7 @@ from engine.deploy.targets.base import Places
 
 def findings(
     az: Az,
-    environment: Environment,
+    environment: GroupEnvironment,
     places: Places,
     profile: Profile,
     shown: dict[str, Any] | None,
@@ -34,7 +34,7 @@ def findings(
 
 
 def _name(
-    environment: Environment, profile: Profile, shown: dict[str, Any] | None
+    environment: GroupEnvironment, profile: Profile, shown: dict[str, Any] | None
 ) -> list[Finding]:
     if shown is not None:
         return []

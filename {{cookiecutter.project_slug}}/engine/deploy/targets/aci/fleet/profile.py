@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.deploy.az import Az
-from engine.deploy.config.environment import Environment
-from engine.deploy.errors import DeployError
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places
+from engine.errors import EngineError
 
 API_VERSION = "2022-04-01"
 DOMAIN = "trafficmanager.net"
@@ -34,7 +34,7 @@ _EXTERNAL = "Microsoft.Network/trafficManagerProfiles/externalEndpoints"
 Json = dict[str, Any]
 
 
-def shared_host(environment: Environment) -> str:
+def shared_host(environment: GroupEnvironment) -> str:
     """The shared name: the label, which is unique in all of Azure, and Traffic Manager's domain."""
     return f"{environment.dns_label}.{DOMAIN}"
 
@@ -43,7 +43,11 @@ class Profile:
     """Reads and writes one profile; what is written is read back before anything relies on it."""
 
     def __init__(
-        self, az: Az, environment: Environment, places: Places, sleep: Callable[[float], object]
+        self,
+        az: Az,
+        environment: GroupEnvironment,
+        places: Places,
+        sleep: Callable[[float], object],
     ) -> None:
         self._az = az
         self._environment = environment
@@ -95,7 +99,7 @@ class Profile:
         waited = 0.0
         while not _shows(shown := self.get(), tags, served):
             if waited >= _VISIBLE_SECONDS:
-                raise DeployError(
+                raise EngineError(
                     f"Azure took a change of the Traffic Manager profile {self._environment.name} "
                     f"and does not show it after {_VISIBLE_SECONDS:.0f} s: {_said(shown)}",
                     "look at it in the portal, then run this again",
@@ -105,7 +109,7 @@ class Profile:
 
 
 def document(
-    environment: Environment, endpoints: Mapping[str, str], tags: Mapping[str, str]
+    environment: GroupEnvironment, endpoints: Mapping[str, str], tags: Mapping[str, str]
 ) -> Json:
     """The profile as Azure takes it. It probes readiness, so a group that is not ready is left."""
     return {

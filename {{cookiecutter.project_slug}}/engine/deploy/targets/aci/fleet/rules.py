@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.profile import DOMAIN, GRACE
 
 LONGEST = 63 - len("-green-10")
@@ -16,7 +16,7 @@ LONGEST = 63 - len("-green-10")
 _TAG = re.compile(r"[^ #:0-9][^ #:]*")
 
 
-def lengths(project: Project, environment: Environment) -> Iterator[Broken]:
+def lengths(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """Names and labels of the groups."""
     if not environment.beside:
         return
@@ -30,7 +30,7 @@ def lengths(project: Project, environment: Environment) -> Iterator[Broken]:
             return
 
 
-def tags(project: Project, environment: Environment) -> Iterator[Broken]:
+def tags(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """The tags are those of the Traffic Manager profile too."""
     for name in environment.tags if environment.beside else ():
         if not _TAG.fullmatch(name):
@@ -42,7 +42,7 @@ def tags(project: Project, environment: Environment) -> Iterator[Broken]:
             )
 
 
-def warnings(environment: Environment) -> Iterator[str]:
+def warnings(environment: GroupEnvironment) -> Iterator[str]:
     """One sentence for each thing to know."""
     if not environment.beside:
         return

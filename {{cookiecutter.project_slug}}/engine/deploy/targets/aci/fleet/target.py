@@ -18,11 +18,10 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.config import names
-from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.evidence import Group
-from engine.deploy.errors import DeployError
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.fleet import document as fleets
 from engine.deploy.targets.aci.fleet import profile as profiles
@@ -34,7 +33,8 @@ from engine.deploy.targets.aci.fleet.profile import Profile, endpoints_of
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
-from engine.deploy.targets.fingerprint import same_secrets
+from engine.deploy.targets.compare import same_secrets
+from engine.errors import EngineError
 
 Json = dict[str, Any]
 _HOST_SECONDS, _PAUSE_SECONDS = 300.0, 3.0
@@ -49,7 +49,7 @@ class Fleet:
     def __init__(
         self,
         az: Az,
-        environment: Environment,
+        environment: GroupEnvironment,
         places: Places,
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -218,7 +218,7 @@ class Fleet:
 
         def check() -> None:
             if (now := self._profile.get()) is None or now["tags"] != before["tags"]:
-                raise DeployError("another deploy began", "it removes what is left over itself")
+                raise EngineError("another deploy began", "it removes what is left over itself")
 
         self._delete(before, doomed, check)
         return tuple(doomed)
@@ -325,7 +325,7 @@ class Fleet:
         """Let the shared name lead to what was applied last, with these tags."""
         hosts = self._hosts(self._applied(profile)[1])
         if hosts is None:
-            raise DeployError(
+            raise EngineError(
                 f"a group of {self.what} has no address",
                 "look at it in the portal: it may have been deleted; then run this again",
             )
@@ -389,7 +389,7 @@ class Fleet:
     def _required(self) -> Json:
         profile = self._profile.get()
         if profile is None:
-            raise DeployError(
+            raise EngineError(
                 f"there is no {self.what}", "make it: `.venv/bin/python -m engine.deploy up ENV`"
             )
         return profile

@@ -1,4 +1,4 @@
-"""What can go wrong on the way to Azure, said for the person who has to mend it."""
+"""What a command of the engine fails with: the cause, and what the person who ran it can do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _PLACEHOLDER = re.compile(r"(`(?:\.venv/bin/python -m engine.deploy )?[a-z]+) ENV\b")
 
 
-class DeployError(Exception):
+class EngineError(Exception):
     """A command cannot do what was asked. ``cause`` says what is so, ``fix`` what to do.
 
     ``exit_code`` is that of the command line.
@@ -22,7 +22,7 @@ class DeployError(Exception):
         self.fix = fix
 
 
-class NoAccess(DeployError):
+class NoAccess(EngineError):
     """Azure or GitHub cannot be asked: its program is missing, or nobody is logged in."""
 
 
@@ -45,7 +45,7 @@ class Fault:
         return f"{self.file}: {self.field} is {self.value!r}: {self.rule}; {self.fix}"
 
 
-class ConfigError(DeployError):
+class ConfigError(EngineError):
     """The configuration breaks rules; all its faults are listed."""
 
     exit_code = 2

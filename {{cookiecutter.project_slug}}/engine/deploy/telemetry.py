@@ -9,9 +9,8 @@ key that was replaced is deployed by the next ``up``, and one that was not chang
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from engine.deploy.az import Az, AzError
+from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
 from engine.deploy.config import names
 from engine.deploy.config.environment import CONNECTION, Environment
@@ -28,7 +27,7 @@ def looked_up(environment: Environment) -> frozenset[str]:
     return frozenset({CONNECTION, LOGS_KEY}) - frozenset(environment.secrets)
 
 
-class Sight:
+class TelemetrySecrets:
     """Reads the values, each once. They are never shown from then on."""
 
     def __init__(self, az: Az, project: Project) -> None:
@@ -51,12 +50,11 @@ class Sight:
     def _connection(self) -> str | None:
         name = names.insights(self._project)
         place = ("--resource-group", self._project.shared_resource_group, "--name", name)
-        shown = _find(self._az, "resource", "show", *place, *INSIGHTS)
+        shown = self._az.visible("resource", "show", *place, *INSIGHTS)
         return _text((shown or {}).get("properties", {}).get("ConnectionString"))
 
     def _logs_key(self) -> str | None:
-        shown = _find(
-            self._az,
+        shown = self._az.visible(
             *("monitor", "log-analytics", "workspace", "get-shared-keys"),
             *("--resource-group", self._project.shared_resource_group),
             *("--workspace-name", names.workspace(self._project)),
@@ -66,8 +64,7 @@ class Sight:
 
 def workspace_id(az: Az, project: Project) -> str | None:
     """The workspace's own id, which container groups name it by; None: not there, or not shown."""
-    shown = _find(
-        az,
+    shown = az.visible(
         *("monitor", "log-analytics", "workspace", "show"),
         *("--resource-group", project.shared_resource_group),
         *("--workspace-name", names.workspace(project)),
@@ -87,17 +84,6 @@ def absent(project: Project, wanted: Iterable[str], known: Iterable[str]) -> lis
         )
         for name in sorted(set(wanted) - set(known))
     ]
-
-
-def _find(az: Az, *command: str) -> dict[str, Any] | None:
-    """What is there; None also where this login may not look, which ``absent`` tells."""
-    try:
-        found: dict[str, Any] | None = az.find(*command)
-    except AzError as error:
-        if error.status != 403:
-            raise
-        return None
-    return found
 
 
 def _text(value: object) -> str | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from engine.deploy import az as az_module
 from engine.deploy.az import AzError
 from engine.deploy.az_error import Problem
 from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
 from engine.deploy.say import Say
-from engine.deploy.sight import Sight, absent, looked_up, workspace_id
+from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import LOGS_KEY
+from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up, workspace_id
 
 PROJECT = Project(
     name="iris-service",
@@ -27,11 +29,11 @@ INSTRUMENTATION = "planted-0000-4000-instrumentation"
 STRING = f"InstrumentationKey={INSTRUMENTATION};IngestionEndpoint=https://example.org/"
 
 
-class Az:
+class Az(az_module.Az):
     """Answers the three questions that are asked here."""
 
     def __init__(self, answers: dict[str, Any] | None = None, refusal: int | None = None) -> None:
-        self.say = Say()
+        super().__init__(Say())
         self.asked: list[str] = []
         self._refusal = refusal
         self._answers = {
@@ -40,7 +42,7 @@ class Az:
             "show": {"customerId": "workspace-guid"},
         } | (answers or {})
 
-    def find(self, *arguments: str) -> Any:
+    def find(self, *arguments: str, limit: float = 0) -> Any:
         word = next(each for each in self._answers if each in arguments)
         self.asked.append(word)
         if self._refusal is not None:
@@ -48,12 +50,12 @@ class Az:
         return self._answers[word]
 
 
-def sight(az: Az) -> Sight:
-    return Sight(az, PROJECT)  # type: ignore[arg-type]
+def telemetry(az: Az) -> TelemetrySecrets:
+    return TelemetrySecrets(az, PROJECT)
 
 
 def environment(**fields: object) -> Environment:
-    return Environment.model_validate(
+    return GroupEnvironment.model_validate(
         {
             "stage": "staging",
             "target": "aci",
@@ -67,7 +69,7 @@ def environment(**fields: object) -> Environment:
 
 def test_each_value_is_read_once_and_only_when_it_is_wanted() -> None:
     az = Az()
-    look = sight(az)
+    look = telemetry(az)
     assert look.values([]) == {}
     assert az.asked == []
     for _ in range(2):
@@ -77,7 +79,7 @@ def test_each_value_is_read_once_and_only_when_it_is_wanted() -> None:
 
 def test_what_was_read_is_never_shown_and_neither_is_the_key_inside_of_it() -> None:
     az = Az()
-    sight(az).values({CONNECTION, LOGS_KEY})
+    telemetry(az).values({CONNECTION, LOGS_KEY})
     for secret in (STRING, INSTRUMENTATION, KEY):
         assert az.say.redact(f"a {secret} b") == "a *** b"
 
@@ -92,9 +94,9 @@ def test_what_was_read_is_never_shown_and_neither_is_the_key_inside_of_it() -> N
     ids=["forbidden", "not there", "empty"],
 )
 def test_what_cannot_be_read_is_missed_and_the_way_out_is_told(az: Az) -> None:
-    known = sight(az).values({CONNECTION, LOGS_KEY})
+    known = telemetry(az).values({CONNECTION, LOGS_KEY})
     assert known == {}
-    assert workspace_id(az, PROJECT) is None  # type: ignore[arg-type]
+    assert workspace_id(az, PROJECT) is None
     insights, logs = absent(PROJECT, {CONNECTION, LOGS_KEY}, known)
     assert "iris-service-insights" in insights.cause
     assert "telemetry: false" in insights.fix
@@ -105,7 +107,7 @@ def test_what_cannot_be_read_is_missed_and_the_way_out_is_told(az: Az) -> None:
 
 def test_a_fault_of_azure_is_not_taken_for_an_absence() -> None:
     with pytest.raises(AzError):
-        sight(Az(refusal=500)).values({CONNECTION})
+        telemetry(Az(refusal=500)).values({CONNECTION})
 
 
 def test_a_setting_that_the_configuration_names_itself_is_given_and_not_read() -> None:

@@ -1,10 +1,16 @@
-"""Signs of life of a rollout, so that other deploys do not take it for one that died."""
+"""Signs of life of a rollout, so that other deploys do not take it for one that died.
+
+Whether the process that left a record behind is dead can only its own machine know. Where this
+cannot be decided, the caller watches for signs of life instead.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from engine.deploy.az import AzError
@@ -12,12 +18,51 @@ from engine.deploy.journal import Record
 from engine.deploy.rollout.ownership import require_record
 from engine.deploy.rollout.site import NotUp, Site
 
+_PROC = Path("/proc")
+
+
+def this_process() -> str | None:
+    """Names this process for all time and all machines; None where the system has no /proc."""
+    machine = _machine()
+    began = _began(os.getpid())
+    return f"{machine}/{os.getpid()}/{began}" if machine and began else None
+
+
+def certainly_dead(process: str | None) -> bool:
+    """Whether the process ran on this machine and is gone; False where that cannot be told."""
+    machine = _machine()
+    if process is None or machine is None or not process.startswith(f"{machine}/"):
+        return False
+    number, _, began = process.removeprefix(f"{machine}/").partition("/")
+    return number.isdigit() and _began(int(number)) != began
+
+
+def _machine() -> str | None:
+    """This boot of this machine, and the namespace that process numbers belong to here."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}/{os.readlink(_PROC / 'self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _began(number: int) -> str | None:
+    """When a process began, in ticks since the boot; None: there is none, or only its remains."""
+    try:
+        text = (_PROC / str(number) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The program's name is in parentheses and may itself hold spaces and parentheses.
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
 BEAT_SECONDS = 15.0
 
 T = TypeVar("T")
 
 
-class Pulse:
+class Signs:
     """Writes the time into the journal, so that other deploys see that this one is alive."""
 
     def __init__(self, site: Site, record: Record) -> None:
@@ -45,7 +90,7 @@ class Pulse:
             self.beat()
 
 
-def attended(site: Site, work: Callable[[], T], pulse: Pulse, seconds: float) -> T:
+def attended(site: Site, work: Callable[[], T], signs: Signs, seconds: float) -> T:
     """Do the work in a thread of its own, and give signs of life meanwhile.
 
     The signs come from the caller's thread and end with the work: none can overtake what the
@@ -75,7 +120,7 @@ def attended(site: Site, work: Callable[[], T], pulse: Pulse, seconds: float) ->
                     f"verifying took longer than {seconds:.0f} s",
                     "the service answers too slowly, or raise rollout.verify_seconds",
                 )
-            pulse.beat()
+            signs.beat()
     if failed:
         raise failed[0]
     return done[0]
