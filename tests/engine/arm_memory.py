@@ -511,6 +511,7 @@ class Deploys:
         clock = self.arm.clock
         if self.kind == "fleet":
             where = environment("aci", **{"copies": 2, **fields})
+            assert isinstance(where, GroupEnvironment)
             return Fleet(Az(self.say), where, PLACES, sleep=clock.sleep, now=clock.now)
         az, where = Az(self.say), environment(self.kind, **fields)
         if isinstance(where, GroupEnvironment):

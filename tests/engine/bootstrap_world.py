@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from engine.deploy.bootstrap.expect import resolved
-from engine.deploy.bootstrap.ground import Account, Ground, Repository, Reviewer
+from engine.deploy.bootstrap.inputs import Account, Inputs, Repository, Reviewer
 from engine.deploy.bootstrap.step import Command, Output, Step
 from engine.deploy.config.project import Project
 from engine.deploy.targets.kind import environment_model
@@ -15,14 +15,14 @@ SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
 PREFIX = "repo:octo-org@1/iris-service@2"
 
 
-def ground(
+def inputs(
     target: str = "aci",
     *,
     gpu: str = "none",
     subject: str | None = PREFIX,
     github: bool = True,
     **fields: object,
-) -> Ground:
+) -> Inputs:
     """What a bootstrap stands on, with two environments; ``fields`` are further ones of both."""
     project = Project(
         name="iris-service",
@@ -47,7 +47,7 @@ def ground(
     }
     repository = Repository("octo-org/iris-service", PREFIX, "main", Reviewer("ann", 7))
     account = Account(SUBSCRIPTION, "Pay as you go", "tenant-id", "ann@example.com")
-    return Ground(project, environments, account, subject, repository if github else None)
+    return Inputs(project, environments, account, subject, repository if github else None)
 
 
 class Killed(BaseException):

@@ -42,7 +42,7 @@ from engine.deploy.targets.containerapps.preflight import _environment_findings
 from engine.deploy.targets.kind import kind_named
 from engine.errors import EngineError
 
-from .bootstrap_world import PretendedAzure, ground
+from .bootstrap_world import PretendedAzure, inputs
 from .test_monitoring import ADDRESS, MONTH, OBJECTIVE, place
 
 EXACT = ("issuer", "subject", "audiences", "value")
@@ -180,7 +180,7 @@ def run(azure: Any, steps: tuple[Step, ...]) -> tuple[Result, ...]:
 @pytest.mark.parametrize("target", ["aci", "containerapps"])
 def test_a_bootstrap_ends_and_finds_what_it_made(target: str, habit: str) -> None:
     gpu = "t4" if target == "containerapps" else "none"
-    steps = bootstrap_plan(ground(target, gpu=gpu, github=False))
+    steps = bootstrap_plan(inputs(target, gpu=gpu, github=False))
     azure = Spelling(steps, HABITS[habit])
     assert {each.outcome for each in run(azure, steps)} <= {MADE, REPAIRED}
     changes = len(azure.changes)
@@ -195,12 +195,12 @@ def test_a_bootstrap_ends_and_finds_what_it_made(target: str, habit: str) -> Non
 def test_no_look_lets_az_compare_names() -> None:
     """JMESPath compares case: `[?namespace=='Microsoft.Insights']` finds nothing on Azure."""
     for target in ("aci", "containerapps"):
-        for step in bootstrap_plan(ground(target)):
+        for step in bootstrap_plan(inputs(target)):
             assert not any("[?" in str(each) for each in step.look.arguments), step.what
 
 
 def test_the_subject_of_a_token_has_a_case() -> None:
-    steps = bootstrap_plan(ground(github=False))
+    steps = bootstrap_plan(inputs(github=False))
     azure = PretendedAzure(steps)
     run(azure, steps)
     key = "credential iris-service-deploy-production"
@@ -209,7 +209,7 @@ def test_the_subject_of_a_token_has_a_case() -> None:
 
 
 def test_variables_on_github_have_a_case() -> None:
-    of = ground()
+    of = inputs()
     assert of.repository is not None
     rules = [rule for step in variables(of, of.repository) for rule in step.rules]
     assert rules
@@ -218,7 +218,7 @@ def test_variables_on_github_have_a_case() -> None:
 
 @pytest.mark.parametrize("state", ["UpgradeRequested", "ScheduledForDelete", "Waiting", "New word"])
 def test_a_state_that_is_not_known_is_waited_for_until_the_bound(state: str) -> None:
-    steps = bootstrap_plan(ground("containerapps", github=False))
+    steps = bootstrap_plan(inputs("containerapps", github=False))
     azure = PretendedAzure(steps)
     run(azure, steps)
     azure.spoil("apps staging", "properties.provisioningState", state)
@@ -227,7 +227,7 @@ def test_a_state_that_is_not_known_is_waited_for_until_the_bound(state: str) -> 
 
 
 def test_a_state_that_stays_bad_is_said_at_once() -> None:
-    steps = bootstrap_plan(ground("containerapps", github=False))
+    steps = bootstrap_plan(inputs("containerapps", github=False))
     azure = PretendedAzure(steps)
     run(azure, steps)
     changes = len(azure.changes)
@@ -241,7 +241,7 @@ def test_a_state_that_stays_bad_is_said_at_once() -> None:
 
 @pytest.mark.parametrize("state", ["Failed", "Canceled", "failed"])
 def test_what_fails_again_is_said_at_once(state: str) -> None:
-    steps = bootstrap_plan(ground(github=False))
+    steps = bootstrap_plan(inputs(github=False))
 
     class Failing(PretendedAzure):
         def _thing(self, step: Step) -> dict[str, Any]:

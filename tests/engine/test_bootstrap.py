@@ -14,7 +14,7 @@ import pytest
 import yaml
 from engine.deploy.bootstrap import costs
 from engine.deploy.bootstrap.facts import repository_name, subject_prefix
-from engine.deploy.bootstrap.ground import Ground, Reviewer
+from engine.deploy.bootstrap.inputs import Inputs, Reviewer
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.price import CALCULATOR
 from engine.deploy.bootstrap.step import Command, Output, Step
@@ -23,7 +23,7 @@ from engine.errors import EngineError
 
 from tests.engine.project import ROOT
 
-from .bootstrap_world import PREFIX, SUBSCRIPTION, ground
+from .bootstrap_world import PREFIX, SUBSCRIPTION, inputs
 
 TARGETS = [("aci", "none"), ("containerapps", "none"), ("containerapps", "t4")]
 ROLES = {
@@ -62,7 +62,7 @@ def granted(steps: tuple[Step, ...]) -> set[tuple[str, str, str]]:
 @pytest.mark.parametrize(("target", "gpu"), TARGETS)
 def test_each_step_comes_after_those_that_it_needs(target: str, gpu: str) -> None:
     done: set[str] = set()
-    for step in plan(ground(target, gpu=gpu)):
+    for step in plan(inputs(target, gpu=gpu)):
         needed = [part for command in step.make for part in command.arguments]
         needed += list((step.among.where if step.among else {}).values())
         needed += [rule.wanted for rule in step.rules if isinstance(rule.wanted, Output)]
@@ -73,7 +73,7 @@ def test_each_step_comes_after_those_that_it_needs(target: str, gpu: str) -> Non
 
 @pytest.mark.parametrize(("target", "gpu"), TARGETS)
 def test_each_step_has_a_name_of_its_own_and_a_purpose(target: str, gpu: str) -> None:
-    steps = plan(ground(target, gpu=gpu))
+    steps = plan(inputs(target, gpu=gpu))
     assert len({step.key for step in steps}) == len(steps)
     assert all(step.purpose and not step.purpose.endswith(".") for step in steps)
 
@@ -100,27 +100,27 @@ def test_the_roles_are_these_and_no_others() -> None:
             (who, "role logs", "iris-service-logs"),
             ("identity prune", "Reader", group),
         }
-    assert granted(plan(ground())) == both
+    assert granted(plan(inputs())) == both
 
 
 def test_what_is_switched_off_needs_no_role() -> None:
-    off = granted(plan(ground(telemetry=False, container_logs=False)))
-    assert off == {each for each in granted(plan(ground())) if each[2] not in _SEEN}
-    assert not any(role == "role logs" for _, role, _ in granted(plan(ground("containerapps"))))
+    off = granted(plan(inputs(telemetry=False, container_logs=False)))
+    assert off == {each for each in granted(plan(inputs())) if each[2] not in _SEEN}
+    assert not any(role == "role logs" for _, role, _ in granted(plan(inputs("containerapps"))))
 
 
 def test_several_copies_need_the_right_to_change_their_name() -> None:
-    more = granted(plan(ground(copies=2))) - granted(plan(ground()))
+    more = granted(plan(inputs(copies=2))) - granted(plan(inputs()))
     assert more == {
         (f"identity deploy {stage}", "Traffic Manager Contributor", f"iris-service-{stage}")
         for stage in ("staging", "production")
     }
-    assert "Microsoft.Network" in str(commands(plan(ground(copies=2))))
-    assert "Microsoft.Network" not in str(commands(plan(ground())))
+    assert "Microsoft.Network" in str(commands(plan(inputs(copies=2))))
+    assert "Microsoft.Network" not in str(commands(plan(inputs())))
 
 
 def test_container_apps_need_a_role_of_their_own() -> None:
-    apps, instances = granted(plan(ground("containerapps"))), granted(plan(ground()))
+    apps, instances = granted(plan(inputs("containerapps"))), granted(plan(inputs()))
     for stage in ("staging", "production"):
         who, group = f"identity deploy {stage}", f"iris-service-{stage}"
         assert (who, "role apps", group) in apps
@@ -130,14 +130,14 @@ def test_container_apps_need_a_role_of_their_own() -> None:
 
 @pytest.mark.parametrize(("target", "gpu"), TARGETS)
 def test_no_role_is_given_on_the_whole_subscription(target: str, gpu: str) -> None:
-    for command in commands(plan(ground(target, gpu=gpu))):
+    for command in commands(plan(inputs(target, gpu=gpu))):
         if command.arguments[:2] == ("role", "assignment"):
             scope = option(command, "--scope")
             assert scope.startswith(f"/subscriptions/{SUBSCRIPTION}/resourceGroups/iris-service-")
 
 
 def test_the_custom_roles_cannot_touch_what_runs() -> None:
-    made = [each for each in commands(plan(ground())) if "definition" in each.arguments]
+    made = [each for each in commands(plan(inputs())) if "definition" in each.arguments]
     records, logs = (
         re.findall(r'"(Microsoft\.[^"]+)"', str(option(each, "--role-definition"))) for each in made
     )
@@ -154,7 +154,7 @@ def test_the_custom_roles_cannot_touch_what_runs() -> None:
 
 def test_the_registry_has_no_admin_user() -> None:
     [create] = [
-        each for each in commands(plan(ground())) if each.arguments[:2] == ("acr", "create")
+        each for each in commands(plan(inputs())) if each.arguments[:2] == ("acr", "create")
     ]
     assert option(create, "--admin-enabled") == "false"
     assert option(create, "--sku") == "Basic"
@@ -164,7 +164,7 @@ def test_the_registry_has_no_admin_user() -> None:
 def test_each_identity_believes_one_subject_only(prefix: str) -> None:
     trusted = {
         option(each, "--identity-name"): option(each, "--subject")
-        for each in commands(plan(ground(subject=prefix)))
+        for each in commands(plan(inputs(subject=prefix)))
         if "federated-credential" in each.arguments
     }
     assert trusted == {
@@ -176,7 +176,7 @@ def test_each_identity_believes_one_subject_only(prefix: str) -> None:
 
 
 def test_the_check_that_main_requires_is_the_job_that_needs_all_gates() -> None:
-    [step] = [each for each in plan(ground()) if each.key == "ruleset"]
+    [step] = [each for each in plan(inputs()) if each.key == "ruleset"]
     sent = json.loads(str(step.make[0].body))
     [rule] = [each for each in sent["rules"] if each["type"] == "required_status_checks"]
     [check] = [each["context"] for each in rule["parameters"]["required_status_checks"]]
@@ -191,7 +191,7 @@ def test_the_check_that_main_requires_is_the_job_that_needs_all_gates() -> None:
 def test_only_production_waits_for_a_person() -> None:
     puts = {
         str(each.arguments[3]).rpartition("/")[2]: each.arguments
-        for each in commands(plan(ground()))
+        for each in commands(plan(inputs()))
         if each.arguments[:3] == ("api", "--method", "PUT")
         and "/environments/" in str(each.arguments[3])
     }
@@ -202,7 +202,7 @@ def test_only_production_waits_for_a_person() -> None:
 
 
 def test_what_a_person_set_on_an_environment_stays_when_it_is_repaired() -> None:
-    [step] = [each for each in plan(ground()) if each.key == "environment production"]
+    [step] = [each for each in plan(inputs()) if each.key == "environment production"]
     found = {
         "deployment_branch_policy": None,
         "protection_rules": [
@@ -226,11 +226,11 @@ def test_what_a_person_set_on_an_environment_stays_when_it_is_repaired() -> None
 
 
 def test_a_reviewer_who_was_asked_for_is_added_to_those_there() -> None:
-    base = ground()
+    base = inputs()
     assert base.repository is not None
     asked = Reviewer("bob", 8, asked=True)
     repository = type(base.repository)("octo-org/iris-service", PREFIX, "main", asked)
-    changed = Ground(base.project, base.environments, base.account, PREFIX, repository)
+    changed = Inputs(base.project, base.environments, base.account, PREFIX, repository)
     [step] = [each for each in plan(changed) if each.key == "environment production"]
     rules = [{"type": "User", "reviewer": {"id": 7}}]
     found = {"protection_rules": [{"type": "required_reviewers", "reviewers": rules}]}
@@ -241,31 +241,31 @@ def test_a_reviewer_who_was_asked_for_is_added_to_those_there() -> None:
 
 
 def test_without_github_nothing_is_done_there() -> None:
-    assert {each.program for each in commands(plan(ground(github=False)))} == {"az"}
+    assert {each.program for each in commands(plan(inputs(github=False)))} == {"az"}
 
 
 def test_without_a_subject_nothing_is_trusted() -> None:
-    steps = plan(ground(subject=None, github=False))
+    steps = plan(inputs(subject=None, github=False))
     assert not any("federated-credential" in each.arguments for each in commands(steps))
 
 
 def test_a_gpu_gets_its_workload_profile() -> None:
     profiles = [
         each
-        for each in commands(plan(ground("containerapps", gpu="t4")))
+        for each in commands(plan(inputs("containerapps", gpu="t4")))
         if "workload-profile" in each.arguments
     ]
     assert [option(each, "--workload-profile-type") for each in profiles] == [
         "Consumption-GPU-NC8as-T4"
     ] * 2
     assert not any(
-        "workload-profile" in each.arguments for each in commands(plan(ground("containerapps")))
+        "workload-profile" in each.arguments for each in commands(plan(inputs("containerapps")))
     )
 
 
 @pytest.mark.parametrize(("target", "gpu"), TARGETS)
 def test_no_command_names_an_extension_or_a_key(target: str, gpu: str) -> None:
-    for command in commands(plan(ground(target, gpu=gpu))):
+    for command in commands(plan(inputs(target, gpu=gpu))):
         words = [str(each) for each in command.arguments]
         assert "app-insights" not in words
         assert not any("key" in word and word.startswith("--") for word in words)
@@ -318,11 +318,11 @@ def test_subjects_that_are_composed_otherwise_are_refused() -> None:
     ],
 )
 def test_the_repository_is_where_git_pushes(remote: str) -> None:
-    assert repository_name(ground().project, remote) == "octo-org/my.repo"
+    assert repository_name(inputs().project, remote) == "octo-org/my.repo"
 
 
 def test_without_a_remote_the_configuration_says_which_repository() -> None:
-    assert repository_name(ground().project, None) == "octo-org/iris-service"
+    assert repository_name(inputs().project, None) == "octo-org/iris-service"
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def ssh_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 )
 def test_a_host_alias_is_what_ssh_says(ssh_of: Callable[[str], None], remote: str) -> None:
     ssh_of("Host github-work\n  HostName ssh.github.com\n  Port 443\n")
-    assert repository_name(ground().project, remote) == "octo-org/my.repo"
+    assert repository_name(inputs().project, remote) == "octo-org/my.repo"
 
 
 @pytest.mark.parametrize(
@@ -371,13 +371,13 @@ def test_a_remote_elsewhere_is_refused(
 ) -> None:
     ssh_of("Host work\n  HostName github.example.com\n")
     with pytest.raises(EngineError, match="not a repository on github") as refused:
-        repository_name(ground().project, remote)
+        repository_name(inputs().project, remote)
     assert shown in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
 def test_an_owner_that_was_never_filled_in_is_refused() -> None:
-    project = ground().project.model_copy(update={"owner": "your-github-name"})
+    project = inputs().project.model_copy(update={"owner": "your-github-name"})
     with pytest.raises(EngineError, match="gh repo create"):
         repository_name(project, None)
 
@@ -390,13 +390,13 @@ def test_prices_are_dated_and_sourced() -> None:
 
 
 def test_costs_are_those_of_the_size() -> None:
-    environment = ground().environments["staging"]  # 1 vCPU, 1.5 GB
+    environment = inputs().environments["staging"]  # 1 vCPU, 1.5 GB
     hour = kind_of(environment).hour(environment)
     assert hour == pytest.approx(0.0405 + 1.5 * 0.00445)
     assert "$34 a month" in costs.running(environment)
 
 
 def test_no_price_is_made_up() -> None:
-    retired = ground().environments["staging"].model_copy(update={"gpu": "v100"})
+    retired = inputs().environments["staging"].model_copy(update={"gpu": "v100"})
     assert kind_of(retired).hour(retired) is None
     assert CALCULATOR in costs.running(retired)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from engine.deploy.az_error import AzError, Problem
 from engine.deploy.bootstrap import report
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.looks import Clock
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import (
@@ -25,11 +25,11 @@ from engine.deploy.gh import GhError
 from engine.deploy.say import Say
 from engine.errors import EngineError
 
-from .bootstrap_world import Killed, PretendedAzure, ground
+from .bootstrap_world import Killed, PretendedAzure, inputs
 
 
-def azure_only(target: str = "aci", gpu: str = "none") -> Ground:
-    return ground(target, gpu=gpu, github=False)
+def azure_only(target: str = "aci", gpu: str = "none") -> Inputs:
+    return inputs(target, gpu=gpu, github=False)
 
 
 def ticking(*, at: Callable[[int], None] = lambda pauses: None) -> Clock:
@@ -199,7 +199,7 @@ class NewRepository:
 
 
 def pull_requests_only() -> tuple[Step, ...]:
-    return tuple(step for step in plan(ground()) if step.key == "pull requests")
+    return tuple(step for step in plan(inputs()) if step.key == "pull requests")
 
 
 @pytest.mark.parametrize("default", ["read", "write"])
@@ -214,7 +214,7 @@ def test_workflows_may_open_pull_requests_and_get_no_other_rights(default: str) 
 
 
 def test_what_an_organisation_forbids_is_reported_and_does_not_stop_the_rest() -> None:
-    assert [step.key for step in plan(ground()) if step.optional] == ["pull requests", "ruleset"]
+    assert [step.key for step in plan(inputs()) if step.optional] == ["pull requests", "ruleset"]
     [result] = run(NewRepository(forbids=409), pull_requests_only())
     assert result.outcome == CHECK
     assert "Allow GitHub Actions to create" in result.wrong[0].fix
@@ -266,7 +266,7 @@ def test_a_plan_without_rulesets_is_reported_in_the_words_of_github() -> None:
         def find(self, *arguments: str) -> Any:
             raise GhError(403, "Upgrade to GitHub Pro or make this repository public", "gh", "x")
 
-    steps = tuple(step for step in plan(ground()) if step.key == "ruleset")
+    steps = tuple(step for step in plan(inputs()) if step.key == "ruleset")
     [result] = run(FreeAndPrivate(), steps)
     assert result.outcome == CHECK
     assert result.why == "Upgrade to GitHub Pro or make this repository public"

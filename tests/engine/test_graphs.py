@@ -24,7 +24,7 @@ from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.graphs import Buffers, Device, GraphRunner, bucket_of, can_bind
 from engine.serving.runtimes.providers import CPU, CUDA, device_of, with_options
 from engine.serving.runtimes.streams import CudaStream, HostStream
-from engine.serving.service import make_slab
+from engine.serving.service import make_shared_table
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
 
@@ -313,7 +313,7 @@ def test_a_lost_device_makes_the_service_not_ready(
 
     async def main() -> None:
         lifecycle = Lifecycle()
-        metrics = Metrics(make_slab(settings))
+        metrics = Metrics(make_shared_table(settings))
         host = ModelHost(settings, lifecycle, metrics, lambda error: None, lambda: 2)
         await host.load()
         assert lifecycle.ready

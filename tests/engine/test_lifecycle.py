@@ -24,8 +24,8 @@ from engine.serving.inference.host import ModelHost
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.listening import accept_all, turn_away
 from engine.serving.metrics.service import Metrics, columns_for
-from engine.serving.metrics.slab import Slab
-from engine.serving.service import make_slab
+from engine.serving.metrics.shared_table import SharedTable
+from engine.serving.service import make_shared_table
 from engine.serving.settings import Settings
 
 from tests.engine.asked import outcome_of, requested
@@ -83,7 +83,7 @@ def test_what_is_stuck_is_not_live_until_it_answers_again() -> None:
 
 
 def test_a_model_that_does_not_answer_makes_the_process_not_live() -> None:
-    lifecycle, metrics = Lifecycle(), Metrics(Slab(1, columns_for(0)))
+    lifecycle, metrics = Lifecycle(), Metrics(SharedTable(1, columns_for(0)))
     host = ModelHost(Settings(), lifecycle, metrics, lambda error: None, lambda: 2)
     lifecycle.set_ready()
     host.watch("one", "a run of 1 rows has not ended for 60 s")
@@ -101,7 +101,7 @@ def test_a_run_that_does_not_end_makes_the_process_not_live_until_it_ends(
     monkeypatch.setattr("engine.serving.inference.host.STUCK_SECONDS", 0.2)
     models = write_coded(tmp_path, "time.sleep(3 if x.max() > 1000 else 0)")
     settings = Settings(models_dir=str(models), request_timeout_seconds=0.1)
-    lifecycle, metrics = Lifecycle(), Metrics(make_slab(settings))
+    lifecycle, metrics = Lifecycle(), Metrics(make_shared_table(settings))
 
     async def main() -> None:
         host = ModelHost(settings, lifecycle, metrics, lambda error: None, lambda: 2)

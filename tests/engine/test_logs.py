@@ -21,7 +21,7 @@ from engine.serving.logs.requests import RequestLines, line_of
 from engine.serving.logs.setup import changed
 from engine.serving.logs.writer import Writer
 from engine.serving.metrics.service import Metrics, columns_for
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.request import Request, Run
 from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
@@ -134,7 +134,7 @@ def test_at_level_warning_ordinary_requests_are_not_even_counted(
 
 
 def test_requests_without_a_line_are_counted_too(caplog: pytest.LogCaptureFixture) -> None:
-    metrics = Metrics(Slab(1, columns_for(0)))
+    metrics = Metrics(SharedTable(1, columns_for(0)))
     lines = Lines(caplog, 1, metrics.requests.answered)
     telemetry = RequestTelemetry(metrics, lines.sink)
     for status in [200] * 10 + [500, 422]:

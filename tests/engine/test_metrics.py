@@ -15,13 +15,13 @@ import httpx
 import pytest
 from engine.serving.errors import DeadlineExceeded, NotReady, Overloaded
 from engine.serving.lifecycle import State, overall
-from engine.serving.metrics import memory, models, pulse
+from engine.serving.metrics import memory, models, ticker
 from engine.serving.metrics.device import DeviceMetrics
 from engine.serving.metrics.families import SECONDS, size_of
 from engine.serving.metrics.models import ModelMetrics
 from engine.serving.metrics.process import families_of
 from engine.serving.metrics.service import Metrics, columns_for
-from engine.serving.metrics.slab import BEAT, Distribution, Slab
+from engine.serving.metrics.shared_table import BEAT, Distribution, SharedTable
 from engine.serving.telemetry.requests import RequestTelemetry
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
@@ -80,13 +80,13 @@ def test_every_promised_metric_is_there_with_its_type_and_labels(toys: httpx.Cli
     assert set(shown) - set(promised) <= {"inference_memory_bytes", "inference_memory_limit_bytes"}
 
 
-def test_the_slab_has_room_for_exactly_what_is_promised() -> None:
-    slab = Slab(1, columns_for(2))
-    metrics = Metrics(slab)
+def test_the_shared_table_has_room_for_exactly_what_is_promised() -> None:
+    shared_table = SharedTable(1, columns_for(2))
+    metrics = Metrics(shared_table)
     for name in ("a", "b", "a"):
         metrics.observer(name)
     with pytest.raises(MemoryError):
-        slab.reserve(1)
+        shared_table.reserve(1)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_the_worst_worker_decides_the_state(states: list[State], expected: State
 
 
 def test_gauges_are_summed_over_workers_and_states_combined() -> None:
-    slab = Slab(2, columns_for(1))
+    shared_table = SharedTable(2, columns_for(1))
     connections = [3, 4]
     for worker in (0, 1):
-        slab.become(worker)
+        shared_table.become(worker)
         # Each worker process has an object of its own over the same memory.
-        slab._used = 1
-        metrics = Metrics(slab, lambda worker=worker: connections[worker])  # type: ignore[misc]
+        shared_table._used = 1
+        metrics = Metrics(shared_table, lambda worker=worker: connections[worker])  # type: ignore[misc]
         metrics.set_state(State.READY if worker else State.FAILED)
         metrics.requests.begun += 1
         observer = metrics.observer("toy")
@@ -129,7 +129,7 @@ def test_gauges_are_summed_over_workers_and_states_combined() -> None:
 
 
 def test_good_answers_are_what_remains_of_all() -> None:
-    metrics = Metrics(Slab(1, columns_for(0)))
+    metrics = Metrics(SharedTable(1, columns_for(0)))
     telemetry = RequestTelemetry(metrics)
     for route, status in [("predict", 200), ("predict", 422), ("infer", 499), ("predict", 200)]:
         telemetry.end(telemetry.begin(route, f"/{route}", {}), status)
@@ -144,7 +144,7 @@ def test_good_answers_are_what_remains_of_all() -> None:
 
 def test_a_count_of_good_answers_never_falls() -> None:
     """Another thread may publish between the two counts of one request."""
-    metrics = Metrics(Slab(1, columns_for(0)))
+    metrics = Metrics(SharedTable(1, columns_for(0)))
     telemetry = RequestTelemetry(metrics)
 
     def good() -> float | None:
@@ -162,20 +162,20 @@ def test_a_count_of_good_answers_never_falls() -> None:
 
 
 def test_a_golden_check_is_unknown_until_it_was_made() -> None:
-    slab = Slab(2, ModelMetrics.COLUMNS)
-    slab.become(0)
-    observer = ModelMetrics(slab)
+    shared_table = SharedTable(2, ModelMetrics.COLUMNS)
+    shared_table.become(0)
+    observer = ModelMetrics(shared_table)
     names = {family.name: family for family in models.collect([("toy", observer)])}
     assert names["inference_golden_check"].samples == []
     observer.verified(passed=True)
     assert observer.golden() == 1
-    slab.become(1)
+    shared_table.become(1)
     observer.verified(passed=False)
     assert observer.golden() == 0
 
 
 def test_values_are_counted_once_whoever_reads_meanwhile() -> None:
-    distribution = Distribution(Slab(1, size_of(SECONDS)), SECONDS)
+    distribution = Distribution(SharedTable(1, size_of(SECONDS)), SECONDS)
     stop = threading.Event()
 
     def read() -> None:
@@ -196,7 +196,7 @@ def test_values_are_counted_once_whoever_reads_meanwhile() -> None:
 
 
 def test_only_refusals_of_the_queue_are_counted_as_such() -> None:
-    observer = ModelMetrics(Slab(1, ModelMetrics.COLUMNS))
+    observer = ModelMetrics(SharedTable(1, ModelMetrics.COLUMNS))
     observer.failed(Overloaded("full", rule="", limit="bytes"))
     observer.failed(Overloaded("too many connections", rule=""))
     observer.failed(DeadlineExceeded("late"))
@@ -336,12 +336,12 @@ def test_without_the_library_of_gpus_there_are_no_figures(
 
 
 def test_a_blocked_event_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "PERIOD_SECONDS", 0.01)
+    monkeypatch.setattr(ticker, "PERIOD_SECONDS", 0.01)
     lags: list[float] = []
     published: list[None] = []
 
     async def main() -> None:
-        timer = pulse.Pulse(lags.append, lambda: published.append(None))
+        timer = ticker.Ticker(lags.append, lambda: published.append(None))
         timer.start()
         time.sleep(0.1)
         await asyncio.sleep(0.001)
@@ -358,7 +358,7 @@ def test_a_blocked_event_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pulse_goes_on_after_an_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pulse, "PERIOD_SECONDS", 0.001)
+    monkeypatch.setattr(ticker, "PERIOD_SECONDS", 0.001)
     fired = 0
 
     async def main() -> None:
@@ -371,7 +371,7 @@ def test_a_pulse_goes_on_after_an_error(
                 thrice.set()
             raise ValueError("no room")
 
-        timer = pulse.Pulse(lambda late: None, publish)
+        timer = ticker.Ticker(lambda late: None, publish)
         timer.start()
         await asyncio.wait_for(thrice.wait(), timeout=10)
         timer.stop()
@@ -382,20 +382,20 @@ def test_a_pulse_goes_on_after_an_error(
 
 def test_each_pulse_says_that_the_event_loop_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the metrics cannot be published."""
-    monkeypatch.setattr(pulse, "PERIOD_SECONDS", 0.001)
-    slab = Slab(2, columns_for(0))
-    slab.become(0)
-    metrics = Metrics(slab)
+    monkeypatch.setattr(ticker, "PERIOD_SECONDS", 0.001)
+    shared_table = SharedTable(2, columns_for(0))
+    shared_table.become(0)
+    metrics = Metrics(shared_table)
     monkeypatch.setattr(metrics.requests, "publish", None)
 
     async def main() -> None:
-        metrics.pulse.start()
+        metrics.ticker.start()
         deadline = time.monotonic() + 10
-        while not slab.values(BEAT)[0]:
+        while not shared_table.values(BEAT)[0]:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.001)
-        metrics.pulse.stop()
+        metrics.ticker.stop()
 
     asyncio.run(main())
-    slab.become(1)
-    assert slab.values(BEAT)[0] > 0
+    shared_table.become(1)
+    assert shared_table.values(BEAT)[0] > 0

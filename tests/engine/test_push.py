@@ -16,9 +16,9 @@ from engine.deploy.say import Say
 from engine.errors import EngineError
 from engine.serving.release import Release
 
-from .bootstrap_world import ground
+from .bootstrap_world import inputs
 
-PROJECT = ground().project
+PROJECT = inputs().project
 SERVER = "irisservice.azurecr.io"
 REVISION = "a" * 40
 DIGEST = f"sha256:{'b' * 64}"

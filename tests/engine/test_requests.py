@@ -20,7 +20,7 @@ from engine.serving.http.inference import ArrivalCounter, Inference, failure
 from engine.serving.http.routes import route_of
 from engine.serving.inference.delivery import deliver
 from engine.serving.metrics.service import Metrics, columns_for
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.request import Request
 from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
@@ -265,7 +265,7 @@ def test_a_request_is_answered_once_and_counted_once(
             raise ValueError("no line")
 
     lines: Any = SimpleNamespace(silent_until=0.0, slow_seconds=0.0, ended=ended)
-    metrics = Metrics(Slab(1, columns_for(0)))
+    metrics = Metrics(SharedTable(1, columns_for(0)))
     telemetry = RequestTelemetry(metrics, lines)
     host: Any = None
     inference = Inference(Settings(), host, telemetry, Bodies(1, 1))

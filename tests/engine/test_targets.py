@@ -21,7 +21,7 @@ from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_of
 from engine.errors import ConfigError
 
-from tests.engine.bootstrap_world import ground
+from tests.engine.bootstrap_world import inputs
 from tests.engine.project import ROOT
 from tests.engine.test_deploy_config import PROJECT
 
@@ -132,7 +132,7 @@ def test_a_field_of_one_kind_is_refused_by_another(shelf: str, tmp_path: Path) -
 
 
 def test_bootstrap_registers_the_provider_and_makes_the_role_of_another_kind(shelf: str) -> None:
-    before = ground()
+    before = inputs()
     staging = before.environments["staging"].model_copy(update={"target": shelf})
     steps = plan(replace(before, environments={"staging": staging}))
     assert "role shelf" in [step.key for step in steps]

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from engine.serving.errors import DeadlineExceeded, InferenceFailed, RequestError, Unauthorized
 from engine.serving.metrics.service import Metrics, columns_for
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.release import Release
 from engine.serving.request import Request, Run
 from engine.serving.telemetry.otel import outlet as outlets
@@ -50,7 +50,7 @@ class Followed:
             RESOURCE, [SimpleSpanProcessor(self._kept)], ratio, most, tell_ratio=tell_ratio
         )
         self.begin, self.end = self.requests.begin, self.requests.end
-        self.telemetry = RequestTelemetry(Metrics(Slab(1, columns_for(0))))
+        self.telemetry = RequestTelemetry(Metrics(SharedTable(1, columns_for(0))))
         self.telemetry.tracer = self
 
     @property

@@ -19,10 +19,10 @@ from pathlib import Path
 import httpx
 import pytest
 from engine.serving.lifecycle import State
-from engine.serving.metrics.pulse import PERIOD_SECONDS
-from engine.serving.metrics.slab import Count, Distribution, Slab
+from engine.serving.metrics.shared_table import Count, Distribution, SharedTable
+from engine.serving.metrics.ticker import PERIOD_SECONDS
 from engine.serving.settings import Settings
-from engine.serving.workers import PAUSE_SECONDS, Desk, Dispatcher, Worker, why_it_ended
+from engine.serving.workers import PAUSE_SECONDS, Acceptor, Dispatcher, Worker, why_it_ended
 
 from tests.engine.coded_model import write_failing
 from tests.engine.server import Server, running, started
@@ -218,31 +218,33 @@ def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A desk with two workers that nobody runs; both are ready."""
-    slab = Slab(workers=2, columns=0)
+def acceptor() -> Iterator[Acceptor]:
+    """A acceptor with two workers that nobody runs; both are ready."""
+    shared_table = SharedTable(workers=2, columns=0)
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
         listener.setblocking(False)
         workers = []
         for number in range(2):
-            slab.become(number)
-            slab.set_state(State.READY)
+            shared_table.become(number)
+            shared_table.set_state(State.READY)
             mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             mine.setblocking(False)
             theirs.setblocking(False)
             stack.enter_context(mine)
             channels.append(stack.enter_context(theirs))
             workers.append(Worker(multiprocessing.get_context("fork").Process(), mine))
-        yield Desk(listener, slab, workers)
+        yield Acceptor(listener, shared_table, workers)
     channels.clear()
 
 
 channels: list[socket.socket] = []
 
 
-def connect(desk: Desk, count: int) -> list[socket.socket]:
+def connect(acceptor: Acceptor, count: int) -> list[socket.socket]:
     """Clients whose connections wait to be accepted."""
-    return [socket.create_connection(desk.listener.getsockname(), timeout=5) for _ in range(count)]
+    return [
+        socket.create_connection(acceptor.listener.getsockname(), timeout=5) for _ in range(count)
+    ]
 
 
 def fill(channel: socket.socket) -> None:
@@ -264,30 +266,30 @@ def taken(channel: socket.socket) -> int:
     return count
 
 
-def test_a_full_channel_is_passed_over(desk: Desk) -> None:
-    fill(desk.workers[0].channel)
-    clients = connect(desk, 4)
-    assert desk.accept()
+def test_a_full_channel_is_passed_over(acceptor: Acceptor) -> None:
+    fill(acceptor.workers[0].channel)
+    clients = connect(acceptor, 4)
+    assert acceptor.accept()
     assert [taken(channel) for channel in channels] == [0, 4]
     for client in clients:
         client.close()
 
 
-def test_a_connection_that_nobody_has_room_for_is_kept(desk: Desk) -> None:
-    for worker in desk.workers:
+def test_a_connection_that_nobody_has_room_for_is_kept(acceptor: Acceptor) -> None:
+    for worker in acceptor.workers:
         fill(worker.channel)
-    clients = connect(desk, 3)
-    assert not desk.accept()
-    assert not desk.accept()
+    clients = connect(acceptor, 3)
+    assert not acceptor.accept()
+    assert not acceptor.accept()
     assert [taken(channel) for channel in channels] == [0, 0]
-    assert desk.accept()
+    assert acceptor.accept()
     assert sum(taken(channel) for channel in channels) == 3
     for client in clients:
         client.close()
 
 
 def test_without_descriptors_the_dispatcher_waits(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listener stays readable, and asking it again and again would take a whole CPU."""
     dispatcher, tries = Dispatcher(Settings()), 0
@@ -301,42 +303,42 @@ def test_without_descriptors_the_dispatcher_waits(
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr("engine.serving.workers.accept_all", accept_none)
-    desk.workers.clear()
-    (client,) = connect(desk, 1)
+    acceptor.workers.clear()
+    (client,) = connect(acceptor, 1)
     begun = time.monotonic()
     with client, waker, sleeper:
-        assert dispatcher.dispatch(desk, sleeper) is None
+        assert dispatcher.dispatch(acceptor, sleeper) is None
     assert time.monotonic() - begun >= 3 * PAUSE_SECONDS
 
 
 def test_a_worker_that_is_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("engine.serving.metrics.slab.time.monotonic", lambda: now[0])
-    slab = Slab(workers=3, columns=0)
+    monkeypatch.setattr("engine.serving.metrics.shared_table.time.monotonic", lambda: now[0])
+    shared_table = SharedTable(workers=3, columns=0)
     for worker, state in enumerate((State.READY, State.READY, State.STARTING)):
-        slab.become(worker)
-        slab.beat()
-        slab.set_state(state)
-    slab.become(0)
-    assert slab.states(5.0) == [State.READY, State.READY, State.STARTING]
+        shared_table.become(worker)
+        shared_table.beat()
+        shared_table.set_state(state)
+    shared_table.become(0)
+    assert shared_table.states(5.0) == [State.READY, State.READY, State.STARTING]
     now[0] += 6
     # The one that asks runs; loading may take as long as it takes.
-    assert slab.states(5.0) == [State.READY, State.LOST, State.STARTING]
-    assert slab.states(30.0) == [State.READY, State.READY, State.STARTING]
-    assert slab.ready() == [True, False, False]
+    assert shared_table.states(5.0) == [State.READY, State.LOST, State.STARTING]
+    assert shared_table.states(30.0) == [State.READY, State.READY, State.STARTING]
+    assert shared_table.ready() == [True, False, False]
     now[0] += 30
-    assert slab.states(30.0)[1] is State.LOST
+    assert shared_table.states(30.0)[1] is State.LOST
 
 
-def test_the_slab_sums_over_workers() -> None:
-    slab = Slab(workers=3, columns=10)
-    count, distribution = Count(slab), Distribution(slab, (1.0, 2.0))
+def test_the_shared_table_sums_over_workers() -> None:
+    shared_table = SharedTable(workers=3, columns=10)
+    count, distribution = Count(shared_table), Distribution(shared_table, (1.0, 2.0))
     for worker in range(3):
-        slab.become(worker)
+        shared_table.become(worker)
         count.add(worker)
         distribution.add(worker)
     assert count.total() == 3
     assert distribution.cumulative() == [2, 3, 3]
     assert distribution.sum() == 3
     with pytest.raises(MemoryError):
-        slab.reserve(10)
+        shared_table.reserve(10)

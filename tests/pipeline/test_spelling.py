@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 STEPS = """
 import json, pathlib, sys
 from engine.deploy.az import Az
-from engine.deploy.bootstrap.ground import Account, Ground
+from engine.deploy.bootstrap.inputs import Account, Inputs
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import Runner
 from engine.deploy.config.read import read_environment
@@ -33,8 +33,8 @@ given = json.load(sys.stdin)
 project, environment = read_environment("staging", pathlib.Path.cwd())
 assert not environment.alerts.email
 account = Account(given["subscription"], "Double", given["tenant"], "owner")
-ground = Ground(project, {"staging": environment}, account, None, None)
-steps = plan(ground)
+inputs = Inputs(project, {"staging": environment}, account, None, None)
+steps = plan(inputs)
 place = Place(project, environment, given["subscription"])
 steps += monitoring.plan(place, "http://service:8000", 300.0, given["month"])
 wanted = ("providers", "resource group", "Log Analytics", "alert NotReady", "budget")

@@ -63,7 +63,7 @@ engine/deploy/bootstrap/costs.py
 engine/deploy/bootstrap/expect.py
 engine/deploy/bootstrap/facts.py
 engine/deploy/bootstrap/github.py
-engine/deploy/bootstrap/ground.py
+engine/deploy/bootstrap/inputs.py
 engine/deploy/bootstrap/looks.py
 engine/deploy/bootstrap/monitoring.py
 engine/deploy/bootstrap/plan.py
@@ -363,10 +363,10 @@ engine/serving/metrics/families.py
 engine/serving/metrics/memory.py
 engine/serving/metrics/models.py
 engine/serving/metrics/process.py
-engine/serving/metrics/pulse.py
+engine/serving/metrics/ticker.py
 engine/serving/metrics/requests.py
 engine/serving/metrics/service.py
-engine/serving/metrics/slab.py
+engine/serving/metrics/shared_table.py
 engine/serving/metrics/state.py
 engine/serving/package/__init__.py
 engine/serving/package/answers.py

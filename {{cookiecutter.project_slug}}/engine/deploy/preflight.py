@@ -43,7 +43,7 @@ class NotReadyToDeploy(EngineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Inputs:
     """What was found. ``places`` is None if the findings make a deploy impossible."""
 
     places: Places | None
@@ -70,7 +70,7 @@ def subscription(az: Az) -> str:
     return str(account["id"])
 
 
-def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Ground:
+def inspect(az: Az, project: Project, environment: Environment, subscription_id: str) -> Inputs:
     """Look at everything that has to be there before the first deploy."""
     kind = kind_of(environment)
     shared = ("--resource-group", project.shared_resource_group)
@@ -90,7 +90,7 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
-        return Ground(None, tuple(findings))
+        return Inputs(None, tuple(findings))
     findings += _pull_right(az, registry, identity)
     places = Places(
         subscription=subscription_id,
@@ -98,7 +98,7 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
         pull_identity=str(identity["id"]),
         workspace=workspace,
     )
-    return Ground(kind.places(project, environment, places), tuple(findings))
+    return Inputs(kind.places(project, environment, places), tuple(findings))
 
 
 def require(findings: Sequence[Finding], warn: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ import uvicorn
 from engine.serving.errors import StartupError
 from engine.serving.http.connection import Connection, Shared, sweep
 from engine.serving.listening import BACKLOG, accept_all, listen, turn_away
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.service import Service
 from engine.serving.settings import Settings
 
@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
 
     Args:
         settings: of the service.
-        slab: shared metrics, where there are several workers.
+        shared_table: shared metrics, where there are several workers.
         channel: brings accepted connections from the dispatcher; None when this process listens.
         worker: number of this process among the workers.
     """
@@ -52,11 +52,13 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         settings: Settings,
-        slab: Slab | None = None,
+        shared_table: SharedTable | None = None,
         channel: socket.socket | None = None,
         worker: int = 0,
     ) -> None:
-        self._service = Service(settings, self._give_up, slab, worker, self._open_connections)
+        self._service = Service(
+            settings, self._give_up, shared_table, worker, self._open_connections
+        )
         self._settings = settings
         self._channel = channel
         self._sweeper: asyncio.Task[None] | None = None

@@ -25,7 +25,7 @@ from engine.serving.lifecycle import Lifecycle
 from engine.serving.logs.requests import RequestLines
 from engine.serving.logs.setup import changed, count_dropped
 from engine.serving.metrics.service import Metrics, columns_for, numbers_for
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.package.digest import digest_of, find_packages, models_digest
 from engine.serving.pages.api import HeadAsGet, create_api
 from engine.serving.release import Release, read_release
@@ -49,7 +49,7 @@ class Service:
 
     Args:
         on_fatal: called when the process must end instead of staying "failed".
-        slab: where metrics are written; given where several worker processes share one.
+        shared_table: where metrics are written; given where several worker processes share one.
         worker: number of this process among the workers.
         connections: how many client connections the server has open now.
         extension: routes and hooks; by default those of `service.py`.
@@ -59,13 +59,13 @@ class Service:
         self,
         settings: Settings,
         on_fatal: Callable[[StartupError], None] = lambda error: None,
-        slab: Slab | None = None,
+        shared_table: SharedTable | None = None,
         worker: int = 0,
         connections: Callable[[], int] = lambda: 0,
         extension: Extension | None = None,
     ) -> None:
         self._extension = extension = own_extension() if extension is None else extension
-        self._metrics = Metrics(slab or make_slab(settings), connections)
+        self._metrics = Metrics(shared_table or make_shared_table(settings), connections)
         self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.states)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
@@ -144,10 +144,10 @@ class Service:
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(self._load())
-        self._metrics.pulse.start()
+        self._metrics.ticker.start()
         log.info("starting", extra={"fields": self._about})
         yield
-        self._metrics.pulse.stop()
+        self._metrics.ticker.stop()
         loading.cancel()
         self.inference.close()
         self.host.close()
@@ -175,11 +175,11 @@ def _digest(settings: Settings) -> str:
         return ""  # loading will fail for the same reason, and say it
 
 
-def make_slab(settings: Settings) -> Slab:
+def make_shared_table(settings: Settings) -> SharedTable:
     """Room for the metrics of all workers and models."""
     try:
         models = len(find_packages(Path(settings.models_dir)))
     except PackageError:
         models = 0  # there are others to fetch; or loading will fail for the same reason
     models += len(settings.model_uri)
-    return Slab(settings.workers, columns_for(models), numbers_for(models))
+    return SharedTable(settings.workers, columns_for(models), numbers_for(models))

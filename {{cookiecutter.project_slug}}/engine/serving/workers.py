@@ -25,9 +25,9 @@ from engine.serving.errors import StartupError
 from engine.serving.listening import accept_all, listen, turn_away
 from engine.serving.logs import setup as logs
 from engine.serving.metrics.memory import oom_kills
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.server import Server
-from engine.serving.service import make_slab
+from engine.serving.service import make_shared_table
 from engine.serving.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,15 @@ class Worker:
         return ""
 
 
-class Desk:
+class Acceptor:
     """Accepts connections and gives them to the workers in turn, to those first that are ready."""
 
-    def __init__(self, listener: socket.socket, slab: Slab, workers: list[Worker]) -> None:
+    def __init__(
+        self, listener: socket.socket, shared_table: SharedTable, workers: list[Worker]
+    ) -> None:
         self.listener = listener
         self.workers = workers
-        self._slab = slab
+        self._table = shared_table
         self._turn = 0
         # Accepted, while no worker had room for it.
         self._held: list[socket.socket] = []
@@ -98,7 +100,7 @@ class Desk:
 
     def _send(self, connection: socket.socket) -> bool:
         """Give a connection to the next worker that has room for it."""
-        ready = self._slab.ready()
+        ready = self._table.ready()
         for _ in self.workers:
             self._turn = (self._turn + 1) % len(self.workers)
             if ready[self._turn] or not any(ready):
@@ -134,23 +136,23 @@ class Dispatcher:
         listener.setblocking(False)
         killed = oom_kills()
         # Forked before any thread is started or any model is loaded.
-        slab = make_slab(self._settings)
+        shared_table = make_shared_table(self._settings)
         workers: list[Worker] = []
         # Signals wait until each process has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         for number in range(self._settings.workers):
-            workers.append(self._start(number, slab, listener, workers))
+            workers.append(self._start(number, shared_table, listener, workers))
         waker, sleeper = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno())
         for each in STOPS:
             signal.signal(each, self.stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-        desk = Desk(listener, slab, workers)
-        ended = self.dispatch(desk, sleeper)
+        acceptor = Acceptor(listener, shared_table, workers)
+        ended = self.dispatch(acceptor, sleeper)
         turn_away(listener)
         time.sleep(HANDSHAKE_SECONDS)
-        desk.accept()  # what the kernel has accepted already is served, not reset
+        acceptor.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
         code = _stop(workers, self._settings.drain_seconds)
         if ended is None:
@@ -165,24 +167,24 @@ class Dispatcher:
         self._stopping = True
 
     def _start(
-        self, number: int, slab: Slab, listener: socket.socket, others: list[Worker]
+        self, number: int, shared_table: SharedTable, listener: socket.socket, others: list[Worker]
     ) -> Worker:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mine.setblocking(False)
         # A channel that another worker held open would not end with the dispatcher.
         inherited = (listener, mine, *(each.channel for each in others))
-        arguments = (self._settings, number, slab, theirs, inherited)
+        arguments = (self._settings, number, shared_table, theirs, inherited)
         process = multiprocessing.get_context("fork").Process(target=_work, args=arguments)
         process.start()
         theirs.close()
         return Worker(process, mine)
 
-    def dispatch(self, desk: Desk, sleeper: socket.socket) -> Worker | None:
+    def dispatch(self, acceptor: Acceptor, sleeper: socket.socket) -> Worker | None:
         """Hand out connections until it is time to stop; the worker that ended by itself."""
         with selectors.DefaultSelector() as selector:
-            selector.register(desk.listener, selectors.EVENT_READ)
+            selector.register(acceptor.listener, selectors.EVENT_READ)
             selector.register(sleeper, selectors.EVENT_READ)
-            for worker in desk.workers:
+            for worker in acceptor.workers:
                 selector.register(worker.process.sentinel, selectors.EVENT_READ, worker)
             paused = False
             while not self._stopping:
@@ -192,12 +194,12 @@ class Dispatcher:
                         key.data.process.join()
                         return key.data
                 if paused:
-                    selector.register(desk.listener, selectors.EVENT_READ)
-                if paused or any(key.fileobj is desk.listener for key in events):
-                    paused = not desk.accept()
+                    selector.register(acceptor.listener, selectors.EVENT_READ)
+                if paused or any(key.fileobj is acceptor.listener for key in events):
+                    paused = not acceptor.accept()
                 if paused:
                     # It stays readable, and asking it again at once would only use up the CPU.
-                    selector.unregister(desk.listener)
+                    selector.unregister(acceptor.listener)
         return None
 
 
@@ -240,7 +242,7 @@ def _stop(workers: list[Worker], drain_seconds: float) -> int:
 def _work(
     settings: Settings,
     number: int,
-    slab: Slab,
+    shared_table: SharedTable,
     channel: socket.socket,
     inherited: tuple[socket.socket, ...],
 ) -> None:
@@ -250,8 +252,8 @@ def _work(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     for each in inherited:
         each.close()
-    slab.become(number)
-    server = Server(settings, slab, channel, number)
+    shared_table.become(number)
+    server = Server(settings, shared_table, channel, number)
     try:
         server.run(sockets=[])
     finally:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from engine.deploy import git
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
-from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
+from engine.deploy.bootstrap.inputs import Account, Repository, Reviewer
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.gh import Gh, GhError

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from engine.deploy.bootstrap.ground import Ground, Repository, Reviewer
+from engine.deploy.bootstrap.inputs import Inputs, Repository, Reviewer
 from engine.deploy.bootstrap.step import (
     Among,
     Argument,
@@ -60,10 +60,10 @@ _RULES = {
 }
 
 
-def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
+def environments(inputs: Inputs, repository: Repository) -> tuple[Step, ...]:
     """GitHub's environments, each open to one branch only."""
     steps: list[Step] = []
-    for stage in (*names.JOBS, *ground.environments):
+    for stage in (*names.JOBS, *inputs.environments):
         reviewer = repository.reviewer if stage == GATED else None
         steps += [
             _environment(repository.name, stage, reviewer),
@@ -72,11 +72,11 @@ def environments(ground: Ground, repository: Repository) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def variables(ground: Ground, repository: Repository) -> tuple[Step, ...]:
+def variables(inputs: Inputs, repository: Repository) -> tuple[Step, ...]:
     """What workflows read: who to log in as, and where."""
     own = f"repos/{repository.name}/actions/variables"
-    account = ground.account
-    build = names.build_identity(ground.project)
+    account = inputs.account
+    build = names.build_identity(inputs.project)
     steps = [
         _variable(own, "AZURE_TENANT_ID", account.tenant, "the directory to log in to"),
         _variable(own, "AZURE_SUBSCRIPTION_ID", account.subscription, "where resources are"),
@@ -86,12 +86,12 @@ def variables(ground: Ground, repository: Repository) -> tuple[Step, ...]:
         ),
         _variable(
             *(own, "AZURE_PRUNE_CLIENT_ID", Output("identity prune", "clientId")),
-            f"the identity {names.prune_identity(ground.project)}, for the weekly clean-up",
+            f"the identity {names.prune_identity(inputs.project)}, for the weekly clean-up",
         ),
     ]
-    for stage in ground.environments:
+    for stage in inputs.environments:
         path = f"repos/{repository.name}/environments/{stage}/variables"
-        identity = names.deploy_identity(ground.project, stage)
+        identity = names.deploy_identity(inputs.project, stage)
         client = Output(f"identity deploy {stage}", "clientId")
         steps.append(_variable(path, "AZURE_CLIENT_ID", client, f"the identity {identity}", stage))
     return tuple(steps)

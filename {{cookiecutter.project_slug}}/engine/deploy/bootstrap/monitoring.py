@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from engine.deploy.bootstrap import costs
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.resources import tags
 from engine.deploy.bootstrap.step import Rule, Step, always, az
 from engine.deploy.config import names
@@ -15,10 +15,10 @@ RETENTION_DAYS = "30"
 """The longest time for which a workspace keeps logs without a charge, in whole months."""
 
 
-def monitoring(ground: Ground) -> tuple[Step, ...]:
+def monitoring(inputs: Inputs) -> tuple[Step, ...]:
     """Where logs and metrics go; Application Insights shows what the workspace keeps."""
-    name = names.workspace(ground.project)
-    place = ("--resource-group", ground.shared, "--workspace-name", name)
+    name = names.workspace(inputs.project)
+    place = ("--resource-group", inputs.shared, "--workspace-name", name)
     workspace = Step(
         key="workspace",
         what=f"Log Analytics workspace {name}",
@@ -27,27 +27,27 @@ def monitoring(ground: Ground) -> tuple[Step, ...]:
         make=(
             az(
                 *("monitor", "log-analytics", "workspace", "create", *place),
-                *("--location", ground.project.region, "--retention-time", RETENTION_DAYS),
-                *tags(ground),
+                *("--location", inputs.project.region, "--retention-time", RETENTION_DAYS),
+                *tags(inputs),
             ),
         ),
         state="provisioningState",
         cost=costs.logs(),
     )
-    return (workspace, _insights(ground))
+    return (workspace, _insights(inputs))
 
 
-def _insights(ground: Ground) -> Step:
-    name = names.insights(ground.project)
-    place = ("--resource-group", ground.shared, "--name", name, *INSIGHTS)
+def _insights(inputs: Inputs) -> Step:
+    name = names.insights(inputs.project)
+    place = ("--resource-group", inputs.shared, "--name", name, *INSIGHTS)
     # `az monitor app-insights` is an extension; this is a command of az itself.
     document = {
-        "location": ground.project.region,
+        "location": inputs.project.region,
         "kind": "web",
         "properties": {
             "Application_Type": "web",
             "IngestionMode": "LogAnalytics",
-            "WorkspaceResourceId": ground.workspace_id(),
+            "WorkspaceResourceId": inputs.workspace_id(),
         },
     }
     make = az(
@@ -63,7 +63,7 @@ def _insights(ground: Ground) -> Step:
         rules=(
             Rule(
                 path="properties.WorkspaceResourceId",
-                wanted=ground.workspace_id(),
+                wanted=inputs.workspace_id(),
                 wrong="keeps its data somewhere else than in the workspace of this project",
                 repair=always(make),
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.deploy.azure_ids import one_of, same
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.step import Command, Found, Rule, Step, always, az
 from engine.deploy.targets.kind import kind_of
 
@@ -20,12 +20,12 @@ _ON_THE_WAY = ("Registering", "Unregistering")
 _SHOWN = "[].{namespace: namespace, registrationState: registrationState}"
 
 
-def registrations(ground: Ground) -> Step:
+def registrations(inputs: Inputs) -> Step:
     """A new subscription knows no service before its provider is registered, once and for all.
 
     Registering takes minutes, so all are asked for before the first one is waited for.
     """
-    places = ground.environments.values()
+    places = inputs.environments.values()
     used = (name for each in places for name in kind_of(each).providers(each))
     wanted = list(dict.fromkeys((*used, *PROVIDERS)))
     return Step(

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.deploy.bootstrap import costs
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.step import Found, Guard, Rule, Step, always, az, value_at
 from engine.deploy.config import names
 
 
-def groups(ground: Ground) -> tuple[Step, ...]:
+def groups(inputs: Inputs) -> tuple[Step, ...]:
     """One resource group for what is shared, one per environment: roles are given per group."""
-    shared = _group(ground, ground.shared, ground.project.region, "what all environments share")
+    shared = _group(inputs, inputs.shared, inputs.project.region, "what all environments share")
     own = (
-        _group(ground, each.resource_group, each.region, f"what runs in {stage}")
-        for stage, each in ground.environments.items()
+        _group(inputs, each.resource_group, each.region, f"what runs in {stage}")
+        for stage, each in inputs.environments.items()
     )
     return (shared, *own)
 
 
-def registry(ground: Ground) -> Step:
+def registry(inputs: Inputs) -> Step:
     """The registry: Basic, without the admin user, whose password would open it to anyone."""
-    name = ground.project.registry
-    place = ("--name", name, "--resource-group", ground.shared)
+    name = inputs.project.registry
+    place = ("--name", name, "--resource-group", inputs.shared)
     return Step(
         key="registry",
         what=f"container registry {name}",
@@ -31,8 +31,8 @@ def registry(ground: Ground) -> Step:
         look=az("acr", "show", *place),
         make=(
             az(
-                *("acr", "create", *place, "--location", ground.project.region),
-                *("--sku", "Basic", "--admin-enabled", "false", *tags(ground)),
+                *("acr", "create", *place, "--location", inputs.project.region),
+                *("--sku", "Basic", "--admin-enabled", "false", *tags(inputs)),
             ),
         ),
         state="provisioningState",
@@ -58,58 +58,58 @@ def registry(ground: Ground) -> Step:
     )
 
 
-def identity(ground: Ground, key: str, name: str, purpose: str) -> Step:
+def identity(inputs: Inputs, key: str, name: str, purpose: str) -> Step:
     """A managed identity: a login that has no password, only roles."""
-    place = ("--name", name, "--resource-group", ground.shared)
+    place = ("--name", name, "--resource-group", inputs.shared)
     return Step(
         key=key,
         what=f"managed identity {name}",
         purpose=purpose,
         look=az("identity", "show", *place),
-        make=(az("identity", "create", *place, "--location", ground.project.region),),
+        make=(az("identity", "create", *place, "--location", inputs.project.region),),
     )
 
 
-def identities(ground: Ground) -> tuple[Step, ...]:
+def identities(inputs: Inputs) -> tuple[Step, ...]:
     """One identity for each thing that acts, so that none may do what another one does."""
-    project = ground.project
+    project = inputs.project
     return (
         identity(
-            *(ground, "identity runtime", names.runtime_identity(project)),
+            *(inputs, "identity runtime", names.runtime_identity(project)),
             "pulls the image when a container starts; the service itself gets nothing from it",
         ),
         identity(
-            *(ground, "identity build", names.build_identity(project)),
+            *(inputs, "identity build", names.build_identity(project)),
             "pushes images from the workflow on the main branch",
         ),
         identity(
-            *(ground, "identity prune", names.prune_identity(project)),
+            *(inputs, "identity prune", names.prune_identity(project)),
             "deletes old images from the registry once a week",
         ),
         *(
             identity(
-                *(ground, f"identity deploy {stage}", names.deploy_identity(project, stage)),
+                *(inputs, f"identity deploy {stage}", names.deploy_identity(project, stage)),
                 f"deploys from the workflow to {stage}, and nowhere else",
             )
-            for stage in ground.environments
+            for stage in inputs.environments
         ),
     )
 
 
-def _group(ground: Ground, name: str, region: str, content: str) -> Step:
+def _group(inputs: Inputs, name: str, region: str, content: str) -> Step:
     return Step(
         key=f"group {name}",
         what=f"resource group {name}",
         purpose=f"holds {content}; deleting it deletes all of that",
         look=az("group", "show", "--name", name),
-        make=(az("group", "create", "--name", name, "--location", region, *tags(ground)),),
+        make=(az("group", "create", "--name", name, "--location", region, *tags(inputs)),),
         state="properties.provisioningState",
     )
 
 
-def tags(ground: Ground) -> tuple[str, ...]:
+def tags(inputs: Inputs) -> tuple[str, ...]:
     """What marks a resource as one of this project, as options of a command."""
-    return ("--tags", f"project={ground.project.name}")
+    return ("--tags", f"project={inputs.project.name}")
 
 
 def _taken(name: str) -> Callable[[Found], tuple[str, str] | None]:

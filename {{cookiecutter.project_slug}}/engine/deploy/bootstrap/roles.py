@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 
 from engine.deploy.bootstrap.github import GATED
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import (
     Among,
@@ -71,23 +71,23 @@ def own_roles() -> tuple[CustomRole, ...]:
     return (RECORDS, *(each for each in running if isinstance(each, CustomRole)), LOGS)
 
 
-def custom_roles(ground: Ground) -> tuple[Step, ...]:
+def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     """The roles that Azure does not have ready."""
-    used = ground.environments.values()
+    used = inputs.environments.values()
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
     wanted = (RECORDS, *running, *((LOGS,) if logs else ()))
-    return tuple(_custom(ground, each) for each in wanted if isinstance(each, CustomRole))
+    return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))
 
 
-def _custom(ground: Ground, role: CustomRole) -> Step:
+def _custom(inputs: Inputs, role: CustomRole) -> Step:
     """A role of this project. It may be given anywhere in the subscription, so that it can still
     be found and deleted when the groups are gone; it is given on the groups only.
     """
-    name, scopes = role.name(ground.project), (f"/subscriptions/{ground.account.subscription}",)
+    name, scopes = role.name(inputs.project), (f"/subscriptions/{inputs.account.subscription}",)
     definition = {
         "Name": name,
-        "Description": f"{ground.project.name}: {role.purpose}",
+        "Description": f"{inputs.project.name}: {role.purpose}",
         "Actions": role.actions,
         "AssignableScopes": scopes,
     }
@@ -112,64 +112,64 @@ def _custom(ground: Ground, role: CustomRole) -> Step:
     )
 
 
-def assignments(ground: Ground) -> tuple[Step, ...]:
+def assignments(inputs: Inputs) -> tuple[Step, ...]:
     """All roles of all identities."""
-    registry = _registry(ground)
+    registry = _registry(inputs)
     runtime, build, prune = "identity runtime", "identity build", "identity prune"
     steps = [
-        _assignment(ground, runtime, ACR_PULL, registry, "lets Azure pull the image"),
-        _assignment(ground, build, ACR_PUSH, registry, "lets the build push images"),
-        _assignment(ground, build, READER, registry, "lets the build read its address"),
-        _assignment(ground, prune, ACR_DELETE, registry, "lets the clean-up delete images"),
-        _assignment(ground, prune, ACR_PULL, registry, "lets the clean-up list images"),
-        _assignment(ground, prune, READER, registry, "lets the clean-up read its address"),
+        _assignment(inputs, runtime, ACR_PULL, registry, "lets Azure pull the image"),
+        _assignment(inputs, build, ACR_PUSH, registry, "lets the build push images"),
+        _assignment(inputs, build, READER, registry, "lets the build read its address"),
+        _assignment(inputs, prune, ACR_DELETE, registry, "lets the clean-up delete images"),
+        _assignment(inputs, prune, ACR_PULL, registry, "lets the clean-up list images"),
+        _assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
     ]
-    for stage, environment in ground.environments.items():
-        group = _group(ground, environment)
-        steps += _deploy_assignments(ground, stage, environment)
+    for stage, environment in inputs.environments.items():
+        group = _group(inputs, environment)
+        steps += _deploy_assignments(inputs, stage, environment)
         steps.append(
-            _assignment(ground, prune, READER, group, f"lets the clean-up see what {stage} runs")
+            _assignment(inputs, prune, READER, group, f"lets the clean-up see what {stage} runs")
         )
         if stage == GATED:
             seen = f"lets the build fetch what {stage} serves, to compare models with it"
-            steps.append(_assignment(ground, build, READER, group, seen))
+            steps.append(_assignment(inputs, build, READER, group, seen))
     return tuple(steps)
 
 
-def _deploy_assignments(ground: Ground, stage: str, environment: Environment) -> list[Step]:
+def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) -> list[Step]:
     who = f"identity deploy {stage}"
-    registry, group = _registry(ground), _group(ground, environment)
-    runtime_name = names.runtime_identity(ground.project)
-    runtime = _Place(f"identity {runtime_name}", ground.identity_id(runtime_name))
+    registry, group = _registry(inputs), _group(inputs, environment)
+    runtime_name = names.runtime_identity(inputs.project)
+    runtime = _Place(f"identity {runtime_name}", inputs.identity_id(runtime_name))
     runs = f"lets the deploy run containers in {stage}"
-    running = _assignment(ground, who, kind_of(environment).deploy_role, group, runs)
+    running = _assignment(inputs, who, kind_of(environment).deploy_role, group, runs)
     more = kind_of(environment).roles(environment)
     leads = f"lets the deploy lead the shared name to containers of {stage}"
     return [
         running,
-        *(_assignment(ground, who, role, group, leads) for role in more),
-        _assignment(ground, who, RECORDS, group, "lets the deploy keep its records"),
+        *(_assignment(inputs, who, role, group, leads) for role in more),
+        _assignment(inputs, who, RECORDS, group, "lets the deploy keep its records"),
         _assignment(
-            *(ground, who, IDENTITY_OPERATOR, runtime),
+            *(inputs, who, IDENTITY_OPERATOR, runtime),
             "lets the deploy hand the runtime identity to a container",
         ),
-        _assignment(ground, who, READER, registry, "lets the deploy read its address"),
-        _assignment(ground, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
-        *_sight_assignments(ground, who, environment),
+        _assignment(inputs, who, READER, registry, "lets the deploy read its address"),
+        _assignment(inputs, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
+        *_sight_assignments(inputs, who, environment),
     ]
 
 
-def _sight_assignments(ground: Ground, who: str, environment: Environment) -> list[Step]:
+def _sight_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:
     """What the deploy reads so that the service can be seen; see ``engine.deploy.telemetry``."""
     steps = []
     if environment.telemetry:
-        insights = _Place(names.insights(ground.project), ground.insights_id())
+        insights = _Place(names.insights(inputs.project), inputs.insights_id())
         purpose = "lets the deploy read where telemetry goes"
-        steps.append(_assignment(ground, who, READER, insights, purpose))
+        steps.append(_assignment(inputs, who, READER, insights, purpose))
     if kind_of(environment).sends_log(environment):
-        workspace = _Place(names.workspace(ground.project), ground.workspace_id())
+        workspace = _Place(names.workspace(inputs.project), inputs.workspace_id())
         purpose = "lets the deploy send the container's log there"
-        steps.append(_assignment(ground, who, LOGS, workspace, purpose))
+        steps.append(_assignment(inputs, who, LOGS, workspace, purpose))
     return steps
 
 
@@ -181,22 +181,22 @@ class _Place:
     scope: str
 
 
-def _registry(ground: Ground) -> _Place:
-    return _Place(f"registry {ground.project.registry}", ground.registry_id())
+def _registry(inputs: Inputs) -> _Place:
+    return _Place(f"registry {inputs.project.registry}", inputs.registry_id())
 
 
-def _group(ground: Ground, environment: Environment) -> _Place:
+def _group(inputs: Inputs, environment: Environment) -> _Place:
     group = environment.resource_group
-    return _Place(f"group {group}", ground.group_id(group))
+    return _Place(f"group {group}", inputs.group_id(group))
 
 
 def _assignment(
-    ground: Ground, who: str, role: Role | CustomRole, place: _Place, purpose: str
+    inputs: Inputs, who: str, role: Role | CustomRole, place: _Place, purpose: str
 ) -> Step:
     name, role_id = (
-        (role.name(ground.project), Output(role.key, "id"))
+        (role.name(inputs.project), Output(role.key, "id"))
         if isinstance(role, CustomRole)
-        else (role.name, ground.role_id(role.id))
+        else (role.name, inputs.role_id(role.id))
     )
     principal = Output(who, "principalId")
     return Step(

@@ -8,7 +8,7 @@ identity of another.
 
 from __future__ import annotations
 
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.step import Rule, Step, always, az
 from engine.deploy.config import names
 from engine.deploy.job_login import AUDIENCE
@@ -17,26 +17,26 @@ ISSUER = "https://token.actions.githubusercontent.com"
 BRANCH = "main"
 
 
-def subjects(ground: Ground, prefix: str) -> dict[str, str]:
+def subjects(inputs: Inputs, prefix: str) -> dict[str, str]:
     """Identity to the subject that it trusts; ``prefix`` is what GitHub's tokens begin with."""
     where = {
-        names.build_identity(ground.project): names.BUILDS,
-        names.prune_identity(ground.project): names.PRUNES,
-        **{names.deploy_identity(ground.project, stage): stage for stage in ground.environments},
+        names.build_identity(inputs.project): names.BUILDS,
+        names.prune_identity(inputs.project): names.PRUNES,
+        **{names.deploy_identity(inputs.project, stage): stage for stage in inputs.environments},
     }
     return {identity: f"{prefix}:environment:{name}" for identity, name in where.items()}
 
 
-def credentials(ground: Ground, prefix: str) -> tuple[Step, ...]:
+def credentials(inputs: Inputs, prefix: str) -> tuple[Step, ...]:
     """One federated credential per identity that a workflow uses."""
     return tuple(
-        _credential(ground, identity, subject)
-        for identity, subject in subjects(ground, prefix).items()
+        _credential(inputs, identity, subject)
+        for identity, subject in subjects(inputs, prefix).items()
     )
 
 
-def _credential(ground: Ground, identity: str, subject: str) -> Step:
-    place = ("--resource-group", ground.shared, "--identity-name", identity, "--name", "github")
+def _credential(inputs: Inputs, identity: str, subject: str) -> Step:
+    place = ("--resource-group", inputs.shared, "--identity-name", identity, "--name", "github")
     trusts = ("--issuer", ISSUER, "--subject", subject, "--audiences", AUDIENCE)
     command = ("identity", "federated-credential")
     repair = always(az(*command, "update", *place, *trusts))

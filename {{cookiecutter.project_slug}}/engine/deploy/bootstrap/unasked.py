@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.deploy.bootstrap import facts
-from engine.deploy.bootstrap.ground import Account, Repository, Reviewer
+from engine.deploy.bootstrap.inputs import Account, Repository, Reviewer
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.config.project import Project
 from engine.errors import NoAccess

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.deploy.az import Az
 from engine.deploy.bootstrap import facts, report, unasked
-from engine.deploy.bootstrap.ground import Account, Ground, Repository
+from engine.deploy.bootstrap.inputs import Account, Inputs, Repository
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.unasked import Lenient
@@ -62,11 +62,11 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         return _dry_run(options, root, az, gh, project, environments)
     account = _account(az)
     repository = _repository(options, root, gh, project, account)
-    ground = _ground(options, project, environments, account, repository)
-    _introduce(say, ground)
+    inputs = _ground(options, project, environments, account, repository)
+    _introduce(say, inputs)
     runner = Runner({"az": az, "gh": gh}, say)
-    results = runner.run(plan(ground))
-    return _end(ground, gh, runner, results, say, only=options.only is not None)
+    results = runner.run(plan(inputs))
+    return _end(inputs, gh, runner, results, say, only=options.only is not None)
 
 
 def _dry_run(
@@ -89,10 +89,10 @@ def _dry_run(
     except NoAccess as error:
         tools["gh"].give_up(error.cause)
         repository = unasked.repository(project, root, options.reviewer)
-    ground = _ground(options, project, environments, account or unasked.ACCOUNT, repository)
+    inputs = _ground(options, project, environments, account or unasked.ACCOUNT, repository)
     if tools["az"].asks and tools["gh"].asks:
-        _introduce(az.say, ground)
-    results = Runner(tools, az.say, dry_run=True).run(plan(ground))
+        _introduce(az.say, inputs)
+    results = Runner(tools, az.say, dry_run=True).run(plan(inputs))
     changes = sum(each.outcome in (MADE, REPAIRED) for each in results)
     print(f"\n# {changes} of {len(results)} steps would change something; nothing was changed")
     return 0
@@ -145,46 +145,46 @@ def _ground(
     environments: dict[str, Environment],
     account: Account,
     repository: Repository | None,
-) -> Ground:
+) -> Inputs:
     subject = repository.subject if repository else options.subject_prefix
-    return Ground(project, environments, account, subject, repository)
+    return Inputs(project, environments, account, subject, repository)
 
 
-def _introduce(say: Say, ground: Ground) -> None:
-    account = ground.account
+def _introduce(say: Say, inputs: Inputs) -> None:
+    account = inputs.account
     say.step(
         f'subscription "{account.subscription_name}" ({account.subscription}), as {account.user}'
     )
-    if ground.repository is not None:
-        say.step(f"repository {ground.repository.name}, in tokens {ground.repository.subject}")
+    if inputs.repository is not None:
+        say.step(f"repository {inputs.repository.name}, in tokens {inputs.repository.subject}")
 
 
-def _clients(ground: Ground, runner: Runner) -> dict[str, str]:
+def _clients(inputs: Inputs, runner: Runner) -> dict[str, str]:
     """What GitHub's variables would be told: the ids of the identities."""
     steps = (
         "identity build",
         "identity prune",
-        *(f"identity deploy {s}" for s in ground.environments),
+        *(f"identity deploy {s}" for s in inputs.environments),
     )
     return {step: runner.known(step, "clientId") or "" for step in steps}
 
 
 def _end(
-    ground: Ground, gh: Gh, runner: Runner, results: Sequence[Result], say: Say, *, only: bool
+    inputs: Inputs, gh: Gh, runner: Runner, results: Sequence[Result], say: Say, *, only: bool
 ) -> int:
-    lines = report.existing(ground, results)
-    if ground.repository is None and not only:
-        lines += report.by_hand(ground, _clients(ground, runner))
-    elif ground.repository is not None:
-        absent = facts.absent_secrets(gh, ground.repository, ground.environments)
-        lines += report.remaining(ground, absent)
+    lines = report.existing(inputs, results)
+    if inputs.repository is None and not only:
+        lines += report.by_hand(inputs, _clients(inputs, runner))
+    elif inputs.repository is not None:
+        absent = facts.absent_secrets(gh, inputs.repository, inputs.environments)
+        lines += report.remaining(inputs, absent)
     if not runner.refused:
-        lines.append(report.next_step(ground.repository, next(iter(ground.environments))))
+        lines.append(report.next_step(inputs.repository, next(iter(inputs.environments))))
     print("\n".join(lines))
     changed = sum(each.outcome in (MADE, REPAIRED) for each in results)
     say.step(f"done: {changed} of {len(results)} steps changed something")
     if runner.refused:
-        print("\n".join(report.for_an_administrator(ground, runner.refused)))
+        print("\n".join(report.for_an_administrator(inputs, runner.refused)))
     if changed:
         say.detail("new roles and credentials may take some minutes until they work everywhere")
     for each in results:

@@ -17,7 +17,7 @@ from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
 from engine.deploy.finding import Finding
 from engine.deploy.journal import ArmJournal
-from engine.deploy.preflight import Ground, inspect, secret_findings, subscription
+from engine.deploy.preflight import Inputs, inspect, secret_findings, subscription
 from engine.deploy.rollout.checks import ServiceChecks
 from engine.deploy.rollout.guard import Guard
 from engine.deploy.rollout.signs import this_process
@@ -59,11 +59,11 @@ class Context:
             self.az, self.places.subscription, environment.resource_group, environment.name
         )
 
-    def inspect(self) -> tuple[Context, Ground]:
+    def inspect(self) -> tuple[Context, Inputs]:
         """Look at what has to be there; the context with the places that were found."""
         self.say.step(f"looking at the subscription {self.places.subscription}")
-        ground = inspect(self.az, self.project, self.environment, self.places.subscription)
-        return replace(self, places=ground.places or self.places), ground
+        inputs = inspect(self.az, self.project, self.environment, self.places.subscription)
+        return replace(self, places=inputs.places or self.places), inputs
 
     def site(self, secret_names: Iterable[str]) -> Site:
         """Everything for a rollout; ``secret_names`` are those that it may need."""

@@ -100,10 +100,10 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
         EngineError: this checkout is no release, or there are findings; it lists them all.
     """
     release = _checkout(context, allow_dirty=allow_dirty)
-    context, ground = context.inspect()
-    findings = list(ground.findings)
+    context, inputs = context.inspect()
+    findings = list(inputs.findings)
     live = None
-    if ground.places is not None:
+    if inputs.places is not None:
         more, live, (reference, about_image) = at_once(
             lambda: context.target.findings(release),
             lambda: context.target.read(),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from engine.deploy.az import Az
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import Price
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
@@ -106,7 +106,7 @@ class Kind(ABC, Generic[Place]):
         """What exists before the first deploy, with what only this kind needs."""
         return found
 
-    def bootstrap(self, ground: Ground, stage: str, environment: Place) -> tuple[Step, ...]:
+    def bootstrap(self, inputs: Inputs, stage: str, environment: Place) -> tuple[Step, ...]:
         """What has to be made once in an environment's resource group."""
         return ()
 

@@ -1,4 +1,4 @@
-"""What the groups of metrics share: bounds of buckets, and how families are made of the slab."""
+"""Bounds of buckets, and Prometheus' families made of the shared table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from engine.serving.metrics.slab import Distribution
+from engine.serving.metrics.shared_table import Distribution
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Numbers, each with the values of its labels.

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from engine.serving.errors import LIMITS, DeadlineExceeded, Overloaded, RequestError
 from engine.serving.metrics import drift
 from engine.serving.metrics.families import ROWS, SECONDS, counter, gauge, histogram, size_of
-from engine.serving.metrics.slab import Count, Distribution, Gauge, Slab
+from engine.serving.metrics.shared_table import Count, Distribution, Gauge, SharedTable
 from engine.serving.reference.counting import Counter
 from engine.serving.reference.recorder import Recorder
 
@@ -23,20 +23,20 @@ class ModelMetrics:
 
     COLUMNS: Final = 2 * size_of(SECONDS) + size_of(ROWS) + len(LIMITS) + 5
 
-    def __init__(self, slab: Slab) -> None:
-        self.wait = Distribution(slab, SECONDS)
+    def __init__(self, shared_table: SharedTable) -> None:
+        self.wait = Distribution(shared_table, SECONDS)
         # Of ``engine.serving.inference.batcher.Observer``; called for every request, so nothing
         # is in between.
         self.waited = self.wait.add
-        self.rows = Distribution(slab, ROWS)
-        self.compute = Distribution(slab, SECONDS)
-        self.refused = {limit: Count(slab) for limit in LIMITS}
-        self.timed_out = Count(slab)
-        self.queued = Gauge(slab)
-        self.in_flight = Gauge(slab)
-        self._golden = Gauge(slab)
-        self._fallback = Gauge(slab)
-        self._slab = slab
+        self.rows = Distribution(shared_table, ROWS)
+        self.compute = Distribution(shared_table, SECONDS)
+        self.refused = {limit: Count(shared_table) for limit in LIMITS}
+        self.timed_out = Count(shared_table)
+        self.queued = Gauge(shared_table)
+        self.in_flight = Gauge(shared_table)
+        self._golden = Gauge(shared_table)
+        self._fallback = Gauge(shared_table)
+        self._table = shared_table
         self.recorder: Recorder | None = None
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
@@ -67,7 +67,7 @@ class ModelMetrics:
 
     def compare_with(self, counter: Counter) -> Recorder:
         """From now on compare what the model is asked and answers with its training."""
-        shared, own = self._slab.reserve_array(counter.reference.size)
+        shared, own = self._table.reserve_array(counter.reference.size)
         self.recorder = Recorder(counter, shared, own)
         return self.recorder
 

@@ -10,7 +10,7 @@ from typing import Final
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
-from engine.serving.metrics.slab import Gauge, Slab
+from engine.serving.metrics.shared_table import Gauge, SharedTable
 
 PROC: Final = Path("/proc")
 STARTED: Final = "process_start_time_seconds"
@@ -36,8 +36,8 @@ class ProcessMetrics:
 
     COLUMNS: Final = 1
 
-    def __init__(self, slab: Slab) -> None:
-        self._pids = Gauge(slab)
+    def __init__(self, shared_table: SharedTable) -> None:
+        self._pids = Gauge(shared_table)
         self._pids.set(os.getpid())
 
     def collect(self) -> Iterator[Metric]:

@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client.metrics_core import Metric
 
 from engine.serving.metrics.families import SECONDS, counter, gauge, histogram, size_of
-from engine.serving.metrics.slab import Count, Distribution, Gauge, Slab
+from engine.serving.metrics.shared_table import Count, Distribution, Gauge, SharedTable
 
 ROUTES: Final = ("predict", "infer")
 # 499: the client went away before it was answered.
@@ -25,9 +25,11 @@ class RequestMetrics:
 
     COLUMNS: Final = len(ROUTES) * (len(STATUSES) + size_of(SECONDS)) + 4
 
-    def __init__(self, slab: Slab, connections: Callable[[], int]) -> None:
-        self._answered = {(route, status): Gauge(slab) for route in ROUTES for status in STATUSES}
-        self._duration = {route: Distribution(slab, SECONDS) for route in ROUTES}
+    def __init__(self, shared_table: SharedTable, connections: Callable[[], int]) -> None:
+        self._answered = {
+            (route, status): Gauge(shared_table) for route in ROUTES for status in STATUSES
+        }
+        self._duration = {route: Distribution(shared_table, SECONDS) for route in ROUTES}
         # What changes with every request, as it can be changed without a call in between: answers
         # by status, but for 200, and what takes the seconds of each answer. How many were 200 is
         # what remains of the seconds, so that the usual request is put down once.
@@ -35,10 +37,10 @@ class RequestMetrics:
             route: (dict.fromkeys(OTHERS, 0), self._duration[route].add) for route in ROUTES
         }
         self._good = dict.fromkeys(ROUTES, 0)
-        self._in_flight = Gauge(slab)
-        self._connections = Gauge(slab)
-        self._refused = Count(slab)
-        self._lines_dropped = Count(slab)
+        self._in_flight = Gauge(shared_table)
+        self._connections = Gauge(shared_table)
+        self._refused = Count(shared_table)
+        self._lines_dropped = Count(shared_table)
         self._connections_now = connections
         # Requests that were read.
         self.begun = 0

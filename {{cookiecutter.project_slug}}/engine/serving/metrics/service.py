@@ -14,21 +14,21 @@ from engine.serving.metrics import memory, models
 from engine.serving.metrics.device import DeviceMetrics
 from engine.serving.metrics.models import ModelMetrics
 from engine.serving.metrics.process import ProcessMetrics
-from engine.serving.metrics.pulse import Pulse
 from engine.serving.metrics.requests import RequestMetrics
-from engine.serving.metrics.slab import Slab
+from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.metrics.state import StateMetrics
+from engine.serving.metrics.ticker import Ticker
 from engine.serving.reference.document import MOST_NUMBERS
 
 
 def columns_for(count: int) -> int:
-    """Columns of the slab that the metrics of so many models need."""
+    """Columns of the shared table that the metrics of so many models need."""
     service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
     return service + count * ModelMetrics.COLUMNS
 
 
 def numbers_for(count: int) -> int:
-    """Further numbers of the slab, for the references of so many models."""
+    """Further numbers of the shared table, for the references of so many models."""
     return count * MOST_NUMBERS
 
 
@@ -36,25 +36,27 @@ class Metrics(Collector):
     """All metrics of one service.
 
     Args:
-        slab: where the numbers stand; workers share it.
+        shared_table: where the numbers stand; workers share it.
         connections: how many client connections this worker has open now.
     """
 
-    def __init__(self, slab: Slab, connections: Callable[[], int] = lambda: 0) -> None:
-        self._slab = slab
-        self.requests = RequestMetrics(slab, connections)
-        self._state = StateMetrics(slab)
-        self._processes = ProcessMetrics(slab)
+    def __init__(
+        self, shared_table: SharedTable, connections: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._table = shared_table
+        self.requests = RequestMetrics(shared_table, connections)
+        self._state = StateMetrics(shared_table)
+        self._processes = ProcessMetrics(shared_table)
         self.device = DeviceMetrics()
         self._models: dict[str, ModelMetrics] = {}
-        self.pulse = Pulse(self._state.lag.add, self._beat)
+        self.ticker = Ticker(self._state.lag.add, self._beat)
         self.registry = CollectorRegistry()
         self.registry.register(self)
 
     def observer(self, model: str) -> ModelMetrics:
         """The metrics of one model. All workers must ask for the models in the same order."""
         if model not in self._models:
-            self._models[model] = ModelMetrics(self._slab)
+            self._models[model] = ModelMetrics(self._table)
         return self._models[model]
 
     def failed(self, model: str, error: RequestError) -> None:
@@ -72,14 +74,14 @@ class Metrics(Collector):
 
     def set_state(self, state: State) -> None:
         """Publish this worker's state."""
-        self._slab.set_state(state)
+        self._table.set_state(state)
 
     def states(self, silent: float) -> list[State]:
-        """See ``Slab.states``."""
-        return self._slab.states(silent)
+        """See ``SharedTable.states``."""
+        return self._table.states(silent)
 
     def _beat(self) -> None:
-        self._slab.beat()
+        self._table.beat()
         self.publish()
 
     def publish(self) -> None:
@@ -87,7 +89,7 @@ class Metrics(Collector):
         self.requests.publish()
         for each in self._models.copy().values():
             each.publish()
-        self._slab.publish()
+        self._table.publish()
 
     def collect(self) -> Iterator[Metric]:
         """All metrics of all workers; called by prometheus_client."""

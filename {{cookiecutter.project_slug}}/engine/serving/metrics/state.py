@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from engine.serving.lifecycle import SILENT_SECONDS, State, overall
 from engine.serving.metrics.families import SECONDS, gauge, histogram, size_of
-from engine.serving.metrics.slab import Distribution, Slab
+from engine.serving.metrics.shared_table import Distribution, SharedTable
 
 
 class StateMetrics:
@@ -18,15 +18,15 @@ class StateMetrics:
 
     COLUMNS: Final = size_of(SECONDS)
 
-    def __init__(self, slab: Slab) -> None:
-        self._slab = slab
-        self.lag = Distribution(slab, SECONDS)
+    def __init__(self, shared_table: SharedTable) -> None:
+        self._table = shared_table
+        self.lag = Distribution(shared_table, SECONDS)
         self.build: dict[str, str] = {}
         self.served: list[tuple[str, ...]] = []
 
     def collect(self) -> Iterator[Metric]:
         """The families of all workers."""
-        states = self._slab.states(SILENT_SECONDS)
+        states = self._table.states(SILENT_SECONDS)
         state = overall(states)
         yield gauge(
             "inference_ready",

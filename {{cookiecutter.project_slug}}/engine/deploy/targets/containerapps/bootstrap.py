@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Among, Output, Rule, Step, az
@@ -37,16 +37,16 @@ ROLE = CustomRole(
 _NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
 
 
-def steps(ground: Ground, stage: str, environment: AppEnvironment) -> tuple[Step, ...]:
+def steps(inputs: Inputs, stage: str, environment: AppEnvironment) -> tuple[Step, ...]:
     """The Container Apps environment of one environment, and its machines."""
-    where = _environment(ground, stage, environment)
+    where = _environment(inputs, stage, environment)
     if profile_of(environment).type == CONSUMPTION:
         return (where,)
-    return (where, _profile(ground, stage, environment))
+    return (where, _profile(inputs, stage, environment))
 
 
-def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
-    name = apps_environment(ground.project, stage)
+def _environment(inputs: Inputs, stage: str, environment: AppEnvironment) -> Step:
+    name = apps_environment(inputs.project, stage)
     place = ("--name", name, "--resource-group", environment.resource_group)
     return Step(
         key=f"apps {stage}",
@@ -58,7 +58,7 @@ def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Ste
                 *("containerapp", "env", "create", *place, "--location", environment.region),
                 # az reads the workspace's key itself, so that it is in no command line.
                 *("--logs-destination", "log-analytics", "--logs-workspace-id"),
-                *(Output("workspace", "customerId"), "--tags", f"project={ground.project.name}"),
+                *(Output("workspace", "customerId"), "--tags", f"project={inputs.project.name}"),
             ),
         ),
         state="properties.provisioningState",
@@ -76,8 +76,8 @@ def _environment(ground: Ground, stage: str, environment: AppEnvironment) -> Ste
     )
 
 
-def _profile(ground: Ground, stage: str, environment: AppEnvironment) -> Step:
-    name = apps_environment(ground.project, stage)
+def _profile(inputs: Inputs, stage: str, environment: AppEnvironment) -> Step:
+    name = apps_environment(inputs.project, stage)
     profile = profile_of(environment)
     group = ("--resource-group", environment.resource_group)
     return Step(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from engine.deploy.az import Az
-from engine.deploy.bootstrap.ground import Ground
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.config.project import Project
@@ -55,10 +55,10 @@ class ContainerAppsKind(Kind[AppEnvironment]):
         )
 
     def bootstrap(
-        self, ground: Ground, stage: str, environment: AppEnvironment
+        self, inputs: Inputs, stage: str, environment: AppEnvironment
     ) -> tuple[Step, ...]:
         """See ``Kind``."""
-        return bootstrap.steps(ground, stage, environment)
+        return bootstrap.steps(inputs, stage, environment)
 
     def metric_rules(self, environment: AppEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``."""

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS = 0.25
 
 
-class Pulse:
+class Ticker:
     """Fires a few times a second, on the event loop that serves.
 
     Args:

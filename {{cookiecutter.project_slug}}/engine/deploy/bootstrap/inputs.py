@@ -1,4 +1,4 @@
-"""What all steps stand on: configuration, account, repository; and the ids that follow."""
+"""What all steps are made from: configuration, account, repository; and the ids that follow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Inputs:
     """Everything that the plan follows from.
 
     Args:

@@ -30,7 +30,7 @@ BEAT = 1
 STATES = (State.STARTING, State.READY, State.FAILED, State.LOST, State.DRAINING)
 
 
-class Slab:
+class SharedTable:
     """A table of float64 numbers: one row for each worker, one column for each number.
 
     Args:
@@ -103,12 +103,14 @@ class Slab:
         """The first of ``count`` new columns. All workers must reserve in the same order.
 
         Raises:
-            MemoryError: the slab is full.
+            MemoryError: the shared table is full.
         """
         first = self._used
         self._used += count
         if self._used > self._columns:
-            raise MemoryError(f"the slab has {self._columns} columns and {self._used} are needed")
+            raise MemoryError(
+                f"the shared table has {self._columns} columns and {self._used} are needed"
+            )
         return first
 
     def reserve_array(self, count: int) -> tuple[npt.NDArray[np.float64], int]:
@@ -143,34 +145,34 @@ class Slab:
 class Gauge:
     """A number that each worker sets."""
 
-    __slots__ = ("_column", "_slab")
+    __slots__ = ("_column", "_table")
 
-    def __init__(self, slab: Slab) -> None:
-        self._slab = slab
-        self._column = slab.reserve(1)
+    def __init__(self, shared_table: SharedTable) -> None:
+        self._table = shared_table
+        self._column = shared_table.reserve(1)
 
     def set(self, value: float) -> None:
         """Set this worker's number."""
-        self._slab.row[self._column] = value
+        self._table.row[self._column] = value
 
     def values(self) -> list[float]:
         """The number of each worker; 0 for one that has not set it yet."""
-        return self._slab.values(self._column)
+        return self._table.values(self._column)
 
     def total(self) -> float:
         """The sum over all workers."""
-        return self._slab.total(self._column)
+        return self._table.total(self._column)
 
 
 class Count:
     """A number that only grows."""
 
-    __slots__ = ("_column", "_row", "_slab")
+    __slots__ = ("_column", "_row", "_table")
 
-    def __init__(self, slab: Slab) -> None:
-        self._slab = slab
-        self._row = slab.row
-        self._column = slab.reserve(1)
+    def __init__(self, shared_table: SharedTable) -> None:
+        self._table = shared_table
+        self._row = shared_table.row
+        self._column = shared_table.reserve(1)
 
     def add(self, amount: float = 1.0) -> None:
         """Add to this worker's number."""
@@ -178,7 +180,7 @@ class Count:
 
     def total(self) -> float:
         """The sum over all workers."""
-        return self._slab.total(self._column)
+        return self._table.total(self._column)
 
 
 class Distribution:
@@ -193,22 +195,22 @@ class Distribution:
         bounds: upper bounds of the buckets, inclusive and rising; one more is added for the rest.
     """
 
-    __slots__ = ("_aside", "_first", "_slab", "_sorted", "_sum", "add", "bounds")
+    __slots__ = ("_aside", "_first", "_sorted", "_sum", "_table", "add", "bounds")
 
-    def __init__(self, slab: Slab, bounds: Sequence[float]) -> None:
+    def __init__(self, shared_table: SharedTable, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
-        self._slab = slab
-        self._first = slab.reserve(len(self.bounds) + 2)
+        self._table = shared_table
+        self._first = shared_table.reserve(len(self.bounds) + 2)
         self._sum = self._first + len(self.bounds) + 1
         self._aside = array("d")
         self._sorted = 0
         self.add: Callable[[float], None] = self._aside.append
-        slab.before_publishing.append(self._sort)
+        shared_table.before_publishing.append(self._sort)
 
     @property
     def added(self) -> int:
         """How many values this process has added."""
-        with self._slab.lock:
+        with self._table.lock:
             return self._sorted + len(self._aside)
 
     def cumulative(self) -> list[float]:
@@ -216,25 +218,25 @@ class Distribution:
         self._sort()
         counts, running = [], 0.0
         for column in range(self._first, self._sum):
-            running += self._slab.total(column)
+            running += self._table.total(column)
             counts.append(running)
         return counts
 
     def sum(self) -> float:
         """The sum of all values, over all workers."""
         self._sort()
-        return self._slab.total(self._sum)
+        return self._table.total(self._sum)
 
     def _sort(self) -> None:
         if not self._aside:
             return
-        with self._slab.lock:
+        with self._table.lock:
             # A copy, for nothing can be added to an array while somebody else has its memory.
             values = np.frombuffer(self._aside.tobytes())
             # More may have been added meanwhile.
             del self._aside[: len(values)]
             self._sorted += len(values)
-            row, first = self._slab.row, self._first
+            row, first = self._table.row, self._first
             places = np.searchsorted(self.bounds, values, side="left")
             for place, count in enumerate(np.bincount(places).tolist()):
                 row[first + place] += count
