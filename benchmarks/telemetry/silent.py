@@ -20,8 +20,8 @@ def main() -> None:
     # Before onnxruntime is imported, as in engine.serving.__main__.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from engine.serving.metrics.models import ModelMetrics
-    from engine.serving.metrics.pulse import Pulse
-    from engine.serving.metrics.slab import Distribution
+    from engine.serving.metrics.shared_table import Distribution
+    from engine.serving.metrics.ticker import Ticker
     from engine.serving.request import Request
     from engine.serving.telemetry.requests import RequestTelemetry
 
@@ -43,7 +43,7 @@ def main() -> None:
 
     Distribution.__init__ = distribution
     ModelMetrics.computed = nothing
-    Pulse.start = nothing
+    Ticker.start = nothing
     runpy.run_module("engine.serving", run_name="__main__")
 
 

@@ -22,14 +22,15 @@ pytestmark = pytest.mark.slow
 # In a rendered service: all queries, and what each rule measures in its query.
 ASK = """
 import json, sys
-from engine.deploy.config.environment import Environment
+from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.monitoring import queries
 from engine.deploy.monitoring.rules import log_rules
 
 fields = {"stage": "s", "region": "westeurope", "resource_group": "g", "name": "iris-staging"}
 environments = [
-    Environment.model_validate({**fields, "target": "aci"}),
-    Environment.model_validate({**fields, "target": "containerapps", "gpu": "t4"}),
+    GroupEnvironment.model_validate({**fields, "target": "aci"}),
+    AppEnvironment.model_validate({**fields, "target": "containerapps", "gpu": "t4"}),
 ]
 rules = {rule.query: rule.column for each in environments for rule in log_rules(each, 300.0)}
 written = {f"query {name}": queries.query(name, "iris-staging") for name in queries.saved()}

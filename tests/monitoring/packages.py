@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,21 @@ def wrong(service: Path, folder: Path) -> Path:
     return folder
 
 
+def with_reference(service: Path, folder: Path) -> Path:
+    """The sample with a reference in which the first column is far from what the tests ask."""
+    package = _copy(service, folder)
+    column = {"name": "first", "side": "input", "tensor": "features", "place": 0}
+    bins = {"edges": [4, 5, 6, 8], "counts": [10, 10, 130]}
+    reference = {"rows": 150, "columns": [column | bins]}
+    (package / "reference.json").write_text(json.dumps(reference), encoding="utf-8")
+    _seal(package, "reference.json")
+    return folder
+
+
 def _with_code(code: str, service: Path, folder: Path) -> Path:
     package = _copy(service, folder)
     (package / "model_code.py").write_text(code, encoding="utf-8")
-    _seal(package, code_file="model_code.py")
+    _seal(package, "model_code.py", code_file="model_code.py")
     return folder
 
 
@@ -62,11 +74,11 @@ def _copy(service: Path, folder: Path) -> Path:
     return Path(shutil.copytree(service / "models" / "iris", folder / "iris"))
 
 
-def _seal(package: Path, **changes: str) -> None:
-    """Write sizes and checksums again, as packaging does."""
+def _seal(package: Path, *more: str, **changes: str) -> None:
+    """Write sizes and checksums again, as packaging does; of more files, too."""
     manifest = package / "model.yaml"
     content = yaml.safe_load(manifest.read_text(encoding="utf-8")) | changes
-    names = [content["model_file"], "golden.npz", *changes.values()]
+    names = [content["model_file"], "golden.npz", *more]
     content["files"] = {
         name: {
             "sha256": hashlib.sha256((package / name).read_bytes()).hexdigest(),

@@ -8,7 +8,7 @@ import math
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,11 @@ ALERT_SECONDS = 90.0
 ANY = 5.9
 GPU_ROW = "GPU: no data without one"
 # The healthy service has no alert to show.
-FAULT_SHOWN = {"Alerts": "wrong"}
+FAULT_SHOWN = {
+    "Alerts": "wrong",
+    "Distance from the training": "drifting",
+    "Missing and unseen values": "drifting",
+}
 # Other tests use the same CPUs, and with windows of seconds these two would tell of them.
 OF_THE_MACHINE = {"LatencyHigh", "EventLoopBlocked"}
 
@@ -174,10 +178,17 @@ def faults(world: World, loaded: tuple[float, float]) -> Iterator[World]:
             (lambda: world.predict("slow", ANY), 2),
             (lambda: world.predict("failing", FAILS), 1),
             (lambda: world.predict("crowded", ANY), 4),
+            (lambda: slowly(lambda: world.predict("drifting", 4.5)), 1),
             (lambda: halt(world.processes["halting"]), 1),
         ):
             stack.enter_context(repeated(action, threads))
         yield world
+
+
+def slowly(action: Callable[[], object]) -> None:
+    """Do it, and leave the processors to the others for a moment."""
+    action()
+    time.sleep(0.05)
 
 
 def halt(process: subprocess.Popen[bytes]) -> None:
@@ -237,6 +248,13 @@ def test_a_computation_on_the_cpu_is_told(faults: World) -> None:
         fires(faults, "fallback", "ProviderFallback")
 
 
+def test_drift_is_told(faults: World) -> None:
+    fires(faults, "drifting", "Drifted")
+    drifted = faults.prometheus.now('inference_drift_ratio{job="drifting"} > 1')
+    assert {each["metric"]["column"] for each in drifted} == {"first"}
+    assert {each["metric"]["window"] for each in drifted} == {"hour", "day"}
+
+
 def test_a_slow_model_is_told(faults: World) -> None:
     fires(faults, "slow", "LatencyHigh")
     [compute] = faults.prometheus.now(
@@ -268,6 +286,7 @@ def test_each_fault_is_told_by_its_own_alerts_only(faults: World) -> None:
         "crowded": {"Overloaded"},
         "slow": set(),
         "halting": set(),
+        "drifting": {"Drifted"},
         HEALTHY: set(),
     }
     firing = {job: faults.prometheus.firing(job) - OF_THE_MACHINE for job in own}

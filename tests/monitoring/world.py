@@ -20,7 +20,7 @@ from .prometheus import Prometheus
 
 HEALTHY = "iris-service"
 KEY = "a-key-of-the-tests-1"
-START_SECONDS = 120
+START_SECONDS = 240
 STOP_SECONDS = 15
 ANSWER_SECONDS = 30
 # One kind of fault each. All but `wrong` become ready; `gone` never answers.
@@ -32,6 +32,7 @@ FAULTY: dict[str, dict[str, str]] = {
     "fallback": {"EXECUTION_PROVIDERS": "cuda,cpu"},
     "halting": {},
     "restarting": {},
+    "drifting": {},
 }
 GONE = "gone"
 
@@ -117,6 +118,7 @@ def running(program: str, python: Path, service: Path, folder: Path) -> Iterator
     models = {
         "wrong": packages.wrong(service, folder / "wrong"),
         "failing": packages.failing(service, folder / "failing"),
+        "drifting": packages.with_reference(service, folder / "drifting"),
         **dict.fromkeys(("slow", "crowded"), packages.slow(service, folder / "slow")),
     }
     ports = {job: free_port() for job in (HEALTHY, *FAULTY, GONE)}
