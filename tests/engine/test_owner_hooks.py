@@ -139,7 +139,12 @@ def deploy(root: Path, world: World, image: str, *, serves_on: bool) -> None:
     """What `up` does once its release is known."""
     site = site_of(world)
     object.__setattr__(site, "target", MemoryTarget(world, serves_on=serves_on))
-    context = SimpleNamespace(root=root, say=site.say, environment=SimpleNamespace(stage="staging"))
+    context = SimpleNamespace(
+        root=root,
+        say=site.say,
+        environment=SimpleNamespace(stage="staging"),
+        target=site.target,
+    )
     release = Release("iris@sha256:aa", image, "sha256:bb")
     found = SimpleNamespace(
         context=context, release=release, site=lambda: site, document=lambda: wanted(image)

@@ -72,6 +72,8 @@ def test_the_page_shows_release_and_signature(guarded: str, visit: Visit) -> Non
         shape = ", ".join(map(str, tensor["shape"])).replace("-", "\N{MINUS SIGN}")
         expect(line).to_contain_text(f"{tensor['datatype']} [{shape}]")
         for names in tensor.get("parameters", {}).values():
+            if names is True:
+                continue
             expect(line).to_contain_text(", ".join(names))
 
 

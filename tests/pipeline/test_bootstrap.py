@@ -109,7 +109,7 @@ def test_a_dry_run_prints_the_commands_and_changes_nothing(done: Done) -> None:
     assert done.changed_by_dry == []
     lines = done.dry.out.splitlines()
     assert f"az group create --name {SLUG}-shared --location westeurope" in done.dry.out
-    assert sum(line.startswith("az role assignment create ") for line in lines) == 22
+    assert sum(line.startswith("az role assignment create ") for line in lines) == 23
     assert sum(line.startswith("gh api --method ") for line in lines) == 15
     [ruleset] = [line for line in lines if line.startswith("echo ")]
     assert ruleset.endswith(f" | gh api --method POST repos/{REPOSITORY_NAME}/rulesets --input -")

@@ -28,6 +28,7 @@ LOG_RULES = {
     "LatencyHigh",
     "Overloaded",
     "GoldenCheckFailed",
+    "Drifted",
     "Restarting",
 }
 Change = tuple[Ran, list[str]]

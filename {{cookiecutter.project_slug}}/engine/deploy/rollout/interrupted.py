@@ -6,6 +6,7 @@ From its waits follows how long a rollout can take at most.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from engine.deploy.config import names
@@ -73,7 +74,29 @@ def at_rest(site: Site, *, undo_unverified: bool = False) -> tuple[Live | None, 
             "look at what it is (`.venv/bin/python -m engine.deploy status`); "
             "`.venv/bin/python -m engine.deploy down ENV --yes` removes it, and `up` deploys again",
         )
-    return live, records
+    kept = next((each for each in records if each.phase == KEPT), None)
+    return live if kept is None else _up_to_date(site, live, kept), records
+
+
+def _up_to_date(site: Site, live: Live | None, kept: Record) -> Live | None:
+    """What is live, once Azure shows the release that was kept last, or has not for too long.
+
+    Azure promises nowhere that an answer knows of a change that was accepted before.
+    """
+    give_up = site.clock.monotonic() + VISIBLE_SECONDS
+    while _is_outdated(site, live, kept) and site.clock.monotonic() < give_up:
+        site.clock.sleep(POLL_SECONDS)
+        live = _look(site)
+    return live
+
+
+def _is_outdated(site: Site, live: Live | None, kept: Record) -> bool:
+    if live is not None:
+        return (marks.rollout(live.tags) or kept.id) < kept.id
+    # Somebody removed it, or it was made just now.
+    if not kept.ended:
+        return False
+    return site.clock.now() - datetime.fromisoformat(kept.ended) < timedelta(seconds=APPEAR_SECONDS)
 
 
 def _look(site: Site) -> Live | None:
