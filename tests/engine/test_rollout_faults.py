@@ -7,6 +7,7 @@ the requests, `make test-all` every one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import os
 import random
@@ -425,3 +426,27 @@ def noted(text: str) -> Iterator[None]:
     except BaseException as error:
         error.add_note(text)
         raise
+
+
+@pytest.mark.parametrize("shown", ["the release before", "nothing"])
+@pytest.mark.parametrize("digit", [GOOD, CRASHES])
+def test_a_first_look_that_is_stale_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, shown: str, digit: str
+) -> None:
+    """A deploy that follows at once: Azure still shows what was there before the last one."""
+    deploys = Deploys(Arm(), "aci")
+    arm, old = deploys.arm, None
+    installed(monkeypatch, arm)
+    if shown != "nothing":
+        deploy(deploys, GOOD, 1.0)
+        arm.clock.seconds += 1000
+        old = copy.deepcopy(arm._shown_group())
+    deploy(deploys, BEFORE, 1.0)
+    arm.shown_before["group"] = (arm.clock.seconds + 8, old)
+    if digit == GOOD:
+        deploy(deploys, GOOD, 1.0)
+    else:
+        with pytest.raises(RolloutFailed) as failed:
+            deploy(deploys, CRASHES, 1.0)
+        assert failed.value.restored
+    assert settled_as(arm, GOOD if digit == GOOD else BEFORE)
