@@ -189,6 +189,11 @@ def test_sigterm_under_load_loses_no_accepted_request(toy_dir: Path) -> None:
         assert outcomes == ["closed after its answer"] * len(threads)
 
 
+def kill_if_there(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
     """The clients of the other one are answered, also when more connect than the stuck one takes;
@@ -204,6 +209,8 @@ def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
             client.getresponse().read()
         stuck_clients = connections_of(stuck, server.port) - before
         os.kill(stuck, signal.SIGSTOP)
+        # Whatever fails here: what is stopped would keep the tests waiting for its output.
+        stack.callback(kill_if_there, stuck)
         for client in clients:
             client.request("POST", "/predict", BODY, JSON)
         for _ in range(700):

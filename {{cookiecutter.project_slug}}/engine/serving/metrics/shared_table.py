@@ -62,6 +62,8 @@ class SharedTable:
     def set_state(self, state: State) -> None:
         """Say in which state this worker is; the others see it at once."""
         self.row[STATE] = float(STATES.index(state))
+        # A worker that is stuck before its first beat would never be missed.
+        self.row[BEAT] = time.monotonic()
         self.publish()
 
     def beat(self) -> None:
