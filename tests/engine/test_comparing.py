@@ -475,7 +475,7 @@ def test_without_labelled_data_the_command_says_so(
 
 
 class Stage:
-    """Stands in for a context of an environment."""
+    """Replaces the context of an environment."""
 
     class environment:
         stage = "production"

@@ -192,7 +192,7 @@ def test_a_request_like_an_earlier_one_is_read_as_the_exact_way_reads_it(
         try:
             model.signature.check(exact.inputs)
         except RequestError:
-            # Arrays are checked by whoever takes them.
+            # Arrays are checked where they are used.
             assert not isinstance(request.inputs, list)
             continue
         check_same(request, exact, model)

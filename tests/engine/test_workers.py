@@ -226,7 +226,7 @@ def test_a_stuck_worker_does_not_stop_the_others(toy_dir: Path) -> None:
 
 @pytest.fixture
 def acceptor() -> Iterator[Acceptor]:
-    """A acceptor with two workers that nobody runs; both are ready."""
+    """An acceptor with two workers that do not run; both count as ready."""
     shared_table = SharedTable(workers=2, columns=0)
     with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
         listener.setblocking(False)

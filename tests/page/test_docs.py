@@ -73,7 +73,7 @@ def test_a_key_is_sent_and_not_shown(guarded: str, visit: Visit) -> None:
 def test_what_is_copied_as_curl_python_and_javascript_works(
     guarded: str, visit: Visit, place: str
 ) -> None:
-    """An apostrophe, a quote or a line's end in the request breaks whoever quotes badly."""
+    """A request with apostrophes, quotes and line ends works in each copied snippet."""
     page = visit(guarded, path=place, permissions=["clipboard-read", "clipboard-write"])
     body = '{"data": [[5.9, 3.0, 5.1, 1.8]],\n "note": "it\'s \\"é\\" $HOME `x` \\\\"}'
     page.get_by_label("API key").fill(KEY)

@@ -139,10 +139,10 @@ def check(reference: str, release: Release, expected_id: str | None) -> None:
 
 
 def pushed_digest(tag: str) -> str:
-    """What docker was told by the registry when it had pushed.
+    """The digest that the registry returned when docker had pushed.
 
     Raises:
-        DockerError: it was told nothing.
+        DockerError: the registry returned none.
     """
     repository = tag.rpartition(":")[0]
     for reference in _inspect(tag).get("RepoDigests") or ():

@@ -3,7 +3,7 @@
 Every step looks before it acts, so a run that was killed anywhere is taken up by the next one, and
 a run where all is there changes nothing.
 
-A refusal of Azure's or GitHub's is told with the fix that fits a bootstrap. Commands are shown as a
+A refusal by Azure or GitHub is reported with the fix that fits a bootstrap. Commands are shown as a
 person would type them: quoted, asking for the ids that are not known yet.
 """
 

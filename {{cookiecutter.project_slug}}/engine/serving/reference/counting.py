@@ -20,7 +20,7 @@ def values_of(column: Column, tensor: Array, missing_text: str | None = None) ->
 
     Args:
         tensor: of shape [rows, ...].
-        missing_text: what stands for a missing value in a text tensor.
+        missing_text: the text that means a missing value.
 
     Returns:
         float64 of shape [rows], NaN where a value is missing; of a category of texts object of
@@ -79,7 +79,7 @@ class Counter:
     """Counts rows into the bins of all columns of a reference.
 
     Args:
-        missing_texts: by input, what stands for a missing value.
+        missing_texts: by input, the text that means a missing value.
     """
 
     def __init__(self, reference: Reference, missing_texts: Mapping[str, str | None]) -> None:

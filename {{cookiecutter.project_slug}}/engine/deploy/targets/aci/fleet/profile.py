@@ -156,7 +156,7 @@ def grace_left(profile: Json, now: datetime) -> float:
 
 
 def moment(now: datetime) -> str:
-    """A time as it stands in the tag SWITCHED."""
+    """A time in the format of the tag SWITCHED."""
     return now.astimezone(UTC).isoformat(timespec="seconds")
 
 
