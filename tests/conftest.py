@@ -87,8 +87,11 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rendered]:
 
     yield render
     for project in done.values():
-        command = ["git", "-C", str(project), "status", "--porcelain"]
-        changed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        command = ["git", "-C", str(project), "status", "--porcelain", "--ignored"]
+        status = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        changed = "\n".join(
+            line for line in status.splitlines() if not line.endswith(("__pycache__/", "_cache/"))
+        )
         assert not changed, f"a test changed a rendered service that all share:\n{changed}"
 
 

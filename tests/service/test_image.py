@@ -214,7 +214,7 @@ def test_its_models_are_compared_with_those_of_a_checkout(
     identity = docker("image", "inspect", "--format", "{{.Id}}", cpu_image)
     done = subprocess.run(
         [service_python, "-m", "engine.comparing", "--other", identity, "--", data],
-        cwd=rendered_service, capture_output=True, text=True, check=False,
+        cwd=_copy(rendered_service, tmp_path), capture_output=True, text=True, check=False,
         env={**os.environ, "DOCKER": docker_client()}, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
