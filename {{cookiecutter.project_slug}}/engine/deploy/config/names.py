@@ -30,6 +30,11 @@ def image_repository(project: Project) -> str:
     return project.name
 
 
+def edge_repository(project: Project) -> str:
+    """The repository of the image that ends HTTPS."""
+    return f"{project.name}-edge"
+
+
 def runtime_identity(project: Project) -> str:
     """The identity that pulls the image (AcrPull)."""
     return f"{project.name}-runtime"
@@ -68,3 +73,8 @@ def records_role(project: Project) -> str:
 def logs_role(project: Project) -> str:
     """The custom role that lets a deploy identity send a container's log to the workspace."""
     return f"{project.name} container logs"
+
+
+def storage_role(project: Project) -> str:
+    """The custom role that lets a deploy identity mount the share with the certificates."""
+    return f"{project.name} certificates"

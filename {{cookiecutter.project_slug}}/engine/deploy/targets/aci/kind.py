@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.deploy.az import Az
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
-from engine.deploy.bootstrap.role import Role
+from engine.deploy.bootstrap.role import CustomRole, Role
+from engine.deploy.bootstrap.step import Step
 from engine.deploy.monitoring.rule import (
     ERROR,
     MEMORY_SHARE,
@@ -15,7 +17,7 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import diagnosis, rules
+from engine.deploy.targets.aci import diagnosis, edge, rules, storage
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
@@ -45,6 +47,7 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
     )
     prices = (CPU, MEMORY, ENDPOINT, QUESTIONS)
     takes_workspace = True
+    own_roles = (storage.ROLE,)
     diagnoses = diagnosis.RULES
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
@@ -52,20 +55,41 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         chosen = Fleet if environment.beside else ContainerInstances
         return chosen(az, environment, places)
 
+    def probe_address(self, environment: GroupEnvironment, address: str) -> str:
+        """See ``Kind``."""
+        return address.replace("https://", "http://", 1) if environment.https else address
+
+    def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
+        """See ``Kind``: of the share with the certificates."""
+        group = environment.resource_group
+        return (group, edge.account(subscription, group)) if environment.https else None
+
+    def needs_edge(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.https is not None
+
     def shared_host(self, environment: GroupEnvironment) -> str | None:
         """See ``Kind``."""
         if not environment.beside:
             return None
         host, port = shared_host(environment), environment.port
-        return host if port == 80 else f"{host}:{port}"
+        return host if port == 80 or environment.https else f"{host}:{port}"
 
-    def roles(self, environment: GroupEnvironment) -> tuple[Role, ...]:
+    def roles(self, environment: GroupEnvironment) -> tuple[Role | CustomRole, ...]:
         """See ``Kind``."""
-        return (SWITCHES,) if environment.beside else ()
+        switches = (SWITCHES,) if environment.beside else ()
+        return (*switches, storage.ROLE) if environment.https else switches
 
     def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
-        return (self.provider, "Microsoft.Network") if environment.beside else (self.provider,)
+        network = ("Microsoft.Network",) if environment.beside else ()
+        return (self.provider, *network, *((storage.PROVIDER,) if environment.https else ()))
+
+    def bootstrap(
+        self, inputs: Inputs, stage: str, environment: GroupEnvironment
+    ) -> tuple[Step, ...]:
+        """See ``Kind``."""
+        return storage.steps(inputs, stage, environment) if environment.https else ()
 
     def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""

@@ -18,6 +18,7 @@ from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
@@ -82,7 +83,8 @@ class ContainerInstances:
         """See ``Target``."""
         group = self._get()
         found = findings(self._az, self._environment, self._places, group)
-        lost = unrestorable(group, self._places.workspace) if group else ()
+        storage = edge.account(self._places.subscription, self._environment.resource_group)
+        lost = unrestorable(group, self._places.workspace, storage) if group else ()
         if lost:
             found.append(
                 Finding(

@@ -43,6 +43,8 @@ def fleet_live(
 
 def _address(environment: GroupEnvironment) -> str:
     host = shared_host(environment)
+    if environment.https:
+        return f"https://{host}"
     return f"http://{host}" if environment.port == 80 else f"http://{host}:{environment.port}"
 
 
