@@ -53,13 +53,14 @@ class Authority:
         roots: the file of the certificate that its certificates are signed with.
         bundle: the file that a client of its directory has to trust.
         aliases: own names, each with the host name of the group that it leads to.
+        known: what its DNS knows.
     """
 
     def __init__(self, double: AzureDouble, folder: Path) -> None:
         self._double = double
         self._folder = folder
         self._container = ""
-        self._known: dict[str, str] = {}
+        self.known: dict[str, str] = {}
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._publish, daemon=True)
         self.directory = ""
@@ -131,10 +132,10 @@ class Authority:
             found: dict[str, str] = self._double.ask("aci.names", {})
             found |= {name: found[to] for name, to in self.aliases.items() if to in found}
             for name, address in found.items():
-                if self._known.get(name) != address:
+                if self.known.get(name) != address:
                     self._tell("clear-a", {"host": f"{name}."})
                     self._tell("add-a", {"host": f"{name}.", "addresses": [address]})
-            self._known |= found
+            self.known |= found
 
     def _tell(self, what: str, content: object) -> None:
         url = f"http://{self._port(NAMES)}/{what}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,7 +19,15 @@ from tests.service.containers import remove_image
 
 from .authority import Authority, edge_image
 from .commands import run
-from .rollout_world import SLUG, RolloutWorld, Stages, ended, rollout_world, succeeded
+from .rollout_world import (
+    SLUG,
+    RolloutWorld,
+    Stages,
+    ended,
+    eventually,
+    rollout_world,
+    succeeded,
+)
 
 pytestmark = pytest.mark.slow
 STAGE, DOMAIN = "secure", "api.example.org"
@@ -88,6 +101,30 @@ class SecureWorld(RolloutWorld):
             remove_image(name)
         return {**super()._places(stage), "edge": self.edge}
 
+    def replace_key(self) -> None:
+        """The storage account's first key is another one from now on, and so is the second."""
+        place = ("--resource-group", f"{SLUG}-{STAGE}", "--account-name", self.account)
+        for which in ("primary", "secondary"):
+            self._az("storage", "account", "keys", "renew", *place, "--key", which)
+
+    def keys(self) -> list[str]:
+        """The keys of the storage account as they are now."""
+        place = ("--resource-group", f"{SLUG}-{STAGE}", "--account-name", self.account)
+        listed = self._az("storage", "account", "keys", "list", *place)
+        return [str(each["value"]) for each in listed]
+
+    def restart(self, stage: str) -> None:
+        """Let Azure start the group's containers anew."""
+        name = f"{SLUG}-{stage}"
+        command = ("az", "container", "restart", "--resource-group", name, "--name", name)
+        run(self.owner, *command)
+
+    def events(self, stage: str) -> str:
+        """What Azure tells of the group."""
+        name = f"{SLUG}-{stage}"
+        shown = self._az("container", "show", "--resource-group", name, "--name", name)
+        return json.dumps(shown["instanceView"])
+
     def ask(self, url: str, *options: str) -> subprocess.CompletedProcess[str]:
         """curl, as from the internet."""
         proxy = self.double.network()["http_proxy"]
@@ -98,8 +135,6 @@ class SecureWorld(RolloutWorld):
 
 def _account(subscription: str, group: str) -> str:
     # The name follows from the two, and nobody else's storage account may have it.
-    import hashlib
-
     digest = hashlib.sha256(f"{subscription}/{group}".lower().encode()).hexdigest()
     return f"edge{digest[:20]}"
 
@@ -128,10 +163,72 @@ def world(
             remove_image(EDGE)
 
 
-def test_a_group_answers_over_https_under_its_hashed_name(world: SecureWorld) -> None:
+def serial(world: SecureWorld, address: str, name: str = "") -> str:
+    """The serial number of the certificate that an address shows for a name.
+
+    Raises:
+        ssl.SSLError, OSError: it shows none that Pebble has signed for that name.
+    """
+    proxy, host = urlsplit(world.double.network()["http_proxy"]), urlsplit(address).hostname
+    assert proxy.hostname
+    assert host
+    with socket.create_connection((proxy.hostname, proxy.port or 80), timeout=30) as connection:
+        connection.sendall(f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode())
+        assert b" 200 " in connection.recv(4096)
+        trust = ssl.create_default_context(cafile=world.authority.roots)
+        with trust.wrap_socket(connection, server_hostname=name or host) as secure:
+            return str((secure.getpeercert() or {})["serialNumber"])
+
+
+def through(world: SecureWorld, name: str, address: str, path: str) -> str:
+    """What an own name answers whose record leads to an address."""
+    host = urlsplit(address).hostname
+    done = world.ask(f"https://{name}{path}", "--connect-to", f"{name}:443:{host}:443")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_group_answers_over_https_and_its_certificates_outlive_releases(
+    world: SecureWorld,
+) -> None:
     done = succeeded(ended(world.roll_out(STAGE, "good"), SECONDS))
-    assert done.address.startswith("https://")
-    assert done.address.endswith(".azurecontainer.io")
-    answered = world.ask(f"{done.address}/readyz", "--http2", "--write-out", " %{http_version}")
-    assert '"ready":true' in answered.stdout.replace(" ", "") + answered.stderr
+    address, host = done.address, urlsplit(done.address).hostname
+    assert re.fullmatch(
+        r"https://iris-service-secure\.[a-z0-9]+\.westeurope\.azurecontainer\.io", address
+    )
+    answered = world.ask(f"{address}/readyz", "--http2", "--write-out", " %{http_version}")
+    assert '"ready":true' in answered.stdout.replace(" ", "")
     assert answered.stdout.endswith(" 2")
+    moved = world.ask(f"http://{host}/docs?a=1", "--write-out", "%{http_code} %{redirect_url}")
+    assert moved.stdout.endswith(f"308 {address}/docs?a=1")
+    assert '"ready":true' in world.ask(f"http://{host}/readyz").stdout.replace(" ", "")
+    closed = world.ask(f"http://{host}:8000/readyz", "--write-out", "%{http_code}")
+    assert closed.stdout.endswith("502")
+    assert "no public port 8000" in closed.stdout
+
+    world.authority.aliases[DOMAIN] = str(host)
+    eventually(lambda: DOMAIN in world.authority.known, 10)
+    assert "ready" in through(world, DOMAIN, address, "/readyz")
+    own, named = serial(world, address), serial(world, address, DOMAIN)
+    assert own != named
+    assert world.authority.issued() == 2
+    with pytest.raises((ssl.SSLError, OSError)):
+        serial(world, address, "foreign.example.org")
+
+    # The next release is another container, and so is that of Caddy: the share is the same.
+    assert succeeded(ended(world.roll_out(STAGE, "other"), SECONDS)).address == address
+    assert (serial(world, address), serial(world, address, DOMAIN)) == (own, named)
+    assert world.authority.issued() == 2
+
+    # A key that was replaced is refused at the next start, found with its fix, and deployed.
+    world.replace_key()
+    world.restart(STAGE)
+    events = world.events
+    eventually(lambda: "FailedMountAzureFileVolume" in events(STAGE), 60)
+    found = world.deploy(STAGE, "doctor", STAGE)
+    assert "Azure cannot mount the share that keeps the certificates (certain)" in found.out
+    assert f"engine.deploy up {STAGE}" in found.out
+    succeeded(ended(world.roll_out(STAGE, "other"), SECONDS))
+    assert serial(world, address) == own
+    assert world.authority.issued() == 2
+    assert not any(key in found.out + found.err + done.out + done.err for key in world.keys())

@@ -16,6 +16,7 @@ from engine.deploy.push import Wish, push, push_edge
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
 
 
@@ -118,5 +119,7 @@ def announce(context: Context, address: str | None) -> None:
     if address is None:
         return
     write_output(url=address)
+    for record in kind_of(context.environment).records(context.environment, address):
+        context.say.step(f"the record of an own name: {record}")
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

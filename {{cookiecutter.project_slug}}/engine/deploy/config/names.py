@@ -7,6 +7,9 @@ from engine.deploy.config.project import Project
 CONTAINER = "service"
 """The one container in a group or app; logs are asked for by this name."""
 
+EDGE = "edge"
+"""The container beside it that ends HTTPS, where an environment has one."""
+
 # Tags of a container group or app. The first three say what runs, the others belong to rollouts.
 TAG_REVISION = "git-revision"
 TAG_IMAGE = "image-digest"

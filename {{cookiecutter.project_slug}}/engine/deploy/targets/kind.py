@@ -100,6 +100,14 @@ class Kind(ABC, Generic[Place]):
         """Where readiness is asked, before a client makes the certificate be ordered."""
         return address
 
+    def outside(self, environment: Place, address: str) -> Iterable[Finding]:
+        """What only a client sees of an address that serves."""
+        return ()
+
+    def records(self, environment: Place, address: str) -> tuple[str, ...]:
+        """Records of DNS that let own names lead to an address."""
+        return ()
+
     def storage(self, environment: Place, subscription: str) -> tuple[str, str] | None:
         """Resource group and name of the storage account whose key the deploy needs."""
         return None

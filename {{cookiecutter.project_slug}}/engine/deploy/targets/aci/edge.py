@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from engine.deploy.config import names
 from engine.deploy.config.environment import Probe
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places, check_image
 from engine.errors import EngineError
 
-CONTAINER = "edge"
 SHARE = "certificates"
 HTTP, HTTPS, ASK = 80, 443, 9080
 PORTS = [{"port": port, "protocol": "TCP"} for port in (HTTP, HTTPS)]
@@ -76,7 +76,7 @@ def containers(environment: GroupEnvironment, places: Places) -> list[dict[str, 
         },
         "volumeMounts": [{"name": _VOLUME, "mountPath": _FOLDER}],
     }
-    return [{"name": CONTAINER, "properties": properties}]
+    return [{"name": names.EDGE, "properties": properties}]
 
 
 def volumes(environment: GroupEnvironment, places: Places) -> dict[str, Any]:

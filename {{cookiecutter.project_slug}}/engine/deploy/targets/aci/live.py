@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.targets.aci import edge
+from engine.deploy.targets.aci.certificates import MOUNT_FAILED
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Live
 
@@ -15,8 +16,6 @@ _CRASHES = 2
 """Restarts after which nobody has to wait for the next one."""
 _PULLS = 3
 """Failed attempts to pull after which the image will not come: a new role needs some time."""
-MOUNT_FAILED = "FailedMountAzureFileVolume"
-"""Azure's event of a group whose share is refused: a wrong key, a firewall, a missing share."""
 _Json = dict[str, Any]
 
 
@@ -54,11 +53,11 @@ def _view(properties: _Json, name: str) -> _Json:
 def _edge_failure(properties: _Json) -> str | None:
     """Why HTTPS does not come up although the service may."""
     for event in (properties.get("instanceView") or {}).get("events") or []:
-        if event.get("name") == MOUNT_FAILED:
+        if event.get("name") == MOUNT_FAILED and int(event.get("count") or 1) >= _PULLS:
             return f"the share with the certificates cannot be mounted: {event.get('message')}"
-    if not any(each["name"] == edge.CONTAINER for each in properties["containers"]):
+    if not any(each["name"] == names.EDGE for each in properties["containers"]):
         return None
-    failure = _failure(_view(properties, edge.CONTAINER))
+    failure = _failure(_view(properties, names.EDGE))
     return f"HTTPS: {failure}" if failure else None
 
 

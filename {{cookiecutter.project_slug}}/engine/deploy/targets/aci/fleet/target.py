@@ -22,7 +22,6 @@ from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.fleet import document as fleets
 from engine.deploy.targets.aci.fleet import profile as profiles
 from engine.deploy.targets.aci.fleet.document import BLUE, COLOURS, GREEN, SINGLE
@@ -236,8 +235,7 @@ class Fleet:
             return None
         shown = self._groups.get(there)
         failing = [name for name in there if (each := shown[name]) and not live_of(each).running]
-        found = self._groups.show((failing or there)[0])
-        return read_group(found) if found else None
+        return self._groups.show((failing or there)[0])
 
     def billing(self) -> str:
         """See ``Target``."""
