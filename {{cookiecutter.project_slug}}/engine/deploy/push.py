@@ -93,8 +93,11 @@ def push_edge(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
         if wish.built_edge is not None:
             check_edge(wish.built_edge, revision)
             docker_run(say, [client(), "tag", wish.built_edge, tag], dry_run=az.dry_run)
+        elif az.dry_run:
+            say.planned(edge_build_command(client(), revision, tag), stdin=False)
         else:
-            docker_run(say, edge_build_command(client(), revision, tag), dry_run=az.dry_run)
+            say.step(f"building {tag}")
+            image.build_edge(tag, None, pull=False)
         return _sent(az, say, project, tag, server)
     except DockerError as error:
         raise EngineError(str(error), "correct that, and run the same command again") from error

@@ -62,8 +62,8 @@ def storage_refused(evidence: Evidence) -> Iterator[Finding]:
             "certificate-storage",
             "Azure cannot mount the share that keeps the certificates",
             f"was the key replaced? `.venv/bin/python -m engine.deploy up {evidence.stage}` "
-            "deploys the new one. Is the share missing? `.venv/bin/python -m engine.deploy bootstrap` "
-            "makes it. Else a policy or firewall forbids the key of the storage account",
+            "deploys the new one. Is the share missing? `.venv/bin/python -m engine.deploy "
+            "bootstrap` makes it. Else a policy or firewall forbids the account's key",
             Certainty.CERTAIN,
             tuple(str(event) for event in seen[-1:]),
             explains=_EXPLAINS,
