@@ -53,6 +53,7 @@ class Authority:
         roots: the file of the certificate that its certificates are signed with.
         bundle: the file that a client of its directory has to trust.
         aliases: own names, each with the host name of the group that it leads to.
+        shared: names that lead to any group whose own name begins so.
         known: what its DNS knows.
     """
 
@@ -66,6 +67,7 @@ class Authority:
         self.directory = ""
         self.roots, self.bundle = folder / "roots.pem", folder / "cert.pem"
         self.aliases: dict[str, str] = {}
+        self.shared: dict[str, str] = {}
 
     def __enter__(self) -> Authority:
         image(PEBBLE, self._folder, "pebble", "pebble-challtestsrv")
@@ -131,6 +133,9 @@ class Authority:
         while not self._done.wait(PAUSE_SECONDS):
             found: dict[str, str] = self._double.ask("aci.names", {})
             found |= {name: found[to] for name, to in self.aliases.items() if to in found}
+            for name, start in self.shared.items():
+                groups = [found[host] for host in sorted(found) if host.startswith(start)]
+                found |= {name: groups[0]} if groups else {}
             for name, address in found.items():
                 if self.known.get(name) != address:
                     self._tell("clear-a", {"host": f"{name}."})

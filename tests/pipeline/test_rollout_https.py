@@ -25,12 +25,13 @@ from .rollout_world import (
     Stages,
     ended,
     eventually,
+    failed,
     rollout_world,
     succeeded,
 )
 
 pytestmark = pytest.mark.slow
-STAGE, DOMAIN = "secure", "api.example.org"
+STAGE, FLEET, DOMAIN = "secure", "twins", "api.example.org"
 SHARE = "certificates"
 EDGE = "aci-ml-template-test:edge"
 HTTPS = """\
@@ -47,6 +48,12 @@ class SecureWorld(RolloutWorld):
 
     authority: Authority
     edge = ""
+    _certificates = ""
+
+    @property
+    def account(self) -> str:
+        """The storage account of the single group's environment."""
+        return _account(self.double.subscription, f"{SLUG}-{STAGE}")
 
     def environment(self, stage: str) -> dict[str, str]:
         """Likewise; its clients trust Pebble's certificates too."""
@@ -57,22 +64,24 @@ class SecureWorld(RolloutWorld):
         return {**found, "SSL_CERT_FILE": str(both)}
 
     def _deployer(self, stage: str, group: str) -> Person:
-        self.account = _account(self.double.subscription, f"{SLUG}-{stage}")
+        account = _account(self.double.subscription, f"{SLUG}-{stage}")
         place = ("--resource-group", f"{SLUG}-{stage}")
         made = self._az(
-            *("storage", "account", "create", *place, "--name", self.account),
+            *("storage", "account", "create", *place, "--name", account),
             *("--location", "westeurope", "--sku", "Standard_LRS", "--kind", "StorageV2"),
             *("--min-tls-version", "TLS1_2", "--https-only", "true"),
             *("--allow-blob-public-access", "false"),
         )
-        share = (*place, "--storage-account", self.account, "--name", SHARE)
+        share = (*place, "--storage-account", account, "--name", SHARE)
         self._az("storage", "share-rm", "create", *share, "--quota", "1")
-        role = self._certificates_role()
+        if not self._certificates:
+            self._certificates = self._certificates_role()
         return self.double.principal(
             f"deploy-{stage}",
             ("Azure Container Instances Contributor Role", group),
             (self._role, group),
-            (role, made["id"]),
+            (self._certificates, made["id"]),
+            ("Traffic Manager Contributor", group),
             ("Managed Identity Operator", self.identity),
             ("Reader", self.registry),
             ("AcrPull", self.registry),
@@ -151,7 +160,12 @@ def world(
     with Authority(running_double, folder) as authority:
         edge_image(rendered_service, authority, folder, EDGE)
         more = HTTPS.format(domain=DOMAIN, authority=authority.directory)
-        stages: Stages = {STAGE: {"start": 120, "more": more}}
+        shared = f"{SLUG}-{FLEET}.trafficmanager.net"
+        authority.shared[shared] = f"{SLUG}-{FLEET}-"
+        stages: Stages = {
+            STAGE: {"start": 120, "more": more},
+            FLEET: {"start": 120, "more": more.replace(f"[{DOMAIN}]", "[]"), "copies": 2},
+        }
         try:
             for each in rollout_world(
                 *(running_double, rendered_service, deploy_python, folder, stages), SecureWorld
@@ -215,12 +229,27 @@ def test_a_group_answers_over_https_and_its_certificates_outlive_releases(
     with pytest.raises((ssl.SSLError, OSError)):
         serial(world, address, "foreign.example.org")
 
-    # The next release is another container, and so is that of Caddy: the share is the same.
-    assert succeeded(ended(world.roll_out(STAGE, "other"), SECONDS)).address == address
+    # What Caddy has in memory is lost, and the share is the same.
+    world.restart(STAGE)
+    eventually(lambda: "ready" in world.ask(f"{address}/readyz").stdout, 60)
     assert (serial(world, address), serial(world, address, DOMAIN)) == (own, named)
     assert world.authority.issued() == 2
 
-    # A key that was replaced is refused at the next start, found with its fix, and deployed.
+
+@pytest.mark.exhaustive
+def test_a_release_orders_none_and_a_replaced_key_is_found_and_deployed(
+    world: SecureWorld,
+) -> None:
+    address = succeeded(ended(world.roll_out(STAGE, "good"), SECONDS)).address
+    own, issued = serial(world, address), world.authority.issued()
+    assert succeeded(ended(world.roll_out(STAGE, "other"), SECONDS)).address == address
+    assert serial(world, address) == own
+    # A bad release is put back, with Caddy and the share.
+    failed(ended(world.roll_out(STAGE, "crash"), SECONDS))
+    assert serial(world, address) == own
+    assert world.authority.issued() == issued
+
+    # A replaced key is refused at the next start, found with its fix, and deployed.
     world.replace_key()
     world.restart(STAGE)
     events = world.events
@@ -228,7 +257,28 @@ def test_a_group_answers_over_https_and_its_certificates_outlive_releases(
     found = world.deploy(STAGE, "doctor", STAGE)
     assert "Azure cannot mount the share that keeps the certificates (certain)" in found.out
     assert f"engine.deploy up {STAGE}" in found.out
-    succeeded(ended(world.roll_out(STAGE, "other"), SECONDS))
+    done = succeeded(ended(world.roll_out(STAGE, "other"), SECONDS))
     assert serial(world, address) == own
-    assert world.authority.issued() == 2
+    assert world.authority.issued() == issued
     assert not any(key in found.out + found.err + done.out + done.err for key in world.shown_keys())
+
+
+@pytest.mark.exhaustive
+def test_two_copies_share_their_certificates_and_a_switch_orders_none_for_the_shared_name(
+    world: SecureWorld,
+) -> None:
+    issued = world.authority.issued()
+    shared = f"{SLUG}-{FLEET}.trafficmanager.net"
+    for release in ("good", "other"):
+        done = succeeded(ended(world.roll_out(FLEET, release), 2 * SECONDS))
+        assert done.address == f"https://{shared}"
+        groups = [host for host in world.authority.known if host.startswith(f"{SLUG}-{FLEET}-")]
+        eventually(lambda: shared in world.authority.known, 10)
+        served = serial(world, done.address)
+        alive = world.double.ask("aci.names", {})
+        members = [host for host in groups if host in alive]
+        seen = {serial(world, f"https://{host}", shared) for host in members}
+        assert seen == {served}
+        assert len(members) in (2, 4)
+    # Each group's own name, of two colours, and the shared one.
+    assert world.authority.issued() == issued + 5

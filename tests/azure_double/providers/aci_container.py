@@ -40,7 +40,7 @@ class Surroundings:
     faults: Faults
     pace: Pace
     pull: Callable[[str], Awaitable[None]]
-    share: Callable[[dict[str, Any]], Awaitable[str | None]]
+    share: Callable[[dict[str, Any]], Awaitable[str | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Container:
 
     plan: Plan
     around: Surroundings
-    sandbox: Sandbox
+    sandbox: Sandbox | None = None
     events: Events = field(default_factory=Events)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
@@ -175,6 +175,8 @@ class Container:
 
     async def _mount(self) -> tuple[str, ...]:
         """Mount until it works; the container waits, and only the group's events say why."""
+        if self.sandbox is None:
+            return ()
         while (binds := await self.sandbox.binds(self.plan.mounts)) is None:
             self.state = waiting("")
             await asyncio.sleep(self.around.pace.pull_retry)
@@ -206,7 +208,7 @@ class Container:
 
     async def _start(self, binds: tuple[str, ...]) -> None:
         engine, spec = self.around.engine, self.plan.spec
-        network = await self.sandbox.join(spec.image)
+        network = await self.sandbox.join(spec.image) if self.sandbox else ""
         making = asyncio.ensure_future(engine.create(replace(spec, network=network, binds=binds)))
         try:
             self.docker = await asyncio.shield(making)
@@ -215,8 +217,8 @@ class Container:
             raise
         await engine.start(self.docker)
         seen = await engine.state(self.docker)
-        shared = self.sandbox.addresses
-        self.addresses = {port: shared[port] for port in spec.ports} if network else seen.addresses
+        shared = self.sandbox.addresses if self.sandbox and network else seen.addresses
+        self.addresses = {port: shared[port] for port in spec.ports if port in shared}
         self.state = running(from_docker(seen.started))
         self.events.add("Started", "Started container")
         self.ready = self.plan.readiness is None

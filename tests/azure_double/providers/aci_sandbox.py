@@ -41,7 +41,7 @@ class Sandbox:
     ports: tuple[int, ...]
     labels: Mapping[str, str]
     volumes: Mapping[str, dict[str, Any]]
-    share: Callable[[dict[str, Any]], Awaitable[str | None]]
+    share: Callable[[dict[str, Any]], Awaitable[str | None]] | None
     several: bool
     events: Events = field(default_factory=Events)
     docker: str = ""
@@ -53,7 +53,8 @@ class Sandbox:
         """Docker's notation for mounts (paths by names of volumes); None: one is refused."""
         found = []
         for name, path in mounts.items():
-            volume = await self.share(self.volumes[name]["azureFile"])
+            mounted = self.volumes[name]["azureFile"]
+            volume = await self.share(mounted) if self.share else None
             if volume is None:
                 self.events.add(MOUNT_FAILED, MOUNT_FAILED_MESSAGE, warning=True)
                 return None
