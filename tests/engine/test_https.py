@@ -27,7 +27,7 @@ from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.shape import blockers, differences, restorable, unrestorable
 from engine.deploy.targets.base import STORAGE_KEY, Document, Places
 from engine.deploy.targets.kind import kind_of
-from engine.deploy.telemetry import TelemetrySecrets
+from engine.deploy.telemetry import TelemetrySecrets, looked_up
 from engine.errors import EngineError
 from pydantic import ValidationError
 
@@ -189,6 +189,13 @@ class KeysAz(Az):
         assert arguments[:4] == ("storage", "account", "keys", "list")
         assert arguments[-1] == ACCOUNT
         return [{"keyName": "key1", "value": "planted-storage-key"}, {"value": "second"}]
+
+
+def test_a_release_with_https_can_be_restored_by_a_deploy_of_one_without() -> None:
+    plain = environment(https=None)
+    assert kind_of(plain).storage(plain, "S") == ("iris-service-staging", ACCOUNT)
+    assert STORAGE_KEY in looked_up(plain)
+    assert STORAGE_KEY not in secret_names(render(plain, RELEASE, PLACES, {}))
 
 
 def test_the_key_is_read_when_it_is_needed_and_never_shown() -> None:

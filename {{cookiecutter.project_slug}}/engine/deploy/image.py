@@ -110,13 +110,15 @@ def wants_edge(root: Path = ROOT) -> bool:
     return any(isinstance(each, dict) and each.get("https") for each in read)
 
 
-def build_edge(tag: str, base_image: str | None, *, pull: bool) -> str:
-    """Build the image that ends HTTPS; its id.
+def build_edge(
+    tag: str, revision: str, base_image: str | None = None, *, pull: bool = False
+) -> str:
+    """Build the image that ends HTTPS, of this checkout's commit; its id.
 
     Raises:
         DockerError: docker is missing, or the build failed.
     """
-    command = edge_build_command(client(), git_revision(), tag, base_image, pull=pull)
+    command = edge_build_command(client(), revision, tag, base_image, pull=pull)
     _show(command)
     environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
     status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603
@@ -173,8 +175,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             build(told)
             write_output(**{"image-id": image_id(tag)})
             if options.edge and wants_edge():
-                base = options.edge_base_image
-                write_output(**{"edge-id": build_edge(options.edge, base, pull=options.pull)})
+                base, pull = options.edge_base_image, options.pull
+                built = build_edge(options.edge, git_revision(), base, pull=pull)
+                write_output(**{"edge-id": built})
             print(tag)
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)

@@ -97,7 +97,7 @@ def push_edge(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             say.planned(edge_build_command(client(), revision, tag), stdin=False)
         else:
             say.step(f"building {tag}")
-            image.build_edge(tag, None, pull=False)
+            image.build_edge(tag, revision)
         return _sent(az, say, project, tag, server)
     except DockerError as error:
         raise EngineError(str(error), "correct that, and run the same command again") from error

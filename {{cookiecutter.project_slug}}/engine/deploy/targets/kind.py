@@ -109,7 +109,7 @@ class Kind(ABC, Generic[Place]):
         return ()
 
     def storage(self, environment: Place, subscription: str) -> tuple[str, str] | None:
-        """Resource group and name of the storage account whose key the deploy needs."""
+        """Resource group and name of the storage account whose key a document may need."""
         return None
 
     def needs_edge(self, environment: Place) -> bool:

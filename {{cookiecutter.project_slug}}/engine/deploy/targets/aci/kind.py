@@ -71,9 +71,11 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         return tuple(certificates.record(each, host) for each in own)
 
     def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
-        """See ``Kind``: of the share with the certificates."""
+        """See ``Kind``: of the certificates; a release with HTTPS may have to be restored although
+        the file asks for none any more.
+        """
         group = environment.resource_group
-        return (group, edge.account(subscription, group)) if environment.https else None
+        return group, edge.account(subscription, group)
 
     def needs_edge(self, environment: GroupEnvironment) -> bool:
         """See ``Kind``."""
