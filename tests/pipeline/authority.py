@@ -31,15 +31,12 @@ pebble-challtestsrv -management :{NAMES} -dns01 :8053 -http01 '' -https01 '' -tl
 exec pebble -config /pebble/config.json -dnsserver 127.0.0.1:8053
 """
 CONFIG = {
-    "pebble": {
-        "listenAddress": f"0.0.0.0:{DIRECTORY}",
-        "managementListenAddress": f"0.0.0.0:{ROOTS}",
-        "certificate": "/pebble/cert.pem",
-        "privateKey": "/pebble/key.pem",
-        "httpPort": 80,
-        "tlsPort": 443,
-        "certificateValidityPeriod": 86400,
-    }
+    "listenAddress": f"0.0.0.0:{DIRECTORY}",
+    "managementListenAddress": f"0.0.0.0:{ROOTS}",
+    "certificate": "/pebble/cert.pem",
+    "privateKey": "/pebble/key.pem",
+    "httpPort": 80,
+    "tlsPort": 443,
 }
 SECONDS = 30
 PAUSE_SECONDS = 0.2
@@ -53,11 +50,13 @@ class Authority:
         roots: the file of the certificate that its certificates are signed with.
         bundle: the file that a client of its directory has to trust.
         aliases: own names, each with the host name of the group that it leads to.
+        fixed: further names, with their addresses.
         shared: names that lead to any group whose own name begins so.
         known: what its DNS knows.
     """
 
-    def __init__(self, double: AzureDouble, folder: Path) -> None:
+    def __init__(self, double: AzureDouble, folder: Path, valid_seconds: int = 86400) -> None:
+        self._valid_seconds = valid_seconds
         self._double = double
         self._folder = folder
         self._container = ""
@@ -68,6 +67,7 @@ class Authority:
         self.roots, self.bundle = folder / "roots.pem", folder / "cert.pem"
         self.aliases: dict[str, str] = {}
         self.shared: dict[str, str] = {}
+        self.fixed: dict[str, str] = {}
 
     def __enter__(self) -> Authority:
         image(PEBBLE, self._folder, "pebble", "pebble-challtestsrv")
@@ -104,7 +104,9 @@ class Authority:
 
     def _certify(self, address: str) -> None:
         """A certificate for its own address, signed by itself."""
-        (self._folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+        given = {**CONFIG, "certificateValidityPeriod": self._valid_seconds}
+        text = json.dumps({"pebble": given})
+        (self._folder / "config.json").write_text(text, encoding="utf-8")
         key = self._folder / "key.pem"
         subprocess.run(
             [
@@ -131,7 +133,7 @@ class Authority:
     def _publish(self) -> None:
         """Let the names of groups lead to them, as Azure's DNS does, and aliases behind them."""
         while not self._done.wait(PAUSE_SECONDS):
-            found: dict[str, str] = self._double.ask("aci.names", {})
+            found: dict[str, str] = self._double.ask("aci.names", {}) | self.fixed
             found |= {name: found[to] for name, to in self.aliases.items() if to in found}
             for name, start in self.shared.items():
                 groups = [found[host] for host in sorted(found) if host.startswith(start)]
