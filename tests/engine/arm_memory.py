@@ -509,13 +509,14 @@ class Deploys:
     def target(self, **fields: object) -> Target:
         """The target of the environment with these fields."""
         clock = self.arm.clock
+        az = Az(self.say)
         if self.kind == "fleet":
-            where = environment("aci", **{"copies": 2, **fields})
-            assert isinstance(where, GroupEnvironment)
-            return Fleet(Az(self.say), where, PLACES, sleep=clock.sleep, now=clock.now)
-        az, where = Az(self.say), environment(self.kind, **fields)
+            where = environment("aci", **{"copies": 2, "switch": "beside", **fields})
+        else:
+            where = environment(self.kind, **fields)
         if isinstance(where, GroupEnvironment):
-            return ContainerInstances(az, where, PLACES)
+            fleet = Fleet(az, where, PLACES, sleep=clock.sleep, now=clock.now)
+            return fleet if where.beside else ContainerInstances(az, where, PLACES, fleet)
         assert isinstance(where, AppEnvironment)
         place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)

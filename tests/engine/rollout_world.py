@@ -238,6 +238,9 @@ class MemoryTarget:
     def retire(self) -> tuple[str, ...]:
         return ()
 
+    def left_running(self) -> None:
+        """An environment of this Azure has one form."""
+
     def delete(self) -> None:
         self._world.operation("delete", self._delete)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ import pytest
 
 from tests.azure_double.client import AzureDouble
 from tests.pipeline.bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, copied
-from tests.workflows.pipeline import JOBS, Pipeline, Run
+from tests.pipeline.rollout_world import eventually
+from tests.workflows.pipeline import JOBS, Part, Pipeline, Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -65,11 +67,14 @@ class World:
 
     def push(self) -> Run:
         """Run deploy.yml for the present commit."""
+        return self.pipeline().run(self.venv)
+
+    def pipeline(self, part: Part | None = None) -> Pipeline:
+        """What runs deploy.yml, or a part of it, for the present commit."""
         self.runs += 1
         folder = self.folder / f"run-{self.runs}"
         folder.mkdir()
-        pipeline = Pipeline(self.act, self.repository, REPOSITORY_NAME, self.double, folder)
-        return pipeline.run(self.venv)
+        return Pipeline(self.act, self.repository, REPOSITORY_NAME, self.double, folder, part)
 
     def identifier(self, environment: str) -> str:
         """The identifier of a container group."""
@@ -202,6 +207,44 @@ def test_a_production_that_fails_is_put_back(world: World, production: dict[str,
     assert run.passed == only("production")
     assert "stopped at production" in run.page()
     assert "Production does not serve the new release, but what was there before it." in run.page()
+
+
+def test_a_run_that_is_cancelled_during_the_deploy_brings_back_the_release_before(
+    world: World, first: Run, production: dict[str, Any]
+) -> None:
+    """The request for the new release is on its way when the run is cancelled, and arrives."""
+    staging = world.group("staging")
+    assert staging is not None, first.log[-8000:]
+    image = staging["properties"]["containers"][0]["properties"]["image"]
+    server = image.partition("/")[0]
+    given = {
+        "needs.publish.outputs.image": image,
+        "needs.publish.outputs.registry": server.partition(".")[0],
+    }
+    part = Part(("staging", "outcome"), given, tuple(first.signatures))
+    file = world.repository / "deploy" / "environments" / "staging.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('LOG_LEVEL: "info"', 'LOG_LEVEL: "debug"'), encoding="utf-8")
+    world.commit("that is cancelled on its way to staging")
+    world.double.inject(where=f"PUT {world.identifier('staging')}*", hold=True)
+    pipeline = world.pipeline(part)
+    running = pipeline.start(world.venv)
+    eventually(lambda: world.double.held() or running.poll() is not None, 600)
+    running.send_signal(signal.SIGINT)
+    eventually(lambda: "keepStepRunning=false" in pipeline.log())
+    (held,) = world.double.held()
+    world.double.release(held["number"])
+    run = pipeline.ended(running)
+    git(world.repository, "revert", "--no-edit", "HEAD")
+
+    assert run.failed == {"staging", "outcome"}, run.log[-6000:]
+    assert "Success - Main Finish or undo what was interrupted" in run.log, run.log[-6000:]
+    told = "Staging does not serve the new release, but what was there before it."
+    assert told in run.page()
+    assert world.group("staging") == staging
+    owner = world.bootstrap.env(world.double.owner)
+    again = world.bootstrap.deploy({**owner, "API_KEYS": "planted-key"}, "recover", "staging")
+    assert "no rollout was interrupted" in again.out
 
 
 @pytest.mark.exhaustive

@@ -151,6 +151,11 @@ class Target(Protocol):
         time when no client needs it; the names of what was removed.
         """
 
+    def left_running(self) -> str | None:
+        """What another form of this environment still runs and serves, as a clause for people;
+        None: nothing.
+        """
+
     def delete(self) -> None:
         """Remove it and return when it is gone; nothing of it bills afterwards.
 

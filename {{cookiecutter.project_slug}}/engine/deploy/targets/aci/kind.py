@@ -49,8 +49,10 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
         """See ``Kind``."""
-        chosen = Fleet if environment.beside else ContainerInstances
-        return chosen(az, environment, places)
+        fleet = Fleet(az, environment, places)
+        if environment.beside:
+            return fleet
+        return ContainerInstances(az, environment, places, fleet)
 
     def shared_host(self, environment: GroupEnvironment) -> str | None:
         """See ``Kind``."""

@@ -143,6 +143,10 @@ class ContainerApps:
         """See ``Target``: the revision before stays, without traffic; the next rollout ends it."""
         return ()
 
+    def left_running(self) -> str | None:
+        """See ``Target``: an app has one form."""
+        return None
+
     def delete(self) -> None:
         """See ``Target``."""
         self._client.delete()
