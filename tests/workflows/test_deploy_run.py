@@ -20,7 +20,7 @@ import pytest
 
 from tests.azure_double.client import AzureDouble
 from tests.pipeline.bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, copied
-from tests.pipeline.rollout_world import eventually
+from tests.pipeline.rollout_world import REGISTRY, eventually
 from tests.workflows.pipeline import JOBS, Part, Pipeline, Run
 
 pytestmark = [
@@ -216,10 +216,9 @@ def test_a_run_that_is_cancelled_during_the_deploy_brings_back_the_release_befor
     staging = world.group("staging")
     assert staging is not None, first.log[-8000:]
     image = staging["properties"]["containers"][0]["properties"]["image"]
-    server = image.partition("/")[0]
     given = {
         "needs.publish.outputs.image": image,
-        "needs.publish.outputs.registry": server.partition(".")[0],
+        "needs.publish.outputs.registry": REGISTRY,
     }
     part = Part(("staging", "outcome"), given, tuple(first.signatures))
     file = world.repository / "deploy" / "environments" / "staging.yaml"
@@ -230,6 +229,7 @@ def test_a_run_that_is_cancelled_during_the_deploy_brings_back_the_release_befor
     pipeline = world.pipeline(part)
     running = pipeline.start(world.venv)
     eventually(lambda: world.double.held() or running.poll() is not None, 600)
+    assert running.poll() is None, pipeline.log()[-6000:]
     running.send_signal(signal.SIGINT)
     eventually(lambda: "keepStepRunning=false" in pipeline.log())
     (held,) = world.double.held()
