@@ -115,8 +115,9 @@ class Looks:
             return None
         # Where the release before goes on serving, the one in question has addresses of its own.
         own, _ = self.try_to(None, self.scene.target.candidate_addresses)
+        headers, _ = self.try_to(None, self.scene.target.candidate_headers)
         try:
-            with Service((own or (live.address,))[0], None, LOOK_SECONDS) as service:
+            with Service((own or (live.address,))[0], None, LOOK_SECONDS, headers) as service:
                 require_ready(service)
         except NotReady as error:
             return Readiness("not ready", error.state, error.reason)

@@ -128,6 +128,11 @@ class Target(Protocol):
         empty as long as one has no address.
         """
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """What leads a request to the release that was applied last where its address alone does
+        not.
+        """
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """Make the applied release the one that serves, without restarting it, with these tags.
 

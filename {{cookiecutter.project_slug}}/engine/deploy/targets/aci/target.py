@@ -143,6 +143,10 @@ class ContainerInstances:
             self.read()
         return () if self._address is None else (self._address,)
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: the address is its own."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self.mark(tags)

@@ -153,6 +153,10 @@ class Fleet:
             self.read()
         return self._addresses
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: each group has an address of its own."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
         self._point(self._required(), tags)
