@@ -309,6 +309,7 @@ def test_the_daily_commands_on_a_fleet_and_the_way_back_to_one_group(
     before = world.made()
     process = world.start(DAILY, "up", DAILY, "--image", world.images["third"])
     eventually(lambda: world.made() > before or process.poll() is not None, SECONDS)
+    assert process.poll() is None, process.communicate()
     process.kill()
     ended(process)
     recovered = succeeded(world.command("recover", DAILY, "--undo"))

@@ -224,8 +224,8 @@ class Settings(BaseSettings):
         20,
         ge=0,
         le=10_000,
-        description="Most requests in a second and worker that are recorded, whoever decided so; "
-        "each costs about a millisecond of CPU.",
+        description="Most requests in a second and worker that are recorded, whether the caller or "
+        "this service chose them; each costs about a millisecond of CPU.",
     )
     applicationinsights_connection_string: Annotated[
         str | None, BeforeValidator(connection_string)
