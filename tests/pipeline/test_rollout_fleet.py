@@ -86,9 +86,9 @@ class FleetWorld(RolloutWorld):
         kind = "/containergroups/"
         return sorted(each.lower().rpartition(kind)[2] for each in found if kind in each.lower())
 
-    def made(self) -> int:
+    def made(self, stage: str) -> int:
         """How many groups were asked for."""
-        coloured = (f"PUT {SLUG}-{STAGE}-blue", f"PUT {SLUG}-{STAGE}-green")
+        coloured = (f"PUT {SLUG}-{stage}-blue", f"PUT {SLUG}-{stage}-green")
         return sum(change.startswith(coloured) for change in self.changes())
 
 
@@ -216,9 +216,9 @@ def world(
 
 def killed(world: FleetWorld) -> None:
     """A deploy whose process ends when the first group of the candidate was asked for."""
-    before = world.made()
+    before = world.made(STAGE)
     process = world.roll_out(STAGE, "third")
-    eventually(lambda: world.made() > before or process.poll() is not None, SECONDS)
+    eventually(lambda: world.made(STAGE) > before or process.poll() is not None, SECONDS)
     assert process.poll() is None, process.communicate()
     process.kill()
     ended(process)
@@ -306,9 +306,9 @@ def test_the_daily_commands_on_a_fleet_and_the_way_back_to_one_group(
     assert succeeded(world.command("logs", DAILY)).out.count('"ready"') == 2
     assert "daily is healthy" in succeeded(world.command("doctor", DAILY)).out
 
-    before = world.made()
+    before = world.made(DAILY)
     process = world.start(DAILY, "up", DAILY, "--image", world.images["third"])
-    eventually(lambda: world.made() > before or process.poll() is not None, SECONDS)
+    eventually(lambda: world.made(DAILY) > before or process.poll() is not None, SECONDS)
     assert process.poll() is None, process.communicate()
     process.kill()
     ended(process)
