@@ -12,14 +12,14 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.azure_double.client import AzureDouble, Person
+from tests.azure_double.client import Person
 
 from .rollout_world import (
     DRIVER,
@@ -30,7 +30,6 @@ from .rollout_world import (
     ended,
     eventually,
     failed,
-    rollout_world,
     succeeded,
 )
 
@@ -200,18 +199,7 @@ def _said(text: str) -> str:
     return json.dumps(found, sort_keys=True)
 
 
-@pytest.fixture(scope="module")
-def world(
-    running_double: AzureDouble,
-    rendered_service: Path,
-    deploy_python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RolloutWorld]:
-    """Registry with images, and one environment of two copies."""
-    folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(
-        running_double, rendered_service, deploy_python, folder, STAGES, FleetWorld
-    )
+WORLD = FleetWorld
 
 
 def killed(world: FleetWorld) -> None:

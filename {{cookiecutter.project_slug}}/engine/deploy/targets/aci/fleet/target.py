@@ -379,9 +379,12 @@ class Fleet:
                 "look at it in the portal: it may have been deleted; then run this again",
             )
         own = {name: profile["tags"][name] for name in profiles.OWN_TAGS if name in profile["tags"]}
-        if endpoints_of(profile).keys() != hosts.keys():
+        switched = endpoints_of(profile).keys() != hosts.keys()
+        if switched:
             own[profiles.SWITCHED] = profiles.moment(self._now())
         self._profile.put(hosts, {**tags, **own})
+        if switched:
+            self._az.say.step(f"{self._host} leads to {' and '.join(sorted(hosts))} now")
 
     def _make(
         self,
