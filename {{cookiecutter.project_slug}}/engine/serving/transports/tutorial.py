@@ -16,7 +16,7 @@ import orjson
 import simdjson
 
 from engine.serving.answer import USUAL, Answer
-from engine.serving.errors import InvalidInput, quoted
+from engine.serving.errors import InvalidInput
 from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor
 from engine.serving.request import Encode, Request
@@ -82,10 +82,9 @@ def _wants_names(value: Any, model: Model) -> bool:
             field=BY_NAME,
             rule="an output with a column for each class, and labels",
         )
-    twice = {name for each in outputs for name in each.labels if each.labels.count(name) > 1}
-    if value and twice:
+    if value and any(len(set(each.labels)) < len(each.labels) for each in outputs):
         raise InvalidInput(
-            f'"{BY_NAME}": two classes are called {quoted(min(twice))}; leave it out',
+            f'"{BY_NAME}": two classes have the same name; leave it out',
             field=BY_NAME,
             rule="classes of different names",
         )
