@@ -309,7 +309,7 @@ def test_the_daily_commands_on_a_fleet_and_the_way_back_to_one_group(
     assert world.images["good"].partition("@")[2] not in pruned.out
 
     single = world.later(tmp_path, "single", "copies: 2", "copies: 1")
-    broken = failed(up("crash", single), "serve as before, and bill")
+    broken = failed(up("unready", single), "serve as before, and bill")
     assert "nothing bills" not in broken.err
     assert world.groups(DAILY) == coloured("blue")
     alone = succeeded(up("single", single))

@@ -104,7 +104,7 @@ class MethodNotAllowed(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """More bytes or more rows than one request may carry."""
+    """More bytes or more rows than one request, or its answer, may carry."""
 
     status = 413
     code = "too_large"

@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
             max_connections=settings.max_connections,
             read_seconds=settings.request_timeout_seconds,
             idle_seconds=settings.keep_alive_seconds,
+            most_unread=settings.max_answers_bytes,
             origins=self._service.origins,
             connections=self.server_state.connections,
             tasks=self.server_state.tasks,

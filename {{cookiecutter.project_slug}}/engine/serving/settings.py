@@ -105,6 +105,20 @@ class Settings(BaseSettings):
         description="Most bytes of request bodies that a worker holds at a time, those of all "
         "connections together; beyond it: 429.",
     )
+    max_answer_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="Most bytes of outputs in an answer; beyond it: 413. As JSON a number takes "
+        "two to six times its bytes.",
+    )
+    max_answers_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024**3,
+        description="Most bytes of answers that a worker holds until clients read them, those of "
+        "all connections together; beyond it: 429.",
+    )
     max_json_values: int = Field(
         1_000_000,
         ge=1000,
