@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks import prepare, processes, wrk
 from benchmarks.configurations import ours
-from benchmarks.environments import BUILD, environment, render_service
+from benchmarks.environments import BUILD
 from benchmarks.launch import Launched, Site, launched
 from benchmarks.servers import Server
 from benchmarks.wires import Wire
@@ -83,7 +83,7 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     sites = {NEW: prepare.site_of(OUT)}
     if options.before:
-        sites[options.before] = _site_of(options.before, sites[NEW])
+        sites[options.before] = _site_of(options.before)
     samples: list[Sample] = []
     memory: list[Memory] = []
     for repetition in range(options.repetitions):
@@ -196,15 +196,17 @@ def _microseconds(server: Launched, seconds: float) -> float:
     return (int(spent.read_text().split()[0]) - before) / loaded.requests / 1000
 
 
-def _site_of(revision: str, site: Site) -> Site:
-    """A service rendered from another revision, for the same models."""
-    template = OUT / "before"
-    template.mkdir(exist_ok=True)
+def _site_of(revision: str) -> Site:
+    """A service rendered from another revision, with the same models as it packages them.
+
+    An older service refuses a manifest with fields that it does not know.
+    """
+    out = OUT / "before"
+    template = out / "template"
+    template.mkdir(parents=True, exist_ok=True)
     archive = subprocess.run(["git", "archive", revision], check=True, capture_output=True)
     subprocess.run(["tar", "-x", "-C", template], input=archive.stdout, check=True)
-    folder = render_service(OUT / "service-before", template)
-    venv = environment("serve", folder / "requirements" / "serve-cpu.txt")
-    return replace(site, folder=folder, venv=venv)
+    return prepare.site_of(out, template)
 
 
 def _options() -> argparse.Namespace:

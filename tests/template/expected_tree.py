@@ -147,6 +147,7 @@ engine/deploy/monitoring/queries/alerts/drifted.kql
 engine/deploy/monitoring/queries/alerts/error_ratio_high.kql
 engine/deploy/monitoring/queries/alerts/golden_check_failed.kql
 engine/deploy/monitoring/queries/alerts/latency_high.kql
+engine/deploy/monitoring/queries/alerts/memory_near_limit.kql
 engine/deploy/monitoring/queries/alerts/not_ready.kql
 engine/deploy/monitoring/queries/alerts/overloaded.kql
 engine/deploy/monitoring/queries/alerts/provider_fallback.kql
