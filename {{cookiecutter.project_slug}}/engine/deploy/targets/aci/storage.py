@@ -6,7 +6,7 @@ from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import RETAIL, Cost, Price
 from engine.deploy.bootstrap.resources import tags
 from engine.deploy.bootstrap.role import CustomRole
-from engine.deploy.bootstrap.step import Rule, Step, always, az
+from engine.deploy.bootstrap.step import Found, Rule, Step, always, az, value_at
 from engine.deploy.config import names
 from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
@@ -46,9 +46,8 @@ def steps(inputs: Inputs, stage: str, environment: GroupEnvironment) -> tuple[St
             state="provisioningState",
             rules=(
                 Rule(
-                    path="allowSharedKeyAccess",
-                    wanted=False,
-                    refused=True,
+                    path=_takes_keys,
+                    wanted=True,
                     wrong="refuses its key, with which Container Instances mount a share",
                     repair=always(
                         az(
@@ -68,3 +67,7 @@ def steps(inputs: Inputs, stage: str, environment: GroupEnvironment) -> tuple[St
             make=(az("storage", "share-rm", "create", *share, "--quota", _QUOTA_GB),),
         ),
     )
+
+
+def _takes_keys(found: Found) -> bool:
+    return value_at(found, "allowSharedKeyAccess") is not False  # null: as it always was, allowed
