@@ -208,7 +208,7 @@ def test_the_key_is_read_when_it_is_needed_and_never_shown() -> None:
 
 
 def test_bootstrap_makes_account_share_and_role_where_https_is_asked_for() -> None:
-    def keys(**fields: object) -> set[str]:
+    def keys(**fields: Any) -> set[str]:
         return {step.key for step in plan(bootstrap_world.inputs(**fields))}
 
     more = keys(https=HTTPS) - keys()
