@@ -222,6 +222,18 @@ def test_bootstrap_makes_account_share_and_role_where_https_is_asked_for() -> No
     assert "role certificates" in {role.key for role in own_roles()}
 
 
+def test_memory_is_watched_by_what_the_service_measures_for_azure_averages_over_containers() -> (
+    None
+):
+    def watched(of: GroupEnvironment) -> tuple[list[str], list[str]]:
+        kind = kind_of(of)
+        metric = [each.name for each in kind.metric_rules(of)]
+        return metric, [each.name for each in kind.log_rules(of) if each.name == "MemoryNearLimit"]
+
+    assert watched(environment()) == ([], ["MemoryNearLimit"])
+    assert watched(environment(https=None)) == (["MemoryNearLimit"], [])
+
+
 def test_the_price_says_what_https_is_of_it() -> None:
     # 0.1 vCPU at $0.0405 and 0.2 GB at $0.00445 an hour, for 730 hours.
     assert "of which HTTPS is $3.61" in running(environment())

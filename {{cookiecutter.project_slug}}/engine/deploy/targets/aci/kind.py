@@ -122,11 +122,11 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         return (*rules.warnings(environment), *fleet_rules.warnings(environment))
 
     def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
-        """See ``Kind``: Azure has no metric of restarts here, and binds an alert on the memory to
-        one group, where those of a fleet come and go.
+        """See ``Kind``: Azure has no metric of restarts here, binds an alert on the memory to one
+        group, where those of a fleet come and go, and averages over the containers of a group.
         """
         rules = []
-        if environment.beside and environment.telemetry:
+        if _measures_itself(environment) and environment.telemetry:
             near = ("MemoryNearLimit", "memory_near_limit", _memory_says(environment, "A copy"))
             over = _memory_limit(environment)
             rules.append(LogRule(*near, WARNING, column="Bytes", over=over, minutes=15))
@@ -139,8 +139,8 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         return environment.container_logs
 
     def metric_rules(self, environment: GroupEnvironment) -> tuple[MetricRule, ...]:
-        """See ``Kind``; of a fleet there is one on the log instead."""
-        if environment.beside:
+        """See ``Kind``; of a fleet, or with HTTPS, there is one on the log instead."""
+        if _measures_itself(environment):
             return ()
         near = ("MemoryNearLimit", "MemoryUsage", _memory_says(environment, "The container"))
         return (MetricRule(*near, WARNING, "Average", _memory_limit(environment)),)
@@ -175,6 +175,11 @@ def _hour(cpu: float, memory_gb: float) -> float:
 def _edge_hour(environment: GroupEnvironment) -> float:
     """What ends HTTPS costs in one group."""
     return _hour(edge.CPU, edge.MEMORY_GB) if environment.https else 0.0
+
+
+def _measures_itself(environment: GroupEnvironment) -> bool:
+    """Whether Azure's metric of a group's memory is not that of the service."""
+    return environment.beside or environment.https is not None
 
 
 def _memory_limit(environment: GroupEnvironment) -> float:
