@@ -307,6 +307,7 @@ def test_the_daily_commands_on_a_fleet_and_the_way_back_to_one_group(
     pruned = succeeded(world.command("prune", "--keep", "0", settings=world.owner))
     assert world.images["crash"].partition("@")[2] in pruned.out
     assert world.images["good"].partition("@")[2] not in pruned.out
+    world.images.pop("unready", None)
 
     single = world.later(tmp_path, "single", "copies: 2", "copies: 1")
     broken = failed(up("unready", single), "serve as before, and bill")

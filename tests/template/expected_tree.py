@@ -422,6 +422,7 @@ engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
+engine/serving/transports/answer_size.py
 engine/serving/transports/bounds.py
 engine/serving/transports/cells.py
 engine/serving/transports/classes.py
