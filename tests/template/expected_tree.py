@@ -187,8 +187,10 @@ engine/deploy/telemetry.py
 engine/deploy/summary.py
 engine/deploy/targets/__init__.py
 engine/deploy/targets/aci/__init__.py
+engine/deploy/targets/aci/certificates.py
 engine/deploy/targets/aci/diagnosis.py
 engine/deploy/targets/aci/document.py
+engine/deploy/targets/aci/edge.py
 engine/deploy/targets/aci/environment.py
 engine/deploy/targets/aci/evidence.py
 engine/deploy/targets/aci/fleet/__init__.py
@@ -205,6 +207,7 @@ engine/deploy/targets/aci/members.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
+engine/deploy/targets/aci/storage.py
 engine/deploy/targets/aci/target.py
 engine/deploy/targets/base.py
 engine/deploy/targets/compare.py
@@ -230,6 +233,8 @@ engine/drift/bins.py
 engine/drift/columns.py
 engine/drift/compare.py
 engine/drift/record.py
+engine/edge/Caddyfile
+engine/edge/Dockerfile
 engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
