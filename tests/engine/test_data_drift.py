@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx
 import numpy as np
@@ -15,6 +16,7 @@ from engine.drift.__main__ import DRIFTED
 from engine.drift.bins import binned
 from engine.drift.columns import Values
 from engine.drift.compare import compare
+from engine.drift.picture import draw
 from engine.drift.record import record
 from engine.scoring.errors import ScoringError
 from engine.serving.errors import PackageError
@@ -219,6 +221,18 @@ def test_a_file_is_compared_with_the_training(sides: Path, tmp_path: Path) -> No
     assert "x.1" in report.text.splitlines()[-1]
     assert "x.0" not in report.text.splitlines()[-1]
     assert DRIFTED not in (0, 1)
+    draw(report, tmp_path / "new" / "drift.svg")
+    svg = "{http://www.w3.org/2000/svg}"
+    picture = ElementTree.parse(tmp_path / "new" / "drift.svg").getroot()
+    texts = [each.text for each in picture.iter(f"{svg}text")]
+    assert texts.index("x.1") < texts.index("x.0")
+    for column, each in zip(package.reference.columns, report.columns, strict=True):
+        assert set(column.bins) <= set(texts)
+        shares = [(old, new) for _, old, new in each.bars()]
+        assert np.sum(shares, axis=0) == pytest.approx([1, 1])
+    bars = [float(each.get("width", "")) for each in picture.iter(f"{svg}rect")][1:]
+    widest = max(share for each in report.columns for _, *both in each.bars() for share in both)
+    assert max(bars) == pytest.approx(212 * widest, abs=0.1)
 
 
 def test_too_few_rows_make_no_reference(sides: Path, tmp_path: Path) -> None:

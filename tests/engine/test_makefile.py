@@ -53,6 +53,7 @@ OPTIONS = [
     ("reference", "MODEL", ["-m", "engine.drift", "record", "--model={}"]),
     ("reference", "FILE", ["-m", "engine.drift", "record", "--", "{}"]),
     ("drift", "MODEL", ["-m", "engine.drift", "compare", "--model={}"]),
+    ("drift", "PICTURE", ["-m", "engine.drift", "compare", "--picture={}"]),
     ("drift", "FILE", ["-m", "engine.drift", "compare", "--", "{}"]),
     ("score", "MODEL", ["-m", "engine.scoring", "--model={}"]),
     ("score", "OUT", ["-m", "engine.scoring", "--out={}"]),

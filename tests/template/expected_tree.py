@@ -228,6 +228,7 @@ engine/drift/__main__.py
 engine/drift/bins.py
 engine/drift/columns.py
 engine/drift/compare.py
+engine/drift/picture.py
 engine/drift/record.py
 engine/errors.py
 engine/load/__init__.py
@@ -438,12 +439,14 @@ engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/serving/pages/__init__.py
 engine/serving/pages/api.py
+engine/serving/pages/drift.py
 engine/serving/pages/openapi.py
 engine/serving/pages/page/__init__.py
 engine/serving/pages/page/charts.js
 engine/serving/pages/page/common.js
 engine/serving/pages/page/docs.html
 engine/serving/pages/page/docs.js
+engine/serving/pages/page/drift.js
 engine/serving/pages/page/form.js
 engine/serving/pages/page/index.html
 engine/serving/pages/page/metrics.js

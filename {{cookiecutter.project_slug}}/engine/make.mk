@@ -73,8 +73,8 @@ doctor: $(VENV)/.serve ## Report where training, lock, this environment and an i
 reference: $(VENV)/.train ## Record in the package how the training data is distributed (FILE=train.csv; MODEL=name)
 	@$(BIN)/python -m engine.drift record $(call option,--model,MODEL) $(call argument,FILE)
 
-drift: $(VENV)/.train ## Say how far the rows of a file are from the training data (FILE=recent.csv; MODEL=name)
-	@$(BIN)/python -m engine.drift compare $(call option,--model,MODEL) $(call argument,FILE)
+drift: $(VENV)/.train ## Say how far the rows of a file are from the training data, and draw it (FILE=recent.csv; MODEL=name, PICTURE=file)
+	@$(BIN)/python -m engine.drift compare $(call option,--model,MODEL) $(call option,--picture,PICTURE) $(call argument,FILE)
 
 score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
 	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)

@@ -26,6 +26,7 @@ from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
 from engine.serving.package.manifest import InputTensor, OutputTensor
+from engine.serving.pages.drift import add_drift
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
@@ -81,8 +82,15 @@ def create_api(
     _add_metrics(app, metrics)
     with_keys = bool(settings.api_keys)
     add_pages(app, with_keys, settings.page)
+    guard = KeyGuard(settings.api_keys)
     if extension.has_hooks:
-        _add_answers(app, host, KeyGuard(settings.api_keys))
+        _add_answers(app, host, guard)
+    add_drift(
+        app,
+        lambda name: metrics.observer(host.get(name).model.name).recorder,
+        guard,
+        wanted=settings.drift,
+    )
     gate = Gate(settings, lifecycle, bodies)
     add_own_routes(app, extension.routes, extension.open_routes, gate, with_keys=with_keys)
     _add_errors(app)

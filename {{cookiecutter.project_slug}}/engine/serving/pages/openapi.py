@@ -66,7 +66,8 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
         if path.startswith(("/v1/models/{name}", "/v2/models/{name}")):
             # Names and versions are texts, which FastAPI never refuses.
             responses.pop("422", None)
-            responses |= _errors("401", "404") if path.endswith("/answers") else _errors("404")
+            guarded = path.endswith(("/answers", "/drift"))
+            responses |= _errors("401", "404") if guarded else _errors("404")
         if path in PROBES or path.endswith("/ready"):
             responses["503"] = {"description": "No; the answer has the reason."}
     for name, served in host.models.items():

@@ -46,6 +46,7 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.columns = counter.reference.columns
+        self.reference_rows = counter.reference.rows
         self._counter = counter
         self._lock = threading.Lock()
         self._shared = shared[:, : counter.reference.size]
@@ -90,11 +91,14 @@ class Recorder:
             self._room, self._bytes = SAMPLED_ROWS, SAMPLED_BYTES
             self._advance()
 
+    def counts(self, window: str) -> list[Counts]:
+        """What was counted in a window, over all workers: of each column float64 [column.size]."""
+        counts = self._shared.sum(axis=0) - self._windows[window].before
+        return split(self.columns, counts)
+
     def shifts(self, window: str) -> list[Shift]:
         """How far each column of the reference was from it in a window, over all workers."""
-        counts = self._shared.sum(axis=0) - self._windows[window].before
-        parts = split(self.columns, counts)
-        return [shift(*each) for each in zip(self.columns, parts, strict=True)]
+        return [shift(*each) for each in zip(self.columns, self.counts(window), strict=True)]
 
     def _advance(self) -> None:
         now = self._clock()
