@@ -49,6 +49,7 @@ engine/comparing/__init__.py
 engine/comparing/__main__.py
 engine/comparing/answers.py
 engine/comparing/metrics.py
+engine/comparing/replay.py
 engine/comparing/report.py
 engine/comparing/run.py
 engine/comparing/sides.py
@@ -319,6 +320,10 @@ engine/serving/__main__.py
 engine/serving/answer.py
 engine/serving/api_version.py
 engine/serving/budget.py
+engine/serving/capture/__init__.py
+engine/serving/capture/rows.py
+engine/serving/capture/sample.py
+engine/serving/capture/stores.py
 engine/serving/check.py
 engine/serving/destinations.py
 engine/serving/environment.py
@@ -358,6 +363,7 @@ engine/serving/logs/requests.py
 engine/serving/logs/setup.py
 engine/serving/logs/writer.py
 engine/serving/metrics/__init__.py
+engine/serving/metrics/capture.py
 engine/serving/metrics/device.py
 engine/serving/metrics/drift.py
 engine/serving/metrics/families.py
@@ -439,6 +445,7 @@ engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/serving/pages/__init__.py
 engine/serving/pages/api.py
+engine/serving/pages/captured.py
 engine/serving/pages/drift.py
 engine/serving/pages/openapi.py
 engine/serving/pages/page/__init__.py

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from engine.serving.answer import JSON, Answer
+from engine.serving.capture.sample import Capture
 from engine.serving.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -65,12 +66,22 @@ class ArrivalCounter:
 
 
 class Inference:
-    """Answers inference requests. Whatever happens, each gets one answer and is counted once."""
+    """Answers inference requests. Whatever happens, each gets one answer and is counted once.
+
+    Args:
+        capture: takes a sample of them; None: nothing is captured.
+    """
 
     def __init__(
-        self, settings: Settings, host: ModelHost, telemetry: RequestTelemetry, bodies: Bodies
+        self,
+        settings: Settings,
+        host: ModelHost,
+        telemetry: RequestTelemetry,
+        bodies: Bodies,
+        capture: Capture | None = None,
     ) -> None:
         self._host = host
+        self._capture = capture
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
@@ -124,7 +135,7 @@ class Inference:
                 request.leave = partial(_cancel, task)
                 return
             self._decode(request, served.model, body)
-            served.post(request)
+            self._post(request, served)
         except Exception as error:  # noqa: BLE001 - answered
             deliver(request, error)
 
@@ -164,10 +175,15 @@ class Inference:
                 await asyncio.wrap_future(work)
             request.leave = None
             if not request.over:
-                served.post(request)
+                self._post(request, served)
         except Exception as error:  # noqa: BLE001 - answered
             late = isinstance(error, TimeoutError) and deadline.expired()
             deliver(request, self._not_decoded() if late else error)
+
+    def _post(self, request: Request, served: ServedModel) -> None:
+        if self._capture is not None and self._capture.room > 0:
+            self._capture.take(request, served.model)
+        served.post(request)
 
     def _not_decoded(self) -> DeadlineExceeded:
         return DeadlineExceeded(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -106,6 +106,7 @@ class ModelHost:
         in_flight: how many requests the server is answering now.
         worker: number of this process, and so of the GPU that it takes.
         extension: the hooks of `service.py`.
+        check: called with the models before they are served; raises ``StartupError``.
     """
 
     def __init__(
@@ -117,8 +118,10 @@ class ModelHost:
         in_flight: Callable[[], int],
         worker: int = 0,
         extension: Hooks | None = None,
+        check: Callable[[Sequence[Model]], None] = lambda models: None,
     ) -> None:
         self._extension = extension
+        self._check = check
         self._in_flight = in_flight
         self._worker = worker
         self._settings = settings
@@ -254,6 +257,7 @@ class ModelHost:
             self._metrics.observer(name).verified(passed)
 
         models = load_models(self._settings, self._worker, verified)
+        self._check(models)
         if any(model.provider == "cuda" for model in models):
             self._metrics.device.use()
         profiles = [model.warm_up(self._settings.max_batch_rows) for model in models]

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from engine.serving.errors import RequestError
 from engine.serving.lifecycle import State
 from engine.serving.metrics import memory, models
+from engine.serving.metrics.capture import CaptureMetrics
 from engine.serving.metrics.device import DeviceMetrics
 from engine.serving.metrics.models import ModelMetrics
 from engine.serving.metrics.process import ProcessMetrics
@@ -24,7 +25,7 @@ from engine.serving.reference.document import MOST_NUMBERS
 def columns_for(count: int) -> int:
     """Columns of the shared table that the metrics of so many models need."""
     service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
-    return service + count * ModelMetrics.COLUMNS
+    return service + CaptureMetrics.COLUMNS + count * ModelMetrics.COLUMNS
 
 
 def numbers_for(count: int) -> int:
@@ -47,6 +48,7 @@ class Metrics(Collector):
         self.requests = RequestMetrics(shared_table, connections)
         self._state = StateMetrics(shared_table)
         self._processes = ProcessMetrics(shared_table)
+        self.capture = CaptureMetrics(shared_table)
         self.device = DeviceMetrics()
         self._models: dict[str, ModelMetrics] = {}
         self.ticker = Ticker(self._state.lag.add, self._beat)
@@ -97,6 +99,7 @@ class Metrics(Collector):
         yield from self.requests.collect()
         # A copy: models are loaded in a thread, and each one adds itself.
         yield from models.collect(self._models.copy().items())
+        yield from self.capture.collect()
         yield from self._state.collect()
         yield from memory.collect()
         yield from self._processes.collect()

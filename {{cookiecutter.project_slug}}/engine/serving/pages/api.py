@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from engine.serving.capture.sample import Capture
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError, RouteFailed
 from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
@@ -26,6 +27,7 @@ from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
 from engine.serving.package.manifest import InputTensor, OutputTensor
+from engine.serving.pages.captured import add_captured
 from engine.serving.pages.drift import add_drift
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
@@ -47,6 +49,7 @@ def create_api(
     lifespan: Lifespan,
     extension: Extension,
     bodies: Bodies,
+    capture: Capture | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -54,6 +57,7 @@ def create_api(
         release: gives the release; its model digest is known once the models are read.
         settings: whether inference asks for an API key, and whether there is a page.
         extension: the routes of `service.py`, and whether it has hooks.
+        capture: whose sample can be read; None: there is none.
     """
     facts = release()
     app = FastAPI(
@@ -91,6 +95,8 @@ def create_api(
         guard,
         wanted=settings.drift,
     )
+    if capture is not None:
+        add_captured(app, host, capture.store, settings.api_keys)
     gate = Gate(settings, lifecycle, bodies)
     add_own_routes(app, extension.routes, extension.open_routes, gate, with_keys=with_keys)
     _add_errors(app)

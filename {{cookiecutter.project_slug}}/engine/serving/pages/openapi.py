@@ -66,7 +66,7 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
         if path.startswith(("/v1/models/{name}", "/v2/models/{name}")):
             # Names and versions are texts, which FastAPI never refuses.
             responses.pop("422", None)
-            guarded = path.endswith(("/answers", "/drift"))
+            guarded = path.endswith(("/answers", "/captured", "/drift"))
             responses |= _errors("401", "404") if guarded else _errors("404")
         if path in PROBES or path.endswith("/ready"):
             responses["503"] = {"description": "No; the answer has the reason."}
