@@ -343,6 +343,7 @@ engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/own_routes.py
 engine/serving/http/parser.py
+engine/serving/http/remembering.py
 engine/serving/http/routes.py
 engine/serving/inference/__init__.py
 engine/serving/inference/arrays.py
@@ -367,6 +368,7 @@ engine/serving/metrics/capture.py
 engine/serving/metrics/device.py
 engine/serving/metrics/drift.py
 engine/serving/metrics/families.py
+engine/serving/metrics/feedback.py
 engine/serving/metrics/memory.py
 engine/serving/metrics/models.py
 engine/serving/metrics/process.py
@@ -391,6 +393,7 @@ engine/serving/reasons.py
 engine/serving/reference/__init__.py
 engine/serving/reference/counting.py
 engine/serving/reference/document.py
+engine/serving/reference/feedback.py
 engine/serving/reference/index.py
 engine/serving/reference/recorder.py
 engine/serving/release.py
@@ -447,6 +450,7 @@ engine/serving/pages/__init__.py
 engine/serving/pages/api.py
 engine/serving/pages/captured.py
 engine/serving/pages/drift.py
+engine/serving/pages/feedback.py
 engine/serving/pages/openapi.py
 engine/serving/pages/page/__init__.py
 engine/serving/pages/page/charts.js

@@ -197,4 +197,6 @@ def make_shared_table(settings: Settings) -> SharedTable:
     except PackageError:
         models = 0  # there are others to fetch; or loading will fail for the same reason
     models += len(settings.model_uri)
-    return SharedTable(settings.workers, columns_for(models), numbers_for(models))
+    return SharedTable(
+        settings.workers, columns_for(models), numbers_for(models, settings.feedback)
+    )

@@ -280,6 +280,13 @@ class Settings(BaseSettings):
     capture_days: int = Field(
         7, ge=1, le=365, description="Days after which captured requests are removed."
     )
+    feedback: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Answered rows of each model whose classes every worker remembers, 24 bytes "
+        "each, until `POST /feedback` says which was right; 0: none, and there is no such route.",
+    )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
@@ -25,12 +25,13 @@ from engine.serving.fault import fault_of
 from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
+from engine.serving.http.remembering import Remembering
 from engine.serving.http.routes import SCORING, Route
 from engine.serving.inference.delivery import deliver
 from engine.serving.inference.host import ModelHost, ServedModel, shutting_down
 from engine.serving.inference.model import Model
 from engine.serving.logs.requests import names_of
-from engine.serving.request import Client, Request
+from engine.serving.request import Client, Encode, Request
 from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
 from engine.serving.transports import oip, scoring, tutorial
@@ -85,6 +86,7 @@ class Inference:
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
+        self._remembering: dict[ServedModel, Callable[[Encode], Encode]] = {}
         self._most = settings.max_queue_rows, settings.max_json_values
         self._timeout = settings.request_timeout_seconds
         self.arrivals = ArrivalCounter()
@@ -181,6 +183,12 @@ class Inference:
             deliver(request, self._not_decoded() if late else error)
 
     def _post(self, request: Request, served: ServedModel) -> None:
+        if served.feedback is not None and request.encode is not None:
+            around = self._remembering.get(served)
+            if around is None:
+                around = Remembering(served.model, served.feedback).around
+                self._remembering[served] = around
+            request.encode = around(request.encode)
         if self._capture is not None and self._capture.room > 0:
             self._capture.take(request, served.model)
         served.post(request)

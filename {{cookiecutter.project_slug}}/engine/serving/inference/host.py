@@ -23,7 +23,9 @@ from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.metrics.process import started
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
+from engine.serving.package.manifest import tells_class
 from engine.serving.reference.counting import Counter
+from engine.serving.reference.feedback import Feedback
 from engine.serving.request import Inputs, Request
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
@@ -50,6 +52,9 @@ def shutting_down() -> NotReady:
 
 class ServedModel:
     """A model and the queue in front of it."""
+
+    # Counts how often its classes were right, where that is wanted.
+    feedback: Feedback | None = None
 
     def __init__(self, model: Model, batcher: Batcher, timeout: float) -> None:
         self.model = model
@@ -322,6 +327,9 @@ class ModelHost:
             self._models[model.name] = HookedModel(
                 model, batcher, timeout, hooks, answers, limits, on_stuck
             )
+        labels = next((each.labels for each in model.manifest.outputs if tells_class(each)), ())
+        if settings.feedback and labels:
+            self._models[model.name].feedback = observer.take_feedback(labels, settings.feedback)
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest
         )

@@ -20,6 +20,7 @@ from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.metrics.state import StateMetrics
 from engine.serving.metrics.ticker import Ticker
 from engine.serving.reference.document import MOST_NUMBERS
+from engine.serving.reference.feedback import numbers_for as feedback_numbers
 
 
 def columns_for(count: int) -> int:
@@ -28,9 +29,11 @@ def columns_for(count: int) -> int:
     return service + CaptureMetrics.COLUMNS + count * ModelMetrics.COLUMNS
 
 
-def numbers_for(count: int) -> int:
-    """Further numbers of the shared table, for the references of so many models."""
-    return count * MOST_NUMBERS
+def numbers_for(count: int, remembered: int = 0) -> int:
+    """Further numbers of the shared table, for the references of so many models, and for feedback
+    where so many rows of each are remembered.
+    """
+    return count * (MOST_NUMBERS + (feedback_numbers(remembered) if remembered else 0))
 
 
 class Metrics(Collector):

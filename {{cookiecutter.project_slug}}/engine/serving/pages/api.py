@@ -29,6 +29,7 @@ from engine.serving.package.answers import written
 from engine.serving.package.manifest import InputTensor, OutputTensor
 from engine.serving.pages.captured import add_captured
 from engine.serving.pages.drift import add_drift
+from engine.serving.pages.feedback import add_feedback
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
@@ -97,6 +98,8 @@ def create_api(
     )
     if capture is not None:
         add_captured(app, host, capture.store, settings.api_keys)
+    if settings.feedback:
+        add_feedback(app, host, with_keys=with_keys)
     gate = Gate(settings, lifecycle, bodies)
     add_own_routes(app, extension.routes, extension.open_routes, gate, with_keys=with_keys)
     _add_errors(app)

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
-from engine.serving.package.manifest import OutputTensor
+from engine.serving.package.manifest import OutputTensor, tells_class
 from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import classes, oip, scoring, tutorial
@@ -137,7 +137,7 @@ def _answer(model: Model) -> Schema:
     """The answer to `/predict`, with the names of the classes."""
     first, *others = model.manifest.outputs
     parts: Schema = {"predictions": _output(first)}
-    if classes.names_rows(first):
+    if tells_class(first):
         labels = {"type": ["string", "null"], "enum": [*first.labels, None]}
         parts["labels"] = {"type": "array", "items": labels}
     if others:
