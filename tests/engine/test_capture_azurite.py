@@ -47,19 +47,17 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     install = [npm, "install", "--silent", "--no-audit", "--no-fund", f"azurite@{VERSION}"]
     subprocess.run(install, cwd=tmp_path, check=True)
     certificate, key, port = tmp_path / "cert.pem", tmp_path / "key.pem", free_port()
-    subprocess.run(
-        [openssl, *"req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1".split()]
-        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
+    made = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext"
+    names: list[str | Path] = ["subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    subprocess.run([openssl, *made.split(), *names], check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     monkeypatch.setattr(stores, "identity_token", token)
-    process = subprocess.Popen(
-        [tmp_path / "node_modules" / ".bin" / "azurite-blob", "--oauth", "basic", "--silent"]
-        + ["--disableTelemetry", "--cert", certificate, "--key", key, "--location", tmp_path / "b"]
-        + ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
-    )
+    command: list[str | Path] = [
+        tmp_path / "node_modules" / ".bin" / "azurite-blob",
+        *("--oauth", "basic", "--silent", "--disableTelemetry", "--location", tmp_path / "blobs"),
+        *("--cert", certificate, "--key", key, "--blobHost", "127.0.0.1", "--blobPort", str(port)),
+    ]
+    process = subprocess.Popen(command)
     try:
         address = f"https://127.0.0.1:{port}/devstoreaccount1/captured"
         deadline = time.monotonic() + 60

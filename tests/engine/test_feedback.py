@@ -30,9 +30,7 @@ class World:
         ]
 
     def known(self, window: str = "hour") -> dict[str, tuple[float, float]]:
-        return {
-            each.label: (each.rows, each.right) for each in self.workers[0].accuracy(window)
-        }
+        return {each.label: (each.rows, each.right) for each in self.workers[0].accuracy(window)}
 
 
 def test_any_worker_counts_what_another_answered_and_only_once() -> None:
@@ -121,6 +119,7 @@ def test_a_service_tells_its_accuracy(tmp_path: Path) -> None:
     settings = {"FEEDBACK": "1000", "API_KEYS": KEY, "WORKERS": "2"}
     headers = {"X-API-Key": KEY}
     with running(tmp_path, **settings) as server:
+
         def told(body: dict[str, Any], **sent: str) -> httpx.Response:
             return httpx.post(f"{server.url}/feedback", json=body, headers=sent)
 

@@ -1,6 +1,8 @@
-"""Renew the pictures in docs/: `make picture` renders a service, loads it for two minutes and looks.
+"""Renew the pictures in docs/: `make picture` renders a service, loads it for two minutes and
+looks.
 
-One is of the whole page, the others of how a drift is shown there. They are of this machine and its fonts: Debian's `fonts-inter` was installed.
+One is of the whole page, the others of how a drift is shown there. They are of this machine and its
+fonts: Debian's `fonts-inter` was installed.
 """
 
 from __future__ import annotations

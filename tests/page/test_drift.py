@@ -1,7 +1,8 @@
-"""The panel of drift: both distributions as the service counts them, and none without a reference."""
+"""The panel of drift: both distributions as the service counts them; without a reference, why."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from .test_accessibility import PHONE, faults
 
 pytestmark = pytest.mark.slow
 # Petals of 25 cm: the longest of the training has 6.9.
-LONG = '{"data": [%s]}' % ", ".join(["[5.9, 3.0, 25.0, 1.8]"] * 200)
+LONG = json.dumps({"data": [[5.9, 3.0, 25.0, 1.8]] * 200})
 
 
 @pytest.fixture(scope="module")
