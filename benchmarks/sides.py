@@ -128,7 +128,11 @@ def measure(
     Args:
         settings: of the service, by revision.
     """
-    configurations = {each: ours("1 worker", **settings.get(each, {})) for each in sites}
+    usual = ours("1 worker")
+    configurations = {
+        each: replace(usual, environment={**usual.environment, **settings.get(each, {})})
+        for each in sites
+    }
     samples = []
     with ExitStack() as stack:
         running = {

@@ -33,8 +33,9 @@ from engine.serving.request import Request
 from engine.serving.settings import Settings
 from engine.serving.tensors.datatypes import Array
 
+from tests.engine.own_service import project
 from tests.engine.server import running
-from tests.engine.toy_models import write_linear, write_named, write_table
+from tests.engine.toy_models import write_linear, write_named, write_scale, write_table
 
 KEY = "right-key-0123456789"
 SECRET = "Mrs Smith, 12 Elm Road"
@@ -320,6 +321,40 @@ def test_what_is_left_out_is_nowhere_and_reading_needs_a_key(tmp_path: Path) -> 
     everything = [*read, *map(str, folder.rglob("*")), *lines_in(folder)]
     assert not any("Smith" in each or "port" in each for each in everything)
     assert "Smith" not in told
+
+
+RULES = """
+@service.request
+def halve(model, inputs):
+    return {"x": inputs["x"] / 2}
+
+
+@service.answer
+def total(model, inputs, outputs):
+    return {"sum": inputs["x"].sum(axis=1)}
+"""
+
+
+@pytest.mark.slow
+def test_requests_are_as_clients_sent_them_and_answers_as_they_got_them(tmp_path: Path) -> None:
+    write_scale(tmp_path / "models")
+    own = project(tmp_path / "own", RULES)
+    folder = tmp_path / "captured"
+    with running(tmp_path / "models", own, CAPTURE=str(folder)) as server:
+
+        def asked() -> bool:
+            answer = httpx.post(f"{server.url}/predict", json={"data": [[1, 2, 3], [4, 5, 6]]})
+            assert answer.json()["predictions"] == [[1, 2, 3], [4, 5, 6]]
+            return bool(lines_in(folder))
+
+        eventually(asked)
+        refused = httpx.get(f"{server.url}/v2/models/scale/captured")
+        assert (refused.status_code, "set API_KEYS" in refused.json()["error"]) == (401, True)
+    first, second = map(json.loads, lines_in(folder)[:2])
+    assert (first["x"], second["x"]) == ([1, 2, 3], [4, 5, 6])
+    assert first["captured"]["outputs"] == {"y": [1, 2, 3], "sum": 3}
+    assert second["captured"]["row"] == 1
+    assert first["captured"]["request"] == second["captured"]["request"]
 
 
 @pytest.mark.slow

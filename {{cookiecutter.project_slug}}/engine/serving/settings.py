@@ -284,8 +284,9 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=10_000_000,
-        description="Answered rows of each model whose classes every worker remembers, 24 bytes "
-        "each, until `POST /feedback` says which was right; 0: none, and there is no such route.",
+        description="Places of 24 bytes in which each worker remembers the classes of answered "
+        "rows of each model, until `POST /feedback` says which was right; 0: none, and there is no "
+        "such route.",
     )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(

@@ -47,7 +47,8 @@ class Feedback:
 
     Args:
         labels: names of its classes.
-        remembered: rows that each worker remembers; the oldest are forgotten first.
+        remembered: places of each worker; a row has one of them, by its key, until another row
+            gets it. So looking one up costs the same however many there are.
         shared: of shape [workers, numbers_for(remembered)]; each worker writes into its own row.
         own: the row of this worker.
         clock: seconds; the same in all workers.
@@ -68,7 +69,6 @@ class Feedback:
         self._own = self._answers[own]
         self._counts = shared[:, size:].reshape(len(shared), 2, -1)
         self._own_counts = self._counts[own]
-        self._place = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._windows = {name: Window(WINDOWS[name] / STEPS[name], STEPS[name]) for name in WINDOWS}
@@ -78,12 +78,11 @@ class Feedback:
         """Remember the numbers of the classes that a request's rows were answered with; called on
         any thread.
         """
-        count = min(len(numbers), MOST_ROWS, self._own.shape[1])
-        keys = [_key(request_id, row) for row in range(count)]
+        count = min(len(numbers), MOST_ROWS)
+        keys = np.array([_key(request_id, row) for row in range(count)])
+        answers = np.array([keys, numbers[:count], np.full(count, self._clock())], np.float64)
         with self._lock:
-            places = (self._place + np.arange(count)) % self._own.shape[1]
-            self._own[:, places] = (keys, numbers[:count], [self._clock()] * count)
-            self._place = (self._place + count) % self._own.shape[1]
+            self._own[:, keys % self._own.shape[1]] = answers
 
     def number(self, label: object) -> int | None:
         """The number of a class by its name or number; None: there is none."""
@@ -93,21 +92,26 @@ class Feedback:
 
     def remembers(self, request_id: str, row: int) -> bool:
         """Whether the class of a row is remembered, by any worker."""
-        return bool((self._answers[:, 0] == _key(request_id, row)).any())
+        key = _key(request_id, row)
+        return bool((self._at(key)[:, 0] == key).any())
 
     def count(self, request_id: str, row: int, number: int) -> bool:
         """Count the right class of a row, once; False: it is not remembered."""
-        workers, places = np.nonzero(self._answers[:, 0] == _key(request_id, row))
-        if not len(places):
+        key = _key(request_id, row)
+        found = self._at(key)
+        workers = np.flatnonzero(found[:, 0] == key)
+        if not len(workers):
             return False
-        latest = int(self._answers[workers, 2, places].argmax())
-        worker, place = workers[latest], places[latest]
-        answered = int(self._answers[worker, 1, place])
-        self._answers[workers, 0, places] = 0
-        column = min(number, MOST_CLASSES)
+        latest = workers[found[workers, 2].argmax()]
+        right = int(found[latest, 1]) == number
+        found[workers, 0] = 0
         with self._lock:
-            self._own_counts[:, column] += (1, answered == number)
+            self._own_counts[:, min(number, MOST_CLASSES)] += (1, right)
         return True
+
+    def _at(self, key: int) -> Counts:
+        """The place of a key in each worker's memory, a view of shape [workers, FIELDS]."""
+        return self._answers[:, :, key % self._own.shape[1]]
 
     def publish(self) -> None:
         """Move the windows on; called a few times a second."""
