@@ -28,7 +28,7 @@ import yaml
 
 from benchmarks import prepare, processes, wrk
 from benchmarks.configurations import ours
-from benchmarks.environments import BUILD, environment, render_service
+from benchmarks.environments import BUILD, environment
 from benchmarks.launch import Launched, Site, launched
 from benchmarks.loads import samples as samples_of
 from benchmarks.servers import Server
@@ -94,7 +94,7 @@ def main() -> int:
     sites = {NEW: prepare.site_of(OUT)}
     settings: dict[str, dict[str, str]] = {}
     if options.before:
-        sites[options.before] = _site_of(options.before, sites[NEW])
+        sites[options.before] = _site_of(options.before)
     if options.setting:
         sites = dict.fromkeys((NEW, options.setting), _with_references(sites[NEW]))
         name, _, value = options.setting.partition("=")
@@ -232,15 +232,17 @@ def _microseconds(server: Launched, seconds: float) -> float:
     return (int(spent.read_text().split()[0]) - before) / loaded.requests / 1000
 
 
-def _site_of(revision: str, site: Site) -> Site:
-    """A service rendered from another revision, for the same models."""
-    template = OUT / "before"
-    template.mkdir(exist_ok=True)
+def _site_of(revision: str) -> Site:
+    """A service rendered from another revision, with the same models as it packages them.
+
+    An older service refuses a manifest with fields that it does not know.
+    """
+    out = OUT / "before"
+    template = out / "template"
+    template.mkdir(parents=True, exist_ok=True)
     archive = subprocess.run(["git", "archive", revision], check=True, capture_output=True)
     subprocess.run(["tar", "-x", "-C", template], input=archive.stdout, check=True)
-    folder = render_service(OUT / "service-before", template)
-    venv = environment("serve", folder / "requirements" / "serve-cpu.txt")
-    return replace(site, folder=folder, venv=venv)
+    return prepare.site_of(out, template)
 
 
 def _with_references(site: Site) -> Site:

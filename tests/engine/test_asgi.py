@@ -63,7 +63,7 @@ def served(app: App) -> Iterator[Front]:
     async def main() -> None:
         inference: Any = SimpleNamespace()
         made: Any = app
-        shared = Shared(inference, made, Lifecycle(), lambda: None, 100, 30.0, 30.0)
+        shared = Shared(inference, made, Lifecycle(), lambda: None, 100, 30.0, 30.0, 1 << 20)
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Connection(shared), "127.0.0.1", 0)
         started.set_result(Front(server.sockets[0].getsockname()[1], shared, loop))

@@ -11,6 +11,7 @@ import joblib
 import numpy as np
 import onnx
 import pytest
+from engine.packaging.class_outputs import with_names
 from engine.packaging.options import Options
 from engine.packaging.package import package
 from engine.serving.errors import PackageError
@@ -221,3 +222,8 @@ def test_answers_to_a_list_of_maps_are_compared_as_a_matrix(
             assert "output 'output_probability': a list of maps is carried as a matrix" in str(
                 remarks
             )
+
+
+def test_a_text_without_dimensions_has_no_classes() -> None:
+    output = {"name": "joined", "datatype": "BYTES", "shape": []}
+    assert with_names([output], {"joined": np.array("abc", dtype=object)}, {}) == [output]

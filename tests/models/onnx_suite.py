@@ -97,18 +97,20 @@ def main() -> None:
     for name, content, sets, rtol, atol in islice(cases(), 0, None, int(sys.argv[2])):
         folder = output / f"models-{len(report['packaged']) // PER_FOLDER}"
         model = onnx.ModelProto.FromString(content)
-        source = scratch / f"{name}.onnx"
-        source.write_bytes(content)
         samples = [scratch / f"{name}.{number}.npz" for number in range(len(sets))]
         try:
             for path, (given, wanted) in zip(samples, sets, strict=True):
                 write_samples(path, model, given, wanted)
+        except (ValueError, TypeError) as error:
+            report["refused"][name] = f"the suite's own data: {error}"
+            continue
+        source = scratch / f"{name}.onnx"
+        source.write_bytes(content)
+        try:
             options = Options(name=name, samples=samples[0], tolerance=atol, relative=rtol)
             _, remarks = package(str(source), options, folder)
         except StartupError as error:
             report["refused"][name] = str(error)
-        except (ValueError, TypeError) as error:
-            report["refused"][name] = f"the suite's own data: {error}"
         else:
             report["packaged"][name] = {
                 "folder": folder.name,

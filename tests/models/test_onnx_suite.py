@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = Path(__file__).with_name("onnx_suite.py")
 # JSON knows neither NaN nor infinity, so every so-manieth case is asked in JSON as well.
-EVERY = 10
+EVERY, MOST_IN_JSON = 10, 500_000
 
 # What is left out: a pattern of the packager's refusal, how many cases it is at most, and the
 # reason. Other versions of onnx and onnxruntime change the numbers.
@@ -62,8 +62,9 @@ LEFT_OUT: tuple[tuple[str, int, str], ...] = (
         9,
         "the runtime refuses inputs that the operator allows",
     ),
+    ("holds no rows", 2, "its inputs have no rows, and without rows nothing would be compared"),
 )
-STEP, FEWEST_SERVED = (1, 1657) if "ACI_ML_ALL" in os.environ else (8, 210)
+STEP, FEWEST_SERVED = (1, 1655) if "ACI_ML_ALL" in os.environ else (8, 210)
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +153,8 @@ def answers_wrong(client: Any, name: str, case: dict[str, Any], path: Path, numb
 
 
 def json_can_carry(arrays: dict[str, asking.Array]) -> bool:
-    """Finite numbers only; the client writes float16 as raw bytes only."""
-    return all(
+    """Finite numbers only, and not more than a body may have; float16 goes as raw bytes only."""
+    return sum(value.size for value in arrays.values()) < MOST_IN_JSON and all(
         value.dtype != np.float16 and (value.dtype.kind != "f" or bool(np.isfinite(value).all()))
         for value in arrays.values()
     )

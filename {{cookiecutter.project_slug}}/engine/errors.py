@@ -33,7 +33,7 @@ def for_stage(text: str, stage: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault of the configuration: where it stands, its value, the rule it breaks."""
+    """One fault of the configuration: where it is, its value, the rule it breaks."""
 
     file: str
     field: str

@@ -80,7 +80,7 @@ def with_names(
     named = []
     for each in tensors:
         found, values = names.get(each["name"], []), answers[each["name"]]
-        texts = values.dtype.kind == "O" and values.size == len(values)
+        texts = values.dtype.kind == "O" and values.ndim > 0 and values.size == len(values)
         fits = texts or (values.dtype.kind == "f" and values.shape[1:] == (len(found),))
         named.append({**each, "labels": found} if found and fits else dict(each))
     return named

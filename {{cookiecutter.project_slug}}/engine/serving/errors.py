@@ -104,7 +104,7 @@ class MethodNotAllowed(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """More bytes or more rows than one request may carry."""
+    """More bytes or more rows than one request, or its answer, may carry."""
 
     status = 413
     code = "too_large"
@@ -173,7 +173,7 @@ class InferenceFailed(RequestError):
     """The runtime refused a request that fits the signature; details are in the log only.
 
     Args:
-        fault: what is told to the log.
+        fault: what the log says.
     """
 
     status = 500
@@ -194,7 +194,7 @@ class RouteFailed(RequestError):
 
 
 class StartupError(Exception):
-    """Something that an operator has to mend before the service can answer."""
+    """Something that an operator has to correct before the service can answer."""
 
 
 class SettingsError(StartupError):

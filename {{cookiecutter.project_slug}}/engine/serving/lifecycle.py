@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where the process stands."""
+    """The state of the process."""
 
     STARTING = "starting"
     READY = "ready"
@@ -38,7 +38,7 @@ class Lifecycle:
     """The one place that knows whether requests are welcome.
 
     Args:
-        publish: is told the state after each change.
+        publish: called with the state after each change.
         states: of all worker processes, this one included; a probe that reaches one asks for all.
             One that has been silent for so many seconds counts as lost.
     """

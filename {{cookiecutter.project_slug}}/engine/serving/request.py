@@ -43,7 +43,11 @@ class Client(Protocol):
     """Who asked."""
 
     def reply(self, request: Request, answer: Answer) -> None:
-        """Write an answer."""
+        """Write an answer.
+
+        Raises:
+            Overloaded: nothing was written, as answers that nobody has read are too many.
+        """
         ...
 
     def fail(self, error: Exception) -> None:

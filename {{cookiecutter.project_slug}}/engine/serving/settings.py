@@ -116,6 +116,20 @@ class Settings(BaseSettings):
         description="Most bytes of request bodies that a worker holds at a time, those of all "
         "connections together; beyond it: 429.",
     )
+    max_answer_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="Most bytes of outputs in an answer; beyond it: 413. As JSON a number takes "
+        "two to six times its bytes.",
+    )
+    max_answers_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        le=64 * 1024**3,
+        description="Most bytes of answers that a worker holds until clients read them, those of "
+        "all connections together; beyond it: 429.",
+    )
     max_json_values: int = Field(
         1_000_000,
         ge=1000,
@@ -235,8 +249,8 @@ class Settings(BaseSettings):
         20,
         ge=0,
         le=10_000,
-        description="Most requests in a second and worker that are recorded, whoever decided so; "
-        "each costs about a millisecond of CPU.",
+        description="Most requests in a second and worker that are recorded, whether the caller or "
+        "this service chose them; each costs about a millisecond of CPU.",
     )
     applicationinsights_connection_string: Annotated[
         str | None, BeforeValidator(connection_string)

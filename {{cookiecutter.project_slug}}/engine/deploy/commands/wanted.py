@@ -30,7 +30,7 @@ _NOT_ASKED = "registry-not-asked"
 """Takes the place of the registry's address, as far as a document can be made with it."""
 
 _NOT_PUSHED = "sha256:" + "0" * 64
-"""Stands in a plan for the digest of an image that is not built yet."""
+"""Takes the place, in a plan, of the digest of an image that is not built yet."""
 
 
 @dataclass(frozen=True, slots=True)

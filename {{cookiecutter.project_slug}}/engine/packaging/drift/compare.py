@@ -29,7 +29,7 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. ``versions`` says what stands where."""
+    """One difference. ``versions`` are those of each side."""
 
     severity: Severity
     name: str

@@ -59,8 +59,10 @@ class Shared:
         max_connections: most that are open at a time.
         read_seconds: how long a client may take for a request, or for reading its answer.
         idle_seconds: how long a connection may be idle between two requests.
+        most_unread: bytes of answers that are kept until clients read them.
         origins: of pages that may ask.
         state: of the application's lifespan.
+        unread: bytes of answers that are kept at present.
     """
 
     inference: Inference
@@ -70,12 +72,14 @@ class Shared:
     max_connections: int
     read_seconds: float
     idle_seconds: float
+    most_unread: int
     origins: Origins = field(default_factory=lambda: Origins(()))
     state: dict[str, Any] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     heads: Heads = field(default_factory=Heads)
     known: KnownHeads = field(default_factory=KnownHeads)
+    unread: int = 0
 
 
 class Connection(asyncio.Protocol):
@@ -106,6 +110,8 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._writable: asyncio.Event | None = None
         self._half_closed = False
+        # Bytes of answers that the client has not read, as far as they are counted.
+        self._unread_answers = 0
         # Whether it sent what is no request; and bytes behind the last one, which are not kept.
         self._broken = False
         self._discarded = 0
@@ -137,6 +143,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: nobody waits for what it asked."""
         self._shared.connections.discard(self)
+        self._count_unread(0)
         self._parser.close()
         self._unread = b""
         if self._writable is not None:
@@ -187,10 +194,15 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._blocked_since = 0.0
+        self._count_unread(0)
         if self._writable is not None:
             self._writable.set()
             self._writable = None
         self._advance()
+
+    def _count_unread(self, size: int) -> None:
+        self._shared.unread += size - self._unread_answers
+        self._unread_answers = size
 
     def shutdown(self) -> None:
         """The process stops: end an idle connection; others end with their answer."""
@@ -434,9 +446,23 @@ class Connection(asyncio.Protocol):
             body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
             self._transport.write(self.heads.make(answer, request, size, close=close, body=body))
         else:
+            self._check_unread(size)
             head = self.heads.make(answer, request, size, close=close)
             self._transport.writelines([head, *chunks])
+            self._count_unread(self._transport.get_write_buffer_size())
         self._written(close=close)
+
+    def _check_unread(self, size: int) -> None:
+        """Raise ``Overloaded`` where an answer of so many bytes finds no room beside others."""
+        unread, most = self._shared.unread, self._shared.most_unread
+        if unread and unread + size > most:
+            raise Overloaded(
+                f"answers that clients have not read fill {unread} of {most} bytes; try again "
+                "later",
+                rule=f"at most {most} bytes of answers at a time (MAX_ANSWERS_BYTES)",
+                retry_after=RETRY_SECONDS,
+                limit="bytes",
+            )
 
     def write(self, *pieces: bytes | memoryview) -> None:
         """Send bytes of an answer; see ``Output``."""

@@ -88,6 +88,7 @@ class Inference:
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
         self._remembering: dict[ServedModel, Callable[[Encode], Encode]] = {}
         self._most = settings.max_queue_rows, settings.max_json_values
+        self._max_answer = settings.max_answer_bytes
         self._timeout = settings.request_timeout_seconds
         self.arrivals = ArrivalCounter()
         self.bodies = bodies
@@ -216,7 +217,8 @@ class Inference:
         codecs = self._codecs.get(model)
         if codecs is None:
             # Made anew where two threads come first: they are alike.
-            predict, infer = tutorial.Codec(model, *self._most), oip.Codec(model, *self._most)
+            most = *self._most, self._max_answer
+            predict, infer = tutorial.Codec(model, *most), oip.Codec(model, *most)
             codecs = predict, infer, scoring.Codec(model, predict.encode, *self._most)
             self._codecs[model] = codecs
         place = 2 if request.target.form == SCORING else request.route == "infer"
@@ -226,7 +228,11 @@ class Inference:
     def _settle(self, request: Request, outcome: Any) -> None:
         """Write the answer of a request; see ``Settle``."""
         answer = outcome if type(outcome) is tuple else failure(outcome, request)
-        request.client.reply(request, answer)
+        try:
+            request.client.reply(request, answer)
+        except RequestError as error:
+            answer = failure(error, request)
+            request.client.reply(request, answer)
         try:
             self._telemetry.end(request, answer[0])
         except Exception as error:  # noqa: BLE001 - the answer was written

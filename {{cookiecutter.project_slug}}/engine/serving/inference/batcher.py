@@ -46,7 +46,7 @@ INCOMPLETE: Final = object()
 
 
 class Observer(Protocol):
-    """Is told what happened; metrics implement it."""
+    """Receives what happened; metrics implement it."""
 
     def waited(self, seconds: float) -> None:
         """One request left the queue after that many seconds."""

@@ -192,7 +192,7 @@ def load_models(
     """Load and verify every package of the models folder; see ``load_model``.
 
     Args:
-        verified: is told the name of each package, and whether it is what was trained.
+        verified: called with the name of each package, and whether it is what was trained.
 
     Raises:
         StartupError: the first fault found; its message begins with the package's name.

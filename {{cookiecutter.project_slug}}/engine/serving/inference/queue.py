@@ -222,7 +222,7 @@ class RequestQueue:
         """The requests of one run, out of the line whose turn it is; those too late are answered.
 
         Args:
-            waited: is told for how many seconds each request waited.
+            waited: called with the seconds that each request waited.
         """
         key = next(iter(self._lines))
         line = self._lines.pop(key)

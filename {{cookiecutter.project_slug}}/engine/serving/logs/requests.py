@@ -32,7 +32,7 @@ class RequestLines:
     """Writes the lines; see ``engine.serving.telemetry.requests.Lines``.
 
     Args:
-        dropped: is told how many lines were left out.
+        dropped: called with the number of lines left out.
         answered: how many requests were answered, looked at or not.
         later: calls a function after some seconds.
     """

@@ -54,7 +54,7 @@ class SharedTable:
         # This worker's numbers, ahead of what the others can see. Always the same list, so that
         # those who count may keep it.
         self.row: list[float] = [0.0] * self._columns
-        # Whoever exports metrics reads them in a thread of its own.
+        # The exporter of metrics reads them in a thread of its own.
         self.lock = threading.RLock()
         # What has yet to be written into the row.
         self.before_publishing: list[Callable[[], None]] = []

@@ -16,9 +16,9 @@ class Ticker:
     """Fires a few times a second, on the event loop that serves.
 
     Args:
-        late: is told by how many seconds each firing was late: that long a request that had
-            arrived would have waited before anybody looked at it.
-        publish: is called at each firing.
+        late: called with the seconds by which each firing was late: as long would a request have
+            waited that had arrived then.
+        publish: called at each firing.
     """
 
     def __init__(self, late: Callable[[float], None], publish: Callable[[], None]) -> None:

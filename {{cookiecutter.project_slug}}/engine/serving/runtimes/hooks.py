@@ -10,7 +10,7 @@ the model file; ``postprocess`` gets the model file's outputs and gives those of
 with a second parameter gets there what the model file was called with. Both are called from several
 threads at once, with the rows of several requests together where the manifest says ``batching:
 declared``. ``engine.serving.errors.InvalidInput``, raised in either, is the client's fault and
-becomes a 422; anything else is the service's, a 500 whose id stands in the log.
+becomes a 422; anything else is the service's, a 500 whose id is in the log.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def hooks_of(content: bytes, path: Path, name: str, files: Mapping[str, Path]) -
 
     Args:
         content: the code.
-        path: where it stands, for messages and traces.
+        path: where it is, for messages and traces.
         name: the package's name.
         files: what ``package_file`` finds, by name.
 

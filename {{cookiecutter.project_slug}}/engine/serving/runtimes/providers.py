@@ -89,7 +89,7 @@ def confirm(session: ort.InferenceSession, chosen: list[str], wanted: tuple[Prov
 
 
 def cuda_obstacle() -> str | None:
-    """Why CUDA cannot be used here, in one sentence; None when nothing stands in the way."""
+    """Why CUDA cannot be used here, in one sentence; None when it can be used."""
     if CUDA not in ort.get_available_providers():
         return (
             "this environment has the CPU build of ONNX Runtime; use the image built with "

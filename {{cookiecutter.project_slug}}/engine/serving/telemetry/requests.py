@@ -50,7 +50,7 @@ class RequestTelemetry:
     """Begins and ends the request of each request.
 
     Args:
-        lines: is told of each request that was answered and may get a line in the log.
+        lines: called for each request that was answered and may get a line in the log.
     """
 
     def __init__(self, metrics: Metrics, lines: Lines | None = None) -> None:

@@ -100,10 +100,15 @@ class Codec:
 
     Args:
         max_rows: most rows of a request.
+        max_answer: most bytes of outputs in an answer.
     """
 
     def __init__(
-        self, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+        self,
+        model: Model,
+        max_rows: int = UNLIMITED,
+        max_values: int = UNLIMITED,
+        max_answer: int = UNLIMITED,
     ) -> None:
         self._model = model
         self._most = max_rows, max_values
@@ -111,7 +116,8 @@ class Codec:
         names = [spec.name for spec in model.signature.outputs]
         self._usual = tuple(Wish(name, False) for name in names)
         # One object, by which a batch sees that all of it is encoded alike.
-        self.encode: Encode = Writer(model.name, model.manifest.version, names).write
+        writer = Writer(model.name, model.manifest.version, names, max_answer)
+        self.encode: Encode = writer.write
 
     def decode(self, request: Request, body: bytes) -> None:
         """Set what the request asks; see ``decode``."""

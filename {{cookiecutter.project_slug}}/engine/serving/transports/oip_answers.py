@@ -13,6 +13,8 @@ from engine.serving.inference.arrays import views
 from engine.serving.request import Request
 from engine.serving.tensors.datatypes import Array, datatype_of
 from engine.serving.transports import oip_binary
+from engine.serving.transports.answer_size import check_answer
+from engine.serving.transports.bounds import UNLIMITED
 from engine.serving.transports.few import cut, json_of, json_parts
 from engine.serving.transports.oip_binary import BINARY, HEADER_LENGTH
 from engine.serving.transports.oip_known import Wish
@@ -26,9 +28,13 @@ class Writer:
 
     Args:
         outputs: of the model, in its order.
+        limit: most bytes of outputs in an answer.
     """
 
-    def __init__(self, name: str, version: str, outputs: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, version: str, outputs: Sequence[str], limit: int = UNLIMITED
+    ) -> None:
+        self._limit = limit
         self._usual = tuple(Wish(each, False) for each in outputs)
         described = orjson.dumps({"model_name": name, "model_version": version})
         self._begin = _plain(described[:-1]) + b',"outputs":['
@@ -46,6 +52,7 @@ class Writer:
     ) -> list[Answer]:
         """The answers to requests that want the same."""
         rows = [each.rows for each in requests]
+        check_answer([outputs[wish.name] for wish in wishes], rows, self._limit)
         forms: list[bytes] = []
         # What differs between the answers, in the order of the form.
         columns: list[Sequence[Any]] = []

@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
 import simdjson
 
-from engine.serving.errors import InvalidInput, MalformedBody, RequestError, quoted
+from engine.serving.errors import BodyTooLarge, InvalidInput, MalformedBody, RequestError, quoted
 from engine.serving.inference.model import Model
 from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array
@@ -78,7 +79,7 @@ def arrays_of(
     """
     most = row_limit(model, max_rows)
     check_values(body, model.signature, most, max_values)
-    key, data = _csv(body, model, most) if is_csv else _json(body, model, most)
+    key, data = _csv(body, model, min(most, max_values)) if is_csv else _json(body, model, most)
     try:
         return tutorial.decode(b'{"data":%b}' % data, model, max_rows, max_values)
     except RequestError as error:
@@ -123,11 +124,7 @@ def _split(node: Any, model: Model, most: int) -> bytes:
     by_position = names == [str(number) for number in range(len(names))] != list(wanted)
     if not wanted or by_position:
         return _raw(data)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidInput(
-            f"{field}.columns has {quoted(twice)} twice", field=f"{field}.columns", rule="once each"
-        )
+    _check_once(names, f"{field}.columns")
     rows = []
     for position, row in enumerate(data):
         if not isinstance(row, simdjson.Array) or len(row) != len(names):
@@ -138,6 +135,14 @@ def _split(node: Any, model: Model, most: int) -> bytes:
             )
         rows.append(dict(zip(names, row.as_list(), strict=True)))
     return orjson.dumps(rows)
+
+
+def _check_once(names: Sequence[str], field: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidInput(f"{field} has {quoted(name)} twice", field=field, rule="once each")
+        seen.add(name)
 
 
 def _by_name(node: Any, most: int) -> bytes:
@@ -177,11 +182,10 @@ def _csv(body: bytes, model: Model, most: int) -> tuple[str, bytes]:
             rule="a model with columns",
         )
     try:
-        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True))
+        header, *cells = _rows_of(body.decode("utf-8-sig"), most) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedBody(f"the body is not CSV in UTF-8: {error}", rule="RFC 4180") from None
-    header, *cells = [row for row in rows if row] or [[]]
-    check_rows(len(cells), most)
+    _check_once(header, "the header")
     specs = model.signature.inputs
     types = {name: specs[at if len(specs) > 1 else 0] for at, name in enumerate(wanted)}
     records = []
@@ -201,3 +205,17 @@ def _csv(body: bytes, model: Model, most: int) -> tuple[str, bytes]:
     if not records:
         raise InvalidInput("the CSV has no rows below its header", rule="at least one row")
     return "csv", orjson.dumps(records)
+
+
+def _rows_of(text: str, most: int) -> list[list[str]]:
+    """The header and the rows; an empty line is no row, but counts, since reading takes time."""
+    rows = []
+    for number, row in enumerate(csv.reader(io.StringIO(text), strict=True)):
+        if number > most:
+            raise BodyTooLarge(
+                f"the CSV has more than {most} rows; send at most {most} at a time",
+                rule=f"at most {most} rows",
+            )
+        if row:
+            rows.append(row)
+    return rows

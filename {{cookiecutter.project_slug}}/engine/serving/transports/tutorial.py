@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import orjson
 import simdjson
 
 from engine.serving.answer import USUAL, Answer
-from engine.serving.errors import InvalidInput, quoted
+from engine.serving.errors import InvalidInput
 from engine.serving.inference.model import Model
 from engine.serving.package.manifest import OutputTensor, tells_class
 from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array
+from engine.serving.transports.answer_size import check_answer, check_names
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
 from engine.serving.transports.classes import by_name, names_columns, numbers_of
 from engine.serving.transports.few import FewRows, cut, json_of, json_parts
@@ -82,10 +82,9 @@ def _wants_names(value: Any, model: Model) -> bool:
             field=BY_NAME,
             rule="an output with a column for each class, and labels",
         )
-    twice = {name for each in outputs for name in each.labels if each.labels.count(name) > 1}
-    if value and twice:
+    if value and any(len(set(each.labels)) < len(each.labels) for each in outputs):
         raise InvalidInput(
-            f'"{BY_NAME}": two classes are called {quoted(min(twice))}; leave it out',
+            f'"{BY_NAME}": two classes have the same name; leave it out',
             field=BY_NAME,
             rule="classes of different names",
         )
@@ -143,10 +142,15 @@ class Codec:
     """Reads and writes requests of the contract for one model."""
 
     def __init__(
-        self, model: Model, max_rows: int = UNLIMITED, max_values: int = UNLIMITED
+        self,
+        model: Model,
+        max_rows: int = UNLIMITED,
+        max_values: int = UNLIMITED,
+        max_answer: int = UNLIMITED,
     ) -> None:
         self._model = model
         self._most = max_rows, max_values
+        self._max_answer = max_answer
         self._few = FewRows(model.signature)
         self._first, *self._others = model.manifest.outputs
         labels = self._first.labels if tells_class(self._first) else ()
@@ -159,7 +163,7 @@ class Codec:
         self._form_with_labels = b'{"predictions":%b,"labels":%b' + end
         # One object each, by which a batch sees that all of it is encoded alike.
         self.encode: Encode = self._answers
-        self._encode_by_name: Encode = partial(self._answers, write=_by_name)
+        self._encode_by_name: Encode = self._answers_by_name
 
     def decode(self, request: Request, body: bytes) -> None:
         """Set what the request asks; see ``decode``."""
@@ -172,11 +176,20 @@ class Codec:
         if named:
             request.encode = self._encode_by_name
 
+    def _answers_by_name(
+        self, outputs: dict[str, Array], requests: Sequence[Request]
+    ) -> list[Answer]:
+        """See ``Encode``: as ``_answers``, with the name of its class beside each value."""
+        rows = [each.rows for each in requests]
+        check_names(self._model.manifest.outputs, outputs, rows, self._max_answer)
+        return self._answers(outputs, requests, _by_name)
+
     def _answers(
         self, outputs: dict[str, Array], requests: Sequence[Request], write: Write = _as_it_is
     ) -> list[Answer]:
         """See ``Encode``: the first output as ``predictions``, the others under their names."""
         rows = [each.rows for each in requests]
+        check_answer(list(outputs.values()), rows, self._max_answer)
         predictions = outputs[self._first.name]
         form, columns = self._form, [write(self._first, predictions, rows)]
         labels = self._labelled(predictions, rows) if self._labels else None

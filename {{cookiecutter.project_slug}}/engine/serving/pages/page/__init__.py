@@ -69,7 +69,7 @@ def _read(name: str) -> str:
 def _policy(style: str, script: str) -> str:
     """A content security policy: this script and this style, this service, and nothing else.
 
-    Answers and error texts come from outside, so the browser is told to refuse any text that is
+    Answers and error texts come from outside, so a header has the browser refuse any text that is
     used as markup. ``data:`` is the tab's icon, which is drawn.
     """
     return (

@@ -14,7 +14,7 @@ from engine.serving.settings import Settings
 
 # For one batch, with what an exporter tries again. A collector is near or not worth waiting for.
 TIMEOUT_SECONDS = 4
-# What Microsoft's exporter does beside exporting, unless it is told not to: usage statistics of
+# What Microsoft's exporter does beside exporting, unless that is turned off: usage statistics of
 # its own (statsbeat), statistics of the export, settings fetched from Microsoft, and the resource
 # repeated as a metric with every batch.
 AZURE_SWITCHES = {
