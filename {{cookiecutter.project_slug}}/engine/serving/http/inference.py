@@ -83,6 +83,7 @@ class Inference:
     ) -> None:
         self._host = host
         self._capture = capture
+        self._samples = capture is not None or settings.feedback > 0
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
@@ -138,7 +139,9 @@ class Inference:
                 request.leave = partial(_cancel, task)
                 return
             self._decode(request, served.model, body)
-            self._post(request, served)
+            if self._samples:
+                self._sample(request, served)
+            served.post(request)
         except Exception as error:  # noqa: BLE001 - answered
             deliver(request, error)
 
@@ -178,12 +181,15 @@ class Inference:
                 await asyncio.wrap_future(work)
             request.leave = None
             if not request.over:
-                self._post(request, served)
+                if self._samples:
+                    self._sample(request, served)
+                served.post(request)
         except Exception as error:  # noqa: BLE001 - answered
             late = isinstance(error, TimeoutError) and deadline.expired()
             deliver(request, self._not_decoded() if late else error)
 
-    def _post(self, request: Request, served: ServedModel) -> None:
+    def _sample(self, request: Request, served: ServedModel) -> None:
+        """Let what captures requests and remembers classes see the answer, where that is wanted."""
         if served.feedback is not None and request.encode is not None:
             around = self._remembering.get(served)
             if around is None:
@@ -192,7 +198,6 @@ class Inference:
             request.encode = around(request.encode)
         if self._capture is not None and self._capture.room > 0:
             self._capture.take(request, served.model)
-        served.post(request)
 
     def _not_decoded(self) -> DeadlineExceeded:
         return DeadlineExceeded(
