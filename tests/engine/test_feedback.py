@@ -66,6 +66,13 @@ def test_of_two_answers_with_one_name_the_later_one_counts() -> None:
     assert not second.count("r-5", 0, 0)
 
 
+def test_rows_of_a_request_do_not_push_each_other_out() -> None:
+    world = World("left", "right", remembered=64)
+    for number in range(50):
+        world.workers[0].remember(f"r-{number}", [1] * 64)
+        assert all(world.workers[1].count(f"r-{number}", row, 1) for row in range(64))
+
+
 def test_windows_move_on() -> None:
     world = World("left", "right")
     first = world.workers[0]
