@@ -323,6 +323,13 @@ def test_what_is_left_out_is_nowhere_and_reading_needs_a_key(tmp_path: Path) -> 
     assert "Smith" not in told
 
 
+def test_rows_of_tensors_are_samples_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "captured.jsonl"
+    path.write_text('{"x": [1, 2.5], "captured": {}}\n{"x": [3, 4], "captured": {}}\n')
+    (name, values), *others = read_samples(path).arrays.items()
+    assert (name, values.tolist(), others) == ("x", [[1, 2.5], [3, 4]], [])
+
+
 RULES = """
 @service.request
 def halve(model, inputs):

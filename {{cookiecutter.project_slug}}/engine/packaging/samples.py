@@ -176,7 +176,11 @@ def _json_lines(path: Path) -> Samples:
     """A record on each line, such as captured requests, whose answers are left out."""
     lines = filter(str.strip, path.read_text(encoding="utf-8").splitlines())
     records = [json.loads(line) for line in lines]
-    return _given([{k: v for k, v in each.items() if k != CAPTURED} for each in records])
+    rows = [{k: v for k, v in each.items() if k != CAPTURED} for each in records]
+    if rows and any(isinstance(value, list) for value in rows[0].values()):
+        # No table: each line has a row of each input.
+        return _given({"inputs": {name: [row[name] for row in rows] for name in rows[0]}})
+    return _given(rows)
 
 
 def _given(content: Any) -> Samples:
