@@ -1,9 +1,10 @@
 """`make rehearse`: the whole story of a deployment, to watch, with no Azure account.
 
 A repository is generated and does what its owner would do on the first day: bootstrap, push,
-staging, verify, production, a release that is broken and is put back by itself, status, rollback,
-clean-up, the end. Every command is the real one, with the real Azure CLI, Docker and registry;
-Azure itself and GitHub are the double of tests/azure_double. Nothing leaves this machine.
+staging, verify, production, a release that is broken and is put back by itself, status, rollback, a
+release beside the old one and the switch to it, clean-up, the end. Every command is the real one,
+with the real Azure CLI, Docker and registry; Azure itself and GitHub are the double of
+tests/azure_double. Nothing leaves this machine.
 What Docker prints while it builds and pushes goes to build/rehearse.log, with all the rest.
 """
 
@@ -17,7 +18,8 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from scripts.rendering import render
@@ -139,22 +141,27 @@ def first_day(story: Story, repository: Path) -> None:
     story.deploy("up", "production")
 
 
+@contextmanager
+def broken(story: Story, repository: Path) -> Iterator[str]:
+    """The image of this commit with a damaged model, by its digest in the registry."""
+    revision = story.ask("git", "rev-parse", "HEAD")
+    server = story.ask("az", "acr", "list", "--query", "[0].loginServer", "--output", "tsv")
+    with derived(f"{server}/{repository.name}:{revision}", DERIVED["unready"]) as local:
+        name = f"{server}/{repository.name}:broken"
+        docker("tag", local, name)
+        story.ask(docker_client(), "push", "--quiet", name)
+        yield docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", name)
+        docker("image", "rm", "--force", name, check=False)
+
+
 def bad_day(story: Story, repository: Path) -> None:
     """A release that is broken, and one that is taken back."""
     story.tell(
         """A release whose model was damaged on its way. The deploy fails with the reason, and
         production has the release before it again."""
     )
-    revision = story.ask("git", "rev-parse", "HEAD")
-    server = story.ask("az", "acr", "list", "--query", "[0].loginServer", "--output", "tsv")
-    good = f"{server}/{repository.name}:{revision}"
-    with derived(good, DERIVED["unready"]) as broken:
-        name = f"{server}/{repository.name}:broken"
-        docker("tag", broken, name)
-        story.ask(docker_client(), "push", "--quiet", name)
-        digest = docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", name)
+    with broken(story, repository) as digest:
         story.deploy("up", "production", "--image", digest, code=1)
-        docker("image", "rm", "--force", name, check=False)
     story.tell("What runs where.")
     story.deploy("status")
     story.tell("A change that is not liked afterwards: deployed, and rolled back.")
@@ -165,6 +172,24 @@ def bad_day(story: Story, repository: Path) -> None:
     story.deploy("up", "production")
     story.deploy("rollback", "production")
     story.deploy("doctor", "production")
+
+
+def day_without_a_gap(story: Story, repository: Path) -> None:
+    """A release beside the old one, and the switch."""
+    story.tell(
+        """Staging gets a name that can lead to any group. A release is made beside the one that
+        serves and verified at its own address; then one request lets the name lead to it."""
+    )
+    path = repository / "deploy" / "environments" / "staging.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("switch: in_place", "switch: beside"), encoding="utf-8")
+    git(repository, "commit", "--quiet", "--all", "--message", "Switch beside")
+    story.deploy("bootstrap", "--without-github")
+    story.deploy("up", "staging")
+    story.tell("A release that is broken never gets under that name.")
+    with broken(story, repository) as digest:
+        story.deploy("up", "staging", "--image", digest, code=1)
+    story.deploy("status")
 
 
 def last_day(story: Story, _: Path) -> None:
@@ -181,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     """Play the story from beginning to end."""
     if arguments:
         raise SystemExit(__doc__)
-    days = (first_day, bad_day, last_day)
+    days = (first_day, bad_day, day_without_a_gap, last_day)
     chapters = sum(inspect.getsource(day).count("story.tell(") for day in days)
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("", encoding="utf-8")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,7 +34,7 @@ from engine.deploy.targets.base import Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
-from engine.deploy.targets.kind import environment_model
+from engine.deploy.targets.kind import environment_model, kind_of
 from engine.errors import EngineError
 
 Json = dict[str, Any]
@@ -150,7 +150,9 @@ class Habits:
 
 @dataclass
 class Arm:
-    """Everything that Azure has of one environment."""
+    """Everything that Azure has of one environment. ``violations`` says in words what clients
+    could have met where a release serves before it is verified.
+    """
 
     clock: Clock = field(default_factory=Clock)
     habits: Habits = field(default_factory=Habits)
@@ -163,6 +165,7 @@ class Arm:
     log: list[Call] = field(default_factory=list)
     shown_before: dict[str, tuple[float, Any]] = field(default_factory=dict)
     changed_at: float = -1e9
+    violations: list[str] = field(default_factory=list)
 
     def finish(
         self, command: Sequence[str], environment: Any, stdin: str | None, limit: float
@@ -198,7 +201,7 @@ class Arm:
                 return digit
         return ""
 
-    def answering(self, address: str) -> str:
+    def answering(self, address: str, headers: Mapping[str, str]) -> str:
         """The digit of the release that answers at an address."""
         for name, revision in self.revisions.items():
             if address == f"https://{name}.example":
@@ -217,7 +220,7 @@ class Arm:
         """The resource that has the tags of the rollout."""
         return self.group if self.group is not None else self.app
 
-    def proved(self, address: str) -> None:
+    def proved(self, address: str, headers: Mapping[str, str]) -> None:
         """What answers at an address was verified."""
 
     def phases(self) -> list[str]:
@@ -477,20 +480,20 @@ class ArmChecks:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
-    def ready(self, address: str) -> str | None:
-        if self._arm.answering(address) in (BEFORE, GOOD):
+    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+        if self._arm.answering(address, headers) in (BEFORE, GOOD):
             return None
         return "nothing answers"
 
-    def verify(self, address: str, wanted: Release | None) -> str:
-        digit = self._arm.answering(address)
+    def verify(self, address: str, headers: Mapping[str, str], wanted: Release | None) -> str:
+        digit = self._arm.answering(address, headers)
         if not digit:
             raise NotUp("nothing answers", "none")
         if wanted is not None and wanted.revision != digit * 40:
             error = WrongRelease(f"it runs {digit}", "none")
             error.found = (digit * 40, f"sha256:{digit * 64}")
             raise error
-        self._arm.proved(address)
+        self._arm.proved(address, headers)
         return "verified"
 
     def explain(self, error: EngineError) -> EngineError:
@@ -509,14 +512,16 @@ class Deploys:
     def target(self, **fields: object) -> Target:
         """The target of the environment with these fields."""
         clock = self.arm.clock
+        az = Az(self.say)
         if self.kind == "fleet":
-            where = environment("aci", **{"copies": 2, **fields})
-            assert isinstance(where, GroupEnvironment)
-            return Fleet(Az(self.say), where, PLACES, sleep=clock.sleep, now=clock.now)
-        az, where = Az(self.say), environment(self.kind, **fields)
+            where = environment("aci", **{"copies": 2, "switch": "beside", **fields})
+        else:
+            where = environment(self.kind, **fields)
         if isinstance(where, GroupEnvironment):
-            return ContainerInstances(az, where, PLACES)
-        assert isinstance(where, AppEnvironment)
+            fleet = Fleet(az, where, PLACES, sleep=clock.sleep, now=clock.now)
+            return fleet if where.beside else ContainerInstances(az, where, PLACES, fleet)
+        if not isinstance(where, AppEnvironment):
+            return kind_of(where).target(az, where, PLACES)
         place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)
         return ContainerApps(az, where, PLACES, client)

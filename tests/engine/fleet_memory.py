@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,17 +24,13 @@ SHARED = f"http://{NAME}.trafficmanager.net:8000"
 
 @dataclass
 class FleetArm(Arm):
-    """Everything that Azure has of one fleet.
-
-    ``violations`` says in words what clients of the shared name could have met.
-    """
+    """Everything that Azure has of one fleet."""
 
     groups: dict[str, Json] = field(default_factory=dict)
     puts: dict[str, float] = field(default_factory=dict)
     profile: Json | None = None
     verified: set[tuple[str, float]] = field(default_factory=set)
     known_until: dict[str, float] = field(default_factory=dict)
-    violations: list[str] = field(default_factory=list)
     halted: set[str] = field(default_factory=set)
     name_is_free: bool = True
     cores_used: int = 0
@@ -60,12 +56,12 @@ class FleetArm(Arm):
         digits = {self._digit_of(name) for name in self.led_to()}
         return digits.pop() if len(digits) == 1 else ""
 
-    def answering(self, address: str) -> str:
+    def answering(self, address: str, headers: Mapping[str, str]) -> str:
         if address == SHARED:
             return self.serving()
         return self._digit_of(address.removeprefix("http://").partition(".")[0])
 
-    def proved(self, address: str) -> None:
+    def proved(self, address: str, headers: Mapping[str, str]) -> None:
         name = address.removeprefix("http://").partition(".")[0]
         if name in self.groups:
             self.verified.add((name, self.puts[name]))

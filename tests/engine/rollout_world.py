@@ -220,6 +220,9 @@ class MemoryTarget:
     def candidate_addresses(self) -> tuple[str, ...]:
         return ("http://demo",)
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         self._world.operation("keep", lambda: self._tag(tags))
 
@@ -237,6 +240,9 @@ class MemoryTarget:
 
     def retire(self) -> tuple[str, ...]:
         return ()
+
+    def left_running(self) -> None:
+        """An environment of this Azure has one form."""
 
     def delete(self) -> None:
         self._world.operation("delete", self._delete)
@@ -304,7 +310,7 @@ class MemoryChecks:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def ready(self, address: str) -> str | None:
+    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
         image = self._image()
         if image == NEVER_READY:
             raise NotUp("the model answers differently than in training", "train it again")
@@ -312,7 +318,7 @@ class MemoryChecks:
             return "nothing answers"
         return None
 
-    def verify(self, address: str, release: Release | None) -> str:
+    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
         image = self._image()
         if image == WRONG_MODEL:
             raise EngineError("it serves other models", "build it again")

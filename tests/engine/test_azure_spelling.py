@@ -29,21 +29,21 @@ from engine.deploy.bootstrap.roles import ACR_DELETE
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, THERE, Result, Runner
 from engine.deploy.bootstrap.step import Command, Step
 from engine.deploy.commands.verify import require_image
+from engine.deploy.diagnose import diagnose
 from engine.deploy.diagnosis import image, platform
 from engine.deploy.diagnosis.evidence import Evidence, Registry
 from engine.deploy.diagnosis.gather import _roles
 from engine.deploy.diagnosis.looks import Looks, Scene
 from engine.deploy.monitoring.plan import plan as monitoring_plan
-from engine.deploy.preflight import _pull_right, _unregistered
+from engine.deploy.preflight import _pull_right, inspect
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live, check_image
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.preflight import _environment_findings
-from engine.deploy.targets.kind import kind_named
 from engine.errors import EngineError
 
 from .bootstrap_world import PretendedAzure, inputs
-from .test_monitoring import ADDRESS, MONTH, OBJECTIVE, place
+from .test_monitoring import ADDRESS, MONTH, OBJECTIVE, PROJECT, place
 
 EXACT = ("issuer", "subject", "audiences", "value")
 TEXTS = ("query", "description", "displayName", "serializedData", "hidden-title", "RequestUrl")
@@ -317,24 +317,35 @@ def test_the_case_of_a_text_is_part_of_it(name: str) -> None:
 # Deploying
 
 
-@pytest.mark.parametrize("state", ["Registered", "registered"])
-def test_a_provider_is_registered_in_any_spelling(state: str) -> None:
-    assert _unregistered({"registrationState": state}, "Microsoft.App") == []
-    assert _unregistered({"registrationState": f"not {state}"}, "Microsoft.App") != []
+FLEET_NEEDS = ("ContainerInstance", "Network")
 
 
 @pytest.mark.parametrize(
     "state", ["Registered", "registering", "NotRegistered", "Unregistering", "Unregistered"]
 )
-def test_preflight_and_doctor_agree_on_a_provider(state: str) -> None:
-    shown = {"registrationState": state}
-    scene = SimpleNamespace(
-        az=SimpleNamespace(find=lambda *_: shown), environment=place().environment
-    )
+@pytest.mark.parametrize("lacking", [("ContainerInstance",), ("Network",), FLEET_NEEDS])
+def test_preflight_and_doctor_agree_on_each_provider_that_is_needed(
+    lacking: tuple[str, ...], state: str
+) -> None:
+    """A fleet needs Traffic Manager too."""
+
+    def find(*command: str) -> dict[str, str] | None:
+        if command[0] != "provider":
+            return None
+        here = command[-1].removeprefix("Microsoft.") in lacking
+        return {"registrationState": state if here else "Registered"}
+
+    az = SimpleNamespace(find=find, visible=lambda *_: None)
+    scene = SimpleNamespace(az=az, environment=place(copies=2).environment)
     seen = Looks(cast("Scene", scene)).unregistered()
+    inputs = inspect(cast("Az", az), PROJECT, scene.environment, "s")
     found = platform.not_registered(Evidence(unregistered=seen))
-    assert _unregistered(shown, kind_named("aci").provider) == found
-    assert (found == []) is (state in ("Registered", "registering"))
+    assert [each for each in inputs.findings if each.code == "provider"] == found
+    fine = state in ("Registered", "registering")
+    causes = [each.cause for each in found]
+    names = " and ".join(f"Microsoft.{each}" for each in lacking)
+    assert causes == ([] if fine else [f"the subscription does not use {names} yet"])
+    assert len(diagnose(Evidence(unregistered=seen))) == len(found)
 
 
 @pytest.mark.parametrize("abac", [False, True])

@@ -106,6 +106,9 @@ class FakeTarget:
     def candidate_addresses(self) -> tuple[str, ...]:
         return (self.live.address,) if self.live and self.live.address else ()
 
+    def candidate_headers(self) -> dict[str, str]:
+        return {}
+
     def logs(self, *, follow: bool) -> Iterator[str]:
         assert not follow
         yield from (self.written.pop(0) if self.written else "").splitlines()

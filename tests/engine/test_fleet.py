@@ -29,6 +29,7 @@ from tests.engine.arm_memory import (
     Call,
     Deploys,
     Fault,
+    Refused,
     environment,
     installed,
     is_complete,
@@ -227,6 +228,7 @@ def test_from_one_group_to_a_fleet_and_back(world: World, monkeypatch: pytest.Mo
     world.arm.clock.seconds = alone.arm.clock.seconds + 60
     world.arm.groups[NAME], world.arm.puts[NAME] = alone.arm.group, alone.arm.put_at
     world.arm.records.update(alone.arm.records)
+    alone.arm = world.arm
     # A release that is bad leaves the group, which the shared name leads to from now on.
     with pytest.raises(RolloutFailed, match="the previous release serves again"):
         world.deploy(CRASHES)
@@ -237,10 +239,69 @@ def test_from_one_group_to_a_fleet_and_back(world: World, monkeypatch: pytest.Mo
     # Its clients ask another address: it is theirs until a person deletes it.
     world.target().retire()
     assert world.groups() == ["blue-1", "blue-2", NAME]
+    # In place again, and bad: what is put back is no reason to lead anybody to it.
+    alone.count = 100
+    site = alone.site()
+    with pytest.raises(RolloutFailed, match="the previous release serves again"):
+        roll_out(site, site.target.document(release(CRASHES), {}))
+    assert site.target.retire() == ()
+    assert is_complete(world.arm, GOOD)
     world.back()
     assert is_complete(world.arm, BEFORE)
     # In the form that is configured now.
     assert world.arm.led_to() == [f"{NAME}-green-1", f"{NAME}-green-2"]
+
+
+def test_from_a_fleet_back_to_one_group(world: World) -> None:
+    """A rollout like any other: the shared name follows once it is kept, and the fleet goes."""
+    world.deploy(BEFORE)
+    world.arm.clock.sleep(1000)
+    alone = Deploys(world.arm, "aci", count=100)
+
+    def in_place(digit: str) -> None:
+        site = alone.site()
+        roll_out(site, site.target.document(release(digit), {}))
+
+    with pytest.raises(RolloutFailed) as failed:
+        in_place(CRASHES)
+    assert failed.value.cause.endswith(
+        f"deleted: {NAME}-blue-1, {NAME}-blue-2 behind {NAME}.trafficmanager.net serve as before, "
+        "and bill"
+    )
+    assert alone.target().retire() == ()
+    assert (world.arm.serving(), world.groups()) == (BEFORE, ["blue-1", "blue-2"])
+
+    in_place(GOOD)
+    assert (NAME, world.arm.puts[NAME]) in world.arm.verified
+    assert world.arm.serving() == BEFORE
+    assert names_of(alone.target().retire()) == ["blue-1", "blue-2"]
+    assert (world.arm.led_to(), world.arm.serving()) == ([NAME], GOOD)
+    assert world.groups() == [NAME]
+    assert world.arm.violations == []
+    assert alone.target().retire() == ()
+
+    # A release in place is changed under the shared name, and the fleet knows it as the last one.
+    in_place(BEFORE)
+    assert alone.target().retire() == ()
+    world.arm.violations.clear()
+    with pytest.raises(RolloutFailed, match="the previous release serves again"):
+        world.deploy(CRASHES)
+    assert is_complete(world.arm, BEFORE)
+    world.deploy(GOOD)
+    assert is_complete(world.arm, GOOD)
+
+
+@pytest.mark.parametrize("status", [403, 409])
+def test_who_may_not_see_a_profile_has_no_fleet_to_remove(world: World, status: int) -> None:
+    class Unseen(Fault):
+        def before(self, arm: Arm, call: Call) -> None:
+            if call.resource == "profile":
+                raise Refused(status, "MissingSubscriptionRegistration", "Microsoft.Network")
+
+    alone = Deploys(world.arm, "aci")
+    world.arm.fault = Unseen()
+    assert alone.target().retire() == ()
+    assert alone.target().left_running() is None
 
 
 @pytest.mark.parametrize(

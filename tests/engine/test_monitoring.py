@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine.deploy.config.advice import warnings
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.monitoring import documents, queries
@@ -17,6 +18,8 @@ from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import plan, says
 from engine.deploy.monitoring.rule import MetricRule
 from engine.deploy.monitoring.rules import log_rules
+from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.aci.fleet.document import COLOURS, member_names
 from engine.deploy.targets.kind import environment_model, kind_of
 
 from tests.engine.project import ROOT
@@ -87,6 +90,29 @@ def test_every_target_has_the_alerts_that_its_data_can_tell(target: str) -> None
     names += [each.name for each in metric_rules(environment)]
     assert len(names) == len(set(names))
     assert set(names) == NAMES[target]
+
+
+def test_a_fleet_has_the_same_alerts_without_one_that_is_bound_to_a_group() -> None:
+    fleet = place(copies=2, memory_gb=4).environment
+    rules = {each.name: each for each in log_rules(fleet, OBJECTIVE)}
+    assert set(rules) == NAMES["aci"]
+    assert metric_rules(fleet) == ()
+    assert (rules["MemoryNearLimit"].column, rules["MemoryNearLimit"].over) == ("Bytes", 0.9 * 4e9)
+    # It measures itself, or nobody does.
+    silent = place(copies=2, telemetry=False)
+    assert "MemoryNearLimit" not in [each.name for each in log_rules(silent.environment, 1)]
+    assert any("no alert on the memory" in each for each in warnings(PROJECT, silent.environment))
+
+
+def test_queries_of_container_groups_find_those_of_a_fleet_and_no_others() -> None:
+    query = queries.query("starts", "iris")
+    assert not re.search(r"ContainerGroup(_s)? ==", query)
+    [pattern] = re.findall(r'matches regex strcat\("(.+?)", service, "(.+?)"\)', query)
+    ours = re.compile(pattern[0] + "iris" + pattern[1])
+    assert isinstance(fleet := place(copies=10, name="iris").environment, GroupEnvironment)
+    for colour in COLOURS:
+        assert all(ours.search(each) for each in member_names(fleet, colour, 10))
+    assert not any(map(ours.search, ("iris-staging", "iris-staging-blue-1", "iris-blue", "a-iris")))
 
 
 def test_a_gpu_can_fall_back_and_run_full() -> None:
@@ -208,7 +234,7 @@ def test_a_query_brings_what_it_uses_and_no_more() -> None:
 
 def test_every_file_of_a_query_is_used() -> None:
     every = [*log_rules(place("containerapps", gpu="t4").environment, 1)]
-    every += log_rules(place().environment, 1)
+    every += log_rules(place(copies=2).environment, 1)
     assert {each.query for each in every} == {path.stem for path in queries.ALERTS.glob("*.kql")}
     assert {*CHARTS, *TABLES} <= set(queries.saved())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,14 +13,26 @@ from typing import Any, cast
 import pytest
 from engine.deploy import hooks
 from engine.deploy.commands import up
+from engine.deploy.commands.context import given_secrets
 from engine.deploy.commands.wanted import Wanted
+from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
 from engine.errors import EngineError
 
+from tests.engine.arm_memory import (
+    BEFORE,
+    CRASHES,
+    GOOD,
+    SECRET,
+    Deploys,
+    installed,
+    is_complete,
+    release,
+)
+from tests.engine.fleet_memory import arm_of
 from tests.engine.project import ROOT
-from tests.engine.rollout_world import CRASHES, GOOD, MemoryTarget, World, site_of, wanted
 
 RELEASE = Release("iris.azurecr.io/iris@sha256:aa", "f" * 40, "sha256:bb")
 PLANTED = "planted-and-never-shown"
@@ -135,65 +148,98 @@ def test_a_hook_that_cannot_be_run_says_how(tmp_path: Path, how: dict[str, Any])
     assert "chmod +x deploy/hooks/before-deploy" in refused.value.fix
 
 
-def deploy(root: Path, world: World, image: str, *, serves_on: bool) -> None:
+KINDS = ("aci", "containerapps", "fleet")
+
+
+@pytest.fixture(params=KINDS)
+def deploys(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Deploys:
+    """An environment of each kind on an Azure in memory, where a release serves."""
+    say = Say(summary=tmp_path / "summary")
+    found = Deploys(arm_of(request.param), request.param, say)
+    installed(monkeypatch, found.arm)
+    monkeypatch.setenv("API_KEYS", SECRET)
+    # As every command does first.
+    given_secrets(found.say, ["API_KEYS"])
+    site = found.site()
+    roll_out(site, site.target.document(release(BEFORE), {}))
+    found.arm.clock.sleep(1000)
+    found.arm.log.clear()
+    return found
+
+
+def deploy(root: Path, deploys: Deploys, digit: str) -> None:
     """What `up` does once its release is known."""
-    site = site_of(world)
-    object.__setattr__(site, "target", MemoryTarget(world, serves_on=serves_on))
+    site = deploys.site()
     context = SimpleNamespace(
         root=root,
         say=site.say,
         environment=SimpleNamespace(stage="staging"),
-        target=site.target,
+        target=deploys.target(),
     )
-    release = Release("iris@sha256:aa", image, "sha256:bb")
-    found = SimpleNamespace(
-        context=context, release=release, site=lambda: site, document=lambda: wanted(image)
-    )
+    wanted = release(digit)
+    document = partial(site.target.document, wanted, {})
+    found = SimpleNamespace(context=context, release=wanted, site=lambda: site, document=document)
     up._deploy(cast("Wanted", found), 0.0)
 
 
-targets = pytest.mark.parametrize("serves_on", [False, True], ids=["in place", "beside"])
+FAILING = {"fails": "exit 1", "hangs": "sleep 60", "shows a secret": f"echo {SECRET}; exit 1"}
+ENDS = {"fails": "ended with exit code 1", "hangs": "was ended after 1 s"}
 
 
-@targets
-def test_a_hook_that_fails_before_the_deploy_leaves_everything(
-    tmp_path: Path, serves_on: bool
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FAILING)
+def test_a_hook_before_the_deploy_that_does_not_end_well_leaves_everything(
+    tmp_path: Path,
+    deploys: Deploys,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    world = World()
-    hook(tmp_path, hooks.BEFORE_DEPLOY, "exit 1")
-    with pytest.raises(EngineError, match="before-deploy ended with exit code 1"):
-        deploy(tmp_path, world, GOOD, serves_on=serves_on)
-    assert world.log == []
+    monkeypatch.setattr(hooks, "HOOK_SECONDS", 1.0)
+    hook(tmp_path, hooks.BEFORE_DEPLOY, FAILING[how])
+    with pytest.raises(EngineError, match=f"before-deploy {ENDS.get(how, ENDS['fails'])}"):
+        deploy(tmp_path, deploys, GOOD)
+    assert deploys.arm.log == []
+    assert is_complete(deploys.arm, BEFORE)
+    assert SECRET not in "".join(capfd.readouterr())
 
 
-@targets
-def test_a_hook_that_fails_after_the_deploy_rolls_nothing_back(
-    tmp_path: Path, serves_on: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FAILING)
+def test_a_hook_after_the_deploy_that_does_not_end_well_rolls_nothing_back(
+    tmp_path: Path,
+    deploys: Deploys,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    world = World()
-    hook(tmp_path, hooks.AFTER_DEPLOY, "exit 1")
+    monkeypatch.setattr(hooks, "HOOK_SECONDS", 1.0)
+    hook(tmp_path, hooks.AFTER_DEPLOY, FAILING[how])
     hook(tmp_path, hooks.AFTER_ROLLBACK, "exit 0")
-    deploy(tmp_path, world, GOOD, serves_on=serves_on)
-    assert world.group is not None
-    assert world.group.document["image"] == GOOD
-    assert "restore" not in world.log
+    deploy(tmp_path, deploys, GOOD)
+    assert is_complete(deploys.arm, GOOD)
     shown = given(tmp_path, hooks.AFTER_DEPLOY)
-    assert (shown["DEPLOY_OUTCOME"], shown["DEPLOY_URL"]) == ("updated", "http://demo")
+    assert shown["DEPLOY_OUTCOME"] == "updated"
+    assert shown["DEPLOY_URL"].startswith("http")
     assert not (tmp_path / "after-rollback.env").exists()
-    assert "the deploy stays as it is" in capsys.readouterr().err
+    told = "".join(capfd.readouterr())
+    assert f"after-deploy {ENDS.get(how, ENDS['fails'])}; the deploy stays as it is" in told
+    page = (tmp_path / "summary").read_text(encoding="utf-8")
+    assert "the deploy stays as it is" in page
+    assert SECRET not in told + page + str(shown)
 
 
-@targets
 def test_a_release_that_is_undone_runs_the_hook_after_a_rollback(
-    tmp_path: Path, serves_on: bool
+    tmp_path: Path, deploys: Deploys
 ) -> None:
-    world = World()
-    deploy(tmp_path, world, GOOD, serves_on=serves_on)
     hook(tmp_path, hooks.AFTER_DEPLOY, "exit 0")
     hook(tmp_path, hooks.AFTER_ROLLBACK, "exit 1")
     with pytest.raises(RolloutFailed):
-        deploy(tmp_path, world, CRASHES, serves_on=serves_on)
+        deploy(tmp_path, deploys, CRASHES)
+    assert is_complete(deploys.arm, BEFORE)
     shown = given(tmp_path, hooks.AFTER_ROLLBACK)
-    assert (shown["DEPLOY_OUTCOME"], shown["DEPLOY_REVISION"]) == ("undone", CRASHES)
-    assert "exits with code 1" in shown["DEPLOY_CAUSE"]
+    assert (shown["DEPLOY_OUTCOME"], shown["DEPLOY_REVISION"]) == ("undone", CRASHES * 40)
+    assert "serves again" in shown["DEPLOY_CAUSE"] or "keeps" in shown["DEPLOY_CAUSE"]
     assert not (tmp_path / "after-deploy.env").exists()

@@ -10,7 +10,7 @@ import copy
 import itertools
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -385,9 +385,9 @@ def test_signs_of_life_that_azure_refuses_do_not_matter() -> None:
     world = deployed()
 
     class Late(MemoryChecks):
-        def ready(self, address: str) -> str | None:
+        def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
             early = world.log.count("sign") < 2 and world.applied
-            return "starting" if early else super().ready(address)
+            return "starting" if early else super().ready(address, headers)
 
     def hook(step: str) -> None:
         if step == "after sign":

@@ -42,7 +42,7 @@ from tests.engine.arm_memory import (
     release,
     take,
 )
-from tests.engine.fleet_memory import FleetArm, arm_of
+from tests.engine.fleet_memory import arm_of
 from tests.engine.volume import examples
 
 pytestmark = pytest.mark.sampled
@@ -257,13 +257,18 @@ a third of that: ``test_fleet`` kills it at its own requests.
 def begun(patch: pytest.MonkeyPatch, kind: str, way: Way, habits: Habits | None = None) -> Deploys:
     """What is there before the rollout."""
     deploys = Deploys(arm_of(kind, habits), kind)
+    begin(patch, deploys, way)
+    return deploys
+
+
+def begin(patch: pytest.MonkeyPatch, deploys: Deploys, way: Way) -> None:
+    """Deploy what is there before the rollout to an empty Azure."""
     installed(patch, deploys.arm)
     if way.before:
         deploy(deploys, way.before, 1.0)
         assert is_complete(deploys.arm, way.before)
         deploys.arm.clock.seconds += 1000
         deploys.arm.log.clear()
-    return deploys
 
 
 def deploy(deploys: Deploys, digit: str, cpu: float) -> None:
@@ -312,8 +317,7 @@ def promised(deploys: Deploys, way: Way) -> None:
 
 def settled_as(arm: Arm, digit: str) -> bool:
     """What is promised, once what was asked for last has had the time to start."""
-    if isinstance(arm, FleetArm):
-        assert arm.violations == []
+    assert arm.violations == []
     now = arm.clock.seconds
     arm.clock.seconds += 60
     try:

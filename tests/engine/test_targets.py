@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import yaml
@@ -17,84 +18,43 @@ from engine.deploy.config.advice import warnings
 from engine.deploy.config.read import read_environment
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.rules import log_rules
+from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_of
 from engine.errors import ConfigError
 
+from tests.engine.arm_memory import BEFORE, CRASHES, GOOD, Deploys, installed, is_complete
 from tests.engine.bootstrap_world import inputs
+from tests.engine.bundle_memory import BundleArm
 from tests.engine.project import ROOT
 from tests.engine.test_deploy_config import PROJECT
+from tests.engine.test_rollout_faults import (
+    FAULTS,
+    WAYS,
+    begin,
+    deploy,
+    moments,
+    noted,
+    promised,
+)
 
-SHELF = """
-from engine.deploy.bootstrap.price import Price
-from engine.deploy.bootstrap.role import CustomRole
-from engine.deploy.config.environment import Environment
-from engine.deploy.config.rules.rule import Broken, Rule
-from engine.deploy.monitoring.rule import WARNING, LogRule, MetricRule
-from engine.deploy.targets.kind import Kind, Metrics
-
-
-def small(project, environment):
-    if environment.cpu > 1:
-        yield Broken(("cpu",), "a shelf has one core", "write 1")
-
-
-class ShelfEnvironment(Environment):
-    absent = {"dns": ("a shelf has no address", "remove it")}
-
-    planks: int = 1
-
-
-class Shelf(Kind):
-    environment = ShelfEnvironment
-    resource_type = "Example.Shelves/shelves"
-    metrics = Metrics("Cpu", 1.0, "Memory")
-    rules = (Rule(("cpu",), small),)
-    deploy_role = CustomRole(
-        "role shelf", lambda project: f"{project.name} shelf", ("Example.Shelves/*",), "fills it"
-    )
-    prices = (Price(2.0, "hour", "the test", "2026"),)
-
-    def target(self, az, environment, places):
-        return ("shelf", environment.name)
-
-    def warnings(self, environment):
-        return ("a shelf may fall",)
-
-    def log_rules(self, environment):
-        return (LogRule("ShelfFell", "shelf", "It fell.", WARNING),)
-
-    def metric_rules(self, environment):
-        return ()
-
-    def hour(self, environment):
-        return 2.0
-
-    def bill(self, environment, hour):
-        return f"${hour:g} an hour on a shelf"
-
-
-KIND = Shelf()
-"""
+PLACES = Path(__file__).parent / "places"
+KIND = "bundle"
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A kind of place that is nothing but a folder."""
-    folder = tmp_path / "places" / "shelf"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "kind.py").write_text(SHELF)
-    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(folder.parent)])
-    yield "shelf"
-    for name in ("engine.deploy.targets.shelf.kind", "engine.deploy.targets.shelf"):
-        sys.modules.pop(name, None)
+def bundle(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A kind of place that is nothing but a folder: ``tests/engine/places/bundle``."""
+    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(PLACES)])
+    yield
+    for name in ("", ".kind", ".target"):
+        sys.modules.pop(f"engine.deploy.targets.{KIND}{name}", None)
 
 
 def files(root: Path, **fields: object) -> Path:
-    """A configuration whose staging runs on a shelf."""
+    """A configuration whose staging runs behind an endpoint."""
     staging = {
-        "target": "shelf",
+        "target": KIND,
         "region": "westeurope",
         "resource_group": "iris-staging",
         "name": "iris-staging",
@@ -106,44 +66,98 @@ def files(root: Path, **fields: object) -> Path:
     return root
 
 
-def test_another_kind_is_configured_by_its_folder_alone(shelf: str, tmp_path: Path) -> None:
-    project, environment = read_environment("staging", files(tmp_path, planks=3))
-    assert environment.model_dump()["planks"] == 3
-    assert shelf in kind_names()
-    assert "a shelf may fall" in warnings(project, environment)
-    assert costs.running(environment) == "$2 an hour on a shelf"
-    assert "ShelfFell" in [each.name for each in log_rules(environment, 500)]
+@pytest.mark.usefixtures("bundle")
+def test_another_kind_is_configured_by_its_folder_alone(tmp_path: Path) -> None:
+    project, environment = read_environment("staging", files(tmp_path, instances=2))
+    assert environment.model_dump()["instances"] == 2
+    assert KIND in kind_names()
+    assert "an endpoint may be slow" in warnings(project, environment)
+    assert costs.running(environment) == "$0.2 an hour"
+    assert "EndpointSlow" in [each.name for each in log_rules(environment, 500)]
     assert Place(project, environment, "s").service.endswith(
-        "/Example.Shelves/shelves/iris-staging"
+        "/Example.Endpoints/endpoints/iris-staging"
     )
 
 
-def test_another_kind_has_its_own_rules(shelf: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a shelf has one core"):
-        read_environment("staging", files(tmp_path, cpu=2))
+@pytest.mark.usefixtures("bundle")
+def test_another_kind_has_its_own_rules(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="an endpoint has at most 8 cores"):
+        read_environment("staging", files(tmp_path, cpu=3, instances=3))
 
 
-def test_a_field_of_one_kind_is_refused_by_another(shelf: str, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+def test_a_field_of_one_kind_is_refused_by_another(tmp_path: Path) -> None:
     root = files(tmp_path, dns={"label": "iris-demo"}, replicas={"max": 2})
     with pytest.raises(ConfigError) as caught:
         read_environment("staging", root)
     rules = {fault.field: fault.rule for fault in caught.value.faults}
-    assert rules == {"dns": "a shelf has no address", "replicas": "there is no such field"}
+    assert rules == {"dns": "an endpoint has one address", "replicas": "there is no such field"}
 
 
-def test_bootstrap_registers_the_provider_and_makes_the_role_of_another_kind(shelf: str) -> None:
+@pytest.mark.usefixtures("bundle")
+def test_bootstrap_registers_the_provider_and_makes_the_role_of_another_kind() -> None:
     before = inputs()
-    staging = before.environments["staging"].model_copy(update={"target": shelf})
+    staging = before.environments["staging"].model_copy(update={"target": KIND})
     steps = plan(replace(before, environments={"staging": staging}))
-    assert "role shelf" in [step.key for step in steps]
-    assert "Example.Shelves" in steps[0].purpose
+    assert "role endpoints" in [step.key for step in steps]
+    assert "Example.Endpoints" in steps[0].purpose
     assert "Microsoft.ContainerInstance" not in steps[0].purpose
-    assert kind_of(staging).provider == "Example.Shelves"
+    assert kind_of(staging).provider == "Example.Endpoints"
+
+
+# A rollout of several named objects, whose candidate is reached by a header.
+
+
+@pytest.fixture
+def deploys(bundle: None, monkeypatch: pytest.MonkeyPatch) -> Deploys:
+    """An empty environment behind an endpoint, on an Azure in memory."""
+    found = Deploys(BundleArm(), KIND)
+    installed(monkeypatch, found.arm)
+    found.target()
+    endpoint = sys.modules[f"engine.deploy.targets.{KIND}.target"].Endpoint
+    monkeypatch.setattr(endpoint, "sleep", staticmethod(found.arm.clock.sleep))
+    return found
+
+
+def test_a_candidate_behind_a_header_is_verified_before_anybody_reaches_it(
+    deploys: Deploys,
+) -> None:
+    arm = cast("BundleArm", deploys.arm)
+    deploy(deploys, BEFORE, 1.0)
+    assert is_complete(arm, BEFORE)
+    arm.clock.sleep(1000)
+    arm.log.clear()
+    deploy(deploys, GOOD, 1.0)
+    assert is_complete(arm, GOOD)
+    changes = [each for each in arm.log if each.writes and each.resource == "profile"]
+    made, kept = changes[-2:]
+    assert (made.method, made.url.rpartition("/")[2]) == ("put", "green?v=1")
+    assert kept.body["traffic"] == {"green": 100}
+    with pytest.raises(RolloutFailed, match="the previous release serves again"):
+        deploy(deploys, CRASHES, 1.0)
+    assert is_complete(arm, GOOD)
+    assert deploys.target().retire() == ("blue",)
+    assert arm.violations == []
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("way", ["update", "crash", "first crash"])
+@pytest.mark.parametrize("fault", ["409", "500, applied", "lost after", "stale", "claim lost"])
+def test_another_kind_keeps_the_promise_of_a_rollout(
+    deploys: Deploys, monkeypatch: pytest.MonkeyPatch, fault: str, way: str
+) -> None:
+    for moment in moments(60, f"{fault} fleet {way}"):
+        deploys.arm = BundleArm()
+        begin(monkeypatch, deploys, WAYS[way])
+        deploys.arm.fault = FAULTS[fault](moment)
+        with noted(f"the fault began with request {moment}"):
+            promised(deploys, WAYS[way])
 
 
 def test_nothing_outside_of_its_folder_knows_a_kind_by_name() -> None:
     deploy = ROOT / "engine" / "deploy"
     names = set(kind_names())
+    assert KIND not in names
     assert names >= {"aci", "containerapps"}
     found = []
     for file in sorted(deploy.rglob("*.py")):

@@ -30,6 +30,7 @@ from engine.deploy.monitoring.rules import log_rules
 fields = {"stage": "s", "region": "westeurope", "resource_group": "g", "name": "iris-staging"}
 environments = [
     GroupEnvironment.model_validate({**fields, "target": "aci"}),
+    GroupEnvironment.model_validate({**fields, "target": "aci", "copies": 2}),
     AppEnvironment.model_validate({**fields, "target": "containerapps", "gpu": "t4"}),
 ]
 rules = {rule.query: rule.column for each in environments for rule in log_rules(each, 300.0)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,9 @@ from .commands import Azure
 # Their assertions are told in full too.
 pytest.register_assert_rewrite("tests.pipeline.rollout_world", "tests.pipeline.ways")
 
-__all__ = ["az", "azure_tools", "double", "running_double"]
+from .rollout_world import RolloutWorld, rollout_world  # noqa: E402 - rewritten from now on
+
+__all__ = ["az", "azure_tools", "double", "running_double", "world"]
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +53,20 @@ def az(double: AzureDouble) -> Azure:
     """The Azure CLI, logged in as the owner, with all resource providers registered."""
     double.register()
     return Azure(double, double.env(double.owner))
+
+
+@pytest.fixture(scope="module")
+def world(
+    request: pytest.FixtureRequest,
+    running_double: AzureDouble,
+    rendered_service: Path,
+    deploy_python: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[RolloutWorld]:
+    """Registry with images, identities with roles, and the environments of the module's STAGES; of
+    the class WORLD where the module has one.
+    """
+    stages, kind = request.module.STAGES, getattr(request.module, "WORLD", RolloutWorld)
+    folder = tmp_path_factory.mktemp("rollout")
+    found = (running_double, rendered_service, deploy_python, folder, stages, kind)
+    yield from rollout_world(*found)

@@ -2,7 +2,8 @@
 
 Run in a rendered service, by an interpreter with its requirements: STAGE, IMAGE, and PLACES in the
 environment, which is what preflight would have found. An image with the digest RECOVER finishes an
-interrupted rollout as `recover --undo` does.
+interrupted rollout as `recover --undo` does. After COMMAND come the arguments of a whole command,
+which runs as it is but for the times of a shared name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from engine.deploy.__main__ import main as whole_command
 from engine.deploy.az import Az
 from engine.deploy.commands.context import Context
 from engine.deploy.commands.wanted import Wanted
@@ -31,6 +33,7 @@ from engine.errors import EngineError
 # How long a fault of Azure's is waited for is tested in memory; here it is waited out.
 FAULT_SECONDS = 20.0
 RECOVER = "@sha256:" + "0" * 64
+COMMAND = "--command"
 TTL_SECONDS, GRACE = 1, timedelta(seconds=8)
 """Of a shared name; the real ones let every test wait for two minutes."""
 
@@ -38,8 +41,6 @@ TTL_SECONDS, GRACE = 1, timedelta(seconds=8)
 def main(stage: str, image: str) -> int:
     """Roll out; the address on stdout, or cause and fix on stderr and exit code 1."""
     rollout_site.FAULT_SECONDS = waiting.FAULT_SECONDS = FAULT_SECONDS
-    profile.TTL_SECONDS = TTL_SECONDS
-    profile.GRACE = GRACE
     root, say = Path.cwd(), Say()
     found = current_release(root)
     project, environment = read_environment(stage, root)
@@ -63,4 +64,7 @@ def main(stage: str, image: str) -> int:
 
 
 if __name__ == "__main__":
+    profile.TTL_SECONDS, profile.GRACE = TTL_SECONDS, GRACE
+    if sys.argv[1] == COMMAND:
+        raise SystemExit(whole_command(sys.argv[2:]))
     raise SystemExit(main(*sys.argv[1:]))

@@ -259,15 +259,21 @@ class RolloutWorld:
         """A checkout of a later commit, in which every stage has another size; its image is
         "larger". Azure cannot change that in place.
         """
+        return self.later(folder, "larger", "cpu: 1", "cpu: 2")
+
+    def later(self, folder: Path, name: str, before: str, after: str) -> Path:
+        """A checkout of a later commit, in which the environment files say ``after`` in place of
+        ``before``; its image is called ``name``.
+        """
         service = folder / self.service.name
         shutil.copytree(self.service, service)
         for file in (service / "deploy" / "environments").glob("*.yaml"):
-            file.write_text(file.read_text(encoding="utf-8").replace("cpu: 1", "cpu: 2"))
-        subprocess.run([*GIT, "commit", "--quiet", "-am", "more cpu"], cwd=service, check=True)
+            file.write_text(file.read_text(encoding="utf-8").replace(before, after))
+        subprocess.run([*GIT, "commit", "--quiet", "-am", name], cwd=service, check=True)
         head = ("git", "rev-parse", "HEAD")
         done = subprocess.run(head, cwd=service, check=True, capture_output=True, text=True)
         with derived(IMAGE, f"ENV GIT_REVISION={done.stdout.strip()}") as local:
-            self.images["larger"] = self.push(local, "larger")
+            self.images[name] = self.push(local, name)
         return service
 
     def vanish(self, stage: str) -> None:

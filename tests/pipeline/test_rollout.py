@@ -9,13 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.azure_double.client import AzureDouble
 
 from .rollout_world import (
     PLANTED,
@@ -23,7 +20,6 @@ from .rollout_world import (
     RolloutWorld,
     answers,
     failed,
-    rollout_world,
     succeeded,
 )
 
@@ -33,18 +29,6 @@ COULD_NOT_ASK = 4
 pytestmark = pytest.mark.slow
 STAGES = {"staging": {}, "bad": {"start": 20}, "first": {"start": 20}}
 KEYS = PLANTED.split(",")
-
-
-@pytest.fixture(scope="module")
-def world(
-    running_double: AzureDouble,
-    rendered_service: Path,
-    deploy_python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RolloutWorld]:
-    """Registry with images, identities with roles; every test has an environment of its own."""
-    folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 def variable(sent: dict[str, Any], name: str) -> str:

@@ -19,9 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.azure_double.client import AzureDouble
-
-from .rollout_world import RolloutWorld, answers, ended, rollout_world, succeeded
+from .rollout_world import RolloutWorld, answers, ended, succeeded
 from .test_rollout_disturbed import cancel
 from .test_rollout_killed import BEGIN, CREATE, DELETE, RESTORE, RESTORED
 from .walking import walked
@@ -29,23 +27,16 @@ from .walking import walked
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 STEPS = (BEGIN, CREATE, DELETE, RESTORE, RESTORED)
 STAGE = "cancelled"
+STAGES = {STAGE: {"start": 60}}
 
 
-@pytest.fixture(scope="module")
-def world(
-    running_double: AzureDouble,
-    rendered_service: Path,
-    deploy_python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RolloutWorld]:
-    """Registry with images, identities with roles."""
-    folder = tmp_path_factory.mktemp("rollout")
-    stages = {STAGE: {"start": 60}}
-    for world in rollout_world(running_double, rendered_service, deploy_python, folder, stages):
-        before = running_double.ask("aci.pace")
-        running_double.ask("aci.pace", {"provisioning": 300.0, "settle": 3.0})
-        yield world
-        running_double.ask("aci.pace", before)
+@pytest.fixture(scope="module", autouse=True)
+def slow_azure(world: RolloutWorld) -> Iterator[None]:
+    """Azure works on each change for as long as a test may want to cut it off."""
+    before = world.double.ask("aci.pace")
+    world.double.ask("aci.pace", {"provisioning": 300.0, "settle": 3.0})
+    yield
+    world.double.ask("aci.pace", before)
 
 
 def kill(step: subprocess.Popen[str]) -> None:

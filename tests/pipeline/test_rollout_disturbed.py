@@ -7,15 +7,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from tests.azure_double.client import AzureDouble
 
 from .rollout_world import (
     SLUG,
@@ -24,25 +21,12 @@ from .rollout_world import (
     ended,
     eventually,
     failed,
-    rollout_world,
     succeeded,
 )
 from .walking import walked
 
 pytestmark = pytest.mark.slow
 STAGES = {"trouble": {"start": 20}, "together": {}, "rough": {}, "cancelled": {}}
-
-
-@pytest.fixture(scope="module")
-def world(
-    running_double: AzureDouble,
-    rendered_service: Path,
-    deploy_python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RolloutWorld]:
-    """Registry with images, identities with roles; every test has an environment of its own."""
-    folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 def test_of_two_deploys_at_once_one_is_refused(world: RolloutWorld) -> None:

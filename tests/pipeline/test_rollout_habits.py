@@ -8,28 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.azure_double.client import AzureDouble
-
-from .rollout_world import RolloutWorld, answers, failed, rollout_world, succeeded
+from .rollout_world import RolloutWorld, answers, failed, succeeded
 
 pytestmark = pytest.mark.slow
 STAGES = {"odd": {"start": 60}}
-
-
-@pytest.fixture(scope="module")
-def world(
-    running_double: AzureDouble,
-    rendered_service: Path,
-    deploy_python: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[RolloutWorld]:
-    """Registry with images, identities with roles."""
-    folder = tmp_path_factory.mktemp("rollout")
-    yield from rollout_world(running_double, rendered_service, deploy_python, folder, STAGES)
 
 
 @pytest.fixture(autouse=True)

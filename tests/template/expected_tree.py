@@ -148,6 +148,7 @@ engine/deploy/monitoring/queries/alerts/drifted.kql
 engine/deploy/monitoring/queries/alerts/error_ratio_high.kql
 engine/deploy/monitoring/queries/alerts/golden_check_failed.kql
 engine/deploy/monitoring/queries/alerts/latency_high.kql
+engine/deploy/monitoring/queries/alerts/memory_near_limit.kql
 engine/deploy/monitoring/queries/alerts/not_ready.kql
 engine/deploy/monitoring/queries/alerts/overloaded.kql
 engine/deploy/monitoring/queries/alerts/provider_fallback.kql
@@ -431,6 +432,7 @@ engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
+engine/serving/transports/answer_size.py
 engine/serving/transports/bounds.py
 engine/serving/transports/cells.py
 engine/serving/transports/classes.py

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.azure_double.client import AzureDouble
@@ -52,6 +52,35 @@ class Run:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some jobs of the workflow, run as after the others have passed.
+
+    Attributes:
+        jobs: those that are run.
+        outputs: what the others gave them, by the expression that asks for it.
+        signatures: see ``Run``.
+    """
+
+    jobs: tuple[str, ...]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    signatures: tuple[str, ...] = ()
+
+    def of(self, workflow: str) -> str:
+        """The text of the workflow with these jobs only."""
+        head, begin, body = workflow.partition("\njobs:\n")
+        blocks = re.split(r"^(?=  \w+:$)", body, flags=re.MULTILINE)
+        text = "".join(each for each in blocks if each.partition(":")[0].strip() in self.jobs)
+        text = re.sub(r"^    needs: (.+)\n", self._needs, text, flags=re.MULTILINE)
+        for asked, given in self.outputs.items():
+            text = text.replace(f"${{{{ {asked} }}}}", given)
+        return head + begin + text
+
+    def _needs(self, line: re.Match[str]) -> str:
+        needed = [each for each in re.findall(r"\w+", line[1]) if each in self.jobs]
+        return f"    needs: [{', '.join(needed)}]\n" if needed else ""
+
+
 class Pipeline:
     """A generated repository with an origin on GitHub, and what runs its workflows.
 
@@ -61,27 +90,41 @@ class Pipeline:
         name: OWNER/NAME on the double's GitHub.
         double: Azure and GitHub.
         folder: for this run's files.
+        part: the jobs that are run instead of all of them.
     """
 
     def __init__(
-        self, act: Path, repository: Path, name: str, double: AzureDouble, folder: Path
+        self,
+        act: Path,
+        repository: Path,
+        name: str,
+        double: AzureDouble,
+        folder: Path,
+        part: Part | None = None,
     ) -> None:
         self._act = act
         self._repository = repository
         self._name = name
         self._double = double
         self._folder = folder
+        self._part = part
 
-    def run(self, venv: Path, *, extra: Mapping[str, str] | None = None) -> Run:
-        """Push to main.
+    def run(self, venv: Path) -> Run:
+        """Push to main, and wait for the end of the run; see ``start``."""
+        return self.ended(self.start(venv))
+
+    def start(self, venv: Path) -> subprocess.Popen[bytes]:
+        """Push to main; gives the running act, which a SIGINT cancels as a person on GitHub does.
 
         Args:
             venv: an environment with everything that the repository's Makefile would install.
-            extra: further variables of all steps.
         """
         for name in ("artifacts", "settings", "home"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-        environment = self._environment(venv) | dict(extra or {})
+        environment = self._environment(venv)
+        if self._part is not None:
+            signed = "".join(f"{line}\n" for line in self._part.signatures)
+            (self._folder / "signatures").write_text(signed, encoding="utf-8")
         command = [str(self._act), "push", "-W", str(self._workflow())]
         command += ["-P", "ubuntu-24.04=-self-hosted", "--action-offline-mode", "--pull=false"]
         command += ["--eventpath", str(self._event()), "--artifact-server-path", ""]
@@ -94,17 +137,26 @@ class Pipeline:
             command += ["--var", f"{name}={value}"]
         for name, value in environment.items():
             command += ["--env", f"{name}={value}"]
-        done = subprocess.run(
-            command,
-            cwd=self._repository,
-            env={**environment, "HOME": str(self._folder / "home")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=MINUTES * 60,
-            check=False,
-        )
-        return self._read(done.stdout)
+        with (self._folder / "log").open("wb") as log:
+            return subprocess.Popen(
+                command,
+                cwd=self._repository,
+                env={**environment, "HOME": str(self._folder / "home")},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def ended(self, running: subprocess.Popen[bytes]) -> Run:
+        """Wait for the end of a run; what it did."""
+        try:
+            running.wait(MINUTES * 60)
+        finally:
+            running.kill()
+        return self._read(self.log())
+
+    def log(self) -> str:
+        """What act has printed so far."""
+        return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
 
     def _read(self, log: str) -> Run:
         titles = {"publish": "Publish", "load": "Load test", "build": "Build once"}
@@ -128,8 +180,9 @@ class Pipeline:
     def _workflow(self) -> Path:
         """The workflow without the one key that act's schema does not know yet."""
         text = (self._repository / ".github" / "workflows" / "deploy.yml").read_text()
+        text = text.replace("      deployment: false\n", "")
         path = self._folder / "deploy.yml"
-        path.write_text(text.replace("      deployment: false\n", ""))
+        path.write_text(text if self._part is None else self._part.of(text))
         return path
 
     def _event(self) -> Path:

@@ -7,8 +7,10 @@ deploys are made to fail once. That nothing runs after a gate that failed is Git
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +20,11 @@ from typing import Any
 import pytest
 
 from tests.azure_double.client import AzureDouble
+from tests.pipeline import commands
 from tests.pipeline.bootstrap_world import REPOSITORY_NAME, SLUG, Bootstrap, copied
-from tests.workflows.pipeline import JOBS, Pipeline, Run
+from tests.pipeline.rollout_world import REGISTRY, derived, eventually
+from tests.service.containers import docker, docker_client, remove_image
+from tests.workflows.pipeline import JOBS, Part, Pipeline, Run
 
 pytestmark = [
     pytest.mark.slow,
@@ -36,6 +41,10 @@ warm_up_seconds: 1
 run_seconds: 3
 """
 QUALITY = "quality: {metric: accuracy, margin: 0.01, data: load/quality.csv}\n"
+SIGNER = (
+    f"https://github.com/{REPOSITORY_NAME}/.github/workflows/deploy.yml@refs/heads/main "
+    "https://token.actions.githubusercontent.com"
+)
 WORSE_MODEL = Path(__file__).with_name("worse_model.py")
 
 
@@ -65,11 +74,28 @@ class World:
 
     def push(self) -> Run:
         """Run deploy.yml for the present commit."""
+        return self.pipeline().run(self.venv)
+
+    def pipeline(self, part: Part | None = None) -> Pipeline:
+        """What runs deploy.yml, or a part of it, for the present commit."""
         self.runs += 1
         folder = self.folder / f"run-{self.runs}"
         folder.mkdir()
-        pipeline = Pipeline(self.act, self.repository, REPOSITORY_NAME, self.double, folder)
-        return pipeline.run(self.venv)
+        return Pipeline(self.act, self.repository, REPOSITORY_NAME, self.double, folder, part)
+
+    def image_of(self, revision: str, group: dict[str, Any]) -> str:
+        """Push an image of another release, made from what a group runs; its name by digest."""
+        running = group["properties"]["containers"][0]["properties"]["image"]
+        name = f"{running.partition('@')[0]}:{revision}"
+        owner = self.double.env(self.double.owner)
+        commands.run(owner, "az", "acr", "login", "--name", REGISTRY)
+        with derived(running, f"ENV GIT_REVISION={revision}") as local:
+            docker("tag", local, name)
+            pushed = commands.run(owner, docker_client(), "push", name)
+            remove_image(name)
+        found = re.search(r"digest: (sha256:[0-9a-f]{64})", pushed)
+        assert found, pushed
+        return f"{name.rpartition(':')[0]}@{found[1]}"
 
     def identifier(self, environment: str) -> str:
         """The identifier of a container group."""
@@ -202,6 +228,45 @@ def test_a_production_that_fails_is_put_back(world: World, production: dict[str,
     assert run.passed == only("production")
     assert "stopped at production" in run.page()
     assert "Production does not serve the new release, but what was there before it." in run.page()
+
+
+def test_a_run_that_is_cancelled_during_the_deploy_brings_back_the_release_before(
+    world: World, production: dict[str, Any]
+) -> None:
+    """The request for the new release is on its way when the run is cancelled, and arrives.
+
+    act kills the step that runs, where GitHub first sends it signals. Of the jobs that follow it
+    runs no step, so the last one is run apart, with what `needs` has on GitHub.
+    """
+    staging = world.group("staging")
+    assert staging is not None
+    revision = world.commit("that is cancelled on its way to staging")
+    image = world.image_of(revision, staging)
+    signed = f"{image} {SIGNER}"
+    given = {"needs.publish.outputs.image": image, "needs.publish.outputs.registry": REGISTRY}
+    world.double.inject(where=f"PUT {world.identifier('staging')}*", hold=True)
+    pipeline = world.pipeline(Part(("staging",), given, (signed,)))
+    running = pipeline.start(world.venv)
+    eventually(lambda: world.double.held() or running.poll() is not None, 600)
+    assert running.poll() is None, pipeline.log()[-6000:]
+    running.send_signal(signal.SIGINT)
+    eventually(lambda: "keepStepRunning=false" in pipeline.log())
+    (held,) = world.double.held()
+    world.double.release(held["number"])
+    run = pipeline.ended(running)
+
+    assert run.failed == {"staging"}, run.log[-6000:]
+    assert "Success - Main Finish or undo what was interrupted" in run.log, run.log[-6000:]
+    assert world.group("staging") == staging
+    outputs = dict(re.findall(r"::set-output:: (\w+)=(.*)", run.log))
+    needs = {"staging": {"result": "cancelled", "outputs": {**outputs, "up": "cancelled"}}}
+    page = world.pipeline(Part(("outcome",), {"toJSON(needs)": f"'{json.dumps(needs)}'"}))
+    shown = page.run(world.venv).page()
+    assert "# Not in production: cancelled at staging" in shown
+    assert "Staging does not serve the new release, but what was there before it." in shown
+    owner = {**world.bootstrap.env(world.double.owner), "API_KEYS": "planted-key"}
+    again = world.bootstrap.deploy(owner, "recover", "staging")
+    assert "no rollout was interrupted" in again.out, again.err
 
 
 @pytest.mark.exhaustive

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -63,15 +64,21 @@ class TooLarge(Exception):
 class Service:
     """A client of one service. The key goes into inference requests only, and into no message.
 
-    ``host`` is the Host header where it is not the host of the address: the name that clients use.
+    ``headers`` go with every request: the Host by which clients know it where that is another than
+    the address, or what leads to one of several releases behind it.
     """
 
-    def __init__(self, url: str, key: str | None, seconds: float, host: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        seconds: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._key = {"X-API-Key": key} if key else {}
-        named = {"Host": host} if host else {}
         try:
-            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=named)
+            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers)
         except (httpx.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
 

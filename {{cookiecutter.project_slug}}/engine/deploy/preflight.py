@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any
 
 from engine.deploy.az import Az, AzError
-from engine.deploy.azure_ids import is_abac, is_registered, roles_of, same
+from engine.deploy.azure_ids import is_abac, roles_of, same
 from engine.deploy.config import names
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.settings import setting_faults
 from engine.deploy.diagnosis.evidence import Evidence, Registry
 from engine.deploy.diagnosis.image import absent, role_missing
+from engine.deploy.diagnosis.looks import unregistered
 from engine.deploy.diagnosis.platform import not_registered
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.targets.base import Places
@@ -74,19 +75,18 @@ def inspect(az: Az, project: Project, environment: Environment, subscription_id:
     """Look at everything that has to be there before the first deploy."""
     kind = kind_of(environment)
     shared = ("--resource-group", project.shared_resource_group)
-    used = kind.providers(environment)
-    registry, identity, group, workspace, *providers = at_once(
+    registry, identity, group, workspace, missing = at_once(
         lambda: _look(az, "acr", "show", "--name", project.registry, *shared),
         lambda: _look(az, "identity", "show", "--name", names.runtime_identity(project), *shared),
         lambda: _look(az, "group", "show", "--name", environment.resource_group),
         lambda: workspace_id(az, project) if kind.takes_workspace else None,
-        *(partial(_look, az, "provider", "show", "--namespace", each) for each in used),
+        partial(unregistered, az, environment),
     )
     findings = [
         *_missing(registry, f"the registry {project.registry} in {project.shared_resource_group}"),
         *_missing(identity, f"the identity {names.runtime_identity(project)}"),
         *_missing(group, f"the resource group {environment.resource_group}"),
-        *(found for each in zip(providers, used, strict=True) for found in _unregistered(*each)),
+        *not_registered(Evidence(unregistered=missing)),
         *_no_workspace(workspace, project, environment),
     ]
     if not isinstance(registry, dict) or not isinstance(identity, dict):
@@ -152,13 +152,6 @@ def _no_workspace(
             f"{_BOOTSTRAP}; or write container_logs: false",
         )
     ]
-
-
-def _unregistered(found: dict[str, Any] | AzError | None, namespace: str) -> list[Finding]:
-    # A deploy identity has no role at the subscription and cannot tell.
-    if not isinstance(found, dict) or is_registered(found):
-        return []
-    return not_registered(Evidence(unregistered=(namespace,)))
 
 
 def _pull_right(az: Az, registry: dict[str, Any], identity: dict[str, Any]) -> list[Finding]:

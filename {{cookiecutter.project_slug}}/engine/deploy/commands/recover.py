@@ -95,6 +95,6 @@ def _secret_names(context: Context, records: list[Record], live: Live | None) ->
 
 def _serving(context: Context, live: Live | None) -> str:
     if live is None:
-        return "nothing is deployed"
+        return context.target.left_running() or "nothing is deployed"
     revision = context.target.tags(live.document).get(names.TAG_REVISION, "an unknown revision")
     return f"{'stopped' if live.stopped else 'serving'}: {revision}"

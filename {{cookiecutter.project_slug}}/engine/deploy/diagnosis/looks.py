@@ -53,6 +53,27 @@ class Scene(Protocol):
         """The records of its rollouts."""
 
 
+def unregistered(az: Az, environment: Environment) -> tuple[str, ...]:
+    """The resource providers that an environment needs and the subscription does not use.
+
+    A deploy identity has no role at the subscription and cannot tell: such a provider is left out.
+
+    Raises:
+        AzError: Azure cannot be asked.
+    """
+    found = []
+    for namespace in kind_of(environment).providers(environment):
+        try:
+            shown = az.find("provider", "show", "--namespace", namespace)
+        except AzError as error:
+            if not error.forbidden:
+                raise
+            continue
+        if not is_registered(shown or {}):
+            found.append(namespace)
+    return tuple(found)
+
+
 class Looks:
     """Looks at one scene. That nobody is logged in counts as a problem; a look that the login's
     role does not allow is no fault of what is looked at.
@@ -102,12 +123,9 @@ class Looks:
         return tuple(lines[-LOG_LINES:])
 
     def unregistered(self) -> tuple[str, ...]:
-        """The resource provider, if the subscription does not use it."""
-        namespace = kind_of(self.scene.environment).provider
-        look = ("provider", "show", "--namespace", namespace)
-        # A deploy identity has no role at the subscription, and cannot tell.
-        shown, _ = self.try_to(None, lambda: self.az.find(*look))
-        return () if is_registered(shown or {}) else (namespace,)
+        """See the function ``unregistered``."""
+        found, _ = self.try_to(None, lambda: unregistered(self.az, self.scene.environment))
+        return found or ()
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""
@@ -115,8 +133,9 @@ class Looks:
             return None
         # Where the release before goes on serving, the one in question has addresses of its own.
         own, _ = self.try_to(None, self.scene.target.candidate_addresses)
+        headers, _ = self.try_to(None, self.scene.target.candidate_headers)
         try:
-            with Service((own or (live.address,))[0], None, LOOK_SECONDS) as service:
+            with Service((own or (live.address,))[0], None, LOOK_SECONDS, headers) as service:
                 require_ready(service)
         except NotReady as error:
             return Readiness("not ready", error.state, error.reason)

@@ -141,15 +141,19 @@ def refused(evidence: Evidence) -> list[Finding]:
 
 
 def not_registered(evidence: Evidence) -> list[Finding]:
-    """Resource providers that are needed and that nobody has registered."""
+    """Resource providers that are needed and that nobody has registered, in one finding."""
+    if not evidence.unregistered:
+        return []
+    commands = " and ".join(
+        f"`az provider register --namespace {each} --wait`" for each in evidence.unregistered
+    )
     return [
         Finding(
             "provider",
-            f"the subscription does not use {namespace} yet",
-            f"register it once, as an owner: `az provider register --namespace {namespace} "
-            "--wait`, or run `.venv/bin/python -m engine.deploy bootstrap`",
+            f"the subscription does not use {' and '.join(evidence.unregistered)} yet",
+            f"register it once, as an owner: {commands}, or run `.venv/bin/python -m engine.deploy "
+            "bootstrap`",
         )
-        for namespace in evidence.unregistered[:1]
     ]
 
 

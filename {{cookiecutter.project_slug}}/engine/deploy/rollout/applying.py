@@ -162,8 +162,11 @@ def _prove_once(
     site.say.step(f"ready; verifying {' and '.join(addresses)}")
     release = marks.release(site.target.tags(document))
 
+    headers = site.asked(site.target.candidate_headers)
+
     def verify() -> str:
-        return "\n\n".join(site.checks.verify(address, release) for address in addresses)
+        found = (site.checks.verify(address, headers, release) for address in addresses)
+        return "\n\n".join(found)
 
     report, failure = "", None
     try:

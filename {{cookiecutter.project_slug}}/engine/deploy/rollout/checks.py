@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -34,9 +34,10 @@ class ServiceChecks:
         self._explain = explain
         self._host = kind_of(environment).shared_host(environment)
 
-    def ready(self, address: str) -> str | None:
+    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
         """See ``Checks``."""
-        with Service(address, None, _LOOK_SECONDS, self._host) as service:
+        given = self._headers(headers)
+        with Service(address, None, _LOOK_SECONDS, given) as service:
             try:
                 require_ready(service)
             except NotReady as error:
@@ -49,25 +50,29 @@ class ServiceChecks:
                 return "its address does not answer yet"
         return None
 
-    def verify(self, address: str, release: Release | None) -> str:
+    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
         """See ``Checks``: a release with other models than the checkout's is asked who it is.
 
         Its golden records are not here. It checked them itself before it became ready.
         """
         if release is not None and release.model_digest == models_digest(self._models):
-            check = partial(self._whole, address, release)
+            check = partial(self._whole, address, self._headers(headers), release)
         else:
-            check = partial(self._identity, address, release)
+            check = partial(self._identity, address, self._headers(headers), release)
         return ask_again(check, self._limits.ready_seconds, self._say.step)
 
-    def _whole(self, address: str, release: Release) -> str:
+    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        """With the name by which clients reach all copies, if there is one."""
+        return {**({"Host": self._host} if self._host else {}), **given}
+
+    def _whole(self, address: str, headers: Mapping[str, str], release: Release) -> str:
         told, models = self._say.detail, self._models
-        report = verify(address, release, self._limits, told, models=models, host=self._host)
+        report = verify(address, release, self._limits, told, models=models, headers=headers)
         return report.markdown()
 
-    def _identity(self, address: str, release: Release | None) -> str:
+    def _identity(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
         key, seconds = key_from(os.environ), self._limits.request_seconds
-        with Service(address, key, seconds, self._host) as service:
+        with Service(address, key, seconds, headers) as service:
             wait_until_ready(service, self._limits.ready_seconds, self._say.detail)
             found = check_release(service, release)
         self._say.detail(f"release: {found}")

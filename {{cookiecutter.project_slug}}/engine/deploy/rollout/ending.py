@@ -26,7 +26,7 @@ from engine.deploy.targets.base import Document, Live
 from engine.errors import EngineError
 
 UNTOUCHED = "nothing was changed, the previous release serves"
-DELETED = "there was no release before it, so it was deleted: nothing serves, nothing bills"
+DELETED = "there was no release before it, so it was deleted"
 RESTORED_IT = "the previous release serves again"
 
 
@@ -77,7 +77,8 @@ def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -
             site.say.step(f"deleting {site.target.what}: it was the first release")
             remove(site, live, partial(require_record, site, record), site.patience())
             require_record(site, record)
-        return FAILED, DELETED
+        left = site.target.left_running() or "nothing serves, nothing bills"
+        return FAILED, f"{DELETED}: {left}"
     if live is not None and marks.rollout(live.tags) != record.id and not applied:
         return FAILED, UNTOUCHED
     restore(site, record, record.previous, applied=applied)

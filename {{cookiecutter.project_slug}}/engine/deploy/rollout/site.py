@@ -56,14 +56,14 @@ def as_deploy_error(error: BaseException) -> EngineError:
 class Checks(Protocol):
     """Questions to the service itself, and about its failure."""
 
-    def ready(self, address: str) -> str | None:
-        """One look: None when it is ready, else why it is not.
+    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+        """One look: None when it is ready, else why it is not. ``headers`` go with each request.
 
         Raises:
             EngineError: it says that it never will be.
         """
 
-    def verify(self, address: str, release: Release | None) -> str:
+    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
         """Verify what answers; what was found, in Markdown. None: any release.
 
         Raises:

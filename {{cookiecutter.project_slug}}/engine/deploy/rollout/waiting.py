@@ -270,6 +270,7 @@ def _obstacle(site: Site, live: Live) -> str | None:
     addresses = site.asked(site.target.candidate_addresses)
     if not addresses:
         return f"{live.state}, without an address yet"
-    reasons = (site.checks.ready(address) for address in addresses)
+    headers = site.asked(site.target.candidate_headers)
+    reasons = (site.checks.ready(address, headers) for address in addresses)
     reason = next(filter(None, reasons), None)
     return None if reason is None else f"{live.state}; {reason}"

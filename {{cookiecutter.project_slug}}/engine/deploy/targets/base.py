@@ -128,6 +128,11 @@ class Target(Protocol):
         empty as long as one has no address.
         """
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """What leads a request to the release that was applied last where its address alone does
+        not.
+        """
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """Make the applied release the one that serves, without restarting it, with these tags.
 
@@ -149,6 +154,11 @@ class Target(Protocol):
     def retire(self) -> tuple[str, ...]:
         """Remove what a release before left running beside the one that serves, and wait for the
         time when no client needs it; the names of what was removed.
+        """
+
+    def left_running(self) -> str | None:
+        """What another form of this environment still runs and serves, as a clause for people;
+        None: nothing.
         """
 
     def delete(self) -> None:

@@ -33,6 +33,17 @@ QUESTIONS = Price(0.54, "million questions to Traffic Manager", RETAIL, "2026")
 SWITCHES = Role("Traffic Manager Contributor", "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7")
 
 
+_RESTARTING = LogRule(
+    "Restarting",
+    "restarting",
+    f"The container was started more than {STARTS} times in half an hour.",
+    ERROR,
+    column="Starts",
+    over=STARTS,
+    minutes=30,
+)
+
+
 class ContainerInstancesKind(Kind[GroupEnvironment]):
     """See ``Kind``."""
 
@@ -49,8 +60,10 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
         """See ``Kind``."""
-        chosen = Fleet if environment.beside else ContainerInstances
-        return chosen(az, environment, places)
+        fleet = Fleet(az, environment, places)
+        if environment.beside:
+            return fleet
+        return ContainerInstances(az, environment, places, fleet)
 
     def shared_host(self, environment: GroupEnvironment) -> str | None:
         """See ``Kind``."""
@@ -72,36 +85,28 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         return (*rules.warnings(environment), *fleet_rules.warnings(environment))
 
     def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
-        """See ``Kind``: Azure has no metric of restarts here."""
-        if not self.sends_log(environment):
-            return ()
-        return (
-            LogRule(
-                "Restarting",
-                "restarting",
-                f"The container was started more than {STARTS} times in half an hour.",
-                ERROR,
-                column="Starts",
-                over=STARTS,
-                minutes=30,
-            ),
-        )
+        """See ``Kind``: Azure has no metric of restarts here, and binds an alert on the memory to
+        one group, where those of a fleet come and go.
+        """
+        rules = []
+        if environment.beside and environment.telemetry:
+            near = ("MemoryNearLimit", "memory_near_limit", _memory_says(environment, "A copy"))
+            over = _memory_limit(environment)
+            rules.append(LogRule(*near, WARNING, column="Bytes", over=over, minutes=15))
+        if self.sends_log(environment):
+            rules.append(_RESTARTING)
+        return tuple(rules)
 
     def sends_log(self, environment: GroupEnvironment) -> bool:
         """See ``Kind``."""
         return environment.container_logs
 
     def metric_rules(self, environment: GroupEnvironment) -> tuple[MetricRule, ...]:
-        """See ``Kind``; an alert on a metric is bound to one group, and a fleet's come and go."""
+        """See ``Kind``; of a fleet there is one on the log instead."""
         if environment.beside:
             return ()
-        share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
-        return (
-            MetricRule(
-                *("MemoryNearLimit", "MemoryUsage", f"The container uses {share} of memory."),
-                *(WARNING, "Average", MEMORY_SHARE * environment.memory_gb * 1e9),
-            ),
-        )
+        near = ("MemoryNearLimit", "MemoryUsage", _memory_says(environment, "The container"))
+        return (MetricRule(*near, WARNING, "Average", _memory_limit(environment)),)
 
     def hour(self, environment: GroupEnvironment) -> float | None:
         """See ``Kind``."""
@@ -121,6 +126,16 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
             f"${month + named:.0f} a month when they never stop, of which Traffic Manager is "
             f"${named:.2f}, and ${QUESTIONS.dollars:.2f} for each million questions"
         )
+
+
+def _memory_limit(environment: GroupEnvironment) -> float:
+    """Bytes beyond which an alert speaks."""
+    return MEMORY_SHARE * environment.memory_gb * 1e9
+
+
+def _memory_says(environment: GroupEnvironment, who: str) -> str:
+    share = f"more than {MEMORY_SHARE:.0%} of its {environment.memory_gb:g} GB"
+    return f"{who} uses {share} of memory."
 
 
 KIND = ContainerInstancesKind()

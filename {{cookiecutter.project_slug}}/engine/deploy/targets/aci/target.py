@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from engine.deploy.az import Az
 from engine.deploy.config import names
@@ -35,8 +36,21 @@ _STDIN = "/dev/stdin"
 _DELETE_SECONDS = 900.0
 
 
+class Former(Protocol):
+    """The fleet that the environment may have been before; see ``fleet.target.Fleet``."""
+
+    def serves(self) -> str | None:
+        """What of it serves, as a clause for people; None: nothing, or it cannot be seen."""
+
+    def give_way(self) -> tuple[str, ...]:
+        """Lead the shared name to the single group, and remove the other groups; their names."""
+
+
 class ContainerInstances:
-    """The container group of one environment; see ``engine.deploy.targets.base.Target``."""
+    """The container group of one environment; see ``engine.deploy.targets.base.Target``.
+
+    ``former`` is the fleet that goes when a release of the group was kept; None: there was none.
+    """
 
     serves_on = False
     # Azure ends the creation of a container group after 30 minutes, and may refuse changes until
@@ -47,8 +61,15 @@ class ContainerInstances:
     differences = staticmethod(differences)
     blockers = staticmethod(blockers)
 
-    def __init__(self, az: Az, environment: GroupEnvironment, places: Places) -> None:
+    def __init__(
+        self,
+        az: Az,
+        environment: GroupEnvironment,
+        places: Places,
+        former: Former | None = None,
+    ) -> None:
         self.what = f"container group {environment.name}"
+        self._former = former
         self._az = az
         self._environment = environment
         self._places = places
@@ -122,6 +143,10 @@ class ContainerInstances:
             self.read()
         return () if self._address is None else (self._address,)
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: the address is its own."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self.mark(tags)
@@ -146,8 +171,12 @@ class ContainerInstances:
         self._az.change("container", "stop", *self._place)
 
     def retire(self) -> tuple[str, ...]:
-        """See ``Target``: nothing runs beside the group."""
-        return ()
+        """See ``Target``: what runs beside the group is the fleet of before."""
+        return self._former.give_way() if self._former else ()
+
+    def left_running(self) -> str | None:
+        """See ``Target``."""
+        return self._former.serves() if self._former else None
 
     def delete(self) -> None:
         """See ``Target``."""

@@ -99,6 +99,10 @@ class ContainerApps:
         fqdn = revision["properties"].get("fqdn") if revision else None
         return (f"https://{fqdn}",) if fqdn else ()
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: a revision has an address of its own."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
         app = self._required()
@@ -142,6 +146,10 @@ class ContainerApps:
     def retire(self) -> tuple[str, ...]:
         """See ``Target``: the revision before stays, without traffic; the next rollout ends it."""
         return ()
+
+    def left_running(self) -> str | None:
+        """See ``Target``: an app has one form."""
+        return None
 
     def delete(self) -> None:
         """See ``Target``."""

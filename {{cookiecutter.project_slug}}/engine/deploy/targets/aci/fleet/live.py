@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.deploy.rollout import marks
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.document import SINGLE, of_members
 from engine.deploy.targets.aci.fleet.profile import OWN_TAGS, endpoints_of, shared_host
@@ -22,7 +23,7 @@ def fleet_live(
     """
     there = [group for group in groups.values() if group is not None]
     lives = {str(group["name"]): live_of(group) for group in there}
-    tags = {key: value for key, value in (profile.get("tags") or {}).items() if key not in OWN_TAGS}
+    tags = _tags(profile, slot, there)
     each = list(lives.values())
     stopped = bool(each) and all(live.stopped for live in each)
     broken = next((f"{name}: {live.failure}" for name, live in lives.items() if live.failure), None)
@@ -39,6 +40,15 @@ def fleet_live(
         restarts=sum(live.restarts for live in each),
         since=max(starts, default=None),
     )
+
+
+def _tags(profile: Json, slot: str, there: list[Json]) -> dict[str, str]:
+    """Those of the last rollout: the profile's, unless the single group was deployed in place
+    since.
+    """
+    shared = {key: tag for key, tag in (profile.get("tags") or {}).items() if key not in OWN_TAGS}
+    own = dict(there[0].get("tags") or {}) if slot == SINGLE and there else {}
+    return own if (marks.rollout(own) or "") > (marks.rollout(shared) or "") else shared
 
 
 def _address(environment: GroupEnvironment) -> str:

@@ -52,10 +52,11 @@ def warnings(environment: GroupEnvironment) -> Iterator[str]:
         f"run, which is {2 * cores:g} of the region's cores, for the deploy and "
         f"{GRACE.total_seconds():.0f} s after it"
     )
-    yield (
-        "there is no alert on the memory of a fleet: Azure binds one to a container group, and the "
-        "groups change with each deploy"
-    )
+    if not environment.telemetry:
+        yield (
+            "with telemetry: false there is no alert on the memory of a fleet: Azure binds its own "
+            "to a container group, and the groups change with each deploy"
+        )
     yield (
         f"clients ask {environment.dns_label}.{DOMAIN}; one that keeps an answer of DNS for longer "
         f"than {GRACE.total_seconds():.0f} s fails after a deploy until it asks again"

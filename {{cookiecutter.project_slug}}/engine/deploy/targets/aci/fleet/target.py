@@ -20,6 +20,7 @@ from engine.deploy.az import Az, AzError
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
+from engine.deploy.rollout import marks
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
@@ -54,8 +55,8 @@ class Fleet:
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        behind = f"{environment.copies} group(s) behind {profiles.shared_host(environment)}"
-        self.what = f"fleet {environment.name} ({behind})"
+        self._host = profiles.shared_host(environment)
+        self.what = f"fleet {environment.name} ({environment.copies} group(s) behind {self._host})"
         self._az = az
         self._environment = environment
         self._places = places
@@ -152,6 +153,10 @@ class Fleet:
             self.read()
         return self._addresses
 
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: each group has an address of its own."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
         self._point(self._required(), tags)
@@ -222,6 +227,50 @@ class Fleet:
 
         self._delete(before, doomed, check)
         return tuple(doomed)
+
+    def left_running(self) -> str | None:
+        """See ``Target``: a single group takes part as a colour."""
+        return None
+
+    def serves(self) -> str | None:
+        """What clients of the shared name reach, as a clause for people; None: nothing, or this
+        login may not see it. For an environment that is a single group now.
+        """
+        try:
+            profile = self._profile.get()
+        except AzError:
+            return None
+        others = endpoints_of(profile).keys() - {self._environment.name} if profile else ()
+        if not others:
+            return None
+        return f"{', '.join(sorted(others))} behind {self._host} serve as before, and bill"
+
+    def give_way(self) -> tuple[str, ...]:
+        """Lead the shared name to the single group, which was kept, and remove the coloured groups
+        when no resolver has their addresses; their names. Nothing where there is no profile, or
+        where this login may not see one.
+        """
+        try:
+            profile = self._profile.get()
+        except AzError:
+            return ()
+        if profile is None:
+            return ()
+        name, group = self._environment.name, self._environment.resource_group
+        alone = self._groups.get([name])[name]
+        hosts = self._hosts([name])
+        if alone is None or hosts is None or not _newer(alone, profile):
+            return ()
+        if endpoints_of(profile) != hosts:
+            kept = marks.kept(alone.get("tags") or {})
+            switched = {profiles.SWITCHED: profiles.moment(self._now())}
+            self._profile.put(hosts, {**kept, **_slot(SINGLE, 1), **switched})
+        removed = self.retire()
+        self._az.say.step(
+            f"{self._host} leads to {name} now; when no client asks it any more: "
+            f"`az network traffic-manager profile delete --resource-group {group} --name {name}`"
+        )
+        return removed
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """See ``Target``: of every group, one after the other; followed, of the first."""
@@ -310,7 +359,7 @@ class Fleet:
 
     def _announce(self, profile: Json | None, slot: str, document: Document) -> None:
         """Let the tags say what is asked for, before it is; what serves stays."""
-        own = {profiles.SLOT: slot, profiles.COPIES: str(fleets.copies_of(document))}
+        own = _slot(slot, fleets.copies_of(document))
         known = (profile or {}).get("tags") or {}
         if profiles.SWITCHED in known:
             own[profiles.SWITCHED] = known[profiles.SWITCHED]
@@ -330,9 +379,12 @@ class Fleet:
                 "look at it in the portal: it may have been deleted; then run this again",
             )
         own = {name: profile["tags"][name] for name in profiles.OWN_TAGS if name in profile["tags"]}
-        if endpoints_of(profile).keys() != hosts.keys():
+        switched = endpoints_of(profile).keys() != hosts.keys()
+        if switched:
             own[profiles.SWITCHED] = profiles.moment(self._now())
         self._profile.put(hosts, {**tags, **own})
+        if switched:
+            self._az.say.step(f"{self._host} leads to {' and '.join(sorted(hosts))} now")
 
     def _make(
         self,
@@ -393,6 +445,18 @@ class Fleet:
                 f"there is no {self.what}", "make it: `.venv/bin/python -m engine.deploy up ENV`"
             )
         return profile
+
+
+def _slot(slot: str, copies: int) -> dict[str, str]:
+    return {profiles.SLOT: slot, profiles.COPIES: str(copies)}
+
+
+def _newer(group: Json, profile: Json) -> bool:
+    """Whether a rollout of the single group is the last one, and was not undone."""
+    own, shared = group.get("tags") or {}, profile.get("tags") or {}
+    if marks.state(own) == marks.RESTORING:
+        return False
+    return (marks.rollout(own) or "") >= (marks.rollout(shared) or "")
 
 
 def _other(slot: str | None) -> str:
