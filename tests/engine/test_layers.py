@@ -33,6 +33,7 @@ LADDER = [
     {"logs"},
     {"inference"},
     {"transports"},
+    {"capture"},
     {"http"},
     {"extension"},
     {"pages"},
