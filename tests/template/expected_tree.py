@@ -291,6 +291,7 @@ engine/packaging/samples.py
 engine/packaging/serving_set.py
 engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
+engine/packaging/sklearn_closed.py
 engine/packaging/sklearn_columns.py
 engine/packaging/sklearn_onnx.py
 engine/packaging/sklearn_outputs.py
@@ -319,6 +320,7 @@ engine/serving/__main__.py
 engine/serving/answer.py
 engine/serving/api_version.py
 engine/serving/budget.py
+engine/serving/cgroups.py
 engine/serving/check.py
 engine/serving/destinations.py
 engine/serving/environment.py
@@ -349,6 +351,7 @@ engine/serving/inference/model.py
 engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
+engine/serving/inference/refusals.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
@@ -420,6 +423,7 @@ engine/serving/telemetry/requests.py
 engine/serving/telemetry/traceparent.py
 engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py
+engine/serving/tensors/known_values.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
 engine/serving/transports/bounds.py
