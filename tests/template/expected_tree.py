@@ -298,6 +298,7 @@ engine/packaging/samples.py
 engine/packaging/serving_set.py
 engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
+engine/packaging/sklearn_closed.py
 engine/packaging/sklearn_columns.py
 engine/packaging/sklearn_onnx.py
 engine/packaging/sklearn_outputs.py
@@ -330,6 +331,7 @@ engine/serving/capture/__init__.py
 engine/serving/capture/rows.py
 engine/serving/capture/sample.py
 engine/serving/capture/stores.py
+engine/serving/cgroups.py
 engine/serving/check.py
 engine/serving/destinations.py
 engine/serving/environment.py
@@ -361,6 +363,7 @@ engine/serving/inference/model.py
 engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
+engine/serving/inference/refusals.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
@@ -435,6 +438,7 @@ engine/serving/telemetry/requests.py
 engine/serving/telemetry/traceparent.py
 engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py
+engine/serving/tensors/known_values.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
 engine/serving/transports/answer_size.py
