@@ -16,6 +16,7 @@ LADDER = [
         "answer",
         "api_version",
         "budget",
+        "cgroups",
         "environment",
         "fault",
         "heap",

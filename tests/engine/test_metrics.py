@@ -22,6 +22,7 @@ from engine.serving.metrics.models import ModelMetrics
 from engine.serving.metrics.process import families_of
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.shared_table import BEAT, Distribution, SharedTable
+from engine.serving.runtimes.cpu import granted_cpus
 from engine.serving.telemetry.requests import RequestTelemetry
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import Metric
@@ -235,6 +236,27 @@ def test_memory_of_a_container_under_cgroup_1(tmp_path: Path) -> None:
     # What version 1 writes where nothing was limited: it may be the whole machine.
     _write(folder, memory__limit_in_bytes=9223372036854771712)
     assert memory.read_memory(tmp_path) is None
+
+
+def test_limits_of_a_group_within_the_mounted_ones_hold(tmp_path: Path) -> None:
+    """As under a service manager; and a group above may have the smaller limit."""
+    own = tmp_path / "own"
+    own.write_text("4:memory:/a/b\n1:cpu,cpuacct:/a/b\n0::/a/b\n")
+    stat = {"memory__usage_in_bytes": 1000, "memory__stat": "total_inactive_file 300"}
+    for place, limit in (("memory", GIBIBYTE), ("memory/a", 2000), ("memory/a/b", 3000)):
+        _write(tmp_path / place, memory__limit_in_bytes=limit, **stat)
+    _write(tmp_path / "memory" / "a" / "b", memory__oom_control="oom_kill 5")
+    for place, quota in (("cpu", -1), ("cpu/a", 150_000), ("cpu/a/b", 50_000)):
+        _write(tmp_path / place, cpu__cfs_quota_us=quota, cpu__cfs_period_us=100_000)
+    assert memory.read_memory(tmp_path, own) == memory.Memory(700, 2000)
+    assert memory.oom_kills(tmp_path, own) == 5
+    assert granted_cpus(tmp_path, own) == 1
+    two = _write(tmp_path / "two" / "a" / "b", cpu__max="50000 100000", memory__current=900,
+                 memory__max=4000, memory__stat="inactive_file 100")  # fmt: skip
+    assert granted_cpus(two.parents[1], own) == 1
+    assert memory.read_memory(two.parents[1], own) == memory.Memory(800, 4000)
+    # A container that sees its own groups at the root, and its host's names for them.
+    assert memory.read_memory(two, own) == memory.Memory(800, 4000)
 
 
 def test_what_the_kernel_killed_is_counted_in_both_versions(tmp_path: Path) -> None:

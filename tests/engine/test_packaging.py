@@ -328,6 +328,18 @@ class TestSklearn:
         assert answer["label"].tolist() == estimator.predict(x).tolist()
         np.testing.assert_allclose(answer["probabilities"], estimator.predict_proba(x), atol=1e-6)
 
+    def test_classes_that_are_true_and_false_stay_so_in_onnx(self, tmp_path: Path) -> None:
+        x = np.random.default_rng(4).normal(size=(40, 3)).astype(np.float32)
+        estimator = LogisticRegression().fit(x, x[:, 0] > 0)
+        joblib.dump(estimator, tmp_path / "m.joblib")
+        np.save(tmp_path / "s.npy", x[:9])
+        model, _, _ = made(
+            tmp_path / "m.joblib", tmp_path / "m", samples=tmp_path / "s.npy", to="onnx"
+        )
+        answer = model.run({"features": x})
+        assert answer["label"].dtype == np.bool_
+        assert answer["label"].reshape(-1).tolist() == estimator.predict(x).tolist()
+
     def test_another_minor_version_is_refused_before_anything_is_unpickled(
         self, fitted: Path, tmp_path: Path
     ) -> None:

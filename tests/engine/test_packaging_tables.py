@@ -408,7 +408,8 @@ def test_one_column_of_text(tmp_path: Path, rows: int, suffix: str, named: bool)
         expected = estimator.predict(frame.text[:rows])
     case = stored(tmp_path, estimator, frame[:rows], suffix)
     model, manifest, _ = made(**case)
-    known = {"shape": [-1, 1], "values": sorted(frame.text.unique())} if named else {"shape": [-1]}
+    only = {0: sorted(frame.text.unique())}
+    known = {"shape": [-1, 1], "only": only} if named else {"shape": [-1]}
     assert manifest["inputs"] == [{"name": "text", "datatype": "BYTES"} | known]
     assert model.package.golden.outputs["label"].tolist() == expected.tolist()
 

@@ -625,3 +625,23 @@ def test_dates_are_no_numbers_to_an_onnx_model(
     samples = as_parquet(monkeypatch, tmp_path, frame)
     said = refused(double(tmp_path / "m.onnx"), tmp_path / "models", samples=samples)
     assert "the samples of 'x' are dates, and the model takes FP32" in said
+
+
+@pytest.mark.parametrize("form", ["npz", "parquet"])
+def test_a_model_that_was_fitted_on_float32_is_packaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Asked with float32 it computes in float32, and with float64 in float64."""
+    x = np.random.default_rng(8).normal(size=(40, 3)).astype(np.float32)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    estimator = LogisticRegression().fit(frame if form == "parquet" else x, x[:, 0] > 0)
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    samples = tmp_path / "s.npz"
+    if form == "parquet":
+        samples = as_parquet(monkeypatch, tmp_path, frame[:9])
+    else:
+        np.savez(samples, X=x[:9])
+    model, _, _ = made(tmp_path / "m.joblib", tmp_path / "models", samples=samples)
+    answers = model.run({"features": x.astype(np.float64)})["probabilities"]
+    expected = estimator.predict_proba(frame if form == "parquet" else x)
+    np.testing.assert_allclose(answers, expected, atol=1e-6)

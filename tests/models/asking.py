@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,3 +65,22 @@ def difference(expected: Array, got: Array, rtol: float, atol: float) -> str:
         return "" if np.array_equal(expected, got) else "other values"
     close = np.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True)
     return "" if close.all() else f"{int((~close).sum())} of {close.size} values differ"
+
+
+def golden_inputs(folder: Path) -> dict[str, Array]:
+    """The sample inputs of a package."""
+    with np.load(folder / "golden.npz") as archive:
+        return stored(dict(archive), "input")
+
+
+def can_be_json(arrays: Mapping[str, Array]) -> bool:
+    """Whether the client can write the numbers as JSON."""
+    return all(value.dtype.kind != "f" or np.isfinite(value).all() for value in arrays.values())
+
+
+def assert_same(got: Array, expected: Array, tolerance: float, name: str) -> None:
+    """Labels are equal, numbers close."""
+    if expected.dtype.kind != "f":
+        assert got.tolist() == expected.tolist(), name
+    else:
+        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance, err_msg=name)

@@ -43,17 +43,31 @@ def model_files() -> Path:
 
 
 @pytest.fixture(scope="session")
+def torch_python(rendered_service: Path) -> Path:
+    """An interpreter with the service's development set and PyTorch, which weighs gigabytes with
+    its CUDA libraries: for `make test-all` only.
+    """
+    dev = rendered_service / "requirements" / "dev.txt"
+    return installed("torch-venv", dev, REPOSITORY / "requirements" / "torch.txt") / "python"
+
+
+@pytest.fixture(scope="session")
 def program(models_python: Path, rendered_service: Path) -> Callable[..., str]:
     """A function that runs a program of this folder as if it stood in the service."""
+    return runner(models_python, rendered_service)
+
+
+def runner(python: Path, rendered_service: Path) -> Callable[..., str]:
+    """See ``program``, with this interpreter."""
 
     def run(name: str, *arguments: str | Path, **variables: str) -> str:
         done = subprocess.run(
-            [models_python, "-W", "ignore", Path(__file__).with_name(name), *arguments],
+            [python, "-W", "ignore", Path(__file__).with_name(name), *arguments],
             cwd=rendered_service,
             env=environment(rendered_service, **variables),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

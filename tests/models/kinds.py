@@ -1,9 +1,9 @@
 """Train a model of each kind that people have, package it, and write down what its library answers.
 
-A program: `python kinds.py OUTPUT [NAME...]`, all kinds where no name is given. It writes the
-packages to `OUTPUT/models`, and `OUTPUT/kinds.json`: for each kind its title, for each form of the
-package the refusal or nothing, the rows to ask, and the answers. The rows that are asked are no
-samples of the packages.
+A program: `python kinds.py OUTPUT [NAME...]`. Where no name is given: all kinds but PyTorch, which
+needs another environment. It writes the packages to `OUTPUT/models`, and `OUTPUT/kinds.json`: for
+each kind its title, for each form of the package the refusal or nothing, the rows to ask, and the
+answers. The rows that are asked are no samples of the packages.
 """
 
 from __future__ import annotations
@@ -172,6 +172,8 @@ estimator("linear regression", "linear", linear_model.LinearRegression(), NUMBER
 estimator("logistic regression, text classes", "logistic", linear(), CLASS)
 estimator("decision tree", "tree", tree.DecisionTreeClassifier(max_depth=4), CLASS)
 estimator("random forest", "forest", forest, CLASS)
+estimator("random forest, numbers", "forest-numbers",
+          ensemble.RandomForestRegressor(8, random_state=SEED), NUMBER)  # fmt: skip
 estimator("extra trees, numbers", "extra", ensemble.ExtraTreesRegressor(8, max_depth=4), NUMBER)
 estimator("AdaBoost", "adaboost", ensemble.AdaBoostClassifier(n_estimators=5), CLASS)
 estimator(
@@ -197,6 +199,9 @@ estimator("outliers (isolation forest)", "outliers",
 estimator("outliers (local factor)", "factor", neighbors.LocalOutlierFactor(novelty=True))
 estimator("PCA", "pca", decomposition.PCA(2))
 estimator("scaling", "scaler", preprocessing.StandardScaler())
+estimator("scaling to a range", "range", preprocessing.MinMaxScaler())
+steps = preprocessing.StandardScaler(), decomposition.PCA(3), linear()
+estimator("scaling, PCA and a classifier", "pca-pipeline", pipeline.make_pipeline(*steps), CLASS)
 estimator("polynomials", "polynomials", preprocessing.PolynomialFeatures(2))
 estimator("calibrated", "calibrated",
           calibration.CalibratedClassifierCV(linear(), cv=2), CLASS)  # fmt: skip
@@ -256,6 +261,17 @@ estimator("missing numbers", "gaps", columns(["age", "fare"], ["port"], impute.S
           LIVED, inputs=without(PEOPLE, "age"), form="json")  # fmt: skip
 estimator("missing texts", "text-gaps", columns(["age", "fare"], ["port"]), LIVED,
           inputs=without(PEOPLE, "port"), form="csv")  # fmt: skip
+fill = impute.SimpleImputer(strategy="constant", fill_value="unknown")
+encoder = pipeline.make_pipeline(fill, preprocessing.OneHotEncoder(handle_unknown="ignore"))
+filled = compose.make_column_transformer((preprocessing.StandardScaler(), ["age"]),
+                                         (encoder, ["port"]))  # fmt: skip
+estimator("missing texts, filled in", "filled", pipeline.make_pipeline(filled, linear()), LIVED,
+          inputs=without(PEOPLE, "port")[["age", "port"]], form="csv")  # fmt: skip
+strict = compose.make_column_transformer((preprocessing.OneHotEncoder(), ["port"]),
+                                         ("passthrough", ["age"]))  # fmt: skip
+estimator("an encoder that refuses other values", "strict",
+          pipeline.make_pipeline(strict, linear()), LIVED, inputs=PEOPLE[["age", "port"]],
+          form="csv")  # fmt: skip
 codes = PEOPLE.assign(port=np.array(["01067", "02826", "80331"])[np.arange(ROWS) % 3])
 estimator("digits as text", "codes", columns(["age"], ["port"]), LIVED, inputs=codes, form="csv")
 members = PEOPLE.assign(member=PEOPLE.fare > 20)[["member", "port"]]
@@ -576,6 +592,24 @@ def tokenizer(folder: Path) -> Made:
     return exported(folder, path, "text", LINES, [counts[SAMPLED:] @ weights], code=code)
 
 
+@kind("PyTorch, exported")
+def pytorch(folder: Path) -> Made:
+    import torch  # type: ignore[import-not-found]
+
+    torch.manual_seed(SEED)
+    layers = torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 3)
+    network, path = (
+        torch.nn.Sequential(*layers, torch.nn.Softmax(1)).eval(),
+        folder / "pytorch.onnx",
+    )
+    varies = {"x": {0: "rows"}, "y": {0: "rows"}}
+    torch.onnx.export(network, (torch.from_numpy(SINGLE[:8]),), path, input_names=["x"],
+                      output_names=["y"], dynamic_axes=varies, dynamo=False)  # fmt: skip
+    with torch.no_grad():
+        answers = [network(torch.from_numpy(SINGLE[SAMPLED:])).numpy()]
+    return exported(folder, path, "x", X, answers)
+
+
 def asked_of(made: Made) -> dict[str, Any]:
     """Rows as JSON: records, or what an array holds; dates as text, null where one is missing."""
     asked = made.asked
@@ -612,7 +646,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = Path(sys.argv[1])
     rows: dict[str, Any] = {}
-    for name in sys.argv[2:] or KINDS:
+    for name in sys.argv[2:] or [name for name in KINDS if name != "pytorch"]:
         try:
             rows[name] = run(folder, name)
         except Exception:  # noqa: BLE001 - one kind that breaks must not hide the others

@@ -14,16 +14,16 @@ import pytest
 import yaml
 
 from tests.models import asking
+from tests.models.asking import assert_same, can_be_json, golden_inputs
 from tests.models.conftest import Served
-from tests.models.test_sklearn import assert_same, can_be_json, golden_inputs
 
 pytestmark = pytest.mark.slow
 
 REFUSED = {
     "lightgbm-changed": "column 'port' holds 'Cx', and the model knows none of the values there, "
     "but 'C', 'Q', 'S'; give samples",
-    "xgboost-changed": "cannot be called with the samples: Found a category not in the training "
-    "set for the 0th (0-based) column: `",
+    "xgboost-changed": "column 'port' holds 'Cx', and the model knows none of the values there, "
+    "but 'C', 'Q', 'S'; give samples",
     "xgboost-gaps": "column 'port' holds categories that are numbers, and missing values, so that "
     "the service carries them as fractions, which the model does not take there; make the",
     "lightgbm-ordered": "one of them is ordered or has a single category; encode that column",

@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY
 from tests.models import asking
-from tests.models.conftest import Served
+from tests.models.conftest import Served, runner
 
 pytestmark = pytest.mark.slow
 
@@ -27,9 +28,15 @@ FRESH = REPOSITORY / "build" / "kinds.md"
 HEAD = ("| kind of model | as it is | as ONNX | rows in JSON | protocol |", "|---|---|---|---|---|")
 TOLERANCE = {"as-is": 1e-5, "onnx": 1e-4}
 # Of each group one that no other test of `make test` has.
-CHOSEN = ("extra", "factor", "polynomials", "calibrated", "stacked", "majority", "search", "labels",
-          "chain", "hashing", "by-position", "module", "cloudpickled", "maps", "beside", "strings",
-          "detections", "sequences", "dropout", "slashes", "tokenizer")  # fmt: skip
+CHOSEN = ("linear", "logistic", "forest", "histogram", "svc", "neighbours", "bayes", "process",
+          "mlp", "clusters", "outliers", "pca-pipeline", "calibrated", "stacked", "majority",
+          "search", "labels", "chain", "tf-idf", "hashing", "by-name", "by-position", "gaps",
+          "filled", "strict", "module", "cloudpickled", "maps", "beside", "strings", "detections",
+          "sequences", "dropout", "slashes", "tokenizer")  # fmt: skip
+# Packages whose requests run alone: nothing but samples says how they treat rows, they do not
+# answer each row by itself, or all answers to the samples are the same.
+ALONE = {"module", "cloudpickled", "formula", "statsmodels", "detections", "tokenizer", "int8",
+         "factor", "factor-onnx"}  # fmt: skip
 MOST_CHARACTERS = 400
 NOTHING = "-"
 # What another processor may compute otherwise.
@@ -44,6 +51,12 @@ def trained(program: Callable[..., str], folder: Path, *names: str) -> Kinds:
     kinds: Kinds = json.loads((folder / "kinds.json").read_text())
     assert not [each["fault"] for each in kinds.values() if "fault" in each]
     return kinds
+
+
+def alone(folder: Path) -> set[str]:
+    """The packages whose requests run alone."""
+    manifests = [yaml.safe_load(path.read_text()) for path in folder.glob("models/*/model.yaml")]
+    return {each["name"] for each in manifests if not each["independent_rows"]}
 
 
 def lines(kinds: Kinds, wrong: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -161,8 +174,12 @@ def test_a_dozen_kinds_are_what_the_document_says(
     program: Callable[..., str], served: Served, tmp_path: Path
 ) -> None:
     kinds = trained(program, tmp_path, *CHOSEN)
+    assert alone(tmp_path) == {each for each in ALONE if each.removesuffix("-onnx") in kinds}
     with served(tmp_path / "models") as url:
         wrong = asked(kinds, url)
+        data = {"age": [31.5], "port": [None]}
+        answer = httpx.post(f"{url}/predict/strict", json={"data": data})
+        assert (answer.status_code, answer.json()["field"]) == (422, "data.port[0]")
     assert wrong == {}
     text = DOCUMENT.read_text(encoding="utf-8")
     rows, refusals = lines(kinds, wrong)
@@ -171,9 +188,16 @@ def test_a_dozen_kinds_are_what_the_document_says(
 
 @pytest.mark.exhaustive
 def test_all_kinds_are_what_the_document_says(
-    program: Callable[..., str], served: Served, tmp_path: Path
+    program: Callable[..., str],
+    torch_python: Path,
+    rendered_service: Path,
+    served: Served,
+    tmp_path: Path,
 ) -> None:
+    # The second run of the program replaces what the first one says, and not its packages.
     kinds = trained(program, tmp_path)
+    kinds |= trained(runner(torch_python, rendered_service), tmp_path, "pytorch")
+    assert alone(tmp_path) == ALONE
     with served(tmp_path / "models") as url:
         wrong = asked(kinds, url)
     rows, refusals = lines(kinds, wrong)

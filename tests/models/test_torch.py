@@ -1,6 +1,6 @@
 """The recipe for PyTorch in docs/models.md, as it is written there.
 
-torch weighs gigabytes with its CUDA libraries, so this runs in `make test-all` only.
+PyTorch is installed for `make test-all` only.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
 from tests.models.conftest import environment
-from tests.once import installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
@@ -25,13 +23,6 @@ model = torch.nn.Sequential(
     torch.nn.Flatten(), torch.nn.Linear(4, 5),
 )
 """
-
-
-@pytest.fixture
-def torch_python(rendered_service: Path) -> Path:
-    """An interpreter with the service's development set and PyTorch."""
-    dev = rendered_service / "requirements" / "dev.txt"
-    return installed("torch-venv", dev, REPOSITORY / "requirements" / "torch.txt") / "python"
 
 
 def test_the_recipe_gives_a_package_that_answers_as_pytorch(

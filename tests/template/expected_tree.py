@@ -188,8 +188,10 @@ engine/deploy/telemetry.py
 engine/deploy/summary.py
 engine/deploy/targets/__init__.py
 engine/deploy/targets/aci/__init__.py
+engine/deploy/targets/aci/certificates.py
 engine/deploy/targets/aci/diagnosis.py
 engine/deploy/targets/aci/document.py
+engine/deploy/targets/aci/edge.py
 engine/deploy/targets/aci/environment.py
 engine/deploy/targets/aci/evidence.py
 engine/deploy/targets/aci/fleet/__init__.py
@@ -206,6 +208,7 @@ engine/deploy/targets/aci/members.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
+engine/deploy/targets/aci/storage.py
 engine/deploy/targets/aci/target.py
 engine/deploy/targets/base.py
 engine/deploy/targets/compare.py
@@ -232,6 +235,8 @@ engine/drift/columns.py
 engine/drift/compare.py
 engine/drift/picture.py
 engine/drift/record.py
+engine/edge/Caddyfile
+engine/edge/Dockerfile
 engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
@@ -293,6 +298,7 @@ engine/packaging/samples.py
 engine/packaging/serving_set.py
 engine/packaging/shipped.py
 engine/packaging/sklearn_calls.py
+engine/packaging/sklearn_closed.py
 engine/packaging/sklearn_columns.py
 engine/packaging/sklearn_onnx.py
 engine/packaging/sklearn_outputs.py
@@ -325,6 +331,7 @@ engine/serving/capture/__init__.py
 engine/serving/capture/rows.py
 engine/serving/capture/sample.py
 engine/serving/capture/stores.py
+engine/serving/cgroups.py
 engine/serving/check.py
 engine/serving/destinations.py
 engine/serving/environment.py
@@ -356,6 +363,7 @@ engine/serving/inference/model.py
 engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
+engine/serving/inference/refusals.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
@@ -430,6 +438,7 @@ engine/serving/telemetry/requests.py
 engine/serving/telemetry/traceparent.py
 engine/serving/tensors/__init__.py
 engine/serving/tensors/datatypes.py
+engine/serving/tensors/known_values.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
 engine/serving/transports/answer_size.py

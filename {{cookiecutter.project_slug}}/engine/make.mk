@@ -154,7 +154,7 @@ lint-ci: $(VENV)/.dev ## Check the workflows and the Dockerfile
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions engine/actions/*/action.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml engine/actions/*/action.yml
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile engine/edge/Dockerfile
 
 update: $(VENV)/.dev ## Take over what is new in the template (CHOICE=question=answer changes an answer; TEMPLATE, TO, MERGE=1, PATCH=file)
 	@$(BIN)/python -m engine.upkeep.update $(call option,--template,TEMPLATE) $(call option,--to,TO) \

@@ -110,7 +110,7 @@ def judge(
             if -1 in each["shape"][1:]:
                 reason = f"the width of output {each['name']!r} may depend on other rows"
                 return Verdict(False, reason)
-    trial = Trial(run, samples)
+    trial = Trial(run, samples, {each["name"]: each.get("only", {}) for each in inputs})
     with warnings.catch_warnings(action="ignore"):  # made-up values overflow, as they should
         fault = trial.fault()
     if fault:
@@ -130,9 +130,13 @@ class Trial:
     Args:
         run: computes all outputs.
         inputs: samples.
+        only: by input and position of a column, the values that the model takes there, if not all.
     """
 
-    def __init__(self, run: Run, inputs: Mapping[str, Array]) -> None:
+    def __init__(
+        self, run: Run, inputs: Mapping[str, Array], only: Mapping[str, Only] | None = None
+    ) -> None:
+        self._only = only or {}
         self.noise: dict[str, float] = {}
         self._run = run
         self._inputs = inputs
@@ -159,7 +163,8 @@ class Trial:
                 break
             try:
                 with np.errstate(all="ignore"):
-                    rows = _different(self._inputs, make, most, random)
+                    only = {} if make is _own else self._only
+                    rows = _different(self._inputs, make, most, random, only)
                 if _count(rows) < 2:
                     continue
                 fault = self._compare(rows, random, gentle=make is not _extreme)
@@ -236,14 +241,24 @@ def _count(inputs: Mapping[str, Array]) -> int:
 
 
 Make = Callable[[Array, int, np.random.Generator], Array]
+Only = Mapping[int, Sequence[Any]]
 
 
 def _different(
-    inputs: Mapping[str, Array], make: Make, most: int, random: np.random.Generator
+    inputs: Mapping[str, Array],
+    make: Make,
+    most: int,
+    random: np.random.Generator,
+    only: Mapping[str, Only],
 ) -> dict[str, Array]:
     """Rows made of samples, of which no two are equal."""
     own = _count(inputs)
     made = {name: make(value[:own], 2 * most, random) for name, value in inputs.items()}
+    for name, columns in only.items():
+        for position, values in columns.items():
+            place = position if made[name].ndim > 1 else ...
+            known = np.array(values, made[name].dtype)
+            made[name][..., place] = random.choice(known, len(made[name]))
     found: dict[object, int] = {}
     for row in range(_count(made)):
         key = tuple(_key(value[row : row + 1]) for value in made.values())

@@ -25,6 +25,9 @@ MARKS = ("", "NULL", "\\N")
 # A single row would hide that an estimator goes through the names of the columns, not the rows.
 FEWEST_ROWS = 2
 RELATIVE = 1e-9
+# A model that was fitted on float32 computes in float32 when it is given such; the service gives it
+# float64.
+RELATIVE_SINGLE = 1e-4
 # In what scikit-learn says when a DataFrame or an array comes where the other was fitted.
 WRONG_FORM = "feature names"
 
@@ -73,7 +76,9 @@ def _same(one: Array, other: Array) -> bool:
     if one.shape != other.shape:
         return False
     if one.dtype.kind == "f" and other.dtype.kind == "f":
-        return bool(np.allclose(one, other, rtol=RELATIVE, atol=RELATIVE, equal_nan=True))
+        single = min(one.dtype.itemsize, other.dtype.itemsize) < np.dtype(np.float64).itemsize
+        limit = RELATIVE_SINGLE if single else RELATIVE
+        return bool(np.allclose(one, other, rtol=limit, atol=limit, equal_nan=True))
     return bool(np.all(one == other))
 
 
@@ -103,7 +108,8 @@ class Way:
 
     ``flat`` is one text for each row, as vectorizers take them. ``apart`` gives each column an
     input of its own. ``taken`` are values of a column that the model knows, so that none of them
-    can be the mark of a gap, and ``values`` those of columns whose values it knows all.
+    can be the mark of a gap, ``values`` those of columns whose values it knows all, and ``only``
+    those of columns of which it takes no others.
     """
 
     form: TableForm
@@ -113,6 +119,7 @@ class Way:
     apart: bool = False
     taken: Mapping[str, frozenset[Any]] = field(default_factory=dict)
     values: Mapping[str, list[Any]] = field(default_factory=dict)
+    only: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def original(self, columns: Mapping[str, Any]) -> Any:
         """The table as Python holds it before anything of the service has touched it.
@@ -152,14 +159,20 @@ class Way:
         if one and not self.categorical and not self.apart:
             array = np.column_stack([value.astype(number) for value in values.values()])
             tensor = _tensor(INPUT, array, "") | {"shape": [-1, array.shape[1]]}
-            yield Table(self.form, [tensor | {"features": list(values)}], {INPUT: array})
+            tensor |= {"features": list(values)}
+            only = {at: self.only[name] for at, name in enumerate(values) if name in self.only}
+            yield Table(self.form, [tensor | ({"only": only} if only else {})], {INPUT: array})
         tensors, arrays = [], {}
         for name, value in values.items():
             typed = value.astype(number) if value.dtype.kind == "f" else value
             mark = self._mark(name, typed)
             tensor = _tensor(name, typed, mark) | {"shape": [-1, 1]}
-            more = {"categorical": name in self.categorical, "date": typed.dtype.kind == "M",
-                    "values": self.values.get(name)}  # fmt: skip
+            more: dict[str, Any] = {"categorical": name in self.categorical,
+                                    "date": typed.dtype.kind == "M"}  # fmt: skip
+            if name in self.only:
+                more["only"] = {0: self.only[name]}
+            else:
+                more["values"] = self.values.get(name)
             tensors.append(tensor | {key: value for key, value in more.items() if value})
             arrays[name] = text(typed, mark).reshape(-1, 1)
         yield Table(self.form, tensors, arrays)

@@ -7,6 +7,7 @@ Sources: scikit-learn, "Developing scikit-learn estimators" (``feature_names_in_
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -47,11 +48,16 @@ class Known:
     objects: bool = False
 
     @property
-    def values(self) -> list[Any]:
-        """All values that the model knows, in order; none where they are no choice for a person."""
-        few = self.complete and len(self.categories) <= MOST_VALUES
+    def all_values(self) -> list[Any]:
+        """All values that the model knows, in order; none where they are not recorded, or dates."""
         plain = [each.item() if isinstance(each, np.generic) else each for each in self.categories]
-        return sorted(plain) if few and self.kind in ("string", "number") else []
+        return sorted(plain) if self.complete and self.kind in ("string", "number", "bool") else []
+
+    @property
+    def values(self) -> list[Any]:
+        """The same where they are a choice for a person."""
+        few = len(self.categories) <= MOST_VALUES and self.kind != "bool"
+        return self.all_values if few else []
 
 
 @dataclass(slots=True)
@@ -207,7 +213,18 @@ def columns_of(estimator: Any, names: Sequence[str]) -> Columns:
     """
     columns = Columns()
     _walk(estimator, list(names), columns)
+    if formula_of(estimator):
+        _formula(estimator, names, columns)
     return columns
+
+
+def _formula(results: Any, names: Sequence[str], columns: Columns) -> None:
+    """A formula knows the values of its categories, as in ``C(port)`` or ``port``."""
+    factors = getattr(getattr(results.model.data, "model_spec", None), "factor_infos", {})
+    for factor, info in factors.items():
+        inner = re.fullmatch(r"(?:C\()?([^\W\d]\w*)(?:,.*)?\)?", factor.name())
+        if info.type == "categorical" and inner is not None and inner[1] in names:
+            columns.note(inner[1], _known(info.categories))
 
 
 def _walk(part: Any, names: list[str | None], columns: Columns) -> list[str | None] | None:
@@ -381,7 +398,16 @@ def _xgboost(part: Any, columns: Columns) -> dict[int, Known | None]:
             "by what a request holds; train with XGBoost 3.1 or newer, or encode categories in the "
             "pipeline (OrdinalEncoder)"
         )
-    return dict.fromkeys(places, None)
+    return {place: _known(values) for place, values in _categories(booster, places).items()}
+
+
+def _categories(booster: Any, places: Sequence[int]) -> dict[int, Sequence[Any]]:
+    """The categories of columns of XGBoost, which gives them away as Arrow's arrays only."""
+    try:
+        listed = booster.get_categories(export_to_arrow=True).to_arrow() if places else []
+    except Exception:  # noqa: BLE001 - pyarrow is not installed, or knows nothing of them
+        return dict.fromkeys(places, ())
+    return {place: listed[place][1].to_pylist() for place in places}
 
 
 def _catboost(part: Any, columns: Columns) -> dict[int, Known | None]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from sklearn.base import BaseEstimator, is_classifier
 
+from engine.packaging.bfloat16 import rename
 from engine.packaging.class_outputs import flattened
 from engine.packaging.contract import modules_of, promised
 from engine.packaging.given_answers import close
@@ -27,6 +29,7 @@ from engine.serving.errors import PackageError
 from engine.serving.reasons import reason_of
 from engine.serving.tensors.datatypes import NUMPY, Array
 
+BOOL = onnx.TensorProto.BOOL
 TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
 REASON = "scikit-learn computes in float64, ONNX Runtime's classical operators in float32"
@@ -63,7 +66,13 @@ def converted(
         )
     model = _convert(estimator, table)
     flattened(model)  # several targets
-    loaded = load(OnnxFile(model, {}), path)
+    try:
+        loaded = load(OnnxFile(model, {}), path)
+    except PackageError:
+        raise PackageError(
+            f"{type(estimator).__name__} cannot be converted to ONNX: ONNX Runtime does not load "
+            f"what skl2onnx makes of it; {AS_JOBLIB}"
+        ) from None
     loaded, remarks = _matched(loaded, outputs, golden, path)
     inputs: dict[str, Array] = {}
     for tensor, described in zip(loaded.inputs, table.tensors, strict=True):
@@ -197,6 +206,12 @@ def _matched(
     if count < len(outputs) and any("target" in each for each in outputs):
         # Probabilities of all targets in one tensor, whose rows are not those of the inputs.
         count = 1
+    for place, output in enumerate(outputs[:count]):
+        if (
+            golden[output["name"]].dtype.kind == "b"
+            and loaded.outputs[place]["datatype"] == "INT64"
+        ):
+            _make_booleans(loaded.file.model.graph, place)
     remarks = [f"the conversion has no {each['name']}: it is left out" for each in outputs[count:]]
     again = with_output_names(loaded, [each["name"] for each in outputs[:count]], path)
     for tensor, output in zip(again.outputs, outputs, strict=False):
@@ -210,6 +225,15 @@ def _matched(
         if "labels" in output:
             tensor["labels"] = output["labels"]
     return again, remarks
+
+
+def _make_booleans(graph: onnx.GraphProto, place: int) -> None:
+    """The converter gives true and false as 1 and 0."""
+    value = graph.output[place]
+    number = f"{value.name}_number"
+    rename(graph, value.name, number)
+    graph.node.append(onnx.helper.make_node("Cast", [number], [value.name], to=BOOL))
+    value.type.tensor_type.elem_type = BOOL
 
 
 def _served_shape(tensor: Mapping[str, Any], golden: Array) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from engine.packaging.samples import (
     column,
 )
 from engine.packaging.sklearn_calls import TEXTS, Answers, Table, Way, ask, fitting
+from engine.packaging.sklearn_closed import only_known
 from engine.packaging.sklearn_columns import (
     Columns,
     Known,
@@ -85,7 +86,10 @@ def table_of(estimator: Any, given: Samples, options: Options) -> tuple[Table, l
     _refuse_unlike(estimator, way, chosen, given.exact, answers)
     taken = {name: each.categories for name, each in known.known.items()}
     values = {name: each.values for name, each in known.known.items()}
-    way = replace(way, taken=taken, values=values, apart=to_onnx and is_by_name(estimator))
+    only = only_known(estimator, way, chosen, known.known)
+    way = replace(
+        way, taken=taken, values=values, only=only, apart=to_onnx and is_by_name(estimator)
+    )
     table = fitting(estimator, way, chosen, answers, to_onnx=to_onnx)
     remarks = []
     recorded = order or formula_of(estimator) or _is_recorded(estimator, names, way)

@@ -231,7 +231,7 @@ class ModelHost:
 
         def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
             try:
-                return model.run(inputs)
+                return model.answer(inputs)
             except DeviceLost as error:
                 reason = f"the device of model {model.name!r} is lost: {error}"
                 loop.call_soon_threadsafe(self._lose, reason)

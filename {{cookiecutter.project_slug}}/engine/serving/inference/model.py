@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.serving.errors import PackageError, SettingsError, StartupError
+from engine.serving.errors import InvalidInput, PackageError, SettingsError, StartupError
 from engine.serving.inference.profile import Profile, measure
+from engine.serving.inference.refusals import is_of_values, refusal
 from engine.serving.package.fetch import all_packages
 from engine.serving.package.golden import compare
 from engine.serving.package.manifest import Manifest
@@ -51,6 +52,29 @@ class Model:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute outputs for inputs that passed the signature check."""
         return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
+
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The same for inputs of a client, which is told of a value at which the model fails.
+
+        Raises:
+            InvalidInput: naming that value.
+            Exception: whatever the runtime raises.
+        """
+        try:
+            return self.run(inputs)
+        except Exception as error:
+            refused = self._refusal(error, inputs)
+            if refused is None:
+                raise
+            raise refused from None
+
+    def _refusal(self, error: Exception, inputs: Mapping[str, Array]) -> InvalidInput | None:
+        """The error for the client where the runtime failed at a value of the inputs."""
+        # What a model's own code raises for a fault of the client's, it says itself.
+        if self.manifest.code_file is not None or self.provider != "cpu" or not is_of_values(error):
+            return None
+        golden, tensors = self.package.golden.inputs, self.manifest.inputs
+        return refusal(self.run, inputs, golden, tensors)
 
     def answer_as(self, manifest: Manifest, sample: int) -> None:
         """Answers have more outputs than the model gives, and rules refuse some samples.

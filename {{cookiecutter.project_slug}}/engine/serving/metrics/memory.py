@@ -17,9 +17,9 @@ from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
+from engine.serving.cgroups import MOUNTED, OWN, groups
 from engine.serving.metrics.families import gauge
 
-CGROUP: Final = Path("/sys/fs/cgroup")
 # Version 1 has no word for "no limit" and writes the largest number of whole pages instead.
 NO_LIMIT_V1: Final = 2**62
 
@@ -32,23 +32,32 @@ class Memory:
     limit: int | None
 
 
-def read_memory(cgroup: Path = CGROUP) -> Memory | None:
-    """The memory of this container's control group; None outside of one.
+def read_memory(mounted: Path = MOUNTED, own: Path = OWN) -> Memory | None:
+    """The memory of this process's control group that has the smallest limit.
+
+    Without a limit that of the container, whose group is the root of what is mounted; None outside
+    of one.
 
     Args:
-        cgroup: where control groups are mounted; inside a container that is its own group.
+        mounted: see ``groups``.
+        own: see ``groups``.
     """
-    return _version_2(cgroup) or _version_1(cgroup / "memory")
+    found = [_version_2(folder) for folder in groups("", mounted, own)]
+    found += [_version_1(folder) for folder in groups("memory", mounted, own)]
+    limited = [each for each in found if each is not None and each.limit is not None]
+    return min(limited, key=lambda each: each.limit or 0, default=_version_2(mounted))
 
 
-def oom_kills(cgroup: Path = CGROUP) -> int | None:
+def oom_kills(mounted: Path = MOUNTED, own: Path = OWN) -> int | None:
     """Processes of this container that the kernel has killed because memory ran out.
 
     None where it does not say: outside of a container, or before Linux 4.13.
     """
-    for counted in (cgroup / "memory.events", cgroup / "memory" / "memory.oom_control"):
+    counted = [folder / "memory.events" for folder in groups("", mounted, own)]
+    counted += [folder / "memory.oom_control" for folder in groups("memory", mounted, own)]
+    for file in counted:
         with suppress(OSError):
-            return _number(counted, "oom_kill")
+            return _number(file, "oom_kill")
     return None
 
 
@@ -82,9 +91,9 @@ def _number(file: Path, name: str) -> int | None:
     return None
 
 
-def collect(cgroup: Path = CGROUP) -> Iterator[Metric]:
+def collect(mounted: Path = MOUNTED) -> Iterator[Metric]:
     """The families of the container's memory."""
-    memory = read_memory(cgroup)
+    memory = read_memory(mounted)
     if memory is None:
         return
     yield gauge(

@@ -13,12 +13,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from engine.serving.errors import PackageError
 from engine.serving.package.digest import MANIFEST
 from engine.serving.tensors.datatypes import Datatype
+from engine.serving.tensors.known_values import KnownValues, Value
 from engine.serving.tensors.signature import Signature, TensorSpec
 
 # Ten thousand inputs with names of their own need a tenth of it.
 MOST_BYTES = 16 * 1024 * 1024
 
 GOLDEN = "golden.npz"
+MATRIX = 2
+MOST_CHOICES = 100
 TableForm = Literal["array", "dataframe"]
 Batching = Literal["auto", "declared", "never"]
 Method = Literal["predict", "predict_proba", "decision_function", "transform", "inplace_predict"]
@@ -86,7 +89,8 @@ class InputTensor(_Strict):
     ``categorical`` is a column that the DataFrame holds in pandas' type category, ``date`` one that
     it holds as points in time and clients send as text, as in 2026-11-30 or 2026-11-30T10:15:00.
     ``values`` are those that the model knows, for people who fill in a form; others are not refused
-    for it.
+    for it. ``only`` holds, by position, the columns of which the model takes no other values than
+    these; a missing value is another matter.
     """
 
     name: str = Field(min_length=1)
@@ -98,15 +102,46 @@ class InputTensor(_Strict):
     features: tuple[str, ...] = ()
     categorical: bool = False
     date: bool = False
-    values: tuple[str | int | float, ...] = ()
+    values: tuple[Value, ...] = ()
+    only: dict[int, tuple[Value, ...]] = {}
 
     @model_validator(mode="after")
     def _consistent(self) -> InputTensor:
+        width = self.shape[1] if len(self.shape) == MATRIX else 1
+        for position, values in self.only.items():
+            if not 0 <= position < width or not values:
+                raise ValueError(f"only: {position} must be the position of a column, with values")
+            if any(isinstance(value, str) is not (self.datatype == "BYTES") for value in values):
+                raise ValueError(f"only: the values of column {position} must be {self.datatype}")
         if 0 in self.shape and not self.allow_empty:
             raise ValueError("dimensions are positive, or -1 where the size varies")
         if self.missing is not None and self.datatype != "BYTES":
             raise ValueError("missing is for BYTES only; a number that may be missing: allow_nan")
         return self
+
+    def choices(self, position: int = 0) -> tuple[Value, ...]:
+        """The values of a column that the model knows, where a person can choose among them."""
+        values = self.only.get(position, self.values)
+        return values if len(values) <= MOST_CHOICES else ()
+
+    @property
+    def spec(self) -> TensorSpec:
+        """What requests are checked against."""
+        names = self.features or (self.name,)
+        known = tuple(
+            KnownValues(names[position] if position < len(names) else self.name, position, values,
+                        self.datatype)
+            for position, values in self.only.items()
+        )  # fmt: skip
+        return TensorSpec(
+            self.name,
+            self.datatype,
+            self.shape,
+            self.allow_nan,
+            self.allow_empty,
+            self.missing,
+            known,
+        )
 
 
 class OutputTensor(_Strict):
@@ -218,22 +253,13 @@ class Manifest(_Strict):
     def signature(self) -> Signature:
         """The part of the manifest that requests are checked against."""
         return Signature(
-            inputs=tuple(
-                TensorSpec(
-                    each.name,
-                    each.datatype,
-                    each.shape,
-                    each.allow_nan,
-                    each.allow_empty,
-                    each.missing,
-                )
-                for each in self.inputs
-            ),
+            inputs=tuple(each.spec for each in self.inputs),
             outputs=tuple(
                 TensorSpec(each.name, each.datatype, each.shape, allow_nan=True)
                 for each in self.outputs
             ),
             independent_rows=self.rows_are_independent,
+            one_table=self.format == "joblib",
         )
 
 

@@ -288,7 +288,8 @@ def _describe(model: Model) -> dict[str, Any]:
 def _parameters(each: InputTensor) -> dict[str, Any]:
     """What a form for people needs beside name and datatype."""
     nullable = each.allow_nan or each.missing is not None
-    facts = {"features": each.features, "values": each.values, "nullable": nullable}
+    values = () if each.features else each.choices()
+    facts = {"features": each.features, "values": values, "nullable": nullable}
     known = {key: value for key, value in facts.items() if value}
     return {"parameters": known} if known else {}
 

@@ -11,9 +11,8 @@ from fastapi.openapi.utils import get_openapi
 
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
-from engine.serving.package.manifest import OutputTensor, tells_class
+from engine.serving.package.manifest import MATRIX, InputTensor, OutputTensor, tells_class
 from engine.serving.tensors.datatypes import NUMPY
-from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports import classes, oip, scoring, tutorial
 from engine.serving.transports.oip_known import MOST_ID_CHARACTERS
 from engine.serving.transports.records import column_names, is_column
@@ -86,7 +85,7 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
 def _predict(model: Model) -> Schema:
     features = model.manifest.inputs[0].features
     described = f" Columns: {', '.join(features)}." if features else ""
-    properties = {"data": _data(model)}
+    properties = {"data": data_schema(model)}
     if any(map(classes.names_columns, model.manifest.outputs)):
         words = "Answer columns of classes as objects with their names."
         properties[tutorial.BY_NAME] = {"type": "boolean", "description": words}
@@ -114,15 +113,15 @@ def _scoring(model: Model) -> Schema:
     return operation
 
 
-def _data(model: Model) -> Schema:
+def data_schema(model: Model) -> Schema:
     """The forms that `data` may have: arrays, and for a table records as well."""
-    specs, columns = model.signature.inputs, column_names(model)
-    forms = _forms(specs[0])
-    if len(specs) > 1:
-        properties = {spec.name: _any(_forms(spec)) for spec in specs}
+    inputs, columns = model.manifest.inputs, column_names(model)
+    forms = _forms(inputs[0])
+    if len(inputs) > 1:
+        properties = {each.name: _any(_forms(each)) for each in inputs}
         forms = [{"type": "object", "required": list(properties), "properties": properties}]
     if columns:
-        each = [_value(spec) for spec in specs] * (len(columns) if len(specs) == 1 else 1)
+        each = [_value(tensor, at) for tensor in inputs for at in range(_width(tensor))]
         record = {
             "type": "object",
             "required": list(columns),
@@ -224,14 +223,27 @@ def _listed(item: Schema, most: int) -> Schema:
     return {"type": "array", "items": item, "maxItems": most}
 
 
-def _value(spec: TensorSpec) -> Schema:
-    """One value of a tensor, within its datatype's limits; null where it may be missing."""
+def _width(tensor: InputTensor) -> int:
+    """The number of columns of a table, or 1."""
+    return tensor.shape[1] if len(tensor.shape) == MATRIX else 1
+
+
+def _value(spec: InputTensor, position: int | None = None) -> Schema:
+    """One value of a tensor, within its datatype's limits; null where it may be missing.
+
+    Args:
+        position: of the column that the value is in; None where that is not known.
+    """
     kind = {"BYTES": "string", "BOOL": "boolean"}.get(spec.datatype)
     kind = kind or _JSON_TYPES.get(spec.datatype[0], "number")
     missing = spec.missing is not None or (spec.allow_nan and kind == "number")
     # Where NaN is allowed, so is infinity.
     bounds = {} if spec.allow_nan else _bounds(NUMPY[spec.datatype])
-    return {"type": [kind, "null"] if missing else kind} | bounds
+    values = list(spec.choices(position)) if position is not None else []
+    if values and position in spec.only:
+        return {"type": [kind, "null"] if missing else kind, "enum": [*values, *[None] * missing]}
+    known = {"examples": values} if values else {}
+    return {"type": [kind, "null"] if missing else kind} | bounds | known
 
 
 def _bounds(dtype: np.dtype[Any]) -> Schema:
@@ -248,7 +260,7 @@ def _bounds(dtype: np.dtype[Any]) -> Schema:
     return {"exclusiveMinimum": -end, "exclusiveMaximum": end}
 
 
-def _forms(spec: TensorSpec) -> list[Schema]:
+def _forms(spec: InputTensor) -> list[Schema]:
     """Lists within lists, as the shape says; a column of a table is one list, and a single row may
     come without the list around it.
     """
@@ -257,7 +269,8 @@ def _forms(spec: TensorSpec) -> list[Schema]:
         shapes.insert(0, spec.shape[:1])
     if spec.shape[:1] == (-1,):
         shapes.append(() if is_column(spec) else spec.shape[1:])
-    return [_nested(_value(spec), shape) for shape in shapes]
+    value = _value(spec, 0 if is_column(spec) else None)
+    return [_nested(value, shape) for shape in shapes]
 
 
 def _any(forms: list[Schema]) -> Schema:

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.serving.errors import InvalidInput, quoted
 from engine.serving.tensors.datatypes import NUMPY, Array, Datatype, datatype_of
+from engine.serving.tensors.known_values import KnownValues
 
 FEW = 32
 
@@ -24,7 +25,7 @@ class TensorSpec:
     """One input or output: its name, datatype and shape (-1 for a dimension that varies).
 
     ``missing`` is the text that stands for a missing value, which JSON writes as null; None where
-    a text may not be missing.
+    a text may not be missing. ``known`` are the columns of which the model takes no other values.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TensorSpec:
     allow_nan: bool = False
     allow_empty: bool = False
     missing: str | None = None
+    known: tuple[KnownValues, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.datatype}{list(self.shape)}"
@@ -52,12 +54,14 @@ class Signature:
     """Inputs and outputs of one model, in the model's own order.
 
     ``independent_rows`` is False where the first dimension counts something else, such as the
-    steps of one recording: then requests must not share a run.
+    steps of one recording: then requests must not share a run. ``one_table`` says that the inputs
+    are columns of one table, and so have the same number of rows in any case.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     independent_rows: bool = True
+    one_table: bool = False
 
     @cached_property
     def batched(self) -> bool:
@@ -96,7 +100,11 @@ class Signature:
                     f"input {spec.name!r} is missing; it takes {spec}", field=spec.name
                 )
             check_tensor(spec, arrays[spec.name])
-        return self._rows(arrays) if self.batched else 1
+        if self.batched:
+            return self._rows(arrays)
+        if self.one_table:
+            self._rows(arrays)
+        return 1
 
     def _rows(self, arrays: Mapping[str, Array]) -> int:
         first = self.inputs[0].name
@@ -139,6 +147,9 @@ def check_tensor(spec: TensorSpec, array: Array) -> None:
         )
     if not spec.allow_nan and array.dtype.kind == "f":
         _check_finite(spec, array)
+    if spec.known:
+        for each in spec.known:
+            each.check(spec.name, array, spec.missing)
 
 
 def _check_finite(spec: TensorSpec, array: Array) -> None:

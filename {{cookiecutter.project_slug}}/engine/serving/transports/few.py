@@ -27,7 +27,7 @@ class FewRows:
     def __init__(self, signature: Signature) -> None:
         first = signature.inputs[0]
         fits = len(signature.inputs) == 1 and signature.batched and len(first.shape) == 2
-        readable = fits and first.datatype in READ and first.shape[1] > 0
+        readable = fits and first.datatype in READ and first.shape[1] > 0 and not first.known
         self._width = first.shape[1] if readable else 0
 
     def read(self, body: bytes) -> list[list[float]] | None:

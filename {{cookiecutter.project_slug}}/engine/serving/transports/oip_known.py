@@ -74,7 +74,7 @@ class KnownRequests:
         first = signature.inputs[0]
         one_table = len(signature.inputs) == 1 and signature.batched and len(first.shape) == 2
         # Rows of any width need arrays: only what has one width shares a run.
-        is_table = one_table and first.shape[1] > 0
+        is_table = one_table and first.shape[1] > 0 and not first.known
         self._letter = {"FP32": "f", "FP64": "d"}.get(first.datatype, "") if is_table else ""
         self._frames: dict[bytes, Frame] = {}
 

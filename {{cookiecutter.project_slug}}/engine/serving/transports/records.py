@@ -9,12 +9,13 @@ import simdjson
 
 from engine.serving.errors import InvalidInput, quoted
 from engine.serving.inference.model import Model
+from engine.serving.package.manifest import InputTensor
 from engine.serving.tensors.signature import TensorSpec
 from engine.serving.transports.bounds import check_keys, check_rows
 from engine.serving.transports.json_body import parse_object
 
 
-def is_column(spec: TensorSpec) -> bool:
+def is_column(spec: TensorSpec | InputTensor) -> bool:
     """Whether an input is one column of a table."""
     return spec.shape in ((-1,), (-1, 1))
 
