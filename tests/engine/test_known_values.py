@@ -200,7 +200,7 @@ def test_columns_of_different_lengths_are_refused_where_rows_run_alone(tmp_path:
 @pytest.mark.parametrize("only", [{1: ["C"]}, {0: []}, {0: [1]}])
 def test_a_list_that_cannot_be_is_refused(only: dict[int, list[Any]]) -> None:
     with pytest.raises(ValueError, match="only: "):
-        InputTensor(name="port", datatype="BYTES", shape=(-1, 1), only=only)  # type: ignore[arg-type]
+        InputTensor(name="port", datatype="BYTES", shape=(-1, 1), only=only)
 
 
 def test_each_way_of_reading_a_request_looks_at_the_values(tmp_path: Path) -> None:
