@@ -1,9 +1,12 @@
-"""`python -m benchmarks.sides`: forms of a request beside each other, and revisions too.
+"""`python -m benchmarks.sides`: forms of a request beside each other; revisions and settings too.
 
 What is compared is CPU time of the event loop's thread for each request: a machine that others use
 makes all of it slower, and hardly changes how much of it a request takes. Loads take turns, a
 second or two each, and every repetition starts the services anew: two processes of one program
 differ by some per cent for their whole life.
+
+`--setting DRIFT=off` measures what a setting costs: the service as it is beside the same one with
+the setting. Both serve models with a reference.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,10 +23,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import yaml
+
 from benchmarks import prepare, processes, wrk
 from benchmarks.configurations import ours
-from benchmarks.environments import BUILD
+from benchmarks.environments import BUILD, environment
 from benchmarks.launch import Launched, Site, launched
+from benchmarks.loads import samples as samples_of
 from benchmarks.servers import Server
 from benchmarks.wires import Wire
 
@@ -35,6 +43,8 @@ FORMS: Mapping[str, tuple[str, Wire]] = {
 }
 BASE = "/predict"
 CLIENTS = 64
+# Rows of a reference.
+ROWS = 2000
 RESAMPLED = 2000
 
 
@@ -82,33 +92,59 @@ def main() -> int:
     wrk.install()
     OUT.mkdir(parents=True, exist_ok=True)
     sites = {NEW: prepare.site_of(OUT)}
+    settings: dict[str, dict[str, str]] = {}
     if options.before:
         sites[options.before] = _site_of(options.before)
+    if options.setting:
+        sites = dict.fromkeys((NEW, options.setting), _with_references(sites[NEW]))
+        name, _, value = options.setting.partition("=")
+        settings[options.setting] = {name: value}
+    base = options.before or options.setting
     samples: list[Sample] = []
     memory: list[Memory] = []
     for repetition in range(options.repetitions):
         for model in options.models:
-            found, used = measure(model, sites, repetition, options.turns, options.seconds)
+            found, used = measure(
+                model, sites, repetition, options.turns, options.seconds, settings
+            )
             samples += found
             memory += used
             print(f"sides: repetition {repetition + 1}, {model}", flush=True)
-            print(table(samples, memory, options.before), flush=True)
+            print(table(samples, memory, base), flush=True)
     return 0
 
 
 def measure(
-    model: str, sites: Mapping[str, Site], repetition: int, turns: int, seconds: float
+    model: str,
+    sites: Mapping[str, Site],
+    repetition: int,
+    turns: int,
+    seconds: float,
+    settings: Mapping[str, Mapping[str, str]],
 ) -> tuple[list[Sample], list[Memory]]:
     """Start each revision with the model and load all its forms in turn, every other turn
     backwards.
+
+    Args:
+        settings: of the service, by revision.
     """
-    configuration = ours("1 worker")
-    server = Server("sides", "this template", "ours", (configuration,))
+    usual = ours("1 worker")
+    configurations = {
+        each: replace(usual, environment={**usual.environment, **settings.get(each, {})})
+        for each in sites
+    }
     samples = []
     with ExitStack() as stack:
         running = {
-            revision: stack.enter_context(launched(server, configuration, model, site))
-            for revision, site in sites.items()
+            revision: stack.enter_context(
+                launched(
+                    Server(f"sides-{number}", "this template", "ours", (configuration,)),
+                    configuration,
+                    model,
+                    sites[revision],
+                )
+            )
+            for number, (revision, configuration) in enumerate(configurations.items())
         }
         ready = {name: processes.megabytes(each.pid) for name, each in running.items()}
         loads = [
@@ -209,14 +245,43 @@ def _site_of(revision: str) -> Site:
     return prepare.site_of(out, template)
 
 
+def _with_references(site: Site) -> Site:
+    """The same with a reference in each package."""
+    models = OUT / "models-with-references"
+    shutil.rmtree(models, ignore_errors=True)
+    shutil.copytree(site.models, models)
+    python = environment("train", site.folder / "requirements" / "train.txt") / "bin" / "python"
+    for model in ("iris", "dense"):
+        # As make_models.py draws the requests; of numbers that are all different, bins have edges.
+        width = samples_of(models, model, 1)[0].shape[1]
+        rows = np.random.default_rng(0).normal(1.0, 1.0, (ROWS, width))
+        packages = models / model / "packages"
+        manifest = yaml.safe_load((packages / model / "model.yaml").read_text(encoding="utf-8"))
+        columns = manifest["inputs"][0].get("features") or range(rows.shape[1])
+        file = OUT / "scratch" / f"{model}.csv"
+        header = ",".join(map(str, columns))
+        np.savetxt(file, rows, delimiter=",", header=header, comments="")
+        subprocess.run(
+            [python, "-m", "engine.drift", "record", file],
+            cwd=site.folder,
+            env=os.environ | {"MODELS_DIR": str(packages)},
+            check=True,
+        )
+    return replace(site, models=models)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sides", description=__doc__)
     parser.add_argument("--before", help="a revision to measure beside the working tree")
+    parser.add_argument("--setting", metavar="NAME=VALUE", help="a setting to measure beside none")
     parser.add_argument("--models", nargs="+", default=["iris", "dense"], choices=["iris", "dense"])
     parser.add_argument("--repetitions", type=int, default=5, help="starts of each service")
     parser.add_argument("--turns", type=int, default=4, help="loads of each form in each")
     parser.add_argument("--seconds", type=float, default=1, help="of each load")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.setting and (options.before or "=" not in options.setting):
+        parser.error("--setting is NAME=VALUE, such as DRIFT=off, and goes without --before")
+    return options
 
 
 if __name__ == "__main__":

@@ -12,6 +12,6 @@ readonly BIN="$PWD/.venv/bin"
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 "$BIN/cookiecutter" --no-input --output-dir "$rendered" . >/dev/null
-"$BIN/hadolint" "$rendered"/*/Dockerfile
+"$BIN/hadolint" "$rendered"/*/Dockerfile "$rendered"/*/engine/edge/Dockerfile
 "$BIN/ruff" format --check "$rendered"
 (cd "$rendered"/*/ && "$BIN/ruff" check .)

@@ -25,6 +25,7 @@ class DockerRun:
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
+        self._shares: set[str] = set()
         self.engine = Engine({RUN: run_id})
 
     async def begin(self) -> None:
@@ -42,7 +43,22 @@ class DockerRun:
     async def end(self) -> None:
         """Remove all that carries the run's label, and the mark."""
         await self._remove_containers(self._run_id)
+        await self.forget_shares()
         await self.engine.unmark(self._name("run"))
+
+    async def share(self, account: str, share: str) -> str:
+        """The volume that is a file share; made when it is first mounted."""
+        what = f"{account}-{share}"
+        if what not in self._shares:
+            await self._mark(what, {})
+            self._shares.add(what)
+        return self._name(what)
+
+    async def forget_shares(self) -> None:
+        """Remove the volumes of all shares; no container may have one any more."""
+        for what in self._shares:
+            await self.engine.unmark(self._name(what))
+        self._shares.clear()
 
     async def remember_registry(self, login_server: str) -> None:
         """Images will be named after this server; their names go when it does."""

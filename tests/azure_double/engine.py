@@ -28,7 +28,9 @@ NOT_FOUND = 404
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """A container to be made. ``memory`` is in GiB; ``ports`` are the ones it listens on."""
+    """A container to be made. ``memory`` is in GiB; ``ports`` are the ones it listens on;
+    ``network`` is a container whose network it joins; ``binds`` are "volume:path".
+    """
 
     image: str
     command: tuple[str, ...] = ()
@@ -37,11 +39,15 @@ class ContainerSpec:
     memory: float = 1.0
     ports: tuple[int, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    binds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """What Docker says of a container. ``addresses`` maps its ports to (host, port) here."""
+    """What Docker says of a container. ``addresses`` maps its ports to (host, port) here; ``ip`` is
+    its address among containers.
+    """
 
     status: str
     exit_code: int
@@ -49,6 +55,7 @@ class ContainerState:
     started: str
     finished: str
     addresses: Mapping[int, tuple[str, int]]
+    ip: str = ""
 
     @property
     def running(self) -> bool:
@@ -88,7 +95,7 @@ class Engine:
             "Image": spec.image,
             "Env": [f"{name}={value}" for name, value in spec.environment.items()],
             "Labels": {**self._labels, **spec.labels},
-            "ExposedPorts": {f"{port}/tcp": {} for port in spec.ports},
+            "ExposedPorts": {} if spec.network else {f"{port}/tcp": {} for port in spec.ports},
             "HostConfig": await self._limits(spec),
         }
         if spec.command:  # ACI's command replaces the image's entry point as well
@@ -132,6 +139,7 @@ class Engine:
             started=state["StartedAt"],
             finished=state["FinishedAt"],
             addresses=_addresses(seen["NetworkSettings"]["Ports"] or {}),
+            ip=seen["NetworkSettings"].get("IPAddress") or "",
         )
 
     async def ended(self, container: str) -> None:
@@ -201,7 +209,8 @@ class Engine:
             "NanoCpus": int(min(spec.cpu, self._cpus) * 10**9),
             "Memory": memory,
             "MemorySwap": memory,  # equal: no swap
-            "PortBindings": {f"{port}/tcp": [{"HostIp": "127.0.0.1"}] for port in spec.ports},
+            **_network(spec),
+            "Binds": list(spec.binds),
             "RestartPolicy": {"Name": "no"},  # the group's own policy restarts, and counts
         }
 
@@ -222,6 +231,12 @@ class Engine:
         return await loop.run_in_executor(
             self._threads, engine_socket.request, self._socket, method, path, body, headers
         )
+
+
+def _network(spec: ContainerSpec) -> dict[str, Any]:
+    if spec.network:
+        return {"NetworkMode": f"container:{spec.network}"}
+    return {"PortBindings": {f"{port}/tcp": [{"HostIp": "127.0.0.1"}] for port in spec.ports}}
 
 
 def _addresses(ports: Mapping[str, Any]) -> dict[int, tuple[str, int]]:

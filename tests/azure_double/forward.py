@@ -38,6 +38,30 @@ async def forward(request: Request, host: str, port: int, target: str = "") -> R
         raise
 
 
+async def pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, port: int
+) -> None:
+    """Pass bytes both ways until one side ends."""
+    try:
+        there, here = await asyncio.open_connection(host, port)
+    except OSError:
+        return
+    try:
+        ways = [asyncio.create_task(_copy(*way)) for way in ((reader, here), (there, writer))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+    finally:
+        here.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+
+
 class _Upstream:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -8,6 +8,7 @@ import re
 from .arm.azure import Azure
 from .connection import Connection, Place, split_host
 from .faults import Fault
+from .forward import pipe
 from .hosts import Unreachable
 from .listen import Server
 from .wire import Request, Response, text_response
@@ -38,8 +39,16 @@ class Proxy:
         if self._azure.hosts.find(host) is None:
             await self._refuse(writer, host, port)
             return
+        tunnel = self._azure.hosts.tunnel(host) if port == TLS_PORT else None
+        where = await tunnel(port) if tunnel else None
+        if tunnel and where is None:
+            await self._refuse(writer, host, port)
+            return
         writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         await writer.drain()
+        if where:
+            await pipe(reader, writer, *where)
+            return
         scheme = "http"
         if port == TLS_PORT:
             scheme = "https"

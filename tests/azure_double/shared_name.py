@@ -75,7 +75,7 @@ class SharedName:
             DropConnection: what the connection has led to is gone.
         """
         opened = self._opened.get(request.connection) if request.connection else None
-        target = opened or await self._resolved(request)
+        target = opened or await self._resolved()
         handler = self._hosts.find(target)
         try:
             if handler is None:
@@ -89,14 +89,23 @@ class SharedName:
             self._opened[request.connection] = target
         return answer
 
-    async def _resolved(self, request: Request) -> str:
+    async def tunnel(self, port: int) -> tuple[str, int] | None:
+        """Where TLS to the name goes: to the endpoint that DNS answers."""
+        try:
+            target = await self._resolved()
+        except Unreachable:
+            return None
+        there = self._hosts.tunnel(target)
+        return await there(port) if there else None
+
+    async def _resolved(self) -> str:
         until, target = self._kept
         if self._clock() < until:
             return target
         properties = self._profile.body["properties"]
         possible = [each for each in self._endpoints() if enabled(each)]
         if properties["profileStatus"] != "Enabled" or not possible:
-            raise Unreachable(f"{request.host} does not resolve: no endpoint is enabled")
+            raise Unreachable("the name does not resolve: no endpoint is enabled")
         for each in possible:
             await self._probe(each)
         # Azure docs, endpoint monitoring: if all are degraded, all are answered.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx
 import numpy as np
 import pytest
+from engine.drift import picture
 from engine.drift.__main__ import DRIFTED
 from engine.drift.bins import binned
 from engine.drift.columns import Values
@@ -21,7 +24,7 @@ from engine.serving.errors import PackageError
 from engine.serving.package.manifest import Manifest
 from engine.serving.package.reader import read_package
 from engine.serving.reference import recorder as recording
-from engine.serving.reference.counting import Counter, count, values_of
+from engine.serving.reference.counting import Counter, Counts, count, values_of
 from engine.serving.reference.document import LEAST_ROWS, REFERENCE, Column, Reference
 from engine.serving.reference.index import chi_square, shift
 from engine.serving.reference.recorder import Recorder
@@ -35,6 +38,7 @@ from tests.engine.exposition import ask
 from tests.engine.server import running
 from tests.engine.toy_models import write_classifier
 
+Arrays = Mapping[str, Array]
 PLAIN = Column(name="x", side="input", tensor="x", counts=())
 RNG = np.random.default_rng(7)
 
@@ -44,6 +48,11 @@ def column_of(values: Array) -> Column:
     column = binned(PLAIN, values)
     assert column is not None
     return column
+
+
+def answering(outputs: dict[str, Array], _: Arrays) -> dict[str, Array]:
+    """A run of a model that answers with these."""
+    return outputs
 
 
 def index(column: Column, values: Array) -> float:
@@ -219,6 +228,18 @@ def test_a_file_is_compared_with_the_training(sides: Path, tmp_path: Path) -> No
     assert "x.1" in report.text.splitlines()[-1]
     assert "x.0" not in report.text.splitlines()[-1]
     assert DRIFTED not in (0, 1)
+    picture.draw(report, tmp_path / "new" / "drift.svg")
+    svg = "{http://www.w3.org/2000/svg}"
+    drawn = ElementTree.parse(tmp_path / "new" / "drift.svg").getroot()
+    texts = [each.text for each in drawn.iter(f"{svg}text")]
+    assert texts.index("x.1") < texts.index("x.0")
+    for column, each in zip(package.reference.columns, report.columns, strict=True):
+        assert set(column.bins) <= set(texts)
+        shares = [(old, new) for _, old, new in each.bars()]
+        assert np.sum(shares, axis=0) == pytest.approx([1, 1])
+    bars = [float(each.get("width", "")) for each in drawn.iter(f"{svg}rect")][1:]
+    widest = max(share for each in report.columns for _, *both in each.bars() for share in both)
+    assert max(bars) == pytest.approx(212 * widest, abs=0.1)
 
 
 def test_too_few_rows_make_no_reference(sides: Path, tmp_path: Path) -> None:
@@ -276,6 +297,31 @@ def test_windows_move_on(monkeypatch: pytest.MonkeyPatch) -> None:
         run({"x": np.full(10, 0.5)})
     recorder.publish()
     assert rows("hour") == 16
+
+
+def test_many_small_runs_are_counted_as_one() -> None:
+    numbers = column_of(np.repeat(np.linspace(0, 1, 50), 10))
+    answers = numbers.model_copy(update={"name": "y", "side": "output", "tensor": "y"})
+    reference = Reference(rows=500, columns=(numbers, answers))
+    counted: list[Arrays] = []
+
+    class Counting(Counter):
+        def count(self, inputs: Arrays, outputs: Arrays) -> Counts:
+            counted.append(inputs)
+            return super().count(inputs, outputs)
+
+    recorder = Recorder(Counting(reference, {}), np.zeros((1, reference.size)), 0)
+    expected = np.zeros(reference.size)
+    for shape in ((1,), (1,), (3,), (5,), (5,), (2, 1), (2, 1), (1,)):
+        # Of five rows there is an output without rows, which has no place among others.
+        y = np.array(0.5) if shape == (5,) else RNG.random(shape)
+        outputs: dict[str, Array] = {"y": y}
+        inputs: dict[str, Array] = {"x": RNG.random(shape)}
+        expected += Counter(reference, {}).count(inputs, outputs)
+        recorder.recorded(partial(answering, outputs))(inputs)
+    recorder.publish()
+    assert len(counted) == 4
+    np.testing.assert_array_equal(np.concatenate(recorder.counts("hour")), expected)
 
 
 @pytest.mark.slow

@@ -158,6 +158,7 @@ def test_the_figures_are_written_for_people() -> None:
         "errors": "0.9%",
         "p95": "91 ms",
         "refused": "3",
+        "drift": "-",
         "memory": "450 MB (30%)",
         "cpu": "0.26",
     }
@@ -167,3 +168,24 @@ def test_the_figures_are_written_for_people() -> None:
 def test_memory_near_its_limit_is_said(used: float, near: bool) -> None:
     shown = words.cells(Figures(), Usage(None, used), 1.5)[words.HEAD.index("memory")]
     assert ("near its limit" in shown) is near
+
+
+@pytest.mark.parametrize(
+    ("ratios", "shown"),
+    [
+        ((0.4, 1.0, 0.2), "none"),
+        ((0.4, 1.2, 0.2), "petal width"),
+        ((1.1, 9.0, 0.2), "petal width and 1 more"),
+    ],
+)
+def test_columns_that_drifted_are_named(ratios: tuple[float, ...], shown: str) -> None:
+    names = ("petal length", "petal width", "sepal width")
+    lines = [
+        f'inference_drift_ratio{{column="{name}",model="iris",side="input",window="{window}"}} '
+        f"{value if window == 'hour' else 5.0}\n"
+        for name, value in zip(names, ratios, strict=True)
+        for window in ("hour", "day")
+    ]
+    found = read("".join(lines))
+    row = words.cells(figures(found, found, 1.0), Usage(), 1.5)
+    assert row[words.HEAD.index("drift")] == shown

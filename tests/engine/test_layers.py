@@ -34,6 +34,7 @@ LADDER = [
     {"logs"},
     {"inference"},
     {"transports"},
+    {"capture"},
     {"http"},
     {"extension"},
     {"pages"},

@@ -53,6 +53,7 @@ OPTIONS = [
     ("reference", "MODEL", ["-m", "engine.drift", "record", "--model={}"]),
     ("reference", "FILE", ["-m", "engine.drift", "record", "--", "{}"]),
     ("drift", "MODEL", ["-m", "engine.drift", "compare", "--model={}"]),
+    ("drift", "PICTURE", ["-m", "engine.drift", "compare", "--picture={}"]),
     ("drift", "FILE", ["-m", "engine.drift", "compare", "--", "{}"]),
     ("score", "MODEL", ["-m", "engine.scoring", "--model={}"]),
     ("score", "OUT", ["-m", "engine.scoring", "--out={}"]),
@@ -61,6 +62,9 @@ OPTIONS = [
         ("compare", name, ["-m", "engine.comparing", f"--{name.lower()}={{}}"])
         for name in ("OTHER", "ENV", "MODEL", "LABEL", "METRIC", "MARGIN")
     ),
+    ("replay", "URL", ["-m", "engine.comparing.replay", "--url={}"]),
+    ("replay", "TOLERANCE", ["-m", "engine.comparing.replay", "--tolerance={}"]),
+    ("replay", "FILE", ["-m", "engine.comparing.replay", "--", "{}"]),
     ("compare", "DATA", ["-m", "engine.comparing", "--", "{}"]),
     ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),
     ("profile", "WRITE", ["-m", "engine.packaging.rightsizing", "--write={}"]),

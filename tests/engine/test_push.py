@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from engine.deploy import image
 from engine.deploy.az_error import AzError, Problem
-from engine.deploy.push import Wish, hand_over, published, push
+from engine.deploy.push import Wish, hand_over, published, push, push_edge
 from engine.deploy.say import Say
 from engine.errors import EngineError
 from engine.serving.release import Release
@@ -257,3 +257,51 @@ def test_later_steps_of_the_workflow_are_told(
         f"repository={SERVER}/iris-service",
         f"digest={DIGEST}",
     ]
+
+
+# What ends HTTPS
+
+
+EDGE = f"{SERVER}/iris-service-edge"
+
+
+def edge_pushed(registry: Any, **wish: Any) -> Any:
+    return push_edge(registry, Say(), PROJECT, Wish(**wish))
+
+
+def test_what_ends_https_is_built_of_its_own_folder_and_pushed_under_its_commit(
+    docker: Path,
+) -> None:
+    describe(docker, RepoDigests=[f"{EDGE}@{DIGEST}"])
+    assert edge_pushed(Registry(docker)).reference == f"{EDGE}@{DIGEST}"
+    build, _looked, sent, _inspected = said(docker)
+    assert build.startswith(f"build --tag {EDGE}:{REVISION} --platform linux/amd64")
+    assert build.endswith(" engine/edge")
+    assert sent == f"push {EDGE}:{REVISION}"
+
+
+def test_what_ends_https_is_not_built_again_for_the_same_commit(docker: Path) -> None:
+    assert edge_pushed(Registry(docker, there=OTHER)).reference == f"{EDGE}@{OTHER}"
+    assert said(docker) == []
+
+
+def test_what_was_built_and_scanned_is_pushed_and_that_of_another_commit_refused(
+    docker: Path,
+) -> None:
+    describe(docker, RepoDigests=[f"{EDGE}@{DIGEST}"])
+    edge_pushed(Registry(docker), built_edge="sha256:scanned")
+    assert not any(line.startswith("build") for line in said(docker))
+    assert f"tag sha256:scanned {EDGE}:{REVISION}" in said(docker)
+    describe(docker, Labels={"org.opencontainers.image.revision": "f" * 40})
+    with pytest.raises(EngineError, match="this checkout"):
+        edge_pushed(Registry(docker), built_edge="sha256:scanned")
+
+
+def test_only_an_environment_with_https_needs_the_image(tmp_path: Path) -> None:
+    folder = tmp_path / "deploy" / "environments"
+    folder.mkdir(parents=True)
+    file = folder / "staging.yaml"
+    file.write_text("target: aci\n# https: {email: a@b.example}\n", encoding="utf-8")
+    assert not image.wants_edge(tmp_path)
+    file.write_text("target: aci\nhttps: {email: a@b.example}\n", encoding="utf-8")
+    assert image.wants_edge(tmp_path)

@@ -12,7 +12,7 @@ from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
 from engine.deploy.say import Say
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.base import LOGS_KEY
+from engine.deploy.targets.base import LOGS_KEY, STORAGE_KEY
 from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up, workspace_id
 
 PROJECT = Project(
@@ -112,5 +112,5 @@ def test_a_fault_of_azure_is_not_taken_for_an_absence() -> None:
 
 def test_a_setting_that_the_configuration_names_itself_is_given_and_not_read() -> None:
     own = environment(telemetry=False, secrets=[CONNECTION])
-    assert looked_up(own) == {LOGS_KEY}
-    assert looked_up(environment()) == {CONNECTION, LOGS_KEY}
+    assert looked_up(own) == {LOGS_KEY, STORAGE_KEY}
+    assert looked_up(environment()) == {CONNECTION, LOGS_KEY, STORAGE_KEY}

@@ -181,6 +181,13 @@ def test_a_plan_says_what_several_copies_are_and_cost(bare: Path, tmp_path: Path
     assert "costs:       about $0.094 an hour for 2 group(s), $70 a month" in shown.stdout
     assert "4 of the region's cores" in shown.stderr
     check_plan(shown.stdout)
+    with staging.open("a") as file:
+        file.write("https: {email: ops@example.org}\n")
+    shown = planned(project)
+    assert "of which HTTPS is $7.21" in shown.stdout
+    assert '"name": "edge"' in shown.stdout
+    assert '"storageAccountKey": "***"' in shown.stdout
+    assert "readable over http" not in shown.stderr
 
 
 def test_a_secret_without_a_value_is_no_obstacle_for_a_plan(bare: Path, tmp_path: Path) -> None:

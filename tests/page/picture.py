@@ -1,15 +1,20 @@
-"""Renew docs/page.png: `make picture` renders a service, loads it for two minutes and looks.
+"""Renew the pictures in docs/: `make picture` renders a service, loads it for two minutes and
+looks.
 
-The picture is of this machine, and of its fonts: Debian's `fonts-inter` was installed.
+One is of the whole page, the others of how a drift is shown there. They are of this machine and its
+fonts: Debian's `fonts-inter` was installed.
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Literal
 
 import httpx
 from playwright.sync_api import ViewportSize, expect
@@ -19,9 +24,17 @@ from tests.once import installed
 from tests.service.running import running
 
 from .browser import chromium, program
+from .reference import with_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "page.png"
+# By file, the colours and the width in pixels.
+DRIFT: dict[str, tuple[Literal["light", "dark"], int]] = {
+    "drift.png": ("light", 1200),
+    "drift-dark.png": ("dark", 1200),
+    "drift-phone.png": ("light", 390),
+}
+LONGER_CM = 1.5
 SIZE: ViewportSize = {"width": 1200, "height": 900}
 MOST_BYTES = 150_000
 SECONDS = 122
@@ -37,7 +50,7 @@ def main() -> None:
     """Render, serve, load, look.
 
     Raises:
-        SystemExit: there is no browser, or the picture is too large.
+        SystemExit: there is no browser, or a picture is too large.
     """
     path = program()
     if path is None:
@@ -49,9 +62,13 @@ def main() -> None:
         limits = {"MAX_BATCH_ROWS": "64", "GIT_REVISION": revision.strip()}
         with running(python, service, **limits) as url:
             _look(path, url)
-    if PICTURE.stat().st_size > MOST_BYTES:
-        raise SystemExit(f"error: {PICTURE} has more than {MOST_BYTES} bytes")
-    print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size} bytes")
+        models = with_reference(python, service, Path(folder))
+        with running(python, service, MODELS_DIR=str(models)) as url:
+            _drift(path, url, models.parent / "train.csv")
+    for picture in (PICTURE, *(PICTURE.with_name(name) for name in DRIFT)):
+        if picture.stat().st_size > MOST_BYTES:
+            raise SystemExit(f"error: {picture} has more than {MOST_BYTES} bytes")
+        print(f"{picture.relative_to(ROOT)}: {picture.stat().st_size} bytes")
 
 
 def _look(path: str, url: str) -> None:
@@ -70,6 +87,25 @@ def _look(path: str, url: str) -> None:
         page.screenshot(path=PICTURE)
     for client in clients:
         client.join()
+
+
+def _drift(path: str, url: str, training: Path) -> None:
+    """The panel of drift, after flowers of the training with longer petals."""
+    with training.open(newline="") as file:
+        rows = [list(map(float, row)) for row in list(csv.reader(file))[1:]]
+    for row in rows:
+        row[2] += LONGER_CM
+    headers = {"Content-Type": "application/json"}
+    body = json.dumps({"data": rows})
+    httpx.post(f"{url}/predict", content=body, headers=headers).raise_for_status()
+    with chromium(path) as browser:
+        for name, (scheme, width) in DRIFT.items():
+            page = browser.new_page(
+                viewport={"width": width, "height": SIZE["height"]}, color_scheme=scheme
+            )
+            page.goto(url)
+            expect(page.locator("#drift-verdict")).to_contain_text("Not as in training")
+            page.locator("#drift-card").screenshot(path=PICTURE.with_name(name))
 
 
 def _ask(url: str, end: float, number: int) -> None:

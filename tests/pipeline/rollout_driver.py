@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine.deploy.__main__ import main as whole_command
 from engine.deploy.az import Az
-from engine.deploy.commands.context import Context
+from engine.deploy.commands.context import Context, azure_secrets
 from engine.deploy.commands.wanted import Wanted
 from engine.deploy.config.read import read_environment
 from engine.deploy.image import current_release
@@ -27,7 +27,6 @@ from engine.deploy.rollout.run import roll_out
 from engine.deploy.say import Say
 from engine.deploy.targets.aci.fleet import profile
 from engine.deploy.targets.base import Places, Release
-from engine.deploy.telemetry import TelemetrySecrets
 from engine.errors import EngineError
 
 # How long a fault of Azure's is waited for is tested in memory; here it is waited out.
@@ -46,7 +45,8 @@ def main(stage: str, image: str) -> int:
     project, environment = read_environment(stage, root)
     places = Places(**json.loads(os.environ["PLACES"]))
     az = Az(say, without=environment.secrets)
-    context = Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
+    read = azure_secrets(az, project, environment, places.subscription)
+    context = Context(root, project, environment, az, say, places, read)
     try:
         wanted = Wanted(context, Release(image, found.revision, found.model_digest), None)
         site = wanted.site()

@@ -61,6 +61,7 @@ rollout:
   start_seconds: {start}
   lease_seconds: 30
   burst: {{requests: 20, p95_ms: 5000}}
+{more}
 """
 GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
 MODEL = "/service/models/iris"
@@ -450,6 +451,7 @@ def checkout(rendered: Path, folder: Path, stages: Stages) -> Path:
             "memory": 1,
             "copies": 1,
             "start": 60,
+            "more": "",
         }
         text = ENVIRONMENT.format(**{**values, **changes})
         (service / "deploy" / "environments" / f"{stage}.yaml").write_text(text, encoding="utf-8")

@@ -49,6 +49,7 @@ engine/comparing/__init__.py
 engine/comparing/__main__.py
 engine/comparing/answers.py
 engine/comparing/metrics.py
+engine/comparing/replay.py
 engine/comparing/report.py
 engine/comparing/run.py
 engine/comparing/sides.py
@@ -187,8 +188,10 @@ engine/deploy/telemetry.py
 engine/deploy/summary.py
 engine/deploy/targets/__init__.py
 engine/deploy/targets/aci/__init__.py
+engine/deploy/targets/aci/certificates.py
 engine/deploy/targets/aci/diagnosis.py
 engine/deploy/targets/aci/document.py
+engine/deploy/targets/aci/edge.py
 engine/deploy/targets/aci/environment.py
 engine/deploy/targets/aci/evidence.py
 engine/deploy/targets/aci/fleet/__init__.py
@@ -205,6 +208,7 @@ engine/deploy/targets/aci/members.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
+engine/deploy/targets/aci/storage.py
 engine/deploy/targets/aci/target.py
 engine/deploy/targets/base.py
 engine/deploy/targets/compare.py
@@ -229,7 +233,10 @@ engine/drift/__main__.py
 engine/drift/bins.py
 engine/drift/columns.py
 engine/drift/compare.py
+engine/drift/picture.py
 engine/drift/record.py
+engine/edge/Caddyfile
+engine/edge/Dockerfile
 engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
@@ -320,6 +327,10 @@ engine/serving/__main__.py
 engine/serving/answer.py
 engine/serving/api_version.py
 engine/serving/budget.py
+engine/serving/capture/__init__.py
+engine/serving/capture/rows.py
+engine/serving/capture/sample.py
+engine/serving/capture/stores.py
 engine/serving/cgroups.py
 engine/serving/check.py
 engine/serving/destinations.py
@@ -340,6 +351,7 @@ engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/own_routes.py
 engine/serving/http/parser.py
+engine/serving/http/remembering.py
 engine/serving/http/routes.py
 engine/serving/inference/__init__.py
 engine/serving/inference/arrays.py
@@ -361,9 +373,11 @@ engine/serving/logs/requests.py
 engine/serving/logs/setup.py
 engine/serving/logs/writer.py
 engine/serving/metrics/__init__.py
+engine/serving/metrics/capture.py
 engine/serving/metrics/device.py
 engine/serving/metrics/drift.py
 engine/serving/metrics/families.py
+engine/serving/metrics/feedback.py
 engine/serving/metrics/memory.py
 engine/serving/metrics/models.py
 engine/serving/metrics/process.py
@@ -388,6 +402,7 @@ engine/serving/reasons.py
 engine/serving/reference/__init__.py
 engine/serving/reference/counting.py
 engine/serving/reference/document.py
+engine/serving/reference/feedback.py
 engine/serving/reference/index.py
 engine/serving/reference/recorder.py
 engine/serving/release.py
@@ -426,6 +441,7 @@ engine/serving/tensors/datatypes.py
 engine/serving/tensors/known_values.py
 engine/serving/tensors/signature.py
 engine/serving/transports/__init__.py
+engine/serving/transports/answer_size.py
 engine/serving/transports/bounds.py
 engine/serving/transports/cells.py
 engine/serving/transports/classes.py
@@ -443,12 +459,16 @@ engine/serving/transports/tutorial.py
 engine/serving/workers.py
 engine/serving/pages/__init__.py
 engine/serving/pages/api.py
+engine/serving/pages/captured.py
+engine/serving/pages/drift.py
+engine/serving/pages/feedback.py
 engine/serving/pages/openapi.py
 engine/serving/pages/page/__init__.py
 engine/serving/pages/page/charts.js
 engine/serving/pages/page/common.js
 engine/serving/pages/page/docs.html
 engine/serving/pages/page/docs.js
+engine/serving/pages/page/drift.js
 engine/serving/pages/page/form.js
 engine/serving/pages/page/index.html
 engine/serving/pages/page/metrics.js

@@ -189,12 +189,15 @@ def promotion(workflow: Workflow) -> list[str]:
         if job.get("env", {}).get("IMAGE") != "${{ needs.publish.outputs.image }}":
             found.append(f"{name} does not deploy what was published")
         ups = [step["run"] for step in job["steps"] if "engine.deploy up " in str(step.get("run"))]
-        if ups != [f'exec .venv/bin/python -m engine.deploy up {name} --image "$IMAGE"']:
+        if ups != [
+            f'exec .venv/bin/python -m engine.deploy up {name} --image "$IMAGE" --edge "$EDGE"'
+        ]:
             found.append(f"{name} deploys by {ups}")
         if job.get("environment", {}).get("name") != name:
             found.append(f"{name} is not in its environment")
         texts = [str(step.get("run")) for step in job["steps"]]
-        verified = [at for at, text in enumerate(texts) if text.startswith("cosign verify ")]
+        verifies = [text.startswith("cosign verify ") and '"$IMAGE"' in text for text in texts]
+        verified = [at for at, each in enumerate(verifies) if each]
         deployed = [at for at, text in enumerate(texts) if "engine.deploy up " in text]
         if not verified or verified[0] > deployed[0]:
             found.append(f"{name} deploys before it has verified the signature")
@@ -228,7 +231,10 @@ def _order(workflow: Workflow) -> list[str]:
     return found
 
 
-PUSH = '.venv/bin/python -m engine.deploy push --built service:candidate --expect-id "$IMAGE_ID"'
+PUSH = (
+    '.venv/bin/python -m engine.deploy push --built service:candidate --expect-id "$IMAGE_ID" '
+    '--built-edge "$EDGE_ID"'
+)
 BASELINE = '.venv/bin/python -m engine.deploy baseline production --out "$RUNNER_TEMP/baseline"'
 COMPARE = '.venv/bin/python -m engine.comparing --gate "$RUNNER_TEMP/baseline"'
 GATES: Mapping[str, tuple[Job, ...]] = {

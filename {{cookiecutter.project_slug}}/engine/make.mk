@@ -2,7 +2,7 @@
 # this file. Each creates what it needs.
 .DEFAULT_GOAL := help
 .PHONY: help serve check test lint format train model doctor profile reference drift score compare \
-	image run-image load monitor \
+	replay image run-image load monitor \
 	alerts plan up status rollback down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
@@ -73,8 +73,8 @@ doctor: $(VENV)/.serve ## Report where training, lock, this environment and an i
 reference: $(VENV)/.train ## Record in the package how the training data is distributed (FILE=train.csv; MODEL=name)
 	@$(BIN)/python -m engine.drift record $(call option,--model,MODEL) $(call argument,FILE)
 
-drift: $(VENV)/.train ## Say how far the rows of a file are from the training data (FILE=recent.csv; MODEL=name)
-	@$(BIN)/python -m engine.drift compare $(call option,--model,MODEL) $(call argument,FILE)
+drift: $(VENV)/.train ## Say how far the rows of a file are from the training data, and draw it (FILE=recent.csv; MODEL=name, PICTURE=file)
+	@$(BIN)/python -m engine.drift compare $(call option,--model,MODEL) $(call option,--picture,PICTURE) $(call argument,FILE)
 
 score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet; MODEL=name, OUT=file)
 	@$(BIN)/python -m engine.scoring $(call option,--model,MODEL) $(call option,--out,OUT) $(call argument,FILE)
@@ -82,6 +82,9 @@ score: $(VENV)/.train ## Answer a whole file (FILE=rows.csv, .jsonl or .parquet;
 compare: $(VENV)/.dev ## Compare the models with others on labelled rows (DATA=file; ENV=production, or OTHER=folder or image; MODEL, LABEL, METRIC, MARGIN)
 	@$(BIN)/python -m engine.comparing $(call option,--other,OTHER) $(call option,--env,ENV) $(call option,--model,MODEL) \
 		$(call option,--label,LABEL) $(call option,--metric,METRIC) $(call option,--margin,MARGIN) $(call argument,DATA)
+
+replay: $(VENV)/.dev ## Ask another release for captured requests, and compare (FILE=captured.jsonl; URL=http://127.0.0.1:8000, TOLERANCE)
+	@$(BIN)/python -m engine.comparing.replay $(call option,--url,URL) $(call option,--tolerance,TOLERANCE) $(call argument,FILE)
 
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)
@@ -151,7 +154,7 @@ lint-ci: $(VENV)/.dev ## Check the workflows and the Dockerfile
 	@$(BIN)/check-jsonschema --builtin-schema vendor.github-actions engine/actions/*/action.yml
 	@$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(BIN)/python -m engine.upkeep.shell .github/workflows/*.yml engine/actions/*/action.yml
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile engine/edge/Dockerfile
 
 update: $(VENV)/.dev ## Take over what is new in the template (CHOICE=question=answer changes an answer; TEMPLATE, TO, MERGE=1, PATCH=file)
 	@$(BIN)/python -m engine.upkeep.update $(call option,--template,TEMPLATE) $(call option,--to,TO) \

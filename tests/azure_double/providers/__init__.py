@@ -12,6 +12,7 @@ from .identity import Identity
 from .insights import Insights
 from .operational_insights import OperationalInsights
 from .resources import Resources
+from .storage import Storage
 from .traffic_manager import TrafficManager
 
 
@@ -25,6 +26,7 @@ def classes() -> tuple[type[Provider], ...]:
         Insights,
         Consumption,
         ContainerRegistry,
+        Storage,
         ContainerInstance,
         App,
         TrafficManager,

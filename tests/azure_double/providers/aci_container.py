@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engine import ContainerSpec, ContainerState, Engine, EngineError
@@ -14,6 +14,7 @@ from ..registry.pulls import PullRefused
 from . import aci_probes
 from .aci_events import Events, State, from_docker, now, running, terminated, waiting
 from .aci_pace import Pace
+from .aci_sandbox import Sandbox
 
 KILLED, OUT_OF_MEMORY = 137, "OOMKilled"
 CANNOT_RUN, CANNOT_RUN_CODE = "ContainerCannotRun", 128
@@ -32,17 +33,21 @@ class Surroundings:
         faults: planned failures, asked for with the group's id.
         pace: how fast time goes.
         pull: fetches its image, or raises `PullRefused`.
+        share: gives Docker's volume of an ``azureFile``; None: it cannot be mounted.
     """
 
     engine: Engine
     faults: Faults
     pace: Pace
     pull: Callable[[str], Awaitable[None]]
+    share: Callable[[dict[str, Any]], Awaitable[str | None]] | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One container of a document. ``environment`` has the secret values in it."""
+    """One container of a document. ``environment`` has the secret values in it; ``mounts`` are
+    paths by names of volumes.
+    """
 
     group: str
     name: str
@@ -50,6 +55,7 @@ class Plan:
     restart_policy: str
     liveness: Mapping[str, Any] | None
     readiness: Mapping[str, Any] | None
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Container:
 
     plan: Plan
     around: Surroundings
+    sandbox: Sandbox | None = None
     events: Events = field(default_factory=Events)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     ready: bool = False
@@ -126,8 +133,9 @@ class Container:
         pause = pace.backoff
         while True:
             await self._pull()
+            binds = await self._mount()
             began = time.monotonic()
-            self.state = await self._run()
+            self.state = await self._run(binds)
             if not self._starts_again():
                 self.settled.set()
                 return
@@ -165,12 +173,21 @@ class Container:
                 self.events.add("Pulled", f'Successfully pulled image "{image}"')
                 return
 
-    async def _run(self) -> State:
+    async def _mount(self) -> tuple[str, ...]:
+        """Mount until it works; the container waits, and only the group's events say why."""
+        if self.sandbox is None:
+            return ()
+        while (binds := await self.sandbox.binds(self.plan.mounts)) is None:
+            self.state = waiting("")
+            await asyncio.sleep(self.around.pace.pull_retry)
+        return binds
+
+    async def _run(self, binds: tuple[str, ...]) -> State:
         """Run once, until it ends by itself or by its liveness probe."""
         if fault := self._fault("aci.slow-start"):
             await asyncio.sleep(float(fault.detail.get("seconds", 5)))
         try:
-            await self._start()
+            await self._start(binds)
         except EngineError as problem:
             self.events.add("Failed", f"Error: failed to start container: {problem}", warning=True)
             await self._put_away()
@@ -189,9 +206,10 @@ class Container:
         await self._put_away()
         return _ended(seen, doom)
 
-    async def _start(self) -> None:
-        engine = self.around.engine
-        making = asyncio.ensure_future(engine.create(self.plan.spec))
+    async def _start(self, binds: tuple[str, ...]) -> None:
+        engine, spec = self.around.engine, self.plan.spec
+        network = await self.sandbox.join(spec.image) if self.sandbox else ""
+        making = asyncio.ensure_future(engine.create(replace(spec, network=network, binds=binds)))
         try:
             self.docker = await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -199,7 +217,8 @@ class Container:
             raise
         await engine.start(self.docker)
         seen = await engine.state(self.docker)
-        self.addresses = seen.addresses
+        shared = self.sandbox.addresses if self.sandbox and network else seen.addresses
+        self.addresses = {port: shared[port] for port in spec.ports if port in shared}
         self.state = running(from_docker(seen.started))
         self.events.add("Started", "Started container")
         self.ready = self.plan.readiness is None

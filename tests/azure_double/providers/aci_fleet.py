@@ -16,6 +16,7 @@ from . import aci_access, aci_document
 from .aci_container import Surroundings
 from .aci_group import Group
 from .aci_pace import Pace
+from .storage import may_mount
 
 SENT = "sent"
 """Where a group's document, with its secrets, lies in its hidden values."""
@@ -133,11 +134,16 @@ class Fleet:
 
     def _surroundings(self, resource: Resource) -> Surroundings:
         pull = aci_access.puller(self._azure, self.docker.engine, resource.hidden[SENT])
-        return Surroundings(self.docker.engine, self._azure.faults, self.pace, pull)
+        return Surroundings(self.docker.engine, self._azure.faults, self.pace, pull, self._share)
+
+    async def _share(self, volume: dict[str, Any]) -> str | None:
+        if not may_mount(self._azure, volume):
+            return None
+        return await self.docker.share(volume["storageAccountName"].lower(), volume["shareName"])
 
     def _publish(self, resource: Resource, group: Group) -> None:
         for host in _hosts(resource):
-            self._azure.hosts.add(host, group.answer)
+            self._azure.hosts.add(host, group.answer, group.tunnel)
 
     def _withdraw(self, resource: Resource) -> None:
         for host in _hosts(resource):

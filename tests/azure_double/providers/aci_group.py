@@ -13,6 +13,7 @@ from ..hosts import Unreachable
 from ..wire import Request, Response
 from .aci_container import Container, Surroundings
 from .aci_plan import plans
+from .aci_sandbox import Sandbox
 
 PROVISIONING_MINUTES = "00:30:00"
 
@@ -32,7 +33,17 @@ class Group:
         self._around = around
         self._document = document
         self._ended = asyncio.Event()
-        self.containers = [Container(plan, around) for plan in plans(identifier, document)]
+        planned = plans(identifier, document)
+        volumes = document["properties"].get("volumes") or []
+        self.sandbox = Sandbox(
+            around.engine,
+            tuple(sorted({port for plan in planned for port in plan.spec.ports})),
+            planned[0].spec.labels,
+            {each["name"]: each for each in volumes},
+            around.share,
+            several=len(planned) > 1,
+        )
+        self.containers = [Container(plan, around, self.sandbox) for plan in planned]
 
     def begin(self) -> None:
         """Start all containers.
@@ -49,6 +60,7 @@ class Group:
         """End all containers; who waits for `provisioned` is told."""
         self._ended.set()
         await asyncio.gather(*(container.end() for container in self.containers))
+        await self.sandbox.end()
 
     async def provisioned(self) -> None:
         """Wait until every container runs or has done its work.
@@ -88,7 +100,10 @@ class Group:
 
     def show_in(self, properties: dict[str, Any]) -> None:
         """Put the instance views into a group's properties."""
-        properties["instanceView"] = {"events": [], "state": self.state}
+        properties["instanceView"] = {
+            "events": self.sandbox.events.shown(),
+            "state": self.state,
+        }
         for shown, container in zip(properties["containers"], self.containers, strict=True):
             shown["properties"]["instanceView"] = container.shown()
 
@@ -121,11 +136,23 @@ class Group:
                 return await forward(request, *where)
         raise Unreachable(f"container group {name} is not ready: {self._condition()}")
 
+    async def tunnel(self, port: int) -> tuple[str, int] | None:
+        """Where bytes to a public port go: for TLS, which the group ends itself; None: nowhere."""
+        address = self._document["properties"].get("ipAddress") or {"ports": []}
+        if port not in {each["port"] for each in address["ports"]}:
+            return None
+        for container in self.containers:
+            where = container.addresses.get(port)
+            if where and container.ready:
+                return where
+        return None
+
     def _condition(self) -> str:
         return ", ".join(f"{each.plan.name} is {each.state.name}" for each in self.containers)
 
     def _why_not(self) -> str:
-        told = [line for each in self.containers for line in each.events.warnings()]
+        told = self.sandbox.events.warnings()
+        told += [line for each in self.containers for line in each.events.warnings()]
         end = (
             "Subscription deployment didn't reach a successful provisioning state after "
             f"'{PROVISIONING_MINUTES}'."

@@ -35,7 +35,8 @@ def _plan(identifier: str, policy: str, container: dict[str, Any]) -> Plan:
         ports=tuple(sorted(ports)),
         labels={GROUP_LABEL: ids.key(identifier)},
     )
-    return Plan(identifier, container["name"], spec, policy, liveness, readiness)
+    mounts = {each["name"]: each["mountPath"] for each in properties.get("volumeMounts") or []}
+    return Plan(identifier, container["name"], spec, policy, liveness, readiness, mounts)
 
 
 def _value(variable: dict[str, Any]) -> str:

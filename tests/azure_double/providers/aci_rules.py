@@ -40,9 +40,8 @@ NOT_MODELLED = (
     "initContainers",
     "standbyPoolProfile",
     "subnetIds",
-    "volumes",
 )
-CONTAINER_NOT_MODELLED = ("configMap", "securityContext", "volumeMounts")
+CONTAINER_NOT_MODELLED = ("configMap", "securityContext")
 
 
 def check(name: str, body: dict[str, Any]) -> None:
@@ -58,6 +57,7 @@ def check(name: str, body: dict[str, Any]) -> None:
     for container in properties["containers"]:
         aci_container_rules.check(name, container["name"], container["properties"])
     _check_size(name, body, properties)
+    _check_volumes(name, properties)
     _check_ports(name, properties)
 
 
@@ -89,8 +89,9 @@ def _check_modelled(body: dict[str, Any], properties: dict[str, Any]) -> None:
         raise not_modelled(f"container groups of sku {properties['sku']}")
     if properties.get("priority", "Regular") != "Regular":
         raise not_modelled(f"container groups of priority {properties['priority']}")
-    if len(properties["containers"]) != 1:
-        raise not_modelled("container groups of more than one container")
+    for volume in properties.get("volumes") or []:
+        if not volume.get("azureFile"):
+            raise not_modelled("a volume that is no azureFile")
     for container in properties["containers"]:
         for name in CONTAINER_NOT_MODELLED:
             if _says_something(container["properties"].get(name)):
@@ -180,13 +181,28 @@ def _check_size(name: str, body: dict[str, Any], properties: dict[str, Any]) -> 
         raise not_available(body["location"], properties)
 
 
+def _check_volumes(name: str, properties: dict[str, Any]) -> None:
+    volumes = {each["name"] for each in properties.get("volumes") or []}
+    for container in properties["containers"]:
+        for mount in container["properties"].get("volumeMounts") or []:
+            if mount["name"] not in volumes:
+                raise _invalid(
+                    "VolumeMountNotFound",
+                    f"The volume mount '{mount['name']}' of container '{container['name']}' in "
+                    f"container group '{name}' has no volume of that name.",
+                )
+
+
 def _check_ports(name: str, properties: dict[str, Any]) -> None:
     address = properties.get("ipAddress")
-    exposed = {
+    listed = [
         port["port"]
         for container in properties["containers"]
         for port in container["properties"].get("ports") or []
-    }
+    ]
+    exposed = set(listed)
+    if len(exposed) != len(listed):
+        raise _invalid("InvalidPort", f"Two containers of '{name}' expose the same port.")
     public = [port["port"] for port in address["ports"]] if address else []
     if address and not public:
         raise _invalid(

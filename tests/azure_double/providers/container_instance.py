@@ -57,13 +57,14 @@ class ContainerInstance(Provider):
 
     def control(self) -> Mapping[str, ControlHandler]:
         """``aci.pace``: set waiting times; ``aci.habits``: what Azure does not document;
-        ``aci.cores``: the quota; ``aci.group``: its insides.
+        ``aci.cores``: the quota; ``aci.group``: its insides; ``aci.names``: what DNS would say.
         """
         return {
             "aci.pace": self._set_pace,
             "aci.habits": self._set_habits,
             "aci.cores": self._set_cores,
             "aci.group": self._inside,
+            "aci.names": self._names,
         }
 
     async def start(self) -> None:
@@ -81,6 +82,7 @@ class ContainerInstance(Provider):
         await self._fleet.clear()
         groups = self.azure.store.list(self.groups.name)
         await asyncio.gather(*(self._end(group) for group in groups))
+        await self._fleet.docker.forget_shares()
         self._fleet.pace, self.cores = Pace(), aci_region.DEFAULT_CORES
         self.habits = Habits()
 
@@ -230,3 +232,13 @@ class ContainerInstance(Provider):
         group = self._fleet.group(self.azure.store.require(values["id"]))
         containers = group.containers if group else []
         return [{"name": c.plan.name, "docker": c.docker, "ready": c.ready} for c in containers]
+
+    async def _names(self, _values: dict[str, Any]) -> Any:
+        """Addresses among Docker's by host name, of groups with several containers."""
+        found = {}
+        for resource in self.azure.store.list(self.groups.name):
+            group = self._fleet.group(resource)
+            host = (resource.properties.get("ipAddress") or {}).get("fqdn")
+            if host and group and group.sandbox.ip:
+                found[host] = group.sandbox.ip
+        return found

@@ -80,7 +80,8 @@ class TrafficManager(Provider):
         resource = self.azure.store.put(call.id, body)
         if host not in self._names:
             self._names[host] = SharedName(resource, self.azure.hosts)
-            self.azure.hosts.add(host, self._names[host].answer)
+            name = self._names[host]
+            self.azure.hosts.add(host, name.answer, name.tunnel)
         self._names[host].changed(resource)
         return Answer(200 if existing else 201, self._status(resource))
 

@@ -40,7 +40,7 @@ def diagnose(evidence: Evidence) -> tuple[Finding, ...]:
     """Everything that the evidence shows, the surest first; empty: nothing is wrong."""
     names = kind_names() if evidence.target is None else (evidence.target,)
     rules = (*RULES, *(rule for name in names for rule in kind_named(name).diagnoses))
-    return most_telling([found for rule in rules for found in rule(evidence)])
+    return most_telling([*evidence.outside, *(found for rule in rules for found in rule(evidence))])
 
 
 def explain(scene: Scene, error: EngineError, tell: Callable[[str], None]) -> EngineError:

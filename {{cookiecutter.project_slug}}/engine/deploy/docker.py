@@ -90,6 +90,20 @@ def build_command(docker: str, release: Release, options: BuildOptions) -> list[
     return [*command, "."]
 
 
+EDGE_FOLDER = "engine/edge"
+
+
+def edge_build_command(
+    docker: str, revision: str, tag: str, base_image: str | None = None, *, pull: bool = False
+) -> list[str]:
+    """The arguments of ``docker build`` for the image that ends HTTPS."""
+    command = [docker, "build", "--tag", tag, "--platform", PLATFORM]
+    command += ["--build-arg", f"GIT_REVISION={revision}", *(["--pull"] if pull else [])]
+    if base_image:
+        command += ["--build-arg", f"BASE_IMAGE={base_image}"]
+    return [*command, EDGE_FOLDER]
+
+
 def run_command(docker: str, options: RunOptions) -> list[str]:
     """The arguments of ``docker run``: as little as the service needs, reachable from here only."""
     life = ["--detach", "--name", options.detached_as] if options.detached_as else ["--rm"]
@@ -135,6 +149,22 @@ def check(reference: str, release: Release, expected_id: str | None) -> None:
         raise EngineError(
             f"the image {reference} is for {platform}, and Azure runs {PLATFORM}",
             f"build it with DOCKER_DEFAULT_PLATFORM={PLATFORM} in the environment",
+        )
+
+
+def check_edge(reference: str, revision: str) -> None:
+    """Whether an image that ends HTTPS is here and is that of the commit.
+
+    Raises:
+        DockerError: there is none.
+        EngineError: it is of another commit.
+    """
+    labels = _inspect(reference)["Config"].get("Labels") or {}
+    if labels.get(_REVISION_LABEL) != revision:
+        raise EngineError(
+            f"the image {reference} says {_REVISION_LABEL}={labels.get(_REVISION_LABEL)}, this "
+            f"checkout {revision}",
+            "build it from this commit: .venv/bin/python -m engine.deploy.image build --edge",
         )
 
 

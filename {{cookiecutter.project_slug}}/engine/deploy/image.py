@@ -32,6 +32,7 @@ with locked_packages(".venv/.deploy"):
         RunOptions,
         build_command,
         client,
+        edge_build_command,
         run_command,
     )
     from engine.deploy.outcome import write_output
@@ -102,6 +103,30 @@ def build(options: BuildOptions) -> None:
         )
 
 
+def wants_edge(root: Path = ROOT) -> bool:
+    """Whether an environment of a checkout has https, and so needs the image that ends it."""
+    files = (root / "deploy" / "environments").glob("*.yaml")
+    read = (yaml.safe_load(each.read_text(encoding="utf-8")) for each in files)
+    return any(isinstance(each, dict) and each.get("https") for each in read)
+
+
+def build_edge(
+    tag: str, revision: str, base_image: str | None = None, *, pull: bool = False
+) -> str:
+    """Build the image that ends HTTPS, of this checkout's commit; its id.
+
+    Raises:
+        DockerError: docker is missing, or the build failed.
+    """
+    command = edge_build_command(client(), revision, tag, base_image, pull=pull)
+    _show(command)
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603
+    if status != 0:
+        raise DockerError(f"docker build of {tag} failed (exit code {status}); the cause is above")
+    return image_id(tag)
+
+
 def _find_lock(accelerator: str) -> None:
     """A project that was generated for the CPU has no lock of the GPU image."""
     source = f"requirements/serve-{accelerator}.in"
@@ -149,6 +174,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             build(told)
             write_output(**{"image-id": image_id(tag)})
+            if options.edge and wants_edge():
+                base, pull = options.edge_base_image, options.pull
+                built = build_edge(options.edge, git_revision(), base, pull=pull)
+                write_output(**{"edge-id": built})
             print(tag)
         else:
             gpus = options.gpus or ("all" if accelerator == "gpu" else NO_GPUS)
@@ -169,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(dest="action", required=True)
     build_parser = actions.add_parser("build", parents=[shared], help="build the image")
     build_parser.add_argument("--base-image", help="default: the Dockerfile's")
+    edge_help = "also build the image that ends HTTPS, as TAG, if an environment has https"
+    build_parser.add_argument("--edge", metavar="TAG", help=edge_help)
+    build_parser.add_argument("--edge-base-image", help="default: that of engine/edge/Dockerfile")
     build_parser.add_argument("--ca-bundle", help="certificates that pip trusts in the build")
     build_parser.add_argument("--pull", action="store_true", help="look for a newer base image")
     run_parser = actions.add_parser("run", parents=[shared], help="run the image on 127.0.0.1")

@@ -19,8 +19,10 @@ from engine.deploy.docker import (
     DockerError,
     build_command,
     check,
+    check_edge,
     client,
     docker_run,
+    edge_build_command,
     pushed_digest,
 )
 from engine.deploy.outcome import write_output
@@ -46,11 +48,14 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """How to push. ``built`` is an image that is here already, ``expected_id`` what it must be."""
+    """How to push. ``built`` is an image that is here already, ``expected_id`` what it must be;
+    ``built_edge`` likewise the image that ends HTTPS.
+    """
 
     allow_dirty: bool = False
     built: str | None = None
     expected_id: str | None = None
+    built_edge: str | None = None
 
 
 def published(az: Az, project: Project, revision: str) -> Pushed | None:
@@ -59,7 +64,43 @@ def published(az: Az, project: Project, revision: str) -> Pushed | None:
     Raises:
         EngineError: the registry cannot be asked.
     """
-    return _tagged(az, project, revision, _server(az, project))
+    return _tagged(az, project, names.image_repository(project), revision, _server(az, project))
+
+
+def published_edge(az: Az, project: Project, revision: str) -> Pushed | None:
+    """The image that ends HTTPS, of a commit, if it is in the registry.
+
+    Raises:
+        EngineError: the registry cannot be asked.
+    """
+    return _tagged(az, project, names.edge_repository(project), revision, _server(az, project))
+
+
+def push_edge(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
+    """Build the image that ends HTTPS, or take the one that was built, and push it; see ``push``.
+
+    Raises:
+        EngineError: building, logging in or pushing failed.
+    """
+    revision, server = checked_release(wish).revision, _server(az, project)
+    repository = names.edge_repository(project)
+    if wish.built_edge is None and not revision.endswith("-dirty"):
+        there = _tagged(az, project, repository, revision, server)
+        if there is not None:
+            return there
+    tag = f"{server}/{repository}:{revision}"
+    try:
+        if wish.built_edge is not None:
+            check_edge(wish.built_edge, revision)
+            docker_run(say, [client(), "tag", wish.built_edge, tag], dry_run=az.dry_run)
+        elif az.dry_run:
+            say.planned(edge_build_command(client(), revision, tag), stdin=False)
+        else:
+            say.step(f"building {tag}")
+            image.build_edge(tag, revision)
+        return _sent(az, say, project, tag, server)
+    except DockerError as error:
+        raise EngineError(str(error), "correct that, and run the same command again") from error
 
 
 def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
@@ -74,7 +115,7 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
     release = checked_release(wish)
     server = _server(az, project)
     if wish.built is None and not release.revision.endswith("-dirty"):
-        there = _tagged(az, project, release.revision, server)
+        there = _tagged(az, project, names.image_repository(project), release.revision, server)
         if there is not None:
             say.step(f"in the registry already: {there.reference}")
             return there
@@ -85,14 +126,20 @@ def push(az: Az, say: Say, project: Project, wish: Wish) -> Pushed | None:
             # Before the login, which leaves a token in Docker's configuration.
             known = hooks.facts(Candidate(tag, release.revision, release.model_digest))
             hooks.before(hooks.BEFORE_PUSH, image.ROOT, say, known)
-        log_in(az, say, project)
-        docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
-        if az.dry_run:
-            return None
-        pushed = Pushed(project.registry, tag.rpartition(":")[0], pushed_digest(tag))
+        return _sent(az, say, project, tag, server)
     except DockerError as error:
         raise EngineError(str(error), "correct that, and run the same command again") from error
-    _confirm(az, project, release.revision, pushed, server)
+
+
+def _sent(az: Az, say: Say, project: Project, tag: str, server: str) -> Pushed | None:
+    """An image that is here, pushed under its tag; None in a dry run."""
+    log_in(az, say, project)
+    docker_run(say, [client(), "push", tag], dry_run=az.dry_run)
+    if az.dry_run:
+        return None
+    repository, _, revision = tag.rpartition(":")
+    pushed = Pushed(project.registry, repository, pushed_digest(tag))
+    _confirm(az, project, revision, pushed, server)
     say.step(f"pushed {pushed.reference}")
     return pushed
 
@@ -165,8 +212,7 @@ def _server(az: Az, project: Project) -> str:
     return str(shown["loginServer"])
 
 
-def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
-    repository = names.image_repository(project)
+def _tagged(az: Az, project: Project, repository: str, tag: str, server: str) -> Pushed | None:
     try:
         shown = az.json(
             *("acr", "repository", "show", "--name", project.registry),
@@ -180,7 +226,8 @@ def _tagged(az: Az, project: Project, tag: str, server: str) -> Pushed | None:
 
 
 def _confirm(az: Az, project: Project, revision: str, pushed: Pushed, server: str) -> None:
-    there = _tagged(az, project, revision, server)
+    repository = pushed.repository.partition("/")[2]
+    there = _tagged(az, project, repository, revision, server)
     if there != pushed:
         raise EngineError(
             f"the registry has {there.digest if there else 'nothing'} under {revision}, and "

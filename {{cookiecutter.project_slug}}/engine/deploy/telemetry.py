@@ -16,7 +16,7 @@ from engine.deploy.config import names
 from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
 from engine.deploy.finding import Finding
-from engine.deploy.targets.base import LOGS_KEY
+from engine.deploy.targets.base import LOGS_KEY, STORAGE_KEY
 
 INSIGHTS = ("--resource-type", "Microsoft.Insights/components", "--api-version", "2020-02-02")
 _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it and gives the deploy its role"
@@ -24,15 +24,19 @@ _BOOTSTRAP = "`.venv/bin/python -m engine.deploy bootstrap` makes it and gives t
 
 def looked_up(environment: Environment) -> frozenset[str]:
     """The secrets that are read from Azure; one that the configuration names itself is given."""
-    return frozenset({CONNECTION, LOGS_KEY}) - frozenset(environment.secrets)
+    return frozenset({CONNECTION, LOGS_KEY, STORAGE_KEY}) - frozenset(environment.secrets)
 
 
 class TelemetrySecrets:
-    """Reads the values, each once. They are never shown from then on."""
+    """Reads the values, each once. They are never shown from then on.
 
-    def __init__(self, az: Az, project: Project) -> None:
+    ``storage`` is resource group and name of the storage account of an environment with HTTPS.
+    """
+
+    def __init__(self, az: Az, project: Project, storage: tuple[str, str] | None = None) -> None:
         self._az = az
         self._project = project
+        self._storage = storage
         self._known: dict[str, str | None] = {}
 
     def values(self, wanted: Iterable[str]) -> dict[str, str]:
@@ -42,7 +46,8 @@ class TelemetrySecrets:
 
     def _value(self, name: str) -> str | None:
         if name not in self._known:
-            value = self._connection() if name == CONNECTION else self._logs_key()
+            read = {CONNECTION: self._connection, LOGS_KEY: self._logs_key}
+            value = read.get(name, self._storage_key)()
             self._az.say.hide(_parts(value))
             self._known[name] = value
         return self._known[name]
@@ -61,6 +66,14 @@ class TelemetrySecrets:
         )
         return _text((shown or {}).get("primarySharedKey"))
 
+    def _storage_key(self) -> str | None:
+        if self._storage is None:
+            return None
+        group, account = self._storage
+        place = ("--resource-group", group, "--account-name", account)
+        shown = self._az.visible("storage", "account", "keys", "list", *place)
+        return _text(shown[0].get("value")) if shown else None
+
 
 def workspace_id(az: Az, project: Project) -> str | None:
     """The workspace's own id, which container groups name it by; None: not there, or not shown."""
@@ -77,6 +90,7 @@ def absent(project: Project, wanted: Iterable[str], known: Iterable[str]) -> lis
     what = {
         CONNECTION: (f"Application Insights {names.insights(project)}", "telemetry: false"),
         LOGS_KEY: (f"the key of the workspace {names.workspace(project)}", "container_logs: false"),
+        STORAGE_KEY: ("the key of the storage account for certificates", "no https"),
     }
     return [
         Finding(

@@ -20,11 +20,41 @@ HEADER = f"{'column':<32} {'index':>7} {'limit':>7} {'missing':>8} {'unseen':>8}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What came of a comparison: text for a terminal, and whether a column has drifted."""
+class Compared:
+    """A column, what was counted of it, and how far that is from the training."""
 
-    text: str
-    drifted: bool
+    column: Column
+    counts: Counts
+    found: Shift
+
+    def bars(self) -> Iterator[tuple[str, float, float]]:
+        """Of each bin its name, and the share of rows in training and now, in [0, 1]."""
+        names = self.column.bins
+        then, now = sum(self.column.counts) or 1, float(self.counts[: len(names)].sum()) or 1.0
+        for name, before, after in zip(names, self.column.counts, self.counts, strict=False):
+            yield name, before / then, float(after) / now
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a comparison: a title, its columns, and text for a terminal."""
+
+    title: str
+    columns: tuple[Compared, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether a column has drifted."""
+        return any(each.found.shifted for each in self.columns)
+
+    @property
+    def text(self) -> str:
+        """All columns, and both distributions of those that have drifted."""
+        lines = [self.title, "", HEADER]
+        for each in self.columns:
+            lines += _lines(each)
+        names = [each.column.name for each in self.columns if each.found.shifted]
+        return "\n".join([*lines, "", _verdict(names)])
 
 
 def compare(path: Path, model_name: str | None) -> Report:
@@ -50,14 +80,11 @@ def compare(path: Path, model_name: str | None) -> Report:
             counted[:] = [sum(counted)] if counted else []  # type: ignore[list-item]
     if not counted:
         raise ScoringError(f"{path}: has no rows that the model takes")
-    parts = list(zip(reference.columns, split(reference.columns, counted[0]), strict=True))
-    shifts = [(column, counts, shift(column, counts)) for column, counts in parts]
-    drifted = any(each.shifted for _, _, each in shifts)
-    lines = [f"{path} beside {reference.rows:,} rows of the training:", "", HEADER]
-    for column, counts, found in shifts:
-        lines += _lines(column, counts, found)
-    lines += ["", _verdict([column.name for column, _, found in shifts if found.shifted])]
-    return Report("\n".join(lines), drifted)
+    parts = zip(reference.columns, split(reference.columns, counted[0]), strict=True)
+    return Report(
+        f"{path} beside {reference.rows:,} rows of the training:",
+        tuple(Compared(column, counts, shift(column, counts)) for column, counts in parts),
+    )
 
 
 def _reference(package: Package) -> Reference:
@@ -69,25 +96,17 @@ def _reference(package: Package) -> Reference:
     return package.reference
 
 
-def _lines(column: Column, counts: Counts, found: Shift) -> Iterator[str]:
+def _lines(each: Compared) -> Iterator[str]:
+    found = each.found
     mark = "  DRIFTED" if found.shifted else ""
     yield (
-        f"{column.name:<32} {found.index:>7.3f} {found.limit:>7.3f} {found.missing:>8.1%} "
+        f"{each.column.name:<32} {found.index:>7.3f} {found.limit:>7.3f} {found.missing:>8.1%} "
         f"{found.unseen:>8.1%}{mark}"
     )
     if found.shifted:
-        yield from _bars(column, counts)
-
-
-def _bars(column: Column, counts: Counts) -> Iterator[str]:
-    """Both distributions, bin by bin."""
-    names = [str(each) for each in column.categories] or [
-        f"{low:g} to {high:g}" for low, high in zip(column.edges, column.edges[1:], strict=False)
-    ]
-    then, now = sum(column.counts) or 1, float(counts[: len(names)].sum()) or 1.0
-    for name, before, after in zip(names, column.counts, counts, strict=False):
-        old, new = before / then, after / now
-        yield f"    {name:<26.26} {'#' * round(BAR * old):<{BAR}} {'#' * round(BAR * new):<{BAR}}"
+        for name, old, new in each.bars():
+            then, now = "#" * round(BAR * old), "#" * round(BAR * new)
+            yield f"    {name:<26.26} {then:<{BAR}} {now:<{BAR}}"
 
 
 def _verdict(names: list[str]) -> str:

@@ -23,8 +23,10 @@ SEED = 20
 MOST_ROWS = 64
 OUTPUT = "output/"
 # Under these keys JSON holds a table or arrays, the first of them that is there.
+# Of a captured row, the answer; see engine.serving.capture.rows.
+CAPTURED = "captured"
 WRAPPERS = ("dataframe_split", "dataframe_records", "inputs", "instances", "data")
-KINDS = ".npz, .npy, .csv, .json and .parquet"
+KINDS = ".npz, .npy, .csv, .json, .jsonl and .parquet"
 
 # "number" is whole where all cells are, "float" never; "literal" is text in which nothing is
 # missing, not even what pandas takes for that; "date" is a point in time without a time zone.
@@ -84,7 +86,8 @@ def read_samples(path: Path, types: Mapping[str, str] | None = None) -> Samples:
         PackageError: missing, of another kind, or unreadable.
     """
     readers = {
-        ".npz": _npz, ".npy": _npy, ".csv": _csv, ".json": _json, ".parquet": _parquet,
+        ".npz": _npz, ".npy": _npy, ".csv": _csv, ".json": _json, ".jsonl": _json_lines,
+        ".parquet": _parquet,
     }  # fmt: skip
     reader = readers.get(path.suffix)
     if reader is None:
@@ -166,7 +169,22 @@ def _telling(rows: list[list[str]]) -> list[int]:
 
 def _json(path: Path) -> Samples:
     """MLflow's ways to write an input example: a split table, records, or plain nested lists."""
-    content, answers = _parted(json.loads(path.read_text(encoding="utf-8")))
+    return _given(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _json_lines(path: Path) -> Samples:
+    """A record on each line, such as captured requests, whose answers are left out."""
+    lines = filter(str.strip, path.read_text(encoding="utf-8").splitlines())
+    records = [json.loads(line) for line in lines]
+    rows = [{k: v for k, v in each.items() if k != CAPTURED} for each in records]
+    if rows and any(isinstance(value, list) for value in rows[0].values()):
+        # No table: each line has a row of each input.
+        return _given({"inputs": {name: [row[name] for row in rows] for name in rows[0]}})
+    return _given(rows)
+
+
+def _given(content: Any) -> Samples:
+    content, answers = _parted(content)
     given = _inputs(content)
     rows = content.get("data", ()) if isinstance(content, dict) else content
     for name, each in answers.items():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from engine.serving.capture.sample import Capture
 from engine.serving.errors import PackageError, StartupError
 from engine.serving.extension import Extension
 from engine.serving.http.bodies import Bodies
@@ -69,8 +70,19 @@ class Service:
         self.lifecycle = Lifecycle(self._metrics.set_state, self._metrics.states)
         self._release = read_release(_digest(settings), settings.git_revision)
         self._metrics.build(asdict(replace(self._release, description="")))
+        revision = self._release.revision
+        self._capture = (
+            Capture(settings, self._metrics.capture, revision) if settings.capture else None
+        )
         self.host = ModelHost(
-            settings, self.lifecycle, self._metrics, on_fatal, self._arriving, worker, extension
+            settings,
+            self.lifecycle,
+            self._metrics,
+            on_fatal,
+            self._arriving,
+            worker,
+            extension,
+            self._capture.start if self._capture else lambda models: None,
         )
         own = [changed(each) for each in extension.own_settings]
         self._about = {
@@ -89,12 +101,13 @@ class Service:
             self._lifespan,
             extension,
             bodies,
+            self._capture,
         )
         # Answers all but inference requests, and runs the lifespan.
         self.origins = Origins(settings.cors_origins)
         self.app = self.origins.around(HeadAsGet(api))
         self._telemetry = RequestTelemetry(self._metrics, self._lines(settings))
-        self.inference = Inference(settings, self.host, self._telemetry, bodies)
+        self.inference = Inference(settings, self.host, self._telemetry, bodies, self._capture)
         self._open_exports = partial(open_exports, settings, self._release, self._metrics, worker)
         self._exports_telemetry = settings.exports_telemetry
         self._on_fatal = on_fatal
@@ -153,6 +166,8 @@ class Service:
         self.host.close()
         if self._extension.stops:
             await self._run_stop_hooks()
+        if self._capture is not None:
+            await asyncio.to_thread(self._capture.stop, FLUSH_SECONDS)
         if self._telemetry.tracer is not None:
             await asyncio.to_thread(self._telemetry.tracer.stop, FLUSH_SECONDS)
 
@@ -182,4 +197,6 @@ def make_shared_table(settings: Settings) -> SharedTable:
     except PackageError:
         models = 0  # there are others to fetch; or loading will fail for the same reason
     models += len(settings.model_uri)
-    return SharedTable(settings.workers, columns_for(models), numbers_for(models))
+    return SharedTable(
+        settings.workers, columns_for(models), numbers_for(models, settings.feedback)
+    )

@@ -48,6 +48,17 @@ def _origins(value: object) -> object:
     return origins
 
 
+def _store(value: object) -> object:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s/?#]+)+/?", value):
+        raise ValueError(
+            "must be a folder or https://ACCOUNT.blob.core.windows.net/CONTAINER, without a "
+            "signature: the container's identity writes there"
+        )
+    return value
+
+
 def _keys(value: object) -> object:
     keys = _split(value)
     if isinstance(keys, tuple):
@@ -260,6 +271,36 @@ class Settings(BaseSettings):
         True,
         description="Compare requests and answers with the `reference.json` of a model's package; "
         "`off`: do not.",
+    )
+    capture: Annotated[str | None, BeforeValidator(_store)] = Field(
+        None,
+        description="Folder, or Blob container `https://ACCOUNT.blob.core.windows.net/CONTAINER`, "
+        "for a sample of requests and answers; empty: nothing is captured.",
+    )
+    capture_leave_out: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (),
+        description="Columns, inputs and outputs that are not captured, comma separated.",
+    )
+    capture_per_minute: int = Field(
+        60, ge=1, le=600, description="Most requests captured in a minute and worker."
+    )
+    capture_megabytes: int = Field(
+        100,
+        ge=1,
+        le=10_000,
+        description="Most megabytes captured in a day (UTC): of all workers in a folder, of each "
+        "worker in a container.",
+    )
+    capture_days: int = Field(
+        7, ge=1, le=365, description="Days after which captured requests are removed."
+    )
+    feedback: int = Field(
+        0,
+        ge=0,
+        le=10_000_000,
+        description="Places of 24 bytes in which each worker remembers the classes of answered "
+        "rows of each model, until `POST /feedback` says which was right; 0: none, and there is no "
+        "such route.",
     )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(

@@ -67,8 +67,9 @@ LOGS = CustomRole(
 
 def own_roles() -> tuple[CustomRole, ...]:
     """All roles that a project may have made, for whichever places."""
-    running = (kind_named(name).deploy_role for name in kind_names())
-    return (RECORDS, *(each for each in running if isinstance(each, CustomRole)), LOGS)
+    kinds = [kind_named(name) for name in kind_names()]
+    given = [role for kind in kinds for role in (kind.deploy_role, *kind.own_roles)]
+    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS)
 
 
 def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
@@ -76,7 +77,8 @@ def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     used = inputs.environments.values()
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
-    wanted = (RECORDS, *running, *((LOGS,) if logs else ()))
+    more = dict.fromkeys(role for each in used for role in kind_of(each).roles(each))
+    wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()))
     return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))
 
 
@@ -147,7 +149,13 @@ def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) ->
     leads = f"lets the deploy lead the shared name to containers of {stage}"
     return [
         running,
-        *(_assignment(inputs, who, role, group, leads) for role in more),
+        *(
+            _assignment(
+                *(inputs, who, role, group),
+                role.purpose if isinstance(role, CustomRole) else leads,
+            )
+            for role in more
+        ),
         _assignment(inputs, who, RECORDS, group, "lets the deploy keep its records"),
         _assignment(
             *(inputs, who, IDENTITY_OPERATOR, runtime),

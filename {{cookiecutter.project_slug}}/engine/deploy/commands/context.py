@@ -120,9 +120,20 @@ def open_contexts(
     az = Az(say, dry_run=dry_run, without=names)
     places = Places(subscription=subscription(az), registry_server="", pull_identity="")
     return {
-        stage: Context(root, project, environment, az, say, places, TelemetrySecrets(az, project))
+        stage: Context(
+            *(root, project, environment, az, say, places),
+            azure_secrets(az, project, environment, places.subscription),
+        )
         for stage, (project, environment) in read.items()
     }
+
+
+def azure_secrets(
+    az: Az, project: Project, environment: Environment, subscription: str
+) -> TelemetrySecrets:
+    """Reads the secrets of an environment that Azure has."""
+    storage = kind_of(environment).storage(environment, subscription)
+    return TelemetrySecrets(az, project, storage)
 
 
 def without_login(stage: str, root: Path, say: Say) -> Context:

@@ -12,10 +12,11 @@ from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.wanted import Wanted, look
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
-from engine.deploy.push import Wish, push
+from engine.deploy.push import Wish, push, push_edge
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
 
 
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="REF",
         help="REGISTRY/NAME@sha256:DIGEST, as `push` prints it; default: the image of this commit, "
         "pushed first if the registry does not have it",
+    )
+    parser.add_argument(
+        "--edge",
+        metavar="REF",
+        type=lambda text: text or None,
+        help="likewise the image that ends HTTPS, where the environment has https",
     )
     parser.add_argument(
         "--allow-dirty", action="store_true", help="deploy although files differ from the commit"
@@ -53,11 +60,12 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         if options.bootstrap and not options.dry_run:
             bootstrap.for_one(options.environment, root, say)
         context = open_context(options.environment, root, say, dry_run=options.dry_run)
-        wanted = look(context, options.image, allow_dirty=options.allow_dirty)
+        dirty = options.allow_dirty
+        wanted = look(context, options.image, allow_dirty=dirty, edge=options.edge)
         if options.dry_run:
             print(wanted.plan())
             return 0
-        wanted = _pushed(wanted, allow_dirty=options.allow_dirty)
+        wanted = _pushed(wanted, allow_dirty=dirty)
         _deploy(wanted, began)
     except EngineError as error:
         release = wanted.release if wanted else None
@@ -69,11 +77,16 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
 
 def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
     """With an image in the registry: this commit's is pushed if it is not there."""
+    context = wanted.context
+    wish = Wish(allow_dirty=allow_dirty)
+    if wanted.lacks_edge:
+        edge = push_edge(context.az, context.say, context.project, wish)
+        assert edge is not None  # noqa: S101 - only a dry run pushes nothing
+        wanted = wanted.with_edge(edge.reference)
     if wanted.release.image:
         return wanted
-    context = wanted.context
     context.say.step(f"the registry has no image of {wanted.release.revision[:12]} yet")
-    image = push(context.az, context.say, context.project, Wish(allow_dirty=allow_dirty))
+    image = push(context.az, context.say, context.project, wish)
     assert image is not None  # noqa: S101 - only a dry run pushes nothing
     return wanted.with_image(image.reference)
 
@@ -106,5 +119,7 @@ def announce(context: Context, address: str | None) -> None:
     if address is None:
         return
     write_output(url=address)
+    for record in kind_of(context.environment).records(context.environment, address):
+        context.say.step(f"the record of an own name: {record}")
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

@@ -125,8 +125,10 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
 
 
 def images(document: Any) -> Iterator[str]:
-    """The value of every key "image" at any depth."""
+    """The value of every key "image" at any depth, but for what ends HTTPS beside the service."""
     if isinstance(document, dict):
+        if document.get("name") == names.EDGE:
+            return
         if isinstance(document.get("image"), str):
             yield document["image"]
         document = list(document.values())

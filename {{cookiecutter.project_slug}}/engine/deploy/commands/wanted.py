@@ -18,10 +18,10 @@ from engine.deploy.preflight import (
     require,
     secret_findings,
 )
-from engine.deploy.push import Wish, checked_release, published
+from engine.deploy.push import Wish, checked_release, published, published_edge
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import HIDDEN
-from engine.deploy.targets.base import LOGS_KEY, Document, Live, Places, Release
+from engine.deploy.targets.base import LOGS_KEY, STORAGE_KEY, Document, Live, Places, Release
 from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
 from engine.serving.errors import PackageError
@@ -48,6 +48,16 @@ class Wanted:
         """The same with the image that was pushed."""
         return replace(self, release=replace(self.release, image=image))
 
+    @property
+    def lacks_edge(self) -> bool:
+        """Whether the image that ends HTTPS has to be pushed."""
+        needed = kind_of(self.context.environment).needs_edge(self.context.environment)
+        return needed and self.context.places.edge is None
+
+    def with_edge(self, image: str) -> Wanted:
+        """The same with the image that ends HTTPS."""
+        return replace(self, context=_with_edge(self.context, image))
+
     def document(self) -> Document:
         """What is asked of Azure, the tags of the rollout aside."""
         return self.context.target.document(self.release, {})
@@ -58,6 +68,9 @@ class Wanted:
 
     def plan(self) -> str:
         """What `up` would do, with the document; secrets are hidden."""
+        if self.lacks_edge:
+            repository = f"{self.context.places.registry_server}/{self.context.project.name}-edge"
+            return self.with_edge(f"{repository}@{_NOT_PUSHED}").plan()
         target, release = self.context.target, self.release
         pushed, serves = "not in the registry: it is pushed first", "nothing"
         if not self.looked:
@@ -93,7 +106,9 @@ class Wanted:
         return [head, *(f"  changes    {path}" for path in changes)]
 
 
-def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
+def look(
+    context: Context, image: str | None, *, allow_dirty: bool, edge: str | None = None
+) -> Wanted:
     """Find everything that prevents a deploy, before anything is changed.
 
     Raises:
@@ -104,11 +119,15 @@ def look(context: Context, image: str | None, *, allow_dirty: bool) -> Wanted:
     findings = list(inputs.findings)
     live = None
     if inputs.places is not None:
-        more, live, (reference, about_image) = at_once(
+        more, live, (reference, about_image), edge = at_once(
             lambda: context.target.findings(release),
             lambda: context.target.read(),
             lambda: _image(context, image, release.revision),
+            lambda: edge or _edge(context, release.revision),
         )
+        context = _with_edge(context, edge)
+        if image is not None:
+            findings += _no_edge(context, edge)
         findings += [*more, *about_image]
         release = replace(release, image=reference)
     names = _secret_names(context, live, None)
@@ -161,6 +180,31 @@ def _image(context: Context, image: str | None, revision: str) -> tuple[str, lis
     return (found.reference if found else ""), []
 
 
+def _edge(context: Context, revision: str) -> str | None:
+    """The image that ends HTTPS, by its digest; None: not needed, or not in the registry."""
+    if not kind_of(context.environment).needs_edge(context.environment):
+        return None
+    found = published_edge(context.az, context.project, revision)
+    return found.reference if found else None
+
+
+def _with_edge(context: Context, image: str | None) -> Context:
+    return replace(context, places=replace(context.places, edge=image))
+
+
+def _no_edge(context: Context, edge: str | None) -> list[Finding]:
+    if edge is not None or not kind_of(context.environment).needs_edge(context.environment):
+        return []
+    return [
+        Finding(
+            "missing",
+            f"{context.environment.stage} has https, and the registry has no image for it of this "
+            "commit",
+            "`.venv/bin/python -m engine.deploy push` builds and pushes it with the service's",
+        )
+    ]
+
+
 def _secret_names(context: Context, live: Live | None, document: Document | None) -> set[str]:
     """All secrets that the release and the one before it may need."""
     names = set(_own_secrets(context))
@@ -173,8 +217,10 @@ def _secret_names(context: Context, live: Live | None, document: Document | None
 def _own_secrets(context: Context) -> set[str]:
     """The secrets that the configuration asks for, in names of a document."""
     environment = context.environment
-    logs = {LOGS_KEY} if kind_of(environment).sends_log(environment) else set()
-    return {*environment.secret_settings, *logs}
+    kind = kind_of(environment)
+    logs = {LOGS_KEY} if kind.sends_log(environment) else set()
+    storage = {STORAGE_KEY} if kind.needs_edge(environment) else set()
+    return {*environment.secret_settings, *logs, *storage}
 
 
 def _shown(document: Any) -> Any:

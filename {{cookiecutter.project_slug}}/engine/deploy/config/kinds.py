@@ -133,6 +133,17 @@ Email = Annotated[
         "oncall@example.org",
     ),
 ]
+Domain = Annotated[
+    str,
+    matching(
+        r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}",
+        "must be a whole domain name in lower-case letters, without https:// and without *",
+        "api.example.org",
+    ),
+]
+HttpsUrl = Annotated[
+    str, matching(r"https://[!-~]+", "must begin with https://", "https://acme.example.org/dir")
+]
 HttpPath = Annotated[
     str, matching(r"/[!-~]*", "must be a path that begins with /, without spaces", "/readyz")
 ]

@@ -7,6 +7,9 @@ from engine.deploy.config.project import Project
 CONTAINER = "service"
 """The one container in a group or app; logs are asked for by this name."""
 
+EDGE = "edge"
+"""The container beside it that ends HTTPS, where an environment has one."""
+
 # Tags of a container group or app. The first three say what runs, the others belong to rollouts.
 TAG_REVISION = "git-revision"
 TAG_IMAGE = "image-digest"
@@ -28,6 +31,11 @@ JOBS = (BUILDS, PRUNES)
 def image_repository(project: Project) -> str:
     """The repository of the image in the registry."""
     return project.name
+
+
+def edge_repository(project: Project) -> str:
+    """The repository of the image that ends HTTPS."""
+    return f"{project.name}-edge"
 
 
 def runtime_identity(project: Project) -> str:
@@ -68,3 +76,8 @@ def records_role(project: Project) -> str:
 def logs_role(project: Project) -> str:
     """The custom role that lets a deploy identity send a container's log to the workspace."""
     return f"{project.name} container logs"
+
+
+def storage_role(project: Project) -> str:
+    """The custom role that lets a deploy identity mount the share with the certificates."""
+    return f"{project.name} certificates"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from engine.deploy.finding import Finding
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -64,7 +66,9 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A container group. ``credentials`` maps a registry's server to the identity that pulls."""
+    """A container group. ``credentials`` maps a registry's server to the identity that pulls,
+    ``edge_log`` has the errors of what ends HTTPS.
+    """
 
     name: str
     provisioning: str = ""
@@ -76,6 +80,7 @@ class Group:
     ports: tuple[int, ...] = ()
     public: bool = True
     fqdn: str | None = None
+    edge_log: tuple[str, ...] = ()
 
     @property
     def all_events(self) -> tuple[Event, ...]:
@@ -131,7 +136,7 @@ class Unfinished:
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """All there is. ``deployed`` is None where it is unknown whether anything is; ``unseen`` names
-    what could not be looked at.
+    what could not be looked at; ``outside`` is what only a client sees, found already.
     """
 
     target: str | None = None
@@ -148,6 +153,7 @@ class Evidence:
     unregistered: tuple[str, ...] = ()
     stopped: bool = False
     unseen: tuple[str, ...] = ()
+    outside: tuple[Finding, ...] = ()
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

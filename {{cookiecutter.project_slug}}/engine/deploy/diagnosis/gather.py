@@ -84,6 +84,7 @@ def gather(scene: Scene, error: EngineError | None = None) -> Evidence:
         registry = pool.submit(look_at_registry, looks, live)
         unregistered = pool.submit(looks.unregistered)
         readiness = pool.submit(looks.readiness, live)
+        outside = pool.submit(looks.outside, live)
     found_group = group.result()
     return Evidence(
         target=scene.environment.target,
@@ -99,6 +100,7 @@ def gather(scene: Scene, error: EngineError | None = None) -> Evidence:
         gpu=scene.environment.gpu,
         unregistered=unregistered.result(),
         stopped=live is not None and live.stopped,
+        outside=outside.result(),
         unseen=tuple(sorted(looks.unseen)),
     )
 

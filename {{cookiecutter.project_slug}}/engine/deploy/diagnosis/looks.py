@@ -16,6 +16,7 @@ from engine.deploy.config.environment import Environment
 from engine.deploy.config.project import Project
 from engine.deploy.diagnosis.evidence import Group, Problem, Readiness
 from engine.deploy.diagnosis.words import complaints
+from engine.deploy.finding import Finding
 from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.targets.kind import kind_of
@@ -126,6 +127,13 @@ class Looks:
         """See the function ``unregistered``."""
         found, _ = self.try_to(None, lambda: unregistered(self.az, self.scene.environment))
         return found or ()
+
+    def outside(self, live: Live | None) -> tuple[Finding, ...]:
+        """What only a client sees of the address."""
+        if live is None or live.address is None or live.stopped:
+            return ()
+        environment = self.scene.environment
+        return tuple(kind_of(environment).outside(environment, live.address))
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

@@ -56,7 +56,7 @@ def _newest(shown: Any, name: str) -> float | None:
     return None
 
 
-HEAD = ("ready", "requests/s", "errors", "p95", "refused", "memory", "cpu")
+HEAD = ("ready", "requests/s", "errors", "p95", "refused", "drift", "memory", "cpu")
 NEAR_LIMIT = 0.9
 UNKNOWN = ("-",) * len(HEAD)
 
@@ -69,9 +69,17 @@ def cells(figures: Figures, usage: Usage, memory_gb: float) -> tuple[str, ...]:
         "-" if figures.errors is None else f"{figures.errors:.1%}",
         "-" if figures.p95_seconds is None else f"{figures.p95_seconds * 1000:.0f} ms",
         "-" if figures.refused is None else f"{figures.refused:.0f}",
+        _drift(figures.drifted),
         _memory(figures, usage, memory_gb),
         "-" if usage.cores is None else f"{usage.cores:.2f}",
     )
+
+
+def _drift(drifted: tuple[str, ...] | None) -> str:
+    if not drifted:
+        return "-" if drifted is None else "none"
+    others = f" and {len(drifted) - 1} more" if len(drifted) > 1 else ""
+    return f"{drifted[0]}{others}"
 
 
 def _memory(figures: Figures, usage: Usage, memory_gb: float) -> str:

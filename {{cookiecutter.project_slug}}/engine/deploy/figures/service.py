@@ -95,6 +95,7 @@ class Figures:
         errors: share of answers of 500 and more, 0 to 1.
         p95_seconds: 95 of 100 answers came within this time.
         refused: requests for which there was no room or no time.
+        drifted: columns that were not as in training in the last hour, the farthest first.
         memory_bytes: used by the container.
         memory_limit_bytes: what it may use.
     """
@@ -104,6 +105,7 @@ class Figures:
     errors: float | None = None
     p95_seconds: float | None = None
     refused: float | None = None
+    drifted: tuple[str, ...] | None = None
     memory_bytes: float | None = None
     memory_limit_bytes: float | None = None
 
@@ -159,6 +161,7 @@ def figures(
         errors=_error_share(second),
         p95_seconds=quantile(second, "inference_request_duration_seconds", 0.95),
         refused=None if refused[0] is None else sum(each or 0.0 for each in refused),
+        drifted=_drifted(second),
         memory_bytes=total(second, "inference_memory_bytes"),
         memory_limit_bytes=total(second, "inference_memory_limit_bytes"),
     )
@@ -171,6 +174,17 @@ def _error_share(samples: tuple[Sample, ...]) -> float | None:
         return 0.0 if counted else None
     failed = sum(each.value for each in counted if each.labels.get("status", "").startswith("5"))
     return failed / answers
+
+
+def _drifted(samples: tuple[Sample, ...]) -> tuple[str, ...] | None:
+    ratios = [
+        (-each.value, each.labels.get("column", ""))
+        for each in samples
+        if each.name == "inference_drift_ratio" and each.labels.get("window") == "hour"
+    ]
+    if not ratios:
+        return None
+    return tuple(column for ratio, column in sorted(ratios) if ratio < -1)
 
 
 def _ready(client: httpx.Client, url: str) -> bool | None:

@@ -32,12 +32,14 @@ class ServiceChecks:
         self._models = root / "models"
         self._say = say
         self._explain = explain
-        self._host = kind_of(environment).shared_host(environment)
+        kind = kind_of(environment)
+        self._host = kind.shared_host(environment)
+        self._probed = partial(kind.probe_address, environment)
 
     def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
         """See ``Checks``."""
         given = self._headers(headers)
-        with Service(address, None, _LOOK_SECONDS, given) as service:
+        with Service(self._probed(address), None, _LOOK_SECONDS, given) as service:
             try:
                 require_ready(service)
             except NotReady as error:

@@ -32,6 +32,10 @@ LOGS_KEY = "log-analytics-key"
 """The name by which the workspace's key goes with the secrets; no variable can be called so."""
 
 
+STORAGE_KEY = "edge-storage-key"
+"""Likewise that of the storage account with the certificates."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """What is deployed. ``image`` is ``<registry>/<repository>@sha256:<64 hex digits>``."""
@@ -46,6 +50,7 @@ class Places:
     """Resources that exist before the first deploy; ids are Azure's resource ids.
 
     ``workspace`` is the id that the Log Analytics workspace has for those who write to it.
+    ``edge`` is the image that ends HTTPS, by its digest, where an environment needs it.
     """
 
     subscription: str
@@ -53,6 +58,7 @@ class Places:
     pull_identity: str
     apps_environment: str | None = None
     workspace: str | None = None
+    edge: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Kind(ABC, Generic[Place]):
         deploy_role: lets a deploy run containers in a resource group.
         prices: list prices, each with its source.
         takes_workspace: what is deployed names the Log Analytics workspace and holds its key.
+        own_roles: roles of the project that `roles` may give, besides the deploy's.
         diagnoses: rules for failures that only this kind has.
     """
 
@@ -59,6 +60,7 @@ class Kind(ABC, Generic[Place]):
     deploy_role: Role | CustomRole
     prices: tuple[Price, ...]
     takes_workspace: bool = False
+    own_roles: tuple[CustomRole, ...] = ()
     diagnoses: tuple[Callable[[Evidence], Iterable[Finding]], ...] = ()
 
     @property
@@ -94,7 +96,27 @@ class Kind(ABC, Generic[Place]):
         """The name, with its port, by which clients reach all copies, where each has its own."""
         return None
 
-    def roles(self, environment: Place) -> tuple[Role, ...]:
+    def probe_address(self, environment: Place, address: str) -> str:
+        """Where readiness is asked, before a client makes the certificate be ordered."""
+        return address
+
+    def outside(self, environment: Place, address: str) -> Iterable[Finding]:
+        """What only a client sees of an address that serves."""
+        return ()
+
+    def records(self, environment: Place, address: str) -> tuple[str, ...]:
+        """Records of DNS that let own names lead to an address."""
+        return ()
+
+    def storage(self, environment: Place, subscription: str) -> tuple[str, str] | None:
+        """Resource group and name of the storage account whose key a document may need."""
+        return None
+
+    def needs_edge(self, environment: Place) -> bool:
+        """Whether the image that ends HTTPS runs beside the service."""
+        return False
+
+    def roles(self, environment: Place) -> tuple[Role | CustomRole, ...]:
         """What lets a deploy do more than run containers."""
         return ()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
 from engine.serving.answer import JSON, Answer
+from engine.serving.capture.sample import Capture
 from engine.serving.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -24,12 +25,13 @@ from engine.serving.fault import fault_of
 from engine.serving.http.answers import error_answer
 from engine.serving.http.auth import KeyGuard
 from engine.serving.http.bodies import Bodies
+from engine.serving.http.remembering import Remembering
 from engine.serving.http.routes import SCORING, Route
 from engine.serving.inference.delivery import deliver
 from engine.serving.inference.host import ModelHost, ServedModel, shutting_down
 from engine.serving.inference.model import Model
 from engine.serving.logs.requests import names_of
-from engine.serving.request import Client, Request
+from engine.serving.request import Client, Encode, Request
 from engine.serving.settings import Settings
 from engine.serving.telemetry.requests import RequestTelemetry
 from engine.serving.transports import oip, scoring, tutorial
@@ -65,15 +67,27 @@ class ArrivalCounter:
 
 
 class Inference:
-    """Answers inference requests. Whatever happens, each gets one answer and is counted once."""
+    """Answers inference requests. Whatever happens, each gets one answer and is counted once.
+
+    Args:
+        capture: takes a sample of them; None: nothing is captured.
+    """
 
     def __init__(
-        self, settings: Settings, host: ModelHost, telemetry: RequestTelemetry, bodies: Bodies
+        self,
+        settings: Settings,
+        host: ModelHost,
+        telemetry: RequestTelemetry,
+        bodies: Bodies,
+        capture: Capture | None = None,
     ) -> None:
         self._host = host
+        self._capture = capture
+        self._samples = capture is not None or settings.feedback > 0
         self._telemetry = telemetry
         self._guard = KeyGuard(settings.api_keys)
         self._codecs: dict[Model, tuple[tutorial.Codec, oip.Codec, scoring.Codec]] = {}
+        self._remembering: dict[ServedModel, Callable[[Encode], Encode]] = {}
         self._most = settings.max_queue_rows, settings.max_json_values
         self._max_answer = settings.max_answer_bytes
         self._timeout = settings.request_timeout_seconds
@@ -125,6 +139,8 @@ class Inference:
                 request.leave = partial(_cancel, task)
                 return
             self._decode(request, served.model, body)
+            if self._samples:
+                self._sample(request, served)
             served.post(request)
         except Exception as error:  # noqa: BLE001 - answered
             deliver(request, error)
@@ -165,10 +181,23 @@ class Inference:
                 await asyncio.wrap_future(work)
             request.leave = None
             if not request.over:
+                if self._samples:
+                    self._sample(request, served)
                 served.post(request)
         except Exception as error:  # noqa: BLE001 - answered
             late = isinstance(error, TimeoutError) and deadline.expired()
             deliver(request, self._not_decoded() if late else error)
+
+    def _sample(self, request: Request, served: ServedModel) -> None:
+        """Let what captures requests and remembers classes see the answer, where that is wanted."""
+        if served.feedback is not None and request.encode is not None:
+            around = self._remembering.get(served)
+            if around is None:
+                around = Remembering(served.model, served.feedback).around
+                self._remembering[served] = around
+            request.encode = around(request.encode)
+        if self._capture is not None and self._capture.room > 0:
+            self._capture.take(request, served.model)
 
     def _not_decoded(self) -> DeadlineExceeded:
         return DeadlineExceeded(

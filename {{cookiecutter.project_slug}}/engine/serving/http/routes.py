@@ -15,8 +15,8 @@ PREDICT_V1: Final = ":predict"
 SCORING: Final = "scoring"
 # What the paths of the engine's other routes begin with; "" is the page.
 RESERVED: Final = (
-    "", "docs", "health", "healthz", "invocations", "metrics", "openapi.json", "ping", "readyz",
-    "v1", "v2", "version",
+    "", "docs", "feedback", "health", "healthz", "invocations", "metrics", "openapi.json", "ping",
+    "readyz", "v1", "v2", "version",
 )  # fmt: skip
 # Paths that clients really use are shorter; others would fill the memory of routes with text.
 LONGEST_KNOWN_PATH: Final = 256

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -23,7 +23,9 @@ from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.metrics.process import started
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import Answers
+from engine.serving.package.manifest import tells_class
 from engine.serving.reference.counting import Counter
+from engine.serving.reference.feedback import Feedback
 from engine.serving.request import Inputs, Request
 from engine.serving.runtimes.base import DeviceLost
 from engine.serving.runtimes.cpu import granted_cpus
@@ -50,6 +52,9 @@ def shutting_down() -> NotReady:
 
 class ServedModel:
     """A model and the queue in front of it."""
+
+    # Counts how often its classes were right, where that is wanted.
+    feedback: Feedback | None = None
 
     def __init__(self, model: Model, batcher: Batcher, timeout: float) -> None:
         self.model = model
@@ -106,6 +111,7 @@ class ModelHost:
         in_flight: how many requests the server is answering now.
         worker: number of this process, and so of the GPU that it takes.
         extension: the hooks of `service.py`.
+        check: called with the models before they are served; raises ``StartupError``.
     """
 
     def __init__(
@@ -117,8 +123,10 @@ class ModelHost:
         in_flight: Callable[[], int],
         worker: int = 0,
         extension: Hooks | None = None,
+        check: Callable[[Sequence[Model]], None] = lambda models: None,
     ) -> None:
         self._extension = extension
+        self._check = check
         self._in_flight = in_flight
         self._worker = worker
         self._settings = settings
@@ -254,6 +262,7 @@ class ModelHost:
             self._metrics.observer(name).verified(passed)
 
         models = load_models(self._settings, self._worker, verified)
+        self._check(models)
         if any(model.provider == "cuda" for model in models):
             self._metrics.device.use()
         profiles = [model.warm_up(self._settings.max_batch_rows) for model in models]
@@ -318,6 +327,9 @@ class ModelHost:
             self._models[model.name] = HookedModel(
                 model, batcher, timeout, hooks, answers, limits, on_stuck
             )
+        labels = next((each.labels for each in model.manifest.outputs if tells_class(each)), ())
+        if settings.feedback and labels:
+            self._models[model.name].feedback = observer.take_feedback(labels, settings.feedback)
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest
         )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
 from engine.serving.errors import LIMITS, DeadlineExceeded, Overloaded, RequestError
-from engine.serving.metrics import drift
+from engine.serving.metrics import drift, feedback
 from engine.serving.metrics.families import ROWS, SECONDS, counter, gauge, histogram, size_of
 from engine.serving.metrics.shared_table import Count, Distribution, Gauge, SharedTable
 from engine.serving.reference.counting import Counter
+from engine.serving.reference.feedback import Feedback
+from engine.serving.reference.feedback import numbers_for as feedback_numbers
 from engine.serving.reference.recorder import Recorder
 
 # A worker that has not compared yet has written nothing, which is 0.
@@ -38,6 +40,7 @@ class ModelMetrics:
         self._fallback = Gauge(shared_table)
         self._table = shared_table
         self.recorder: Recorder | None = None
+        self.feedback: Feedback | None = None
         self._load: Callable[[], tuple[int, int]] = lambda: (0, 0)
 
     def computed(self, rows: int, seconds: float) -> None:
@@ -71,8 +74,16 @@ class ModelMetrics:
         self.recorder = Recorder(counter, shared, own)
         return self.recorder
 
+    def take_feedback(self, labels: Sequence[str], remembered: int) -> Feedback:
+        """From now on count how often the class that is answered is the right one."""
+        shared, own = self._table.reserve_array(feedback_numbers(remembered))
+        self.feedback = Feedback(labels, remembered, shared, own)
+        return self.feedback
+
     def publish(self) -> None:
         """Write this worker's gauges for the others to read."""
+        if self.feedback is not None:
+            self.feedback.publish()
         if self.recorder is not None:
             self.recorder.publish()
         waiting, computing = self._load()
@@ -96,6 +107,9 @@ def collect(models: Iterable[tuple[str, ModelMetrics]]) -> Iterator[Metric]:
     named = [((name,), each) for name, each in models]
     yield from drift.collect(
         (name, each.recorder) for (name,), each in named if each.recorder is not None
+    )
+    yield from feedback.collect(
+        (name, each.feedback) for (name,), each in named if each.feedback is not None
     )
     label = ("model",)
     yield histogram(

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from engine.serving.errors import RequestError
 from engine.serving.lifecycle import State
 from engine.serving.metrics import memory, models
+from engine.serving.metrics.capture import CaptureMetrics
 from engine.serving.metrics.device import DeviceMetrics
 from engine.serving.metrics.models import ModelMetrics
 from engine.serving.metrics.process import ProcessMetrics
@@ -19,17 +20,20 @@ from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.metrics.state import StateMetrics
 from engine.serving.metrics.ticker import Ticker
 from engine.serving.reference.document import MOST_NUMBERS
+from engine.serving.reference.feedback import numbers_for as feedback_numbers
 
 
 def columns_for(count: int) -> int:
     """Columns of the shared table that the metrics of so many models need."""
     service = RequestMetrics.COLUMNS + StateMetrics.COLUMNS + ProcessMetrics.COLUMNS
-    return service + count * ModelMetrics.COLUMNS
+    return service + CaptureMetrics.COLUMNS + count * ModelMetrics.COLUMNS
 
 
-def numbers_for(count: int) -> int:
-    """Further numbers of the shared table, for the references of so many models."""
-    return count * MOST_NUMBERS
+def numbers_for(count: int, remembered: int = 0) -> int:
+    """Further numbers of the shared table, for the references of so many models, and for feedback
+    where so many rows of each are remembered.
+    """
+    return count * (MOST_NUMBERS + (feedback_numbers(remembered) if remembered else 0))
 
 
 class Metrics(Collector):
@@ -47,6 +51,7 @@ class Metrics(Collector):
         self.requests = RequestMetrics(shared_table, connections)
         self._state = StateMetrics(shared_table)
         self._processes = ProcessMetrics(shared_table)
+        self.capture = CaptureMetrics(shared_table)
         self.device = DeviceMetrics()
         self._models: dict[str, ModelMetrics] = {}
         self.ticker = Ticker(self._state.lag.add, self._beat)
@@ -97,6 +102,7 @@ class Metrics(Collector):
         yield from self.requests.collect()
         # A copy: models are loaded in a thread, and each one adds itself.
         yield from models.collect(self._models.copy().items())
+        yield from self.capture.collect()
         yield from self._state.collect()
         yield from memory.collect()
         yield from self._processes.collect()

@@ -77,7 +77,7 @@ def _open(place: str) -> addinfourl:
     if place.startswith("runs:"):
         place, token = _mlflow(place), os.environ.get("MLFLOW_TRACKING_TOKEN")
     elif _needs_identity(place):
-        token = _token()
+        token = identity_token()
     request = urllib.request.Request(place)  # noqa: S310 - https, http or file
     request.add_header("x-ms-version", BLOB_API)
     if token:
@@ -95,8 +95,12 @@ def _needs_identity(place: str) -> bool:
     return not signed and BLOB_HOST.fullmatch(host) is not None
 
 
-def _token() -> str:
-    """A token for storage, of the container's managed identity."""
+def identity_token() -> str:
+    """A token for storage, of the container's managed identity.
+
+    Raises:
+        PackageError: no identity gives one.
+    """
     endpoint, header = os.environ.get("IDENTITY_ENDPOINT"), os.environ.get("IDENTITY_HEADER")
     query = {"resource": STORAGE, "api-version": "2019-08-01" if endpoint else "2018-02-01"}
     if os.environ.get("AZURE_CLIENT_ID"):
@@ -110,7 +114,7 @@ def _token() -> str:
     except (OSError, ValueError, KeyError) as error:
         raise PackageError(
             f"no managed identity gives a token for storage: {error}; assign one to the container, "
-            "with the role Storage Blob Data Reader, or sign the address"
+            "with the role Storage Blob Data Reader (for CAPTURE: Contributor), or sign the address"
         ) from None
 
 

@@ -163,6 +163,14 @@ class OutputTensor(_Strict):
     target: int | None = Field(None, ge=0)
 
 
+def tells_class(output: OutputTensor) -> bool:
+    """Whether each row has one class with a name: a number or text that has it, or probabilities of
+    which the largest does.
+    """
+    named = output.datatype == "BYTES" or output.datatype.startswith(("INT", "UINT"))
+    return bool(output.labels) and (named or output.exclusive)
+
+
 class Training(_Strict):
     """Where the model was made; ``packages`` holds the versions that made it.
 

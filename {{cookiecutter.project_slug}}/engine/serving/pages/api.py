@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from engine.serving.capture.sample import Capture
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError, RouteFailed
 from engine.serving.extension import Extension
 from engine.serving.http.auth import KeyGuard
@@ -26,6 +27,9 @@ from engine.serving.lifecycle import Lifecycle
 from engine.serving.metrics.service import Metrics
 from engine.serving.package.answers import written
 from engine.serving.package.manifest import InputTensor, OutputTensor
+from engine.serving.pages.captured import add_captured
+from engine.serving.pages.drift import add_drift
+from engine.serving.pages.feedback import add_feedback
 from engine.serving.pages.openapi import document
 from engine.serving.pages.page import add_pages
 from engine.serving.release import Release
@@ -46,6 +50,7 @@ def create_api(
     lifespan: Lifespan,
     extension: Extension,
     bodies: Bodies,
+    capture: Capture | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -53,6 +58,7 @@ def create_api(
         release: gives the release; its model digest is known once the models are read.
         settings: whether inference asks for an API key, and whether there is a page.
         extension: the routes of `service.py`, and whether it has hooks.
+        capture: whose sample can be read; None: there is none.
     """
     facts = release()
     app = FastAPI(
@@ -81,8 +87,19 @@ def create_api(
     _add_metrics(app, metrics)
     with_keys = bool(settings.api_keys)
     add_pages(app, with_keys, settings.page)
+    guard = KeyGuard(settings.api_keys)
     if extension.has_hooks:
-        _add_answers(app, host, KeyGuard(settings.api_keys))
+        _add_answers(app, host, guard)
+    add_drift(
+        app,
+        lambda name: metrics.observer(host.get(name).model.name).recorder,
+        guard,
+        wanted=settings.drift,
+    )
+    if capture is not None:
+        add_captured(app, host, capture.store, settings.api_keys)
+    if settings.feedback:
+        add_feedback(app, host, with_keys=with_keys)
     gate = Gate(settings, lifecycle, bodies)
     add_own_routes(app, extension.routes, extension.open_routes, gate, with_keys=with_keys)
     _add_errors(app)

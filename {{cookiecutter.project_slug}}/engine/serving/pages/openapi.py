@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from engine.serving.inference.host import ModelHost
 from engine.serving.inference.model import Model
-from engine.serving.package.manifest import MATRIX, InputTensor, OutputTensor
+from engine.serving.package.manifest import MATRIX, InputTensor, OutputTensor, tells_class
 from engine.serving.tensors.datatypes import NUMPY
 from engine.serving.transports import classes, oip, scoring, tutorial
 from engine.serving.transports.oip_known import MOST_ID_CHARACTERS
@@ -65,7 +65,8 @@ def document(app: FastAPI, host: ModelHost, with_keys: bool) -> Schema:
         if path.startswith(("/v1/models/{name}", "/v2/models/{name}")):
             # Names and versions are texts, which FastAPI never refuses.
             responses.pop("422", None)
-            responses |= _errors("401", "404") if path.endswith("/answers") else _errors("404")
+            guarded = path.endswith(("/answers", "/captured", "/drift"))
+            responses |= _errors("401", "404") if guarded else _errors("404")
         if path in PROBES or path.endswith("/ready"):
             responses["503"] = {"description": "No; the answer has the reason."}
     for name, served in host.models.items():
@@ -135,7 +136,7 @@ def _answer(model: Model) -> Schema:
     """The answer to `/predict`, with the names of the classes."""
     first, *others = model.manifest.outputs
     parts: Schema = {"predictions": _output(first)}
-    if classes.names_rows(first):
+    if tells_class(first):
         labels = {"type": ["string", "null"], "enum": [*first.labels, None]}
         parts["labels"] = {"type": "array", "items": labels}
     if others:

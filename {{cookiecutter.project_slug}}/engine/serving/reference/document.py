@@ -6,6 +6,7 @@ rounded, and rare categories are counted together, so that no row can be read fr
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -76,6 +77,13 @@ class Column(BaseModel):
     def size(self) -> int:
         """How many numbers count its values: one for each bin, missing values, and no bin."""
         return len(self.counts) + BESIDE
+
+    @property
+    def bins(self) -> list[str]:
+        """The bins in words: categories, or ranges such as "0.5 to 1"."""
+        return [str(each) for each in self.categories] or [
+            f"{low:g} to {high:g}" for low, high in pairwise(self.edges)
+        ]
 
 
 class Reference(BaseModel):

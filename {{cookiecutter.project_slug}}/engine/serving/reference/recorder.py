@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ WINDOWS: Final = {"hour": 3600.0, "day": 86_400.0}
 # Windows move on by a twelfth or a twenty-fourth of their length.
 STEPS: Final = {"hour": 12, "day": 24}
 
+Ran = tuple[Mapping[str, Array], Mapping[str, Array]]
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
@@ -46,12 +47,13 @@ class Recorder:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.columns = counter.reference.columns
+        self.reference_rows = counter.reference.rows
         self._counter = counter
         self._lock = threading.Lock()
         self._shared = shared[:, : counter.reference.size]
         self._own = self._shared[own]
         self._clock = clock
-        self._waiting: deque[tuple[Mapping[str, Array], Mapping[str, Array]]] = deque()
+        self._waiting: deque[Ran] = deque()
         self._room = SAMPLED_ROWS
         self._bytes = SAMPLED_BYTES
         self._windows = {name: Window(WINDOWS[name] / STEPS[name], STEPS[name]) for name in WINDOWS}
@@ -85,22 +87,46 @@ class Recorder:
     def publish(self) -> None:
         """Count what was left here; called a few times a second, on any thread."""
         with self._lock:
-            for _ in range(len(self._waiting)):
-                self._own += self._counter.count(*self._waiting.popleft())
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            for inputs, outputs in _together(waiting):
+                self._own += self._counter.count(inputs, outputs)
             self._room, self._bytes = SAMPLED_ROWS, SAMPLED_BYTES
             self._advance()
 
+    def counts(self, window: str) -> list[Counts]:
+        """What was counted in a window, over all workers: of each column float64 [column.size]."""
+        counts = self._shared.sum(axis=0) - self._windows[window].before
+        return split(self.columns, counts)
+
     def shifts(self, window: str) -> list[Shift]:
         """How far each column of the reference was from it in a window, over all workers."""
-        counts = self._shared.sum(axis=0) - self._windows[window].before
-        parts = split(self.columns, counts)
-        return [shift(*each) for each in zip(self.columns, parts, strict=True)]
+        return [shift(*each) for each in zip(self.columns, self.counts(window), strict=True)]
 
     def _advance(self) -> None:
         now = self._clock()
         for window in self._windows.values():
             if now >= window.due:
                 window.advance(now, self._shared.sum(axis=0))
+
+
+def _together(runs: Sequence[Ran]) -> Iterator[Ran]:
+    """The runs whose arrays have rows of the same shapes, as one: counting the rows of many small
+    runs one by one would cost a tenth of what they compute.
+    """
+    alike: dict[object, list[Ran]] = {}
+    for run in runs:
+        shapes = [(value.ndim, value.shape[1:]) for side in run for value in side.values()]
+        alike.setdefault(tuple(shapes), []).append(run)
+    for group in alike.values():
+        first = group[0]
+        if len(group) == 1 or not all(value.ndim for side in first for value in side.values()):
+            yield from group
+            continue
+        inputs, outputs = (
+            {name: np.concatenate([run[side][name] for run in group]) for name in first[side]}
+            for side in (0, 1)
+        )
+        yield inputs, outputs
 
 
 class Window:

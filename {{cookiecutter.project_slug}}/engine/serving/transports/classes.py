@@ -22,11 +22,6 @@ def names_columns(output: OutputTensor) -> bool:
     return bool(output.labels) and not counts_classes(output) and output.datatype != "BYTES"
 
 
-def names_rows(output: OutputTensor) -> bool:
-    """Whether each row has one class with a name: `labels` in the answer."""
-    return bool(output.labels) and (not names_columns(output) or output.exclusive)
-
-
 def numbers_of(output: OutputTensor, values: Array) -> list[int] | None:
     """The number of each row's class, -1 where it has none; None where the values do not say it.
 

@@ -18,12 +18,12 @@ import simdjson
 from engine.serving.answer import USUAL, Answer
 from engine.serving.errors import InvalidInput
 from engine.serving.inference.model import Model
-from engine.serving.package.manifest import OutputTensor
+from engine.serving.package.manifest import OutputTensor, tells_class
 from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array
 from engine.serving.transports.answer_size import check_answer, check_names
 from engine.serving.transports.bounds import UNLIMITED, check_keys, check_values, row_limit
-from engine.serving.transports.classes import by_name, names_columns, names_rows, numbers_of
+from engine.serving.transports.classes import by_name, names_columns, numbers_of
 from engine.serving.transports.few import FewRows, cut, json_of, json_parts
 from engine.serving.transports.json_body import opening_brackets, parse_object
 from engine.serving.transports.json_tensor import nested_tensor
@@ -153,7 +153,7 @@ class Codec:
         self._max_answer = max_answer
         self._few = FewRows(model.signature)
         self._first, *self._others = model.manifest.outputs
-        labels = self._first.labels if names_rows(self._first) else ()
+        labels = self._first.labels if tells_class(self._first) else ()
         self._labels = [orjson.dumps(label) for label in labels]
         keys = [orjson.dumps(each.name).replace(b"%", b"%%") + b":%b" for each in self._others]
         named = orjson.dumps({"model": model.name, "version": model.manifest.version})

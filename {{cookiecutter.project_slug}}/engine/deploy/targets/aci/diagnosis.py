@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Container, Evidence
 from engine.deploy.diagnosis.image import PULL_CODES, first
 from engine.deploy.diagnosis.sentences import GPU_RETIRED, TIMEOUT
@@ -59,10 +60,13 @@ def port_mismatch(evidence: Evidence) -> Iterator[Finding]:
     """Service, probes and address do not mean the same port."""
     if evidence.group is None:
         return
+    secure = any(each.name == names.EDGE for each in evidence.group.containers)
     for container in evidence.group.containers:
+        if container.name == names.EDGE:
+            continue
         port = _listens_on(container)
         wrong = [
-            *_others("the address of the group", evidence.group.ports, port),
+            *([] if secure else _others("the address of the group", evidence.group.ports, port)),
             *_others("the container", container.ports, port),
             *_others("a probe", container.probe_ports, port),
         ]

@@ -7,7 +7,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from engine.deploy.config.environment import Environment
-from engine.deploy.config.kinds import Absent, DnsLabel, Section, between
+from engine.deploy.config.kinds import (
+    Absent,
+    DnsLabel,
+    Domain,
+    Email,
+    HttpsUrl,
+    Section,
+    between,
+)
 
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
@@ -23,6 +31,20 @@ class Dns(Section):
         description="Who may take the label when this group is gone; all but Unsecure put a hash "
         "into the address.",
     )
+
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+Domains = Annotated[tuple[Domain, ...], Field(strict=False)]
+
+
+class Https(Section):
+    """HTTPS on port 443, by a second container in the group that orders certificates."""
+
+    email: Email = Field(description="Who is written to when a certificate is about to end.")
+    domains: Domains = Field(
+        (), description="Own names, besides the address; each is a CNAME record to it."
+    )
+    authority: HttpsUrl = Field(LETS_ENCRYPT, description="The directory of an ACME authority.")
 
 
 class GroupEnvironment(Environment):
@@ -47,6 +69,9 @@ class GroupEnvironment(Environment):
         "the name.",
     )
     dns: Dns = Dns()
+    https: Https | None = Field(
+        None, description="HTTPS with certificates of Let's Encrypt; without it plain HTTP."
+    )
     restart_policy: RestartPolicy = "Always"
     container_logs: bool = Field(
         True, description="The container's log goes to the project's Log Analytics workspace."

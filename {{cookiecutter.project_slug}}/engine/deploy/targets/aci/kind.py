@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.deploy.az import Az
+from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
-from engine.deploy.bootstrap.role import Role
+from engine.deploy.bootstrap.role import CustomRole, Role
+from engine.deploy.bootstrap.step import Step
+from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import (
     ERROR,
     MEMORY_SHARE,
@@ -15,7 +18,7 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import diagnosis, rules
+from engine.deploy.targets.aci import certificates, diagnosis, edge, rules, storage
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
@@ -54,9 +57,10 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
     deploy_role = Role(
         "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
     )
-    prices = (CPU, MEMORY, ENDPOINT, QUESTIONS)
+    prices = (CPU, MEMORY, ENDPOINT, QUESTIONS, storage.PRICE)
     takes_workspace = True
-    diagnoses = diagnosis.RULES
+    own_roles = (storage.ROLE,)
+    diagnoses = (*diagnosis.RULES, *certificates.RULES)
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
         """See ``Kind``."""
@@ -65,20 +69,53 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
             return fleet
         return ContainerInstances(az, environment, places, fleet)
 
+    def probe_address(self, environment: GroupEnvironment, address: str) -> str:
+        """See ``Kind``."""
+        return address.replace("https://", "http://", 1) if environment.https else address
+
+    def outside(self, environment: GroupEnvironment, address: str) -> Iterable[Finding]:
+        """See ``Kind``: own names and the certificate."""
+        return certificates.outside(environment, address)
+
+    def records(self, environment: GroupEnvironment, address: str) -> tuple[str, ...]:
+        """See ``Kind``."""
+        own = environment.https.domains if environment.https else ()
+        host = address.removeprefix("https://")
+        return tuple(certificates.record(each, host) for each in own)
+
+    def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
+        """See ``Kind``: of the certificates; a release with HTTPS may have to be restored although
+        the file asks for none any more.
+        """
+        group = environment.resource_group
+        return group, edge.account(subscription, group)
+
+    def needs_edge(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.https is not None
+
     def shared_host(self, environment: GroupEnvironment) -> str | None:
         """See ``Kind``."""
         if not environment.beside:
             return None
         host, port = shared_host(environment), environment.port
-        return host if port == 80 else f"{host}:{port}"
+        return host if port == 80 or environment.https else f"{host}:{port}"
 
-    def roles(self, environment: GroupEnvironment) -> tuple[Role, ...]:
+    def roles(self, environment: GroupEnvironment) -> tuple[Role | CustomRole, ...]:
         """See ``Kind``."""
-        return (SWITCHES,) if environment.beside else ()
+        switches = (SWITCHES,) if environment.beside else ()
+        return (*switches, storage.ROLE) if environment.https else switches
 
     def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
-        return (self.provider, "Microsoft.Network") if environment.beside else (self.provider,)
+        network = ("Microsoft.Network",) if environment.beside else ()
+        return (self.provider, *network, *((storage.PROVIDER,) if environment.https else ()))
+
+    def bootstrap(
+        self, inputs: Inputs, stage: str, environment: GroupEnvironment
+    ) -> tuple[Step, ...]:
+        """See ``Kind``."""
+        return storage.steps(inputs, stage, environment) if environment.https else ()
 
     def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""
@@ -112,20 +149,32 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         """See ``Kind``."""
         if environment.gpu != "none":
             return None
-        return environment.cpu * CPU.dollars + environment.memory_gb * MEMORY.dollars
+        return _hour(environment.cpu, environment.memory_gb) + _edge_hour(environment)
 
     def bill(self, environment: GroupEnvironment, hour: float) -> str:
         """See ``Kind``."""
         all_copies = hour * environment.copies
         month = all_copies * HOURS_A_MONTH
+        edges = _edge_hour(environment) * environment.copies * HOURS_A_MONTH
+        secure = f", of which HTTPS is ${edges:.2f}" if environment.https else ""
         if not environment.beside:
-            return f"about ${hour:.3f} an hour, ${month:.0f} a month when it never stops"
+            return f"about ${hour:.3f} an hour, ${month:.0f} a month when it never stops{secure}"
         named = environment.copies * ENDPOINT.dollars
         return (
             f"about ${all_copies:.3f} an hour for {environment.copies} group(s), "
             f"${month + named:.0f} a month when they never stop, of which Traffic Manager is "
             f"${named:.2f}, and ${QUESTIONS.dollars:.2f} for each million questions"
+            f"{secure}"
         )
+
+
+def _hour(cpu: float, memory_gb: float) -> float:
+    return cpu * CPU.dollars + memory_gb * MEMORY.dollars
+
+
+def _edge_hour(environment: GroupEnvironment) -> float:
+    """What ends HTTPS costs in one group."""
+    return _hour(edge.CPU, edge.MEMORY_GB) if environment.https else 0.0
 
 
 def _memory_limit(environment: GroupEnvironment) -> float:

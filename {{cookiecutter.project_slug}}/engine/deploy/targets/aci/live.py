@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.deploy.config import names
+from engine.deploy.targets.aci import edge
+from engine.deploy.targets.aci.certificates import MOUNT_FAILED
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Live
 
@@ -19,8 +22,7 @@ _Json = dict[str, Any]
 def live_of(group: _Json) -> Live:
     """The group as it is, from Azure's answer about it."""
     properties = group["properties"]
-    container = properties["containers"][0]["properties"]
-    view = container.get("instanceView") or {}
+    view = _view(properties, names.CONTAINER)
     current = view.get("currentState") or {}
     group_state = (properties.get("instanceView") or {}).get("state")
     provisioning = str(properties.get("provisioningState"))
@@ -34,10 +36,29 @@ def live_of(group: _Json) -> Live:
         settled=provisioning.lower() in _FINAL,
         running=not stopped and current.get("state") == "Running",
         stopped=stopped,
-        failure=None if stopped else _failure(view),
+        failure=None if stopped else _failure(view) or _edge_failure(properties),
         restarts=int(view.get("restartCount") or 0),
         since=current.get("startTime"),
     )
+
+
+def _view(properties: _Json, name: str) -> _Json:
+    """What Azure says of one container; of the first one if none has the name."""
+    listed = properties["containers"]
+    found = [each for each in listed if each["name"] == name] or listed[:1]
+    view: _Json = found[0]["properties"].get("instanceView") or {}
+    return view
+
+
+def _edge_failure(properties: _Json) -> str | None:
+    """Why HTTPS does not come up although the service may."""
+    for event in (properties.get("instanceView") or {}).get("events") or []:
+        if event.get("name") == MOUNT_FAILED and int(event.get("count") or 1) >= _PULLS:
+            return f"the share with the certificates cannot be mounted: {event.get('message')}"
+    if not any(each["name"] == names.EDGE for each in properties["containers"]):
+        return None
+    failure = _failure(_view(properties, names.EDGE))
+    return f"HTTPS: {failure}" if failure else None
 
 
 def _address(properties: _Json) -> str | None:
@@ -46,7 +67,10 @@ def _address(properties: _Json) -> str | None:
     ports = address.get("ports") or []
     if not host or not ports:
         return None
-    port = int(ports[0]["port"])
+    listed = [int(each["port"]) for each in ports]
+    if edge.HTTPS in listed:
+        return f"https://{host}"
+    port = listed[0]
     return f"http://{host}" if port == 80 else f"http://{host}:{port}"
 
 

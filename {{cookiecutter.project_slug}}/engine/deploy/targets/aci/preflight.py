@@ -8,6 +8,7 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
 from engine.deploy.finding import Finding
+from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.document import API_VERSION
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places
@@ -20,8 +21,13 @@ def findings(
     mine = group["properties"] if group else {}
     return [
         *_label(environment, mine),
-        *quota(az, environment, places, environment.cpu, _cores(mine)),
+        *quota(az, environment, places, cores(environment), _cores(mine)),
     ]
+
+
+def cores(environment: GroupEnvironment) -> float:
+    """Cores of one container group: of the service, and of what ends HTTPS."""
+    return environment.cpu + (edge.CPU if environment.https else 0)
 
 
 def _label(environment: GroupEnvironment, mine: dict[str, Any]) -> list[Finding]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule
+from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
 
 MOST_CPU, MOST_MEMORY_GB = 31, 240
@@ -52,6 +53,24 @@ def port(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
             "Azure Container Instances reserves this port",
             "take 8000, 8080, 80 or another",
         )
+
+
+def https(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
+    """What HTTPS leaves to the service, and names that are asked for once."""
+    if environment.https is None:
+        return
+    if environment.port in (edge.HTTP, edge.HTTPS, edge.ASK):
+        yield Broken(
+            ("port",),
+            f"with https the ports {edge.HTTP}, {edge.HTTPS} and {edge.ASK} are taken by what "
+            "ends HTTPS in the same group",
+            "take 8000; clients use 443",
+        )
+    seen: set[str] = set()
+    for position, domain in enumerate(environment.https.domains):
+        if domain in seen:
+            yield Broken(("https", "domains", position), "is there twice", "remove one")
+        seen.add(domain)
 
 
 def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
@@ -96,6 +115,7 @@ RULES = (
     Rule(("gpu", "gpu_count"), count),
     Rule(("cpu", "memory_gb"), size),
     Rule(("port",), port),
+    Rule(("port", "https"), https),
     Rule(("name", "dns"), label),
 )
 
@@ -123,10 +143,11 @@ def warnings(environment: GroupEnvironment) -> Iterator[str]:
             f"gpu is {environment.gpu}, retired on Container Instances: the request is sent, for "
             "allow_retired_gpu is true, and Azure is expected to answer ServiceUnavailable"
         )
-    yield (
-        "Container Instances have no TLS: requests, answers and API keys travel readable over "
-        "http; target: containerapps has https, or put a gateway in front"
-    )
+    if environment.https is None:
+        yield (
+            "https is not set: requests, answers and API keys travel readable over http; write "
+            "https: {email: you@example.org}, which docs/azure-setup.md explains"
+        )
     if environment.port < 1024:
         yield (
             f"port is {environment.port}: the image runs without root, and not every platform lets "

@@ -27,7 +27,7 @@ _Json = dict[str, Any]
 _CREDENTIALS = "imageRegistryCredentials"
 
 # A volume of this kind has no settings: it says what it is by being there. A secret has no value.
-_SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue", "workspaceKey"})
+_SAYS_BY_PRESENCE = frozenset({"emptyDir", "secureValue", "workspaceKey", "storageAccountKey"})
 # Azure takes these words in any case, and gives back which one it likes.
 _WORDS = {
     word.lower(): word
@@ -66,12 +66,14 @@ def restorable(document: Document) -> Document:
     return whole | _identity(document.get("identity") or {})
 
 
-def unrestorable(live: Document, workspace: str | None) -> tuple[str, ...]:
+def unrestorable(
+    live: Document, workspace: str | None, storage: str | None = None
+) -> tuple[str, ...]:
     """Properties of a group that ``restorable`` cannot bring back; none in a group made here.
 
     They hold secrets that Azure does not return, or az drops them from the file that it is given.
-    Of one workspace the key is known: of the one that is given. References to secrets in a vault
-    belong to newer versions of the API than the one used here.
+    Of one workspace and one storage account the key is known: of those that are given. References
+    to secrets in a vault belong to newer versions of the API than the one used here.
     """
     properties = live["properties"]
     found = ["zones"] if live.get("zones") else []
@@ -80,7 +82,8 @@ def unrestorable(live: Document, workspace: str | None) -> tuple[str, ...]:
             found.append(f"properties.imageRegistryCredentials[{item.get('server')}].password")
     for item in properties.get("volumes") or []:
         for kind in ("azureFile", "secret", "secretReference"):
-            if item.get(kind) is not None:
+            of = str((item.get(kind) or {}).get("storageAccountName") or "").lower()
+            if item.get(kind) is not None and (not storage or of != storage):
                 found.append(f"properties.volumes[{item.get('name')}].{kind}")
     for item in properties.get("extensions") or []:
         found.append(f"properties.extensions[{item.get('name')}].properties.protectedSettings")
@@ -124,7 +127,7 @@ def _properties(given: _Json) -> _Json:
     if given.get("diagnostics"):
         shaped["diagnostics"] = _diagnostics(given["diagnostics"])
     if given.get("volumes"):
-        shaped["volumes"] = _by_name(given["volumes"])
+        shaped["volumes"] = [_volume(item) for item in _by_name(given["volumes"])]
     return shaped
 
 
@@ -136,6 +139,14 @@ def _diagnostics(diagnostics: _Json) -> _Json:
     others = {k: v for k, v in given.items() if (k, v) != ("logType", "ContainerInstanceLogs")}
     workspace = {"workspaceId": given["workspaceId"].lower(), "workspaceKey": None}
     return {"logAnalytics": others | workspace}
+
+
+def _volume(volume: _Json) -> _Json:
+    if not volume.get("azureFile"):
+        return volume
+    share = _without_false(_lower(volume["azureFile"], "storageAccountName"), "readOnly")
+    # Azure gives back no key.
+    return {**volume, "azureFile": {**share, "storageAccountKey": None}}
 
 
 def _container(container: _Json) -> _Json:
@@ -226,7 +237,7 @@ def _without_false(item: _Json, key: str) -> _Json:
 # for the size of the group follows from it. Azure docs: updating container groups.
 _FIXED = re.compile(
     r"location|zones.*|properties\.(osType|restartPolicy|sku|priority|subnetIds.*|networkProfile.*"
-    r"|ipAddress\.type|diagnostics.*|containers\[[^]]*\](\.properties\.resources.*)?)"
+    r"|ipAddress\.type|volumes.*|diagnostics.*|containers\[[^]]*\](\.properties\.resources.*)?)"
 )
 
 

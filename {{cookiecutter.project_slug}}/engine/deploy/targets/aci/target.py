@@ -11,14 +11,17 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from engine.deploy.az import Az
+from engine.deploy.az import Az, AzError
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci import edge
+from engine.deploy.targets.aci.certificates import log_lines
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.live import live_of
@@ -103,7 +106,8 @@ class ContainerInstances:
         """See ``Target``."""
         group = self._get()
         found = findings(self._az, self._environment, self._places, group)
-        lost = unrestorable(group, self._places.workspace) if group else ()
+        storage = edge.account(self._places.subscription, self._environment.resource_group)
+        lost = unrestorable(group, self._places.workspace, storage) if group else ()
         if lost:
             found.append(
                 Finding(
@@ -192,7 +196,7 @@ class ContainerInstances:
     def evidence(self) -> Group | None:
         """See ``Target``: the group with its instance view."""
         shown = self._az.find("container", "show", *self._place)
-        return read_group(shown) if shown else None
+        return with_edge_log(self._az, self._place, read_group(shown)) if shown else None
 
     def billing(self) -> str:
         """See ``Target``."""
@@ -202,6 +206,16 @@ class ContainerInstances:
     def _get(self) -> Document | None:
         found: Document | None = self._az.find("rest", "--method", "get", "--url", self._url)
         return found
+
+
+def with_edge_log(az: Az, place: tuple[str, ...], group: Group) -> Group:
+    """A group with the errors of what ends HTTPS in it, if there is such a container."""
+    if not any(each.name == names.EDGE for each in group.containers):
+        return group
+    lines: list[str] = []
+    with contextlib.suppress(AzError):  # there is no log yet
+        lines += az.lines("container", "logs", *place, "--container-name", names.EDGE)
+    return replace(group, edge_log=log_lines(lines))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from string import Template
 
 from fastapi import FastAPI, Request, Response
 
-PAGE = ("index.html", ("common.js", "metrics.js", "charts.js", "form.js", "page.js"))
+PAGE = ("index.html", ("common.js", "metrics.js", "charts.js", "form.js", "drift.js", "page.js"))
 DOCS = ("docs.html", ("common.js", "docs.js"))
 
 

@@ -1,6 +1,6 @@
 // The page itself: asks the service every two seconds while it is seen, and sends predictions.
 
-const PERIOD = 2000, PATIENCE = 8000;
+const PERIOD = 2000, PATIENCE = 8000, DRIFT_PERIODS = 5;
 const FEW = 12;
 const at = (id) => document.getElementById(id);
 
@@ -25,6 +25,9 @@ const MEANINGS = {
   Commit: "The commit of the repository that is running.",
   "Models' checksum": "SHA-256 over all model packages: the same models, the same checksum.",
   Checksum: "SHA-256 over the package of this model.",
+  Index: "Population stability index: 0 where both distributions are the same.",
+  Limit: "An index above it is a shift that is neither small nor chance.",
+  Unseen: "Values that training has not seen: other categories, numbers outside its range.",
   "In flight": "Requests that are being answered now.",
   CPU: "CPU time used per second, of all processes of the service.",
   "Server lag": "How late the server comes to work that waits for it (event loop lag): 99 of 100 "
@@ -335,6 +338,24 @@ function showClasses(rows, named) {
   at("classes").hidden = !rows.length;
 }
 
+/* Drift */
+
+let driftDue = 0;
+
+async function askDrift() {
+  driftDue = DRIFT_PERIODS;
+  const key = at("key").value, needed = !at("key").closest("[hidden]");
+  if (needed && !key) {
+    showDrift({ reason: "The API key, given above, shows it" });
+    return;
+  }
+  const name = at("choice").value, headers = needed ? { "X-API-Key": key } : {};
+  const signal = AbortSignal.timeout(PATIENCE);
+  const answer = await ask(`v2/models/${encodeURIComponent(name)}/drift`, { headers, signal })
+    .then((given) => given.json()).catch(() => undefined);
+  if (answer && at("choice").value === name) showDrift({ reason: answer.error, ...answer });
+}
+
 /* Asking, again and again */
 
 async function tick() {
@@ -354,7 +375,9 @@ async function tick() {
   const identity = server && [server.revision, server.model_digest, server.models].join();
   if (server && identity !== shown) {
     await showModels(scrape).then(() => { shown = identity; }, () => {});
+    driftDue = 0;
   }
+  if (server?.ready && (driftDue -= 1) < 0) await askDrift();
 }
 
 /** What happened since the scrape before; nothing where that does not belong to two seconds. */
@@ -388,6 +411,9 @@ document.addEventListener("visibilitychange", live);
 // A page that the browser keeps for its back button must not keep the key.
 addEventListener("pagehide", () => { at("key").value = ""; });
 at("choice").addEventListener("change", () => choose().then(restore, () => {}));
+at("choice").addEventListener("change", askDrift);
+at("key").addEventListener("change", askDrift);
+for (const id of ["drift-window", "drift-column"]) at(id).addEventListener("change", drawDrift);
 at("restore").addEventListener("click", restore);
 at("try").addEventListener("submit", predict);
 at("add").addEventListener("click", addRow);

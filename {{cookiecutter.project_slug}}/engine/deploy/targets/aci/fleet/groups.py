@@ -9,10 +9,12 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.config import names
+from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
+from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.fleet.document import COLOURS
-from engine.deploy.targets.aci.target import file_for
+from engine.deploy.targets.aci.target import file_for, with_edge_log
 from engine.deploy.targets.base import Check, Document, Places
 
 _AT_ONCE = 8
@@ -97,9 +99,10 @@ class Groups:
         following = ("--follow",) if follow else ()
         yield from self._az.lines("container", "logs", *place, *following)
 
-    def show(self, name: str) -> Any:
-        """A group as `az` shows it; None: not there."""
-        return self._az.find("container", "show", *self._place(name))
+    def show(self, name: str) -> Group | None:
+        """A group with its events, for a diagnosis; None: not there."""
+        shown = self._az.find("container", "show", *self._place(name))
+        return with_edge_log(self._az, self._place(name), read_group(shown)) if shown else None
 
     def _place(self, name: str) -> tuple[str, ...]:
         return ("--resource-group", self._environment.resource_group, "--name", name)

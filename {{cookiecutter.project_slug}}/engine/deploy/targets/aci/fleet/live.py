@@ -53,6 +53,8 @@ def _tags(profile: Json, slot: str, there: list[Json]) -> dict[str, str]:
 
 def _address(environment: GroupEnvironment) -> str:
     host = shared_host(environment)
+    if environment.https:
+        return f"https://{host}"
     return f"http://{host}" if environment.port == 80 else f"http://{host}:{environment.port}"
 
 

@@ -9,7 +9,7 @@ from engine.deploy.finding import Finding
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.groups import Groups
 from engine.deploy.targets.aci.fleet.profile import Profile, endpoints_of, shared_host
-from engine.deploy.targets.aci.preflight import quota
+from engine.deploy.targets.aci.preflight import cores, quota
 from engine.deploy.targets.base import Places
 
 
@@ -28,8 +28,8 @@ def findings(
     """
     served = endpoints_of(shown) if shown else {}
     idle = [name for found in groups.coloured().values() for name in found if name not in served]
-    wanted = environment.copies * environment.cpu
-    room = quota(az, environment, places, wanted, len(idle) * environment.cpu)
+    wanted = environment.copies * cores(environment)
+    room = quota(az, environment, places, wanted, len(idle) * cores(environment))
     return [*_name(environment, profile, shown), *room]
 
 

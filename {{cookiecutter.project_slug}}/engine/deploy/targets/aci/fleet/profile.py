@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from engine.deploy.az import Az
+from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places
 from engine.errors import EngineError
@@ -121,7 +122,8 @@ def document(
             "dnsConfig": {"relativeName": environment.dns_label, "ttl": TTL_SECONDS},
             "monitorConfig": {
                 "protocol": "HTTP",
-                "port": environment.port,
+                # Its probes over HTTPS say no name, so no certificate could be chosen.
+                "port": edge.HTTP if environment.https else environment.port,
                 "path": environment.probes.readiness.path,
                 "intervalInSeconds": 30,
                 "timeoutInSeconds": 10,

@@ -23,7 +23,6 @@ from engine.deploy.finding import Finding
 from engine.deploy.rollout import marks
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.fleet import document as fleets
 from engine.deploy.targets.aci.fleet import profile as profiles
 from engine.deploy.targets.aci.fleet.document import BLUE, COLOURS, GREEN, SINGLE
@@ -285,8 +284,7 @@ class Fleet:
             return None
         shown = self._groups.get(there)
         failing = [name for name in there if (each := shown[name]) and not live_of(each).running]
-        found = self._groups.show((failing or there)[0])
-        return read_group(found) if found else None
+        return self._groups.show((failing or there)[0])
 
     def billing(self) -> str:
         """See ``Target``."""

@@ -1,0 +1,45 @@
+"""`python -m engine.deploy bootstrap` where an environment has HTTPS, with the real `az`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.azure_double.client import AzureDouble
+
+from .bootstrap_world import SLUG, Bootstrap, changes, copied
+from .commands import Azure
+
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
+GROUP = f"{SLUG}-staging"
+
+
+def test_the_share_is_made_once_and_its_key_let_in_again(
+    double: AzureDouble, rendered_service: Path, deploy_python: Path, tmp_path: Path
+) -> None:
+    service = copied(rendered_service, tmp_path)
+    with (service / "deploy" / "environments" / "staging.yaml").open("a") as file:
+        file.write("https: {email: ops@example.org}\n")
+    bootstrap = Bootstrap(double, service, deploy_python)
+    env = {**bootstrap.env(double.owner), "GH": "/nowhere/gh"}
+    made = bootstrap("--without-github", env=env)
+    assert made.code == 0, made.err
+    assert f'role "{SLUG} certificates"' in made.out + made.err
+    az = Azure(double, env)
+    (account,) = az("storage", "account", "list", "--resource-group", GROUP)
+    assert account["minimumTlsVersion"] == "TLS1_2"
+    share = ("--resource-group", GROUP, "--storage-account", account["name"])
+    assert az("storage", "share-rm", "show", *share, "--name", "certificates")["shareQuota"] == 1
+
+    before = changes(double)
+    again = bootstrap("--without-github", env=env)
+    assert again.code == 0, again.err
+    assert changes(double) == before
+
+    name = ("--name", account["name"], "--resource-group", GROUP)
+    az("storage", "account", "update", *name, "--allow-shared-key-access", "false")
+    repaired = bootstrap("--without-github", env=env)
+    assert repaired.code == 0, repaired.err
+    (account,) = az("storage", "account", "list", "--resource-group", GROUP)
+    assert account["allowSharedKeyAccess"] is True
