@@ -99,7 +99,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def test_the_rate_bounds_what_is_taken_whatever_the_load(named: Model) -> None:
     store = Memory()
     world = World(named, store, capture_per_minute=120)
-    row = np.ones((1, 2), dtype=np.float32)
+    row = np.array([[5.9, 0.1]], dtype=np.float32)
     taken = [world.second(500, row) for _ in range(60)]
     assert taken[0] == 0
     assert set(taken[1:]) == {2}
@@ -112,7 +112,7 @@ def test_the_rate_bounds_what_is_taken_whatever_the_load(named: Model) -> None:
         "time": "2026-11-30T10:00:01.000000Z", "request": "r-0", "model": "named",
         "version": named.manifest.version, "revision": "f" * 40, "row": 0, "outputs": {"label": 0},
     }  # fmt: skip
-    assert line == {"width (cm)": 1.0, "height (cm)": 1.0}
+    assert line == {"width (cm)": 5.9, "height (cm)": 0.1}
     slow = World(named, Memory(), capture_per_minute=6)
     assert sum(slow.second(50, row) for _ in range(120)) in (10, 11, 12)
 

@@ -18,6 +18,8 @@ MOST_ROWS: Final = 64
 # Beside the columns of a row: when it was asked, and what was answered.
 CAPTURED: Final = "captured"
 
+OPTIONS: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+
 
 class NoJson(ValueError):
     """The values cannot be written as JSON without a loss."""
@@ -85,7 +87,7 @@ def lines_of(
         if not each_row:
             break
     try:
-        return b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
+        return b"".join(orjson.dumps(line, option=OPTIONS) for line in lines)
     except TypeError as error:
         raise NoJson from error
 
@@ -109,4 +111,7 @@ def _plain(value: Any) -> Any:
         raise NoJson
     if array.dtype == np.float16:
         array = array.astype(np.float32)
+    if array.dtype == np.float32:
+        # With its own digits, which are half of those that a float of Python has.
+        return np.ascontiguousarray(array) if array.ndim else np.float32(array)
     return array.tolist()
