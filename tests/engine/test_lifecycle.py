@@ -22,6 +22,7 @@ import pytest
 from engine.serving.errors import DeadlineExceeded
 from engine.serving.inference.host import ModelHost
 from engine.serving.lifecycle import Lifecycle, State
+from engine.serving.listening import accept_all, turn_away
 from engine.serving.metrics.service import Metrics, columns_for
 from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.service import make_shared_table
@@ -302,6 +303,20 @@ def ask_until_closed(server: Server, outcomes: list[str], pause: float = 0) -> N
             return
         time.sleep(pause)
     outcomes.append("never closed")
+
+
+def test_a_listener_that_turns_away_keeps_what_waits_and_takes_no_more() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        waiting = socket.create_connection(listener.getsockname(), timeout=5)
+        turn_away(listener)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listener.getsockname(), timeout=0.3)
+        (accepted,) = accept_all(listener)
+        accepted.sendall(b"served")
+        assert waiting.recv(16) == b"served"
+        accepted.close()
+        waiting.close()
 
 
 @pytest.mark.slow

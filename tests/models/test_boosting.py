@@ -58,6 +58,17 @@ def test_what_is_refused_is_refused_for_its_reason(boosted: Path) -> None:
         assert "Stack trace" not in refused[f"{name} as joblib"]
 
 
+def test_categories_that_a_library_refuses_are_binding(boosted: Path) -> None:
+    """LightGBM and CatBoost answer other values; XGBoost and formulas of statsmodels raise."""
+    manifests = [yaml.safe_load(path.read_text()) for path in boosted.glob("joblib/*/model.yaml")]
+    binding = {
+        each["name"].partition("-")[0]: list(only.values())
+        for each in manifests for tensor in each["inputs"] if (only := tensor.get("only"))
+    }  # fmt: skip
+    assert binding.keys() == {"xgboost", "statsmodels"}
+    assert all(len(values) == 3 for (values,) in binding.values())
+
+
 def test_each_answers_as_its_library(boosted: Path, served: Served) -> None:
     assert_each_answers_as_its_library(boosted, served, PACKAGES["models"])
 

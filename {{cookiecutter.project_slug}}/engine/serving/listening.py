@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +25,16 @@ TCP_NOTSENT_LOWAT = 25
 # takes up to 4 MB (tcp_wmem), counted as the container's memory: a client that asks and never reads
 # would be answered for minutes before anybody noticed.
 UNSENT_BYTES = 128 * 1024
+# From Linux's asm-generic/socket.h; Python has no name for it.
+SO_ATTACH_FILTER = 26
+# A classic BPF program, instruction by instruction: code, jump if true, jump if false, value.
+DROP_NEW_CONNECTIONS = (
+    (0x30, 0, 0, 13),  # load byte 13 of the TCP header: its flags
+    (0x54, 0, 0, 0x12),  # of these SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone begins a connection
+    (0x06, 0, 0, 0),  # drop the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -90,3 +102,19 @@ def accept_all(listener: socket.socket) -> Iterator[socket.socket]:
     with suppress(BlockingIOError):
         for _ in range(BACKLOG):
             yield listener.accept()[0]
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Let no new connection begin; those that have begun can still be accepted.
+
+    Closing a listener resets the connections that nobody has accepted yet. A filter that drops the
+    first packet of each new one leaves nothing to be reset: a late client tries again after a
+    second, and then the port refuses it.
+    """
+    if sys.platform == "linux":
+        code = b"".join(struct.pack("HBBI", *each) for each in DROP_NEW_CONNECTIONS)
+        kept = ctypes.create_string_buffer(code)
+        program = struct.pack("HP", len(DROP_NEW_CONNECTIONS), ctypes.addressof(kept))
+        # Where the kernel has no such filters, the gap of some microseconds remains.
+        with suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

@@ -23,7 +23,7 @@ import uvicorn
 
 from engine.serving.errors import StartupError
 from engine.serving.http.connection import Connection, Shared, sweep
-from engine.serving.listening import BACKLOG, accept_all, listen
+from engine.serving.listening import BACKLOG, accept_all, listen, turn_away
 from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.service import Service
 from engine.serving.settings import Settings
@@ -150,9 +150,7 @@ class Server(uvicorn.Server):
         log.info("stopping: what was accepted is being finished")
         loop = asyncio.get_running_loop()
         for each in sockets or []:
-            self._accept_the_rest(each)
-        for server in self.servers:
-            server.close()
+            turn_away(each)
         if self._channel is not None:
             self._take_connections(self._channel)
             loop.remove_reader(self._channel.fileno())
@@ -161,6 +159,8 @@ class Server(uvicorn.Server):
         # uvicorn's set of connections tells nobody when it changes.
         while self._busy() and loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+        for each in sockets or []:
+            self._accept_the_rest(each)
         if self._sweeper is not None:
             self._sweeper.cancel()
         giving_up = loop.call_at(end, self._give_up_requests)
@@ -194,7 +194,7 @@ class Server(uvicorn.Server):
                 self._take(socket.socket(fileno=descriptor))
 
     def _accept_the_rest(self, listener: socket.socket) -> None:
-        """Serve the connections that the kernel has accepted already: a close would reset them."""
+        """Connections that the kernel has accepted already are served, not reset."""
         listener.setblocking(False)
         with suppress(OSError):
             for connection in accept_all(listener):

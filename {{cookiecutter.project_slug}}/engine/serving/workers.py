@@ -22,7 +22,7 @@ from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from engine.serving.errors import StartupError
-from engine.serving.listening import accept_all, listen
+from engine.serving.listening import accept_all, listen, turn_away
 from engine.serving.logs import setup as logs
 from engine.serving.metrics.memory import oom_kills
 from engine.serving.metrics.shared_table import SharedTable
@@ -37,6 +37,8 @@ STOP_MARGIN_SECONDS = 2.0
 # After a connection that could not be accepted or handed over, until the next try.
 PAUSE_SECONDS = 0.1
 STOPS = (signal.SIGTERM, signal.SIGINT)
+# For connections that are half made when the stop is asked for.
+HANDSHAKE_SECONDS = 0.05
 LONGEST_WORDS = 4096
 
 
@@ -148,6 +150,8 @@ class Dispatcher:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         acceptor = Acceptor(listener, shared_table, workers)
         ended = self.dispatch(acceptor, sleeper)
+        turn_away(listener)
+        time.sleep(HANDSHAKE_SECONDS)
         acceptor.accept()  # what the kernel has accepted already is served, not reset
         listener.close()
         code = _stop(workers, self._settings.drain_seconds)
