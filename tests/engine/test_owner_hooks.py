@@ -171,12 +171,9 @@ def deploys(
 
 def deploy(root: Path, deploys: Deploys, digit: str) -> None:
     """What `up` does once its release is known."""
-    site = deploys.site()
+    site, target = deploys.site(), cast("Any", deploys.target())
     context = SimpleNamespace(
-        root=root,
-        say=site.say,
-        environment=SimpleNamespace(stage="staging"),
-        target=deploys.target(),
+        root=root, say=site.say, environment=target._environment, target=target
     )
     wanted = release(digit)
     document = partial(site.target.document, wanted, {})
