@@ -14,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from engine.deploy.commands import recover
@@ -128,7 +129,7 @@ def recovery(deploys: Deploys, way: Way, patch: pytest.MonkeyPatch) -> Iterator[
     context = SimpleNamespace(
         target=site.target,
         journal=site.journal,
-        environment=SimpleNamespace(secrets=("API_KEYS",), stage="staging"),
+        environment=cast("Any", site.target)._environment,
         say=site.say,
         site=lambda names: site,
         secrets=lambda names: site.secrets,

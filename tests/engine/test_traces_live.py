@@ -35,6 +35,8 @@ import time
 
 def preprocess(inputs):
     time.sleep(0.2)
+    if inputs["x"].max() > 1000:
+        raise RuntimeError("broken")
     return inputs
 """
 # A chunked body never takes the shortcut.
@@ -59,7 +61,6 @@ def server(
     place = tmp_path_factory.mktemp("traced")
     folder = place / "models"
     source = toy_models.write_scale(folder) / "model.onnx"
-    toy_models.write_pick(folder)
     (place / "code.py").write_text(SLEEPS)
     np.savez(place / "samples.npz", x=np.ones((1, 3), np.float32))
     options = Options(
@@ -251,7 +252,7 @@ def test_a_slow_model_is_seen(server: Server, collector: Collector) -> None:
 
 def test_a_failing_model_is_seen(server: Server, collector: Collector) -> None:
     trace = new_trace()
-    answer = ask(server, "/predict/pick", {"data": [7]}, trace)
+    answer = ask(server, "/predict/slow", {"data": [[2000, 1, 1]]}, trace)
     assert answer.status_code == 500
     span = arrived(collector, PREDICT, [trace])[0]
     assert span.attributes["error.type"] == "inference_failed"

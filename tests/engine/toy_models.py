@@ -183,17 +183,6 @@ def write_linear(folder: Path, name: str, weights: Array, bias: Array, labels: l
     return _write(folder, name, nodes, inputs, outputs, {"x": x}, golden, constants)
 
 
-def write_pick(folder: Path) -> Path:
-    """`pick`: INT64[-1], positions in a table of three; another position breaks the run."""
-    x = np.arange(3, dtype=np.int64)
-    table = helper.make_tensor("table", TensorProto.INT64, [3], [10, 20, 30])
-    nodes = [helper.make_node("Gather", ["table", "x"], ["y"])]
-    return _write(
-        folder, "pick", nodes, [tensor("x", "INT64", -1)], [tensor("y", "INT64", -1)],
-        {"x": x}, {"y": np.array([10, 20, 30], dtype=np.int64)}, [table],
-    )  # fmt: skip
-
-
 def sample(datatype: Datatype) -> Array:
     """Two rows of two values with the extremes of the datatype."""
     dtype = NUMPY[datatype]

@@ -38,7 +38,7 @@ class Group:
         self.sandbox = Sandbox(
             around.engine,
             tuple(sorted({port for plan in planned for port in plan.spec.ports})),
-            planned[0].spec.labels,
+            planned[0].spec.labels if planned else {},
             {each["name"]: each for each in volumes},
             around.share,
             several=len(planned) > 1,
