@@ -59,6 +59,8 @@ def test_axe_would_find_a_fault(url: str, visit: Visit) -> None:
     page = visit(url)
     expect(page.locator("#state")).to_have_text("Ready")
     page.get_by_text("The request as JSON").click()
+    expect(page.locator("#body")).to_be_visible()
+    expect(page.locator("#body")).not_to_be_empty()
     page.evaluate("document.querySelector('label[for=body]').remove()")
     assert any(fault.startswith("label") for fault in faults(page))
 

@@ -23,7 +23,7 @@ DOCUMENT = {
     "type": "Microsoft.ContainerInstance/containerGroups",
     "apiVersion": "2023-05-01",
     "location": "westeurope",
-    "properties": {"osType": "Linux", "containers": []},
+    "properties": {"osType": "Linux", "containers": [], "notAzures": True},
 }
 CLOUD = "[Here]\nendpoint_management = https://here.invalid\n"
 COMMANDS = {
