@@ -64,7 +64,7 @@ class Memory:
 
 
 class World:
-    """A capture whose time passes when it is told to."""
+    """A capture whose clock the test moves."""
 
     def __init__(self, model: Model, store: Store, **settings: Any) -> None:
         self.now = datetime(2026, 11, 30, 10, tzinfo=UTC)

@@ -54,7 +54,7 @@ class Model:
         return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
 
     def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The same for inputs of a client, which is told of a value at which the model fails.
+        """The same for inputs of a client; a value at which the model fails is refused by name.
 
         Raises:
             InvalidInput: naming that value.
