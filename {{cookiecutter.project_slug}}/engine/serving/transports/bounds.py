@@ -91,6 +91,9 @@ def check_values(text: bytes, signature: Signature, most: int, max_values: int =
             limit = shown + OTHER_SYMBOLS
             rule = f"at most {most} rows (MAX_QUEUE_ROWS)"
             advice = f"send at most {most} rows at a time, each of {each} values"
+    # Each takes at least two bytes of what can be parsed.
+    if len(text) <= 2 * limit:
+        return
     data = np.frombuffer(text, np.uint8)
     for symbol in b",[":
         count = 0
