@@ -1,0 +1,1 @@
+"""The deploy to Kubernetes, against a real control plane."""

@@ -1,0 +1,44 @@
+"""One control plane for all tests of this folder, and the tools that speak to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kubernetes.control_plane import ControlPlane, program
+from tests.kubernetes.guard import Guard
+from tests.once import installed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+DEPLOYER, READER, NOBODY = "deployer", "reader", "nobody"
+TOKENS = {f"token-of-{name}": name for name in (DEPLOYER, READER, NOBODY)}
+NAMESPACE = "iris-staging"
+
+
+def assigned(user: str, namespace: str) -> set[str]:
+    """The roles of these three."""
+    if namespace != NAMESPACE:
+        return set()
+    return {DEPLOYER: {"Writer"}, READER: {"Reader"}}.get(user, set())
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real one, with a namespace and a service account."""
+    if program() is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("Go is not installed; it builds Kubernetes: https://go.dev/doc/install")
+    folder: Path = tmp_path_factory.mktemp("control-plane")
+    with Guard(TOKENS.get, assigned) as guard, ControlPlane(folder, guard.address) as plane:
+        plane.make_namespace(NAMESPACE, NAMESPACE)
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Path:
+    """The official one."""
+    return installed("kubernetes", REPOSITORY / "requirements" / "kubernetes.txt") / "kubectl"

@@ -1,0 +1,279 @@
+"""Azure Kubernetes Service: a release is a Deployment, and a rollout moves one Service.
+
+The candidate's pods start beside those that serve, and are verified through the API server's proxy
+of a second Service. To keep it is one PATCH of the live Service, with its selector and the tags.
+The pods before it are removed afterwards: they leave when their requests are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from engine.deploy.config import names
+from engine.deploy.diagnosis.evidence import Group
+from engine.deploy.finding import Finding
+from engine.deploy.targets.aks import document as documents
+from engine.deploy.targets.aks import shape
+from engine.deploy.targets.aks.client import KubeClient
+from engine.deploy.targets.aks.document import (
+    CANDIDATE,
+    NAME_LABEL,
+    RELEASE_LABEL,
+    TAG_PREFIX,
+    Object,
+    annotations_of,
+)
+from engine.deploy.targets.aks.environment import AksEnvironment
+from engine.deploy.targets.aks.evidence import read_release
+from engine.deploy.targets.aks.live import live_of
+from engine.deploy.targets.base import Check, Document, Live, Places, Release
+from engine.errors import EngineError
+
+APPLIED: Final = "applied"
+"""The tag by which the live Service knows the release that was applied last; no rollout sees it."""
+
+NONE: Final = "none"
+"""What the live Service's selector asks for before the first release is kept: no pod has it."""
+
+OF_RELEASE: Final = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "Secret")
+_DEPLOY: Final = "`.venv/bin/python -m engine.deploy up ENV`"
+
+
+class Aks:
+    """The service of one environment; see ``engine.deploy.targets.base.Target``."""
+
+    serves_on = True
+    busy_seconds = 60.0
+
+    with_tags = staticmethod(documents.with_tags)
+    differences = staticmethod(shape.differences)
+    secret_names = staticmethod(documents.secret_names)
+    tags = staticmethod(documents.tags_of)
+
+    def __init__(self, environment: AksEnvironment, places: Places, client: KubeClient) -> None:
+        self.what = f"service {environment.name} in cluster {environment.cluster.name}"
+        self._environment = environment
+        self._places = places
+        self._name = environment.name
+        self._client = client
+
+    def document(self, release: Release, tags: Mapping[str, str]) -> Document:
+        """See ``Target``; the document carries the digest of what was configured."""
+        document = documents.render(self._environment, release, self._places, tags)
+        digest = {names.TAG_CONFIG: shape.config_digest(document)}
+        return documents.with_tags(document, {**documents.tags_of(document), **digest})
+
+    def findings(self, release: Release) -> list[Finding]:
+        """See ``Target``."""
+        return []
+
+    def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
+        """See ``Target``: everything is made beside what is there."""
+        return ()
+
+    def read(self) -> Live | None:
+        """See ``Target``."""
+        service = self._client.get("Service", self._name)
+        if service is None:
+            return None
+        tags = _tags(service)
+        name = tags.pop(APPLIED, "")
+        objects = self._objects(name)
+        deployment = next((each for each in objects if each["kind"] == "Deployment"), None)
+        document = (
+            shape.document_of(service, objects, tags)
+            if deployment is not None
+            else {"apiVersion": "v1", "kind": "List", "items": [service]}
+        )
+        return live_of(document, tags, self._address(), deployment, self._pods(name))
+
+    def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """See ``Target``; objects of that name are completed."""
+        service = self._client.get("Service", self._name)
+        serving = _selected(service) if service else NONE
+        self._announce(service, document, serving, check)
+        self._make(document, secrets, check)
+
+    def candidate_addresses(self) -> tuple[str, ...]:
+        """See ``Target``: the API server leads to the ready pods of the second Service."""
+        return (self._client.proxy_address(self._name + CANDIDATE),)
+
+    def candidate_headers(self) -> Mapping[str, str]:
+        """See ``Target``: the API server wants to know who asks."""
+        return self._client.login
+
+    def keep(self, tags: Mapping[str, str]) -> None:
+        """See ``Target``: the live Service leads to the release that was applied last."""
+        name = _tags(self._required())[APPLIED]
+        self._point(name, tags)
+
+    def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
+        """See ``Target``: the release that served was not touched, and goes on."""
+        service = self._required()
+        name = documents.deployment(previous)["metadata"]["name"]
+        if self._client.get("Deployment", name) is None:
+            # Nothing that serves is like it; made anew it serves at once, for nothing else would.
+            self._announce(service, previous, _selected(service), check)
+            self._make(previous, secrets, check)
+        self._point(name, documents.tags_of(previous))
+        self._remove_all_but({name})
+
+    def mark(self, tags: Mapping[str, str]) -> None:
+        """See ``Target``."""
+        service = self._client.get("Service", self._name)
+        if service is not None:
+            own = {APPLIED: _tags(service).get(APPLIED, "")}
+            change = {"metadata": {"annotations": _replaced(service, {**tags, **own})}}
+            self._client.merge("Service", self._name, change)
+
+    def start(self) -> None:
+        """See ``Target``: the autoscaler goes on by itself."""
+        self._scale(self._environment.replicas.min)
+
+    def stop(self) -> None:
+        """See ``Target``: an autoscaler leaves a Deployment alone that was scaled to zero."""
+        service = self._required()
+        self._remove_all_but({_tags(service).get(APPLIED, "")})
+        self._scale(0)
+
+    def retire(self) -> tuple[str, ...]:
+        """See ``Target``: Kubernetes itself lets pods answer before they end."""
+        service = self._client.get("Service", self._name)
+        if service is None or _tags(service).get(names.TAG_STATE) != "kept":
+            return ()
+        return self._remove_all_but({_tags(service).get(APPLIED, ""), _selected(service)})
+
+    def left_running(self) -> str | None:
+        """See ``Target``."""
+        return None
+
+    def delete(self) -> None:
+        """See ``Target``: what bootstrap made stays."""
+        self._remove_all_but(set())
+        for name in (self._name + CANDIDATE, self._name):
+            self._client.delete("Service", name)
+
+    def logs(self, *, follow: bool) -> Iterator[str]:
+        """See ``Target``: of every pod, one after the other; followed, of the first."""
+        pods = self._pods(_tags(self._required()).get(APPLIED, ""))
+        for pod in pods[:1] if follow else pods:
+            yield from self._client.log(pod["metadata"]["name"], names.CONTAINER, follow=follow)
+
+    def evidence(self) -> Group | None:
+        """See ``Target``."""
+        service = self._client.get("Service", self._name)
+        if service is None:
+            return None
+        name = _tags(service).get(APPLIED, "")
+        return read_release(self._client, self._name, name, self._pods(name))
+
+    def billing(self) -> str:
+        """See ``Target``."""
+        return (
+            f"the machines of cluster {self._environment.cluster.name} bill while they are there, "
+            "with pods or without; stopped, the pods are gone, and the system pool, the load "
+            "balancer and the control plane go on costing"
+        )
+
+    def _announce(
+        self, service: Object | None, document: Document, serving: str, check: Check
+    ) -> None:
+        """Let the tags say what is asked for, before it is; what serves stays."""
+        name = documents.deployment(document)["metadata"]["name"]
+        tags = {**documents.tags_of(document), APPLIED: name}
+        if service is None:
+            wanted = documents.with_tags(document, tags)
+            made = documents.live_service(wanted)
+            made["spec"]["selector"][RELEASE_LABEL] = serving
+            self._client.apply(made, check)
+            return
+        change = {"metadata": {"annotations": _replaced(service, tags)}}
+        self._client.merge("Service", self._name, change, check)
+
+    def _make(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
+        name = documents.deployment(document)["metadata"]["name"]
+        for each in documents.of_release(document):
+            self._client.apply(_with_values(each, secrets), check)
+        self._client.apply(documents.candidate_service(self._environment, name), check)
+
+    def _point(self, name: str, tags: Mapping[str, str]) -> None:
+        service = self._required()
+        change = {
+            "metadata": {"annotations": _replaced(service, {**tags, APPLIED: name})},
+            "spec": {"selector": {RELEASE_LABEL: name}},
+        }
+        self._client.merge("Service", self._name, change)
+
+    def _scale(self, pods: int) -> None:
+        name = _tags(self._required()).get(APPLIED, "")
+        self._client.merge("Deployment", name, {"spec": {"replicas": pods}})
+
+    def _remove_all_but(self, needed: set[str]) -> tuple[str, ...]:
+        removed = []
+        for kind in OF_RELEASE:
+            for each in self._client.list(kind, {NAME_LABEL: self._name}):
+                name = each["metadata"]["name"]
+                if each["metadata"]["labels"].get(RELEASE_LABEL) not in needed:
+                    self._client.delete(kind, name)
+                    removed += [name] if kind == "Deployment" else []
+        return tuple(removed)
+
+    def _objects(self, name: str) -> list[Object]:
+        """What belongs to a release, in the order of a document."""
+        found = (self._client.get(kind, name) for kind in reversed(OF_RELEASE))
+        there = [each for each in found if each is not None]
+        order = ("Secret", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget")
+        return sorted(there, key=lambda each: order.index(each["kind"]))
+
+    def _pods(self, name: str) -> list[Object]:
+        labels = {NAME_LABEL: self._name, RELEASE_LABEL: name}
+        return self._client.list("Pod", labels) if name else []
+
+    def _address(self) -> str | None:
+        """That of the gateway's load balancer, which is a Service of the same namespace."""
+        if self._environment.host is not None:
+            return f"https://{self._environment.host}"
+        gateway = self._client.get("Service", f"{self._name}-approuting-istio")
+        status = ((gateway or {}).get("status") or {}).get("loadBalancer") or {}
+        for each in status.get("ingress") or []:
+            if host := each.get("hostname") or each.get("ip"):
+                return f"http://{host}"
+        return None
+
+    def _required(self) -> Object:
+        service = self._client.get("Service", self._name)
+        if service is None:
+            raise EngineError(f"there is no {self.what}", f"make it: {_DEPLOY}")
+        return service
+
+
+def _tags(service: Object) -> dict[str, str]:
+    return documents.tags_of({"items": [service]})
+
+
+def _selected(service: Object) -> str:
+    return str((service["spec"].get("selector") or {}).get(RELEASE_LABEL) or NONE)
+
+
+def _replaced(service: Object, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Annotations as a merge patch: exactly these tags, and what others have set stays."""
+    there = service["metadata"].get("annotations") or {}
+    gone = dict.fromkeys(key for key in there if key.startswith(TAG_PREFIX))
+    return {**gone, **annotations_of(tags)}
+
+
+def _with_values(each: Object, secrets: Mapping[str, str]) -> Object:
+    """The same object with the values of its secrets.
+
+    Raises:
+        EngineError: a secret has no value.
+    """
+    if each["kind"] != "Secret":
+        return each
+    missing = [key for key in each["stringData"] if key not in secrets]
+    if missing:
+        raise EngineError(
+            f"the secret {missing[0]} has no value", f"set {missing[0]} where the deploy runs"
+        )
+    return {**each, "stringData": {key: secrets[key] for key in each["stringData"]}}
