@@ -24,8 +24,10 @@ SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 180.0
 PAUSE_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 20.0
-MISSING, CONFLICT = 404, 409
+UNAUTHORIZED, MISSING, CONFLICT = 401, 404, 409
 LOG_LINES: Final = 300
+# The API server answers an apply with an unknown field with 500.
+_NO_FIELD: Final = "failed to create typed patch object"
 
 # Prefix of the path and name in it, by kind.
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -56,7 +58,7 @@ class KubeError(EngineError):
 
     def __init__(self, what: str, status: int, reason: str, message: str) -> None:
         told = message or reason or f"status {status}"
-        super().__init__(f"{what}: {told}", _fix(status, reason))
+        super().__init__(f"{what}: {told}", _fix(status, reason, message))
         self.status = status
         self.reason = reason
         self.message = message
@@ -64,6 +66,8 @@ class KubeError(EngineError):
     @property
     def transient(self) -> bool:
         """Whether the same may pass later."""
+        if _NO_FIELD in self.message:
+            return False
         return self.status in (0, 408, 429) or self.status >= 500
 
 
@@ -72,22 +76,41 @@ class KubeClient:
 
     def __init__(
         self,
-        access: Access,
+        source: Callable[[], Access],
         namespace: str,
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.namespace = namespace
+        self._source = source
         self._sleep = sleep
         self._clock = clock
-        self._server = access.server.rstrip("/")
-        self.login: Mapping[str, str] = {"Authorization": f"Bearer {access.token}"}
-        trust = ssl.create_default_context(cadata=access.authority)
-        headers = {**self.login, "Accept": "application/json"}
-        self._http = httpx.Client(
-            base_url=access.server, verify=trust, headers=headers, timeout=SECONDS
-        )
+        self._known: tuple[Access, httpx.Client] | None = None
+
+    @property
+    def login(self) -> Mapping[str, str]:
+        """The header that says who asks."""
+        return {"Authorization": f"Bearer {self._session()[0].token}"}
+
+    def _session(self) -> tuple[Access, httpx.Client]:
+        """Asked for at the first request: a plan needs none."""
+        if self._known is None:
+            access = self._source()
+            trust = ssl.create_default_context(cadata=access.authority)
+            self._known = (
+                access,
+                httpx.Client(
+                    base_url=access.server,
+                    verify=trust,
+                    headers={
+                        "Authorization": f"Bearer {access.token}",
+                        "Accept": "application/json",
+                    },
+                    timeout=SECONDS,
+                ),
+            )
+        return self._known
 
     def get(self, kind: str, name: str) -> Object | None:
         """An object; None where there is none."""
@@ -140,7 +163,7 @@ class KubeClient:
             query["follow"] = "true"
         url = f"{self._path('Pod', pod)}/log"
         try:
-            with self._http.stream("GET", url, params=query, timeout=None) as answer:
+            with self._session()[1].stream("GET", url, params=query, timeout=None) as answer:
                 if answer.status_code != httpx.codes.OK:
                     answer.read()
                     raise _refusal(f"GET {url}", answer)
@@ -150,7 +173,7 @@ class KubeClient:
 
     def proxy_address(self, service: str) -> str:
         """Where the API server passes requests on to the ready pods of a Service."""
-        return f"{self._server}{self._path('Service', f'http:{service}:http')}/proxy"
+        return f"{self._session()[0].server.rstrip('/')}{self._path('Service', f'http:{service}:http')}/proxy"
 
     def _all(self, kind: str, query: dict[str, str]) -> list[Object]:
         found: list[Object] = []
@@ -179,11 +202,15 @@ class KubeClient:
     ) -> Object:
         """One request, again where the cluster is busy: each of them may be repeated."""
         give_up = self._clock() + PATIENCE_SECONDS
-        pause = PAUSE_SECONDS
+        pause, renewed = PAUSE_SECONDS, False
         while True:
             try:
                 return self._once(method, path, query, body, kind)
             except KubeError as error:
+                if error.status == UNAUTHORIZED and not renewed:
+                    # A token lasts about an hour, and a rollout may last longer.
+                    self._known, renewed = None, True
+                    continue
                 if not error.transient or self._clock() >= give_up:
                     raise
             self._sleep(pause)
@@ -203,7 +230,7 @@ class KubeClient:
         headers = {"Content-Type": kind} if kind else {}
         what = f"{method} {path}"
         try:
-            answer = self._http.request(
+            answer = self._session()[1].request(
                 method, path, params=query, content=content, headers=headers
             )
         except httpx.TransportError as error:
@@ -226,8 +253,8 @@ def _refusal(what: str, answer: httpx.Response) -> KubeError:
     )
 
 
-def _fix(status: int, reason: str) -> str:
-    if status == 401:
+def _fix(status: int, reason: str, message: str) -> str:
+    if status == UNAUTHORIZED:
         return "log in again (`az login`): the token is not accepted"
     if status == 403:
         return (
@@ -238,6 +265,6 @@ def _fix(status: int, reason: str) -> str:
         return "`.venv/bin/python -m engine.deploy bootstrap` makes the namespace"
     if status == CONFLICT:
         return "somebody else sets this; remove it there, or leave it to the deploy"
-    if status == 422 or reason == "Invalid":
+    if status == 422 or reason == "Invalid" or _NO_FIELD in message:
         return "correct the named field"
     return "try again"

@@ -245,9 +245,8 @@ def _container(environment: AksEnvironment, release: Release, name: str) -> Obje
         "env": _variables(environment, name),
         # Equal: nothing of the pod's is lent to others, and it is the last one to be evicted.
         "resources": {"requests": size | gpus, "limits": size | gpus},
-        "startupProbe": _probe(live)
+        "startupProbe": _probe(live.model_copy(update={"initial_delay_seconds": 0}))
         | {
-            "initialDelaySeconds": 0,
             "periodSeconds": STARTUP_PERIOD,
             "failureThreshold": max(1, environment.rollout.start_seconds // STARTUP_PERIOD),
         },
@@ -285,9 +284,11 @@ def _variables(environment: AksEnvironment, name: str) -> list[Object]:
 
 
 def _probe(probe: Probe) -> Object:
+    # A cluster leaves out a delay of 0.
+    delay = probe.initial_delay_seconds
     return {
         "httpGet": {"path": probe.path, "port": "http", "scheme": "HTTP"},
-        "initialDelaySeconds": probe.initial_delay_seconds,
+        **({"initialDelaySeconds": delay} if delay else {}),
         "periodSeconds": probe.period_seconds,
         "timeoutSeconds": probe.timeout_seconds,
         "failureThreshold": probe.failure_threshold,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from tests.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.control_plane import ControlPlane
 
 PAUSE_SECONDS = 0.1
 READY, CRASHES, STARTS = "ready", "crashes", "starts"
@@ -62,6 +62,13 @@ class ScriptedNode:
         self._patch(
             f"/api/v1/nodes/{self._name}/status",
             {"status": {"capacity": size, "allocatable": size, "conditions": [ready]}},
+        )
+        # The API server has added what keeps pods away until a node is ready.
+        self._plane.ask(
+            "PATCH",
+            f"/api/v1/nodes/{self._name}",
+            {"spec": {"taints": taints}},
+            "application/merge-patch+json",
         )
         self._thread.start()
         return self

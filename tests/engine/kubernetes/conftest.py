@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.kubernetes.control_plane import ControlPlane, program
-from tests.kubernetes.guard import Guard
+from tests.engine.kubernetes.control_plane import ControlPlane, program
+from tests.engine.kubernetes.guard import Guard
 from tests.once import installed
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 DEPLOYER, READER, NOBODY = "deployer", "reader", "nobody"
 TOKENS = {f"token-of-{name}": name for name in (DEPLOYER, READER, NOBODY)}

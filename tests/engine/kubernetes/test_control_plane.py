@@ -13,8 +13,8 @@ from engine.deploy.targets.aks.client import Access, KubeClient, KubeError
 from engine.deploy.targets.aks.environment import AksEnvironment
 from engine.deploy.targets.base import Document, Places, Release
 
-from tests.kubernetes.conftest import DEPLOYER, NAMESPACE, NOBODY, READER
-from tests.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.conftest import DEPLOYER, NAMESPACE, NOBODY, READER
+from tests.engine.kubernetes.control_plane import ControlPlane
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def document(rollout: str, **fields: object) -> Document:
 
 def client(plane: ControlPlane, who: str) -> KubeClient:
     access = Access(plane.server, plane.authority, f"token-of-{who}")
-    return KubeClient(access, NAMESPACE, sleep=lambda _: None)
+    return KubeClient(lambda: access, NAMESPACE, sleep=lambda _: None)
 
 
 KINDS = {

@@ -11,10 +11,10 @@ from engine.deploy.rollout import marks
 from engine.deploy.targets.aks.target import Aks
 from engine.deploy.targets.base import Document, Live, Release
 
-from tests.kubernetes.conftest import DEPLOYER
-from tests.kubernetes.control_plane import ControlPlane
-from tests.kubernetes.node import CRASHES, STARTS, ScriptedNode
-from tests.kubernetes.test_control_plane import PLACES, SERVER, client, environment
+from tests.engine.kubernetes.conftest import DEPLOYER
+from tests.engine.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.node import CRASHES, STARTS, ScriptedNode
+from tests.engine.kubernetes.test_control_plane import PLACES, SERVER, client, environment
 
 pytestmark = pytest.mark.slow
 SECONDS = 30
@@ -134,7 +134,7 @@ def test_what_somebody_changes_of_ours_is_a_difference(
 ) -> None:
     document = up(target, GOOD, "one")
     path = "/apis/apps/v1/namespaces/iris-staging/deployments/iris-staging-rone"
-    body = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
+    body = {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}
     control_plane.ask("PATCH", path, body, "application/merge-patch+json")
     live = target.read()
     assert live is not None
