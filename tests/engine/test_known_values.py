@@ -64,11 +64,7 @@ def asked(model: Model, rows: list[dict[str, Any]]) -> list[Any]:
     """What `/predict` computes for records."""
     inputs = tutorial.decode(json.dumps({"data": rows}).encode(), model)
     model.signature.check(inputs)
-    try:
-        answer: list[Any] = model.run(inputs)["label"].tolist()
-    except Exception as error:
-        found = model.refusal(inputs) if model.failed_at_a_value(error) else None
-        raise found or error from None
+    answer: list[Any] = model.answer(inputs)["label"].tolist()
     return answer
 
 

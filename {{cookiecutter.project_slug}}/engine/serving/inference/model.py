@@ -53,6 +53,21 @@ class Model:
         """Compute outputs for inputs that passed the signature check."""
         return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
 
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """``run``, where nobody waits; a value at which the model fails is refused by name.
+
+        Raises:
+            InvalidInput: naming that value.
+            Exception: whatever the runtime raises.
+        """
+        try:
+            return self.run(inputs)
+        except Exception as error:
+            refused = self.refusal(inputs) if self.failed_at_a_value(error) else None
+            if refused is None:
+                raise
+            raise refused from None
+
     def failed_at_a_value(self, error: BaseException) -> bool:
         """Whether the run may have failed at a value of the inputs, which ``refusal`` finds."""
         # What a model's own code raises for a fault of the client's, it says itself.

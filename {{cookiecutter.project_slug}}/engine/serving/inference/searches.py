@@ -76,7 +76,7 @@ class Searches:
     def _search(self, request: Request) -> InvalidInput | None:
         if request.over:
             return None
-        parts = request.whole.parts if request.whole is not None else ()
+        parts = (request.whole and request.whole.parts) or ()
         before = itertools.takewhile(lambda part: part is not request, parts)
         inputs = arrays_of(request.inputs, self._model.signature.inputs[0])
         return self._model.refusal(inputs, sum(part.rows for part in before))
