@@ -144,6 +144,7 @@ engine/deploy/monitoring/place.py
 engine/deploy/monitoring/plan.py
 engine/deploy/monitoring/queries.py
 engine/deploy/monitoring/queries/alerts/device_memory_near_limit.kql
+engine/deploy/monitoring/queries/alerts/accuracy_low.kql
 engine/deploy/monitoring/queries/alerts/drifted.kql
 engine/deploy/monitoring/queries/alerts/error_ratio_high.kql
 engine/deploy/monitoring/queries/alerts/golden_check_failed.kql
