@@ -62,8 +62,10 @@ OPTIONS = [
         ("compare", name, ["-m", "engine.comparing", f"--{name.lower()}={{}}"])
         for name in ("OTHER", "ENV", "MODEL", "LABEL", "METRIC", "MARGIN")
     ),
-    ("replay", "URL", ["-m", "engine.comparing.replay", "--url={}"]),
-    ("replay", "TOLERANCE", ["-m", "engine.comparing.replay", "--tolerance={}"]),
+    *(
+        ("replay", name, ["-m", "engine.comparing.replay", f"--{name.lower()}={{}}"])
+        for name in ("URL", "ENV", "TOLERANCE")
+    ),
     ("replay", "FILE", ["-m", "engine.comparing.replay", "--", "{}"]),
     ("compare", "DATA", ["-m", "engine.comparing", "--", "{}"]),
     ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),

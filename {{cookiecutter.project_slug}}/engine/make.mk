@@ -83,8 +83,8 @@ compare: $(VENV)/.dev ## Compare the models with others on labelled rows (DATA=f
 	@$(BIN)/python -m engine.comparing $(call option,--other,OTHER) $(call option,--env,ENV) $(call option,--model,MODEL) \
 		$(call option,--label,LABEL) $(call option,--metric,METRIC) $(call option,--margin,MARGIN) $(call argument,DATA)
 
-replay: $(VENV)/.dev ## Ask another release for captured requests, and compare (FILE=captured.jsonl; URL=http://127.0.0.1:8000, TOLERANCE)
-	@$(BIN)/python -m engine.comparing.replay $(call option,--url,URL) $(call option,--tolerance,TOLERANCE) $(call argument,FILE)
+replay: $(VENV)/.dev ## Ask another release for captured requests, and compare (FILE=captured.jsonl; ENV=staging, or URL=http://127.0.0.1:8000; TOLERANCE)
+	@$(BIN)/python -m engine.comparing.replay $(call option,--url,URL) $(call option,--env,ENV) $(call option,--tolerance,TOLERANCE) $(call argument,FILE)
 
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)
