@@ -76,6 +76,7 @@ engine/deploy/bootstrap/role.py
 engine/deploy/bootstrap/roles.py
 engine/deploy/bootstrap/runner.py
 engine/deploy/bootstrap/step.py
+engine/deploy/bootstrap/storage.py
 engine/deploy/bootstrap/trust.py
 engine/deploy/bootstrap/unasked.py
 engine/deploy/commands/__init__.py

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from engine.deploy.bootstrap import storage
 from engine.deploy.bootstrap.github import GATED
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.role import CustomRole, Role
@@ -30,6 +31,7 @@ from engine.deploy.targets.kind import kind_named, kind_of
 ACR_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d")
 ACR_DELETE = Role("AcrDelete", "c2f4ef07-c644-48eb-af81-4b1b4947fb11")
 ACR_PUSH = Role("AcrPush", "8311e382-0749-4cb8-b61a-304f252e45ec")
+BLOB_CONTRIBUTOR = Role("Storage Blob Data Contributor", "ba92f5b4-2d11-453d-a403-e96b0029c9fe")
 READER = Role("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7")
 IDENTITY_OPERATOR = Role("Managed Identity Operator", "f1a07417-d97a-45cb-824c-7a7467783830")
 
@@ -126,6 +128,10 @@ def assignments(inputs: Inputs) -> tuple[Step, ...]:
         _assignment(inputs, prune, ACR_PULL, registry, "lets the clean-up list images"),
         _assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
     ]
+    for account, name in storage.captured(inputs):
+        place = _Place(f"container {account}/{name}", storage.container_id(inputs, account, name))
+        keeps = "lets the service keep captured requests, and remove old ones"
+        steps.append(_assignment(inputs, runtime, BLOB_CONTRIBUTOR, place, keeps))
     for stage, environment in inputs.environments.items():
         group = _group(inputs, environment)
         steps += _deploy_assignments(inputs, stage, environment)

@@ -9,6 +9,7 @@ from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
+from engine.deploy.bootstrap.storage import PROVIDER
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import (
     ERROR,
@@ -109,7 +110,7 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
     def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
         network = ("Microsoft.Network",) if environment.beside else ()
-        return (self.provider, *network, *((storage.PROVIDER,) if environment.https else ()))
+        return (self.provider, *network, *((PROVIDER,) if environment.https else ()))
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: GroupEnvironment
