@@ -49,7 +49,7 @@ OPTIONS = [
     ("model", "NAME", ["-m", "engine.packaging", "--name={}"]),
     ("model", "TO", ["-m", "engine.packaging", "--to={}"]),
     ("model", "SAMPLES", ["-m", "engine.packaging", "--samples={}"]),
-    ("doctor", "IMAGE", ["-m", "engine.packaging.drift", "--image={}"]),
+    ("doctor", "IMAGE", ["-m", "engine.packaging.versions", "--image={}"]),
     ("reference", "MODEL", ["-m", "engine.drift", "record", "--model={}"]),
     ("reference", "FILE", ["-m", "engine.drift", "record", "--", "{}"]),
     ("drift", "MODEL", ["-m", "engine.drift", "compare", "--model={}"]),

@@ -266,10 +266,10 @@ engine/packaging/bfloat16.py
 engine/packaging/class_outputs.py
 engine/packaging/code.py
 engine/packaging/contract.py
-engine/packaging/drift/__init__.py
-engine/packaging/drift/__main__.py
-engine/packaging/drift/compare.py
-engine/packaging/drift/sources.py
+engine/packaging/versions/__init__.py
+engine/packaging/versions/__main__.py
+engine/packaging/versions/compare.py
+engine/packaging/versions/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
 engine/packaging/installed.py

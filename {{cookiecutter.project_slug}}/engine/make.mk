@@ -68,7 +68,7 @@ train: $(VENV)/.train ## Train the sample model again and package it (FORMAT=onn
 	@$(BIN)/python -m training.train $(call option,--format,FORMAT)
 
 doctor: $(VENV)/.serve ## Report where training, lock, this environment and an image (IMAGE=tag) differ
-	@$(BIN)/python -m engine.packaging.drift $(call option,--image,IMAGE)
+	@$(BIN)/python -m engine.packaging.versions $(call option,--image,IMAGE)
 
 reference: $(VENV)/.train ## Record in the package how the training data is distributed (FILE=train.csv; MODEL=name)
 	@$(BIN)/python -m engine.drift record $(call option,--model,MODEL) $(call argument,FILE)
