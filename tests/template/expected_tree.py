@@ -366,6 +366,7 @@ engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
 engine/serving/inference/refusals.py
+engine/serving/inference/searches.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
