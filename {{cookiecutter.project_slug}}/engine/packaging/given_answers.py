@@ -51,9 +51,9 @@ def check_given(given: Samples, computed: Mapping[str, Array], by: str, options:
             at = tuple(int(axis[0]) for axis in np.nonzero(wrong))
             raise PackageError(
                 f"the samples' output/{name} at {list(at)} is {_shown(wanted[at])}, and {by} gives "
-                f"{_shown(got[at])} ({int(wrong.sum())} of {wrong.size} values differ); the columns may "
-                "have other types or another order than in training, or the answers are another "
-                "model's"
+                f"{_shown(got[at])} ({int(wrong.sum())} of {wrong.size} values differ); the "
+                "columns may have other types or another order than in training, or the answers "
+                "are another model's"
             )
 
 
