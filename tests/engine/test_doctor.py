@@ -25,6 +25,7 @@ from engine.deploy.journal import Journal
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Live, Places, Target
+from engine.deploy.targets.own_names import OwnNames
 from engine.errors import EngineError
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
@@ -130,6 +131,7 @@ class Scene:
     target: Target
     project: Project = PROJECT
     environment: GroupEnvironment = ENVIRONMENT
+    own_names: OwnNames | None = None
     journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 

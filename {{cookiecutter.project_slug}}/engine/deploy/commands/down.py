@@ -67,6 +67,13 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     for each in left:
         remove(az, each)
+    for context in contexts.values():
+        if (own := context.own_names) is not None:
+            say.step(f"giving up {', '.join(own.domains)}")
+            try:
+                own.remove()
+            except AzError as error:
+                say.warning(f"records of own names may be left: {error.message}; {error.fix}")
     for name in there:
         say.step(f"removing {name}; this takes some minutes")
         az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)
