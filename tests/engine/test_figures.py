@@ -148,13 +148,13 @@ def test_what_azure_does_not_say_is_unknown(answer: Any) -> None:
 def test_of_several_copies_the_mean_of_those_that_azure_knows_is_told() -> None:
     class Fleet:
         def json(self, *arguments: str) -> Any:
-            cpu = {"one": 200.0, "two": 600.0, "new": None}
+            cpu = {"one": 250.0, "two": 750.0, "new": None}
             return {
                 "value": [metric("CpuUsage", cpu[arguments[arguments.index("--resource") + 1]])]
             }
 
     found = usage(Fleet(), kind_named("aci").metrics, ["one", "two", "new"])  # type: ignore[arg-type]
-    assert found == Usage(pytest.approx(0.4), None)
+    assert found == Usage(0.5, None)
 
 
 def test_what_is_unknown_is_a_dash() -> None:

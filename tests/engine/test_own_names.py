@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 from typing import Any, cast
@@ -12,8 +13,11 @@ from engine.deploy.az_error import Problem
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.roles import own_roles
 from engine.deploy.config.rules import domains
+from engine.deploy.say import Say
 from engine.deploy.targets.base import Places
-from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.client import AppClient
+from engine.deploy.targets.containerapps.environment import AppEnvironment, Https
+from engine.deploy.targets.containerapps.own_names import AppNames
 from engine.deploy.targets.kind import kind_of, own_names
 from engine.deploy.targets.own_names import OwnNames, Record
 from pydantic import ValidationError
@@ -168,6 +172,134 @@ def test_a_record_that_is_in_the_zone_and_not_in_dns_points_to_the_registrar(
     assert "az network dns zone show --resource-group dns --name example.org" in found.fix
 
 
+class Apps(AppClient):
+    """An app with own names, what Azure sees of a name, and certificates in the order of asking."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Any] = {}
+        self.domains: list[dict[str, Any]] = [{"name": "theirs.example", "bindingType": "Disabled"}]
+        self.kept: list[dict[str, Any]] = []
+        self.states = ["Succeeded"]
+        self.ordered: list[str] = []
+
+    def app(self) -> dict[str, Any]:
+        shown = {"configuration": {"ingress": {"customDomains": list(self.domains)}}}
+        return {"properties": {**shown, "customDomainVerificationId": "PROOF"}}
+
+    def environment(self, environment_id: str) -> dict[str, Any]:
+        return {"location": "West Europe", "properties": {"staticIp": "10.0.0.9"}}
+
+    def analysis(self, hostname: str) -> dict[str, Any]:
+        assert hostname == NAME
+        return {"customDomainVerificationTest": "Passed", **self.seen}
+
+    def certificates(self, environment_id: str) -> list[dict[str, Any]]:
+        for each in self.kept:
+            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+            each["properties"]["provisioningState"] = state
+        return self.kept
+
+    def order(self, certificate_id: str, location: str, hostname: str, proof: str) -> None:
+        assert {"name": hostname, "bindingType": "Disabled"} in self.domains
+        assert not self.kept, "the name of a certificate is taken"
+        self.ordered.append(proof)
+        properties = {"subjectName": hostname, "provisioningState": self.states[0]}
+        self.kept = [{"id": certificate_id, "properties": {**properties, "error": "no CAA"}}]
+
+    def forget(self, certificate_id: str) -> None:
+        assert all(each.get("certificateId") != certificate_id for each in self.domains)
+        self.kept = [each for each in self.kept if each["id"] != certificate_id]
+
+    def patch(self, body: dict[str, Any], check: object = None) -> None:
+        self.domains = body["properties"]["configuration"]["ingress"]["customDomains"]
+
+    def wait_until_idle(self, tags: object = None) -> None:
+        """It is."""
+
+
+def of_app(apps: Apps) -> AppNames:
+    """The own names of an app; a certificate is looked at each second."""
+    seconds = itertools.count()
+    given = Https(domains=(NAME,))
+    return AppNames(
+        *(given, None, apps, app_environment(), "/apps"),
+        sleep=lambda _: None,
+        clock=lambda: next(seconds),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "cause"),
+    [
+        ({}, "certificate-dns", f"{NAME} does not resolve, and this environment is {HOST}"),
+        ({"cNameRecords": ["other.example"]}, "certificate-dns", "leads to other.example, and"),
+        ({"aRecords": ["10.1.1.1"]}, "certificate-dns", "leads to 10.1.1.1, and"),
+        (
+            {"cNameRecords": [HOST], "customDomainVerificationTest": "Failed"},
+            "certificate-dns",
+            "is not proven to be yours",
+        ),
+        (
+            {
+                "cNameRecords": [HOST],
+                "hasConflictOnManagedEnvironment": True,
+                "conflictingContainerAppResourceId": "/x/containerApps/rival",
+            },
+            "own-name-taken",
+            "is bound to the container app rival already",
+        ),
+    ],
+)
+def test_an_app_takes_no_name_before_its_records_lead_to_it(
+    seen: dict[str, Any], code: str, cause: str
+) -> None:
+    apps = Apps()
+    apps.seen = seen
+    (found,) = of_app(apps).make(HOST, 9)
+    assert found == next(of_app(apps).findings(HOST))
+    assert found.code == code
+    assert cause in found.cause
+    if code == "certificate-dns":
+        assert f'{NAME}. CNAME {HOST}., and asuid.{NAME}. TXT "PROOF"' in found.fix
+    assert [each["name"] for each in apps.domains] == ["theirs.example"]
+    assert apps.ordered == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "proof"),
+    [({"cNameRecords": [f"{HOST}."]}, "CNAME"), ({"aRecords": ["10.0.0.9"]}, "HTTP")],
+)
+def test_a_name_is_added_bound_and_given_up_beside_those_of_others(
+    seen: dict[str, Any], proof: str
+) -> None:
+    apps = Apps()
+    apps.seen, apps.states = seen, ["Pending", "Pending", "Succeeded"]
+    assert [each.code for each in of_app(apps).findings(HOST)] == ["own-name"]
+    assert list(of_app(apps).make(HOST, 9)) == []
+    assert apps.ordered == [proof]
+    ours = {"name": NAME, "bindingType": "SniEnabled", "certificateId": apps.kept[0]["id"]}
+    theirs = {"name": "theirs.example", "bindingType": "Disabled"}
+    assert apps.domains == [theirs, ours]
+    assert list(of_app(apps).findings(HOST)) == list(of_app(apps).make(HOST, 9)) == []
+    assert apps.ordered == [proof]
+    of_app(apps).remove()
+    assert (apps.domains, apps.kept) == ([theirs], [])
+
+
+def test_a_certificate_that_is_not_there_yet_is_waited_for_and_a_failed_one_ordered_anew() -> None:
+    apps = Apps()
+    apps.seen, apps.states = {"cNameRecords": [HOST]}, ["Pending"]
+    for found in (of_app(apps).make(HOST, 9), of_app(apps).findings(HOST)):
+        assert [each.code for each in found] == ["certificate-pending"]
+    apps.states = ["Failed"]
+    (failed,) = of_app(apps).findings(HOST)
+    assert (failed.code, failed.cause.endswith("no CAA")) == ("certificate-failed", True)
+    assert [each.code for each in of_app(apps).make(HOST, 9)] == ["certificate-failed"]
+    apps.states = ["Succeeded"]
+    assert list(of_app(apps).make(HOST, 9)) == []
+    assert len(apps.ordered) == 2
+
+
 def test_records_are_written_as_dns_writes_them() -> None:
     assert str(Record("a.example", "A", "10.0.0.1")) == "a.example. A 10.0.0.1"
     assert str(Record("asuid.a.example", "TXT", "PROOF")) == 'asuid.a.example. TXT "PROOF"'
@@ -198,10 +330,10 @@ def test_an_app_has_names_only_for_azure_does_the_rest() -> None:
         assert field in AppEnvironment.model_fields["https"].annotation.__args__[0].absent  # type: ignore[union-attr]
         with pytest.raises(ValidationError):
             app_environment(https={"domains": [NAME], field: "ops@example.org"})
-    assert kind_of(app_environment()).own_names(Az, app_environment(), PLACES, None) is None
+    assert kind_of(app_environment()).own_names(Az(Say()), app_environment(), PLACES, None) is None
     places = Places("S", "r", "i", apps_environment="/e")
     with_names = app_environment(https={"domains": [NAME]})
-    assert kind_of(with_names).own_names(Az, with_names, places, None) is not None
+    assert kind_of(with_names).own_names(Az(Say()), with_names, places, None) is not None
 
 
 @pytest.mark.parametrize("target", ["aci", "containerapps"])

@@ -21,7 +21,7 @@ NAMESPACE = "Microsoft.Network"
 ZONES = f"{NAMESPACE}/dnsZones"
 VERSIONS = frozenset({"2018-05-01", "2023-07-01-preview"})
 """The newest stable one, and the one that az 2.91 sends."""
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "A": {"ARecords?": [{"ipv4Address": str}]},
     "CNAME": {"CNAMERecord?": {"cname": str}},
     "TXT": {"TXTRecords?": [{"value": [str]}]},
