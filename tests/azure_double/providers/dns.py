@@ -46,6 +46,7 @@ class Zones:
         yield self.zones.get(show)
         yield self.zones.list(lister(ZONES))
         yield self.zones.delete(remove)
+        yield self.zones.below("GET", "recordsets", self.list_sets, "recordsets/read")
         for each in self.sets.values():
             yield each.put(self.put)
             yield each.get(show)
@@ -66,6 +67,15 @@ class Zones:
         existing = self.azure.store.get(call.id)
         made = self.azure.store.put(call.id, {**body, "name": name})
         return Answer(200 if existing else 201, made.shown())
+
+    async def list_sets(self, call: Call) -> Answer:
+        """All record sets of a zone."""
+        found = [
+            each
+            for kind in self.sets.values()
+            for each in self.azure.store.list(kind.name, call.id)
+        ]
+        return Answer(200, {"value": [each.shown() for each in found]})
 
     async def put(self, call: Call) -> Answer:
         """Make or replace a record set."""
