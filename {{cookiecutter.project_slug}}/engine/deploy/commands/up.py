@@ -96,10 +96,15 @@ def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
 
 def _lead_again(context: Context) -> None:
     """What was restored may have been made anew, and then lost its own names."""
-    if context.own_names is not None:
+    if context.own_names is None:
+        return
+    try:
         live = context.target.read()
-        if live is not None and live.address is not None:
-            lead(context, live.address)
+    except EngineError as error:
+        context.say.warning(f"own names could not be looked at: {error.cause}; {error.fix}")
+        return
+    if live is not None and live.address is not None:
+        lead(context, live.address)
 
 
 def _deploy(wanted: Wanted, began: float) -> None:

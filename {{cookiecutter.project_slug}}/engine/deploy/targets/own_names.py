@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engine.deploy.az import Az, AzError
+from engine.deploy.az import Az
 from engine.deploy.config.domains import OwnDomains, Zone
 from engine.deploy.finding import Certainty, Finding
+from engine.errors import EngineError
 
 API_VERSION = "2018-05-01"
 TTL_SECONDS = 300
@@ -173,7 +174,7 @@ class OwnNames(ABC):
         for domain in self.domains:
             try:
                 found = self._make_records(domain, host) or self.bind(domain, host, patience)
-            except AzError as error:
+            except EngineError as error:
                 found = Finding("own-name", f"{domain} is not ready: {error.cause}", error.fix)
             if found is not None:
                 yield found
@@ -183,7 +184,7 @@ class OwnNames(ABC):
         for domain in self.domains:
             try:
                 found = self._look_at_zone(domain, host) or self.look(domain, host)
-            except AzError as error:
+            except EngineError as error:
                 cause = f"{domain} could not be looked at: {error.cause}"
                 found = Finding("own-name", cause, error.fix, Certainty.POSSIBLE)
             if found is not None:
