@@ -332,7 +332,9 @@ class ModelHost:
             )
         labels = next((each.labels for each in model.manifest.outputs if tells_class(each)), ())
         if settings.feedback and labels:
-            self._models[model.name].feedback = observer.take_feedback(labels, settings.feedback)
+            self._models[model.name].feedback = observer.take_feedback(
+                labels, settings.feedback_accuracy, settings.feedback
+            )
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest
         )
