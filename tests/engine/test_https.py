@@ -163,7 +163,9 @@ def test_legal_but_odd_values_reach_caddy_as_they_are(name: str) -> None:
     probes = {"readiness": {"path": "/readyz?verbose=1"}}
     group = render(environment(https=odd, probes=probes), RELEASE, PLACES, {})
     (container,) = (each for each in group["properties"]["containers"] if each["name"] == "edge")
-    given = {each["name"]: each["value"] for each in container["properties"]["environmentVariables"]}
+    given = {
+        each["name"]: each["value"] for each in container["properties"]["environmentVariables"]
+    }
     read = subprocess.run(
         ["caddy", "adapt", "--config", ROOT / "engine" / "edge" / "Caddyfile"],
         env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **given},

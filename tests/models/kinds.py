@@ -185,7 +185,8 @@ estimator("histogram gradient boosting", "histogram",
           ensemble.HistGradientBoostingClassifier(max_iter=5), CLASS)  # fmt: skip
 estimator("support vectors", "svc", svm.SVC(), CLASS)
 estimator("support vectors, two classes", "two-classes",
-          pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC()), FLAGS[:, 0])  # fmt: skip
+          pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC()),
+          FLAGS[:, 0])  # fmt: skip
 estimator("linear support vectors", "linear-svc", svm.LinearSVC(), CLASS)
 estimator("support vectors, numbers", "svr", svm.SVR(), NUMBER)
 estimator("nearest neighbours", "neighbours", neighbors.KNeighborsClassifier(4), CLASS)
