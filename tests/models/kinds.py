@@ -215,6 +215,8 @@ estimator("bagged", "bagged",
           ensemble.BaggingClassifier(linear(), 4, random_state=SEED), CLASS)  # fmt: skip
 estimator("grid search", "search",
           model_selection.GridSearchCV(linear(), {"C": [1.0, 9.0]}, cv=2), CLASS)  # fmt: skip
+estimator("a threshold of its own", "threshold",
+          model_selection.FixedThresholdClassifier(linear(), threshold=0.3), FLAGS[:, 0])  # fmt: skip
 scaled = preprocessing.StandardScaler()
 estimator("scaled target", "target",
           compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=scaled),
