@@ -302,6 +302,13 @@ class Settings(BaseSettings):
         "rows of each model, until `POST /feedback` says which was right; 0: none, and there is no "
         "such route.",
     )
+    feedback_accuracy: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="Share of right answers, by feedback, that is promised; below it, and below "
+        "what chance gives for so few rows, the alert `AccuracyLow` speaks.",
+    )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(
         "unknown", description="Commit the image was built from; set by the image."

@@ -76,7 +76,7 @@ def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Obj
         BodyTooLarge: more rows than allowed.
     """
     names = column_names(model)
-    _check_names(set(check_keys(data, "data", len(names))), names, "data")
+    check_names(set(check_keys(data, "data", len(names))), names, "data")
     columns = [data[name] for name in names]
     lists = [each.as_list() if isinstance(each, simdjson.Array) else [each] for each in columns]
     check_rows(len(lists[0]), most)
@@ -93,12 +93,17 @@ def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Obj
 def _row(record: Any, names: tuple[str, ...], field: str) -> list[Any]:
     if not isinstance(record, simdjson.Object):
         raise InvalidInput(f"{field} is no object, and the first row is one", field=field)
-    _check_names(set(check_keys(record, field, len(names))), names, field)
+    check_names(set(check_keys(record, field, len(names))), names, field)
     row = record.as_dict()
     return [row[name] for name in names]
 
 
-def _check_names(keys: set[str], names: tuple[str, ...], field: str) -> None:
+def check_names(keys: set[str], names: tuple[str, ...], field: str) -> None:
+    """Check that these are the columns of the model.
+
+    Raises:
+        InvalidInput: one is missing, or the model has no such column.
+    """
     for missing in sorted(set(names) - keys)[:1]:
         raise InvalidInput(f"{field} has no {quoted(missing)}", field=field, rule=_rule(names))
     for unknown in sorted(keys - set(names))[:1]:

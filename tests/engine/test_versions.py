@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from engine.packaging.drift import __main__ as report
-from engine.packaging.drift.compare import Places, of_model, of_places
+from engine.packaging.versions import __main__ as report
+from engine.packaging.versions.compare import Places, of_model, of_places
 from engine.packaging.options import Options
 from engine.packaging.package import package
 from engine.serving import check
