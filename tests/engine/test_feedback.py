@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from engine.serving.errors import InvalidInput, MalformedBody, NotFound
+from engine.serving.errors import BodyTooLarge, InvalidInput, MalformedBody, NotFound
 from engine.serving.pages.feedback import count
 from engine.serving.reference.feedback import (
     MOST_CLASSES,
@@ -127,6 +127,7 @@ def test_nothing_of_a_request_is_kept() -> None:
         ('{"request_id": 5, "label": "left"}', InvalidInput, '"request_id" is missing'),
         ('{"request_id": "a"}', InvalidInput, '"label" is missing'),
         ('{"request_id": "a", "labels": []}', InvalidInput, "no list of 1 to 64"),
+        (f'{{"label": [{"[]," * 30_000}0]}}', BodyTooLarge, "at most 65536, with the labels of one"),
         ('{"request_id": "a", "label": {}}', InvalidInput, "neither text nor a whole number"),
         ('{"request_id": "a", "label": "up"}', InvalidInput, "'up' of row 0 .* 'left', 'right'"),
         ('{"request_id": "a", "label": 2}', InvalidInput, "'2' of row 0"),
@@ -164,6 +165,7 @@ def test_a_service_tells_its_accuracy(tmp_path: Path) -> None:
             feedback = {"request_id": answer.headers["X-Request-Id"], "labels": labels}
             if start == 0:
                 assert told(feedback).status_code == 401
+                assert httpx.get(f"{server.url}/feedback").headers["Allow"] == "POST"
             assert told(feedback, **headers).json() == {"counted": 3}
             assert told(feedback, **headers).status_code == 404
         for number, label in enumerate(("left", "right")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import socket
 from dataclasses import replace
 from typing import Any
 
@@ -160,7 +159,6 @@ def test_the_address_is_https_and_readiness_is_asked_before_a_certificate_is_ord
     assert kind.probe_address(environment(), ADDRESS) == f"http://{HOST}"
     plain = environment(https=None)
     assert kind.probe_address(plain, f"http://{HOST}:8000") == f"http://{HOST}:8000"
-    assert kind.records(environment(), ADDRESS) == (f"api.example.org. CNAME {HOST}.",)
 
 
 def test_a_fleet_is_asked_on_port_80_by_traffic_manager_and_on_443_by_clients() -> None:
@@ -285,31 +283,3 @@ def test_why_an_order_failed_is_read_in_the_log(line: str, code: str) -> None:
 
 def _with_log(shown: Any, lines: tuple[str, ...]) -> Any:
     return replace(shown, edge_log=lines)
-
-
-def test_a_name_that_leads_elsewhere_is_told_with_the_record_to_make(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    answers = {HOST: (HOST, "10.0.0.1")}
-
-    def resolved(host: str, port: object, flags: int = 0) -> list[Any]:
-        if host not in answers:
-            raise socket.gaierror
-        name, address = answers[host]
-        return [(socket.AF_INET, 1, 6, name, (address, 0))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", resolved)
-    monkeypatch.setattr(certificates, "time_left", lambda address: None)
-
-    def causes() -> list[str]:
-        return [each.cause for each in certificates.outside(environment(), ADDRESS)]
-
-    assert "does not resolve" in causes()[0]
-    answers["api.example.org"] = ("www.example.org", "10.9.9.9")
-    (found,) = certificates.outside(environment(), ADDRESS)
-    assert "leads to 10.9.9.9" in found.cause
-    assert found.fix.endswith(f"api.example.org. CNAME {HOST}.")
-    answers["api.example.org"] = ("api.example.org", "10.0.0.1")  # an A record
-    assert causes() == []
-    answers["api.example.org"] = (HOST, "10.0.0.7")  # a CNAME, while the group's address changes
-    assert causes() == []

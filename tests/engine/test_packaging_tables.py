@@ -256,7 +256,7 @@ def test_given_labels_of_text_and_columns_of_arrays_are_compared(tmp_path: Path)
     answers[2] = "east"
     case = stored(tmp_path, estimator, columns | {"output/label": answers}, "npz")
     words = refused(**{**case, "folder": tmp_path / "w"})
-    assert "output/label at [2] is east, and scikit-learn" in words
+    assert "output/label at [2] is 'east', and scikit-learn" in words
 
 
 def placed(folder: Path, frame: pd.DataFrame, answers: list[Any], where: str) -> dict[str, Any]:
@@ -298,8 +298,8 @@ def test_answers_are_compared_wherever_a_file_holds_them(tmp_path: Path, where: 
     answers[2] = "9"
     wrong = {**placed(tmp_path, frame, answers, where), "folder": tmp_path / "w"}
     words = refused(**{**case, **wrong})
-    assert "output/label at [2] is 9, and scikit-learn" in words
-    assert "gives 8 (1 of" in words
+    assert "output/label at [2] is '9', and scikit-learn" in words
+    assert "gives '8' (1 of" in words
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "npz"])

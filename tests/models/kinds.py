@@ -184,6 +184,8 @@ estimator("gradient boosting, numbers", "gradient-numbers",
 estimator("histogram gradient boosting", "histogram",
           ensemble.HistGradientBoostingClassifier(max_iter=5), CLASS)  # fmt: skip
 estimator("support vectors", "svc", svm.SVC(), CLASS)
+estimator("support vectors, two classes", "two-classes",
+          pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC()), FLAGS[:, 0])  # fmt: skip
 estimator("linear support vectors", "linear-svc", svm.LinearSVC(), CLASS)
 estimator("support vectors, numbers", "svr", svm.SVR(), NUMBER)
 estimator("nearest neighbours", "neighbours", neighbors.KNeighborsClassifier(4), CLASS)
@@ -223,6 +225,9 @@ estimator("several targets, forest", "targets-forest",
 estimator("several numbers", "numbers", linear_model.Ridge(), np.stack([NUMBER, X[:, 0]], 1))
 estimator("several labels (one against the rest)", "labels",
           multiclass.OneVsRestClassifier(linear()), FLAGS)  # fmt: skip
+one_each = multiclass.OneVsOneClassifier(linear())
+estimator("one against one", "one-each", one_each, X[:, :3].argmax(axis=1))
+estimator("one against one, text classes", "one-each-text", one_each, CLASS)
 estimator("chain of classifiers", "chain",
           multioutput.ClassifierChain(linear(), random_state=SEED), FLAGS)  # fmt: skip
 words = feature_extraction.text

@@ -21,13 +21,19 @@ def test_the_share_is_made_once_and_its_key_let_in_again(
 ) -> None:
     service = copied(rendered_service, tmp_path)
     with (service / "deploy" / "environments" / "staging.yaml").open("a") as file:
-        file.write("https: {email: ops@example.org}\n")
+        zone = "{name: example.org, resource_group: dns}"
+        file.write(f"https: {{email: ops@example.org, domains: [a.example.org], zone: {zone}}}\n")
     bootstrap = Bootstrap(double, service, deploy_python)
     env = {**bootstrap.env(double.owner), "GH": "/nowhere/gh"}
+    az = Azure(double, env)
+    double.register("Microsoft.Network")
+    az("group", "create", "--name", "dns", "--location", "westeurope")
+    zone_id = az("network", "dns", "zone", "create", "-g", "dns", "-n", "example.org")["id"]
     made = bootstrap("--without-github", env=env)
     assert made.code == 0, made.err
     assert f'role "{SLUG} certificates"' in made.out + made.err
-    az = Azure(double, env)
+    (given,) = az("role", "assignment", "list", "--scope", zone_id)
+    assert given["roleDefinitionName"] == f"{SLUG} own names"
     (account,) = az("storage", "account", "list", "--resource-group", GROUP)
     assert account["minimumTlsVersion"] == "TLS1_2"
     share = ("--resource-group", GROUP, "--storage-account", account["name"])

@@ -100,6 +100,7 @@ engine/deploy/commands/verify.py
 engine/deploy/commands/wanted.py
 engine/deploy/config/__init__.py
 engine/deploy/config/advice.py
+engine/deploy/config/domains.py
 engine/deploy/config/environment.py
 engine/deploy/config/faults.py
 engine/deploy/config/kinds.py
@@ -107,6 +108,7 @@ engine/deploy/config/names.py
 engine/deploy/config/project.py
 engine/deploy/config/read.py
 engine/deploy/config/rules/__init__.py
+engine/deploy/config/rules/domains.py
 engine/deploy/config/rules/gpu.py
 engine/deploy/config/rules/places.py
 engine/deploy/config/rules/rule.py
@@ -181,12 +183,11 @@ engine/deploy/rollout/guard.py
 engine/deploy/rollout/interrupted.py
 engine/deploy/rollout/marks.py
 engine/deploy/rollout/ownership.py
-engine/deploy/rollout/signs.py
 engine/deploy/rollout/run.py
+engine/deploy/rollout/signs.py
 engine/deploy/rollout/site.py
 engine/deploy/rollout/waiting.py
 engine/deploy/say.py
-engine/deploy/telemetry.py
 engine/deploy/summary.py
 engine/deploy/targets/__init__.py
 engine/deploy/targets/aci/__init__.py
@@ -207,6 +208,7 @@ engine/deploy/targets/aci/fleet/target.py
 engine/deploy/targets/aci/kind.py
 engine/deploy/targets/aci/live.py
 engine/deploy/targets/aci/members.py
+engine/deploy/targets/aci/own_names.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
@@ -222,6 +224,7 @@ engine/deploy/targets/containerapps/environment.py
 engine/deploy/targets/containerapps/evidence.py
 engine/deploy/targets/containerapps/kind.py
 engine/deploy/targets/containerapps/live.py
+engine/deploy/targets/containerapps/own_names.py
 engine/deploy/targets/containerapps/preflight.py
 engine/deploy/targets/containerapps/request.py
 engine/deploy/targets/containerapps/revisions.py
@@ -229,6 +232,8 @@ engine/deploy/targets/containerapps/rules.py
 engine/deploy/targets/containerapps/shape.py
 engine/deploy/targets/containerapps/target.py
 engine/deploy/targets/kind.py
+engine/deploy/targets/own_names.py
+engine/deploy/telemetry.py
 engine/deploy/verify.py
 engine/drift/__init__.py
 engine/drift/__main__.py
@@ -366,6 +371,7 @@ engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
 engine/serving/inference/refusals.py
+engine/serving/inference/searches.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py

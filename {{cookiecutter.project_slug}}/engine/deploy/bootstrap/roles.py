@@ -24,6 +24,7 @@ from engine.deploy.bootstrap.step import (
     value_at,
 )
 from engine.deploy.config import names
+from engine.deploy.config.domains import Zone
 from engine.deploy.config.environment import Environment
 from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named, kind_of
@@ -65,13 +66,24 @@ LOGS = CustomRole(
     LOGS_ACTIONS,
     "lets a workflow send the log of a container group to the workspace",
 )
+DNS = CustomRole(
+    "role dns",
+    names.dns_role,
+    tuple(
+        f"Microsoft.Network/dnsZones/{kind}/{action}"
+        for kind in ("A", "CNAME", "TXT")
+        for action in ("read", "write", "delete")
+    ),
+    "lets a workflow make the records of own names in a DNS zone",
+)
+"""DNS Zone Contributor may also delete the zone, and change the records of its mail."""
 
 
 def own_roles() -> tuple[CustomRole, ...]:
     """All roles that a project may have made, for whichever places."""
     kinds = [kind_named(name) for name in kind_names()]
     given = [role for kind in kinds for role in (kind.deploy_role, *kind.own_roles)]
-    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS)
+    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS, DNS)
 
 
 def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
@@ -80,7 +92,8 @@ def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
     more = dict.fromkeys(role for each in used for role in kind_of(each).roles(each))
-    wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()))
+    zones = any(_zone(each) for each in used)
+    wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()), *((DNS,) if zones else ()))
     return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))
 
 
@@ -170,7 +183,23 @@ def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) ->
         _assignment(inputs, who, READER, registry, "lets the deploy read its address"),
         _assignment(inputs, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
         *_sight_assignments(inputs, who, environment),
+        *_zone_assignments(inputs, who, environment),
     ]
+
+
+def _zone(environment: Environment) -> Zone | None:
+    return environment.own_domains.zone if environment.own_domains else None
+
+
+def _zone_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:
+    zone = _zone(environment)
+    if zone is None:
+        return []
+    group = inputs.group_id(zone.resource_group)
+    place = _Place(
+        f"DNS zone {zone.name}", f"{group}/providers/Microsoft.Network/dnsZones/{zone.name}"
+    )
+    return [_assignment(inputs, who, DNS, place, "lets the deploy make records of own names")]
 
 
 def _sight_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:

@@ -133,14 +133,16 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
             raise Replaced(f"{stage} runs {image}, not {wanted}", "deploy the one that is meant")
 
 
-def images(document: Any) -> Iterator[str]:
-    """The value of every key "image" at any depth, but for what ends HTTPS beside the service."""
+def images(document: Any, *, edge: bool = False) -> Iterator[str]:
+    """The value of every key "image" at any depth; what ends HTTPS beside the service only where
+    ``edge`` is true.
+    """
     if isinstance(document, dict):
-        if document.get("name") == names.EDGE:
+        if document.get("name") == names.EDGE and not edge:
             return
         if isinstance(document.get("image"), str):
             yield document["image"]
         document = list(document.values())
     if isinstance(document, list):
         for item in document:
-            yield from images(item)
+            yield from images(item, edge=edge)
