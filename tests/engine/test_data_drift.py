@@ -358,5 +358,7 @@ def test_a_load_test_of_the_sample_is_no_drift_and_other_flowers_are() -> None:
         sent = {"features": np.tile(golden.inputs["features"] + np.float32(change), (100, 1))}
         answered = {name: np.concatenate([value] * 100) for name, value in golden.outputs.items()}
         parts = split(package.reference.columns, counter.count(sent, answered))
-        found = [shift(*each).shifted for each in zip(package.reference.columns, parts, strict=True)]
+        found = [
+            shift(*each).shifted for each in zip(package.reference.columns, parts, strict=True)
+        ]
         assert any(found) is drifts

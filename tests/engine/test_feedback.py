@@ -33,7 +33,8 @@ class World:
         self.now = 1000.0
         self.shared = np.zeros((2, numbers_for(remembered)))
         self.workers = [
-            Feedback(labels, 0.8, remembered, self.shared, own, lambda: self.now) for own in range(2)
+            Feedback(labels, 0.8, remembered, self.shared, own, lambda: self.now)
+            for own in range(2)
         ]
 
     def known(self, window: str = "hour") -> dict[str, tuple[float, float]]:
@@ -127,7 +128,11 @@ def test_nothing_of_a_request_is_kept() -> None:
         ('{"request_id": 5, "label": "left"}', InvalidInput, '"request_id" is missing'),
         ('{"request_id": "a"}', InvalidInput, '"label" is missing'),
         ('{"request_id": "a", "labels": []}', InvalidInput, "no list of 1 to 64"),
-        (f'{{"label": [{"[]," * 30_000}0]}}', BodyTooLarge, "at most 65536, with the labels of one"),
+        (
+            f'{{"label": [{"[]," * 30_000}0]}}',
+            BodyTooLarge,
+            "at most 65536, with the labels of one",
+        ),
         ('{"request_id": "a", "label": {}}', InvalidInput, "neither text nor a whole number"),
         ('{"request_id": "a", "label": "up"}', InvalidInput, "'up' of row 0 .* 'left', 'right'"),
         ('{"request_id": "a", "label": 2}', InvalidInput, "'2' of row 0"),

@@ -23,9 +23,7 @@ LONG = json.dumps({"data": [[5.9, 3.0, 25.0, 1.8]] * 200})
 
 
 @pytest.fixture(scope="module")
-def drifting(
-    service_python: Path, rendered_service: Path
-) -> Iterator[str]:
+def drifting(service_python: Path, rendered_service: Path) -> Iterator[str]:
     """The sample, with the reference that it is shipped with, asked for flowers that its training
     has not seen.
     """
