@@ -155,5 +155,6 @@ def test_training_again_gives_the_same_answers(
     run(service_python, folder, "training.train", "--models-dir", models, "--format", model_format)
     fresh, shipped = tmp_path / "models" / "iris", folder / "models" / "iris"
     assert (fresh / "golden.npz").read_bytes() == (shipped / "golden.npz").read_bytes()
+    assert (fresh / "reference.json").read_bytes() == (shipped / "reference.json").read_bytes()
     model = f"model.{model_format}"
     assert (fresh / model).read_bytes() == (shipped / model).read_bytes()

@@ -501,6 +501,7 @@ engine/zizmor.yml
 load/slo.yaml
 models/iris/golden.npz
 models/iris/model.yaml
+models/iris/reference.json
 engine/monitoring/alerts.test.yml
 engine/monitoring/alerts.yml
 engine/monitoring/grafana-dashboard.json
