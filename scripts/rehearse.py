@@ -105,7 +105,8 @@ class Story:
         known = Path(self._environment["SSL_CERT_FILE"]).read_bytes()
         both = roots.with_name("trusted.pem")
         both.write_bytes(known + b"\n" + roots.read_bytes())
-        self._environment["SSL_CERT_FILE"] = str(both)
+        # curl prefers a variable of its own.
+        self._environment |= dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE"), str(both))
 
     def deploy(self, *arguments: str, code: int = 0) -> None:
         """Run `python -m engine.deploy`."""

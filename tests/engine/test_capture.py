@@ -169,11 +169,23 @@ def test_a_name_that_no_model_has_is_refused(named: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["https://a.blob.core.windows.net/c?sig=secret", "https://a.b.c", "http://a/b"]
-)
+    "place",
+    [
+        "https://acc.blob.core.windows.net/requests?sig=secret", "https://a.b.c", "http://a/b",
+        "https://acc.blob.core.windows.net.example.org:443/requests", "https://example.org/acc/req",
+        "https://acc.blob.core.windows.net/requests/folder", "HTTPS://acc.blob.core.windows.net/r",
+    ],
+)  # fmt: skip
 def test_an_address_is_a_containers_without_a_signature(place: str) -> None:
     with pytest.raises(ValueError, match=r"folder or https://ACCOUNT\.blob"):
         Settings(capture=place)
+
+
+@pytest.mark.parametrize("word", ["off", "OFF", "no", "false", "0", " none "])
+def test_what_switches_other_settings_off_is_no_folder_for_payloads(word: str) -> None:
+    assert Settings(capture=word).capture is None
+    for place in ("/tmp/off", "https://acc.blob.core.chinacloudapi.cn/requests"):
+        assert Settings(capture=place).capture == place
 
 
 def test_a_folder_keeps_days_and_gives_the_newest_lines(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +34,7 @@ from engine.errors import EngineError
 from pydantic import ValidationError
 
 from tests.engine import bootstrap_world
+from tests.engine.project import ROOT
 from tests.engine.test_aci_document import FIELDS, IDENTITY, RELEASE, SERVER, WORKSPACE
 
 EDGE = f"{SERVER}/iris-service-edge@sha256:{'c' * 64}"
@@ -149,6 +153,28 @@ def test_what_https_leaves_to_nobody_else_is_refused(
 def test_names_and_addresses_that_no_authority_takes_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         environment(https={**HTTPS, **change})
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="Caddy says what it reads")
+@pytest.mark.parametrize("name", ["#a", "`a", "{a}", "a'b+c"])
+def test_legal_but_odd_values_reach_caddy_as_they_are(name: str) -> None:
+    domain = "xn--e1afmkfd.xn--p1ai"
+    odd = {"email": f"{name}@{domain}", "domains": [f"api.{domain}"]}
+    probes = {"readiness": {"path": "/readyz?verbose=1"}}
+    group = render(environment(https=odd, probes=probes), RELEASE, PLACES, {})
+    (container,) = (each for each in group["properties"]["containers"] if each["name"] == "edge")
+    given = {
+        each["name"]: each["value"] for each in container["properties"]["environmentVariables"]
+    }
+    read = subprocess.run(
+        ["caddy", "adapt", "--config", ROOT / "engine" / "edge" / "Caddyfile"],
+        env={"PATH": os.environ["PATH"], "HOME": "/nowhere", **given},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert read.returncode == 0, read.stderr
+    assert f'"email":"{odd["email"]}"' in read.stdout
+    assert '"path":["/readyz"]' in read.stdout
+    assert re.fullmatch(edge.host_pattern(environment(https=odd)), f"api.{domain}")
 
 
 def test_the_address_is_https_and_readiness_is_asked_before_a_certificate_is_ordered() -> None:

@@ -184,8 +184,8 @@ estimator("gradient boosting, numbers", "gradient-numbers",
 estimator("histogram gradient boosting", "histogram",
           ensemble.HistGradientBoostingClassifier(max_iter=5), CLASS)  # fmt: skip
 estimator("support vectors", "svc", svm.SVC(), CLASS)
-estimator("support vectors, two classes", "two-classes",
-          pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC()), FLAGS[:, 0])  # fmt: skip
+two_classes = pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC())
+estimator("support vectors, two classes", "two-classes", two_classes, FLAGS[:, 0])
 estimator("linear support vectors", "linear-svc", svm.LinearSVC(), CLASS)
 estimator("support vectors, numbers", "svr", svm.SVR(), NUMBER)
 estimator("nearest neighbours", "neighbours", neighbors.KNeighborsClassifier(4), CLASS)
@@ -215,6 +215,8 @@ estimator("bagged", "bagged",
           ensemble.BaggingClassifier(linear(), 4, random_state=SEED), CLASS)  # fmt: skip
 estimator("grid search", "search",
           model_selection.GridSearchCV(linear(), {"C": [1.0, 9.0]}, cv=2), CLASS)  # fmt: skip
+early = model_selection.FixedThresholdClassifier(linear(), threshold=0.3)
+estimator("a threshold of its own", "threshold", early, FLAGS[:, 0])
 scaled = preprocessing.StandardScaler()
 estimator("scaled target", "target",
           compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=scaled),

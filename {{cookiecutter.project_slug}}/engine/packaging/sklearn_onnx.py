@@ -24,6 +24,7 @@ from engine.packaging.onnx_source import build
 from engine.packaging.options import Options
 from engine.packaging.provenance import Provenance, here
 from engine.packaging.sklearn_calls import Table
+from engine.packaging.sklearn_columns import fitted_parts
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
 from engine.serving.reasons import reason_of
@@ -37,6 +38,8 @@ PROTOBUF_TOO_NEW = 7
 TABLE = 2  # dimensions
 AS_JOBLIB = "package it as joblib (without --to onnx)"
 UNKNOWN = r"Unable to find a shape calculator for type '<class '(?:\w+\.)*(\w+)'>'"
+# Only rows between the two thresholds, which samples may lack, would show what is left out.
+THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 # What makes ONNX files of libraries that skl2onnx does not know.
 EXPORTERS = {
     "catboost": "model.save_model(path, format='onnx')",
@@ -65,6 +68,12 @@ def converted(
             f"{type(estimator).__name__} cannot be converted to ONNX: columns {dates} are dates, "
             f"which ONNX does not have; {AS_JOBLIB}"
         )
+    for part in fitted_parts(estimator):
+        if type(part).__name__ in THRESHOLDS:
+            raise PackageError(
+                f"{type(part).__name__} cannot be converted to ONNX: skl2onnx leaves its threshold "
+                f"out; {AS_JOBLIB}"
+            )
     model = _convert(estimator, table)
     flattened(model)  # several targets
     try:
