@@ -126,7 +126,8 @@ def outputs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def recovery(deploys: Deploys, way: Way, patch: pytest.MonkeyPatch) -> Iterator[Namespace]:
     """The step `recover ENV --image IMAGE --undo` of the same job, on the same machine."""
     site = deploys.site(ended_process(), cpu=way.cpu, memory_gb=2 * way.cpu)
-    context = SimpleNamespace(own_names=None,
+    context = SimpleNamespace(
+        own_names=None,
         target=site.target,
         journal=site.journal,
         environment=cast("Any", site.target)._environment,
