@@ -516,8 +516,7 @@ requirements/train.in
 requirements/train.txt
 service.py
 tests/conftest.py
-tests/test_configuration.py
-tests/test_models.py
+tests/test_service.py
 training/train.py
 """
 
