@@ -265,6 +265,7 @@ engine/ruff.toml
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py
+engine/packaging/all_answers.py
 engine/packaging/amend.py
 engine/packaging/archive.py
 engine/packaging/bfloat16.py
