@@ -52,8 +52,8 @@ class Source:
     elsewhere and win. ``files`` are further files by their name in the package, each a path or
     its content; ``manifest`` holds further keys of the manifest. ``verdict`` says whether requests
     may share runs, None where that was not judged yet; ``batching`` is what the person says about
-    it. ``pickled`` is what writing finds in a joblib model. ``check`` is called with the model as it
-    is served, and raises what refuses it.
+    it. ``pickled`` is what writing finds in a joblib model. ``check`` is called with the model as
+    it is served, and raises what refuses it.
     """
 
     name: str
