@@ -155,9 +155,12 @@ def test_names_and_addresses_that_no_authority_takes_are_refused(change: dict[st
         environment(https={**HTTPS, **change})
 
 
-@pytest.mark.skipif(shutil.which("caddy") is None, reason="Caddy says what it reads")
 @pytest.mark.parametrize("name", ["#a", "`a", "{a}", "a'b+c"])
 def test_legal_but_odd_values_reach_caddy_as_they_are(name: str) -> None:
+    if shutil.which("caddy") is None:
+        # Where everything must run, its absence is a failure.
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("Caddy is not installed, which says what it reads: https://caddyserver.com")
     domain = "xn--e1afmkfd.xn--p1ai"
     odd = {"email": f"{name}@{domain}", "domains": [f"api.{domain}"]}
     probes = {"readiness": {"path": "/readyz?verbose=1"}}

@@ -285,6 +285,22 @@ def test_a_wrong_answer_is_found_behind_the_rows_that_are_kept(
         answers = estimator.predict(frame).tolist()
 
 
+def test_a_row_of_another_length_behind_those_that_are_kept_ends_nothing(tmp_path: Path) -> None:
+    frame, target = numbers()
+    estimator = LogisticRegression(C=99).fit(frame, target)
+    rows = frame.to_numpy().tolist() * 2
+    answers = estimator.predict(frame).tolist() * 2
+    samples = {"columns": [*frame], "data": [*rows, [1.0], 7], "output/label": [*answers, 0, 0]}
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    (tmp_path / "s.json").write_text(json.dumps(samples))
+    case = {"source": tmp_path / "m.joblib", "samples": tmp_path / "s.json"}
+    made(**case, folder=tmp_path / "models")
+    samples["output/label"][100] = 1 - answers[100]
+    (tmp_path / "s.json").write_text(json.dumps(samples))
+    words = refused(**case, folder=tmp_path / "w")
+    assert f"output/label at [100] is {1 - answers[100]}, and the package gives" in words
+
+
 def test_given_labels_of_text_and_columns_of_arrays_are_compared(tmp_path: Path) -> None:
     frame = pd.DataFrame({"zip": ["01067", "02826", "80331", "10115"] * 5, "kind": KINDS})
     estimator = encoding(frame)

@@ -75,7 +75,7 @@ def _check(
         got = got[:, 0]
         cells = [rows[each].get(name) for each in scored.accepted]
         wanted = _wanted(cells, got)
-        there = np.array([each not in (None, "") for each in cells])
+        there = np.array([not _is_empty(each) for each in cells])
         wrong = np.flatnonzero(there & ~close(wanted, got, options))
         if not wrong.size:
             continue
@@ -89,12 +89,16 @@ def _check(
         )
 
 
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell)
+
+
 def _wanted(cells: Sequence[Any], got: Array) -> Array:
     """Given answers in the datatype of the model's."""
     if got.dtype.kind == "O":
         return np.array(["" if each is None else str(each) for each in cells], dtype=np.object_)
     try:
-        numbers = [np.nan if each in (None, "") else float(each) for each in cells]
+        numbers = [np.nan if _is_empty(each) else float(each) for each in cells]
     except (TypeError, ValueError):
         raise _ReadOtherwise from None
     return np.array(numbers, dtype=np.float64)
@@ -122,7 +126,11 @@ def _records(content: Any) -> Iterator[Row]:
     beside = {OUTPUT + name: each for name, each in answers.items() if isinstance(each, list)}
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         names = [str(name) for name in content.get("columns") or ()]
-        content = [dict(zip(names, row, strict=True)) for row in content["data"]]
+        # A row of another length lacks a column, and is left out like what the service refuses.
+        content = [
+            dict(zip(names, row, strict=False)) if isinstance(row, list) else {}
+            for row in content["data"]
+        ]
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         return
     for at, row in enumerate(content):

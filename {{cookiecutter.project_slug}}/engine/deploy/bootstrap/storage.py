@@ -1,6 +1,6 @@
 """Storage accounts, and the Blob containers in which environments keep captured requests.
 
-These are in the group of what the environments share: whoever removes an environment keeps what it
+These are in the group of what the environments share: removing an environment keeps what it
 captured, and two environments may name one account.
 """
 
