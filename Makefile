@@ -33,6 +33,7 @@ rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to
 	@scripts/docker_engine.sh start >/dev/null
 	@scripts/base_image.sh
 	@scripts/azure_tools.sh install
+	@scripts/proxies.sh install
 	@$(BIN)/python -m scripts.rehearse
 
 test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands

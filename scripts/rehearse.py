@@ -1,10 +1,10 @@
 """`make rehearse`: the whole story of a deployment, to watch, with no Azure account.
 
 A repository is generated and does what its owner would do on the first day: bootstrap, push,
-staging, verify, production, a release that is broken and is put back by itself, status, rollback, a
-release beside the old one and the switch to it, clean-up, the end. Every command is the real one,
-with the real Azure CLI, Docker and registry; Azure itself and GitHub are the double of
-tests/azure_double. Nothing leaves this machine.
+staging, verify, production, a release that is broken and is put back by itself, status, rollback,
+HTTPS, a release beside the old one and the switch to it, clean-up, the end. Every command is the
+real one, with the real Azure CLI, Docker, registry and Caddy. Azure itself and GitHub are the
+double of tests/azure_double; Pebble issues the certificates. Nothing leaves this machine.
 What Docker prints while it builds and pushes goes to build/rehearse.log, with all the rest.
 """
 
@@ -24,12 +24,14 @@ from pathlib import Path
 
 from scripts.rendering import render
 from tests.azure_double.client import AzureDouble
+from tests.pipeline.authority import Authority, edge_image
 from tests.pipeline.bootstrap_world import REMOTE, REPOSITORY_NAME
 from tests.pipeline.rollout_world import DERIVED, derived
-from tests.service.containers import docker, docker_client
+from tests.service.containers import docker, docker_client, remove_image
 
 ROOT = Path(__file__).resolve().parent.parent
 LOG = ROOT / "build" / "rehearse.log"
+EDGE = "aci-ml-template-rehearse:edge"
 LAST_LINES = 20
 NOISE = re.compile(
     r"#\d+ |\[\+\] Building|Step \d+/\d+ :| ---> |[0-9a-f]{12}: |The push refers to"
@@ -47,7 +49,7 @@ class Story:
         self, repository: Path, environment: dict[str, str], log: Path, chapters: int
     ) -> None:
         self._repository = repository
-        self._environment = environment
+        self._environment = dict(environment)
         self._log = log
         self._chapters = chapters
         self._begun = time.monotonic()
@@ -98,6 +100,14 @@ class Story:
         )
         return done.stdout.strip()
 
+    def trust(self, roots: Path) -> None:
+        """Let every client from now on trust the certificates of an authority too."""
+        known = Path(self._environment["SSL_CERT_FILE"]).read_bytes()
+        both = roots.with_name("trusted.pem")
+        both.write_bytes(known + b"\n" + roots.read_bytes())
+        # curl prefers a variable of its own.
+        self._environment |= dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE"), str(both))
+
     def deploy(self, *arguments: str, code: int = 0) -> None:
         """Run `python -m engine.deploy`."""
         self.run(*DEPLOY, *arguments, code=code)
@@ -119,7 +129,7 @@ def git(repository: Path, *arguments: str) -> None:
     subprocess.run(["git", *who, *arguments], cwd=repository, check=True)
 
 
-def first_day(story: Story, repository: Path) -> None:
+def first_day(story: Story, repository: Path, double: AzureDouble) -> None:
     """From nothing to production."""
     story.tell("The tools of the deploy are installed from a lock, into .venv.")
     story.run("make", "--no-print-directory", ".venv/.deploy", environment=dict(os.environ))
@@ -154,7 +164,7 @@ def broken(story: Story, repository: Path) -> Iterator[str]:
         docker("image", "rm", "--force", name, check=False)
 
 
-def bad_day(story: Story, repository: Path) -> None:
+def bad_day(story: Story, repository: Path, double: AzureDouble) -> None:
     """A release that is broken, and one that is taken back."""
     story.tell(
         """A release whose model was damaged on its way. The deploy fails with the reason, and
@@ -174,25 +184,51 @@ def bad_day(story: Story, repository: Path) -> None:
     story.deploy("doctor", "production")
 
 
-def day_without_a_gap(story: Story, repository: Path) -> None:
-    """A release beside the old one, and the switch."""
-    story.tell(
-        """Staging gets a name that can lead to any group. A release is made beside the one that
-        serves and verified at its own address; then one request lets the name lead to it."""
-    )
-    path = repository / "deploy" / "environments" / "staging.yaml"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("switch: in_place", "switch: beside"), encoding="utf-8")
-    git(repository, "commit", "--quiet", "--all", "--message", "Switch beside")
-    story.deploy("bootstrap", "--without-github")
-    story.deploy("up", "staging")
-    story.tell("A release that is broken never gets under that name.")
-    with broken(story, repository) as digest:
-        story.deploy("up", "staging", "--image", digest, code=1)
-    story.deploy("status")
+def push_edge(story: Story, repository: Path, authority: Authority) -> None:
+    """Put the image that ends HTTPS, of this commit and with trust in an authority that no system
+    knows, into the registry.
+    """
+    edge_image(repository, authority, repository.parent, EDGE)
+    revision = story.ask("git", "rev-parse", "HEAD")
+    server = story.ask("az", "acr", "list", "--query", "[0].loginServer", "--output", "tsv")
+    name = f"{server}/{repository.name}-edge:{revision}"
+    docker("tag", EDGE, name)
+    story.ask(docker_client(), "push", "--quiet", name)
+    remove_image(name)
+    remove_image(EDGE)
 
 
-def last_day(story: Story, _: Path) -> None:
+def day_without_a_gap(story: Story, repository: Path, double: AzureDouble) -> None:
+    """HTTPS, a release beside the old one, and the switch."""
+    with Authority(double, repository.parent) as authority:
+        shared = f"{repository.name}-staging"
+        host = f"{shared}.trafficmanager.net"
+        authority.shared[host] = f"{shared}-"
+        story.trust(authority.roots)
+        story.tell(
+            """Staging gets HTTPS, and a name that can lead to any group. Bootstrap makes the share
+            that keeps the certificates, and what the switch needs."""
+        )
+        path = repository / "deploy" / "environments" / "staging.yaml"
+        text = path.read_text(encoding="utf-8").replace("switch: in_place", "switch: beside")
+        text += f"https: {{email: ops@example.org, authority: {authority.directory}}}\n"
+        path.write_text(text, encoding="utf-8")
+        git(repository, "commit", "--quiet", "--all", "--message", "HTTPS, and switch beside")
+        push_edge(story, repository, authority)
+        story.deploy("bootstrap", "--without-github")
+        story.tell(
+            """A release is made beside the one that serves and verified at its own address; then
+            one request lets the name lead to it. The first question orders the certificate."""
+        )
+        story.deploy("up", "staging")
+        story.run("curl", "--silent", "--show-error", "--fail", f"https://{host}/readyz")
+        story.tell("A release that is broken never gets under that name.")
+        with broken(story, repository) as digest:
+            story.deploy("up", "staging", "--image", digest, code=1)
+        story.deploy("status")
+
+
+def last_day(story: Story, _: Path, double: AzureDouble) -> None:
     """Clean up, and leave nothing that bills."""
     story.tell("Old images go; what is deployed, and the release before it, stay.")
     story.deploy("prune", "--keep", "1")
@@ -225,7 +261,7 @@ def main(arguments: Sequence[str]) -> int:
             environment["DOCKER"] = docker_client()
             story = Story(repository, environment, LOG, chapters)
             for day in days:
-                day(story, repository)
+                day(story, repository, double)
     print("\nThat was all. The double is gone, and so is everything that it held.")
     return 0
 

@@ -71,6 +71,7 @@ class Control:
         azure.principals.clear()
         azure.faults.clear()
         azure.habits.clear()
+        azure.elsewhere.clear()
         azure.log.clear()
         self._github.state.clear()
         await self._lifetimes({"access": ACCESS_SECONDS, "job": JOB_SECONDS})

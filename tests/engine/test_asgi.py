@@ -202,6 +202,28 @@ def test_an_answer_waits_for_its_reader() -> None:
         assert sent < 1000 * 65536 / 2
 
 
+def test_answers_that_nobody_reads_are_bounded_together() -> None:
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await answer(send, b"x" * (int(scope["path"][1:])))
+
+    def ask(size: int) -> bytes:
+        return b"GET /%d HTTP/1.1\r\nHost: t\r\n\r\n" % size
+
+    with served(app) as front:
+        front.shared.most_unread = 16 << 20
+        with front.raw(ask(12 << 20)) as slow:
+            slow.recv(1)
+            refused = everything(front.raw(ask(12 << 20)))
+            assert refused.startswith(b"HTTP/1.1 429 ") and b"MAX_ANSWERS_BYTES" in refused
+            assert b"retry-after: 1" in refused
+            assert b"x" * 100 in everything(front.raw(ask(100) + b"GARBAGE\r\n\r\n"))
+        # The client is gone, and one that reads all of it leaves nothing behind.
+        for _ in range(3):
+            last = ask(12 << 20).replace(b"Host", b"Connection: close\r\nHost")
+            assert len(everything(front.raw(last))) > 12 << 20
+        assert front.shared.unread == 0
+
+
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_without_a_body_has_none(status: int) -> None:
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -18,7 +18,7 @@ from tests.engine.project import ROOT
         ("engine.load", ".dev"),
         ("engine.packaging", ".train"),
         ("engine.packaging.archive", ".train"),
-        ("engine.packaging.drift", ".serve"),
+        ("engine.packaging.versions", ".serve"),
         ("engine.serving", ".serve"),
     ],
 )

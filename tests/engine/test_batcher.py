@@ -16,6 +16,7 @@ from engine.serving.errors import (
     BodyTooLarge,
     DeadlineExceeded,
     InferenceFailed,
+    InvalidInput,
     NotReady,
     Overloaded,
     PackageError,
@@ -28,6 +29,7 @@ from engine.serving.inference.batcher import (
 )
 from engine.serving.inference.profile import Profile, measure
 from engine.serving.inference.queue import Limits
+from engine.serving.inference.searches import MOST, Searches
 from engine.serving.request import Encode, Request
 from engine.serving.tensors.datatypes import Array, Datatype
 from engine.serving.tensors.signature import Signature, TensorSpec
@@ -88,14 +90,16 @@ def make(
     inline: bool = True,
     stuck_seconds: float = FOREVER,
     on_stuck: Callable[[str | None], None] = lambda reason: None,
+    searches: Searches | None = None,
 ) -> tuple[Batcher, Recorder]:
     recorder = recorder or Recorder()
     specs = Signature((TensorSpec("x", "FP32", shape),), (TensorSpec("y", "FP32", shape),))
     limits = Limits(batch_rows, queue_rows, queue_bytes, queue_seconds, lanes, stuck_seconds)
     executor = executor or ThreadPoolExecutor(lanes)
     batcher = Batcher(
-        run, specs, limits, profile, executor, recorder, lambda: in_flight, inline, on_stuck
-    )
+        run, specs, limits, profile, executor, recorder, lambda: in_flight, inline, on_stuck,
+        searches=searches,
+    )  # fmt: skip
     return batcher, recorder
 
 
@@ -806,3 +810,60 @@ def test_batched_answers_equal_single_ones(
 
     for request, answer in zip(requests, asyncio.run(main()), strict=True):
         np.testing.assert_array_equal(answer, request["x"] * 2)
+
+
+class FailsAtThirteen:
+    """What a search needs of a model; it ends when the test says so."""
+
+    signature = Signature((TensorSpec("x", "FP32", (-1, 2)),), (TensorSpec("y", "FP32", (-1, 2)),))
+
+    def __init__(self) -> None:
+        self.found = threading.Event()
+
+    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        if (inputs["x"] == 13).any():
+            raise ValueError("thirteen")
+        return {"y": inputs["x"]}
+
+    def failed_at_a_value(self, error: BaseException) -> bool:
+        return str(error) == "thirteen"
+
+    def refusal(self, inputs: dict[str, Array], begin: int) -> InvalidInput:
+        assert self.found.wait(FOREVER)
+        row = begin + int((inputs["x"] == 13).argmax(axis=0)[0])
+        return InvalidInput("thirteen", field=f"x[{row}]")
+
+
+@pytest.mark.parametrize("profile", [INLINE, THREADED], ids=["inline", "threaded"])
+def test_a_search_for_a_value_keeps_nobody_waiting(profile: Profile) -> None:
+    async def main() -> None:
+        model = FailsAtThirteen()
+        batcher, _ = make(model.run, profile=profile, searches=Searches(model))  # type: ignore[arg-type]
+        wrong = [asyncio.ensure_future(ask(batcher, rows(1, 13))) for _ in range(MOST + 1)]
+        with pytest.raises(Overloaded, match="values of 4 others"):
+            await wrong.pop()
+        assert (await ask(batcher, rows(1, 2))).tolist() == [[1, 1], [2, 2]]
+        assert not any(each.done() for each in wrong)
+        model.found.set()
+        for each in wrong:
+            with pytest.raises(InvalidInput) as refused:
+                await each
+            assert refused.value.field == "x[1]"
+        batcher.close()
+
+    asyncio.run(main())
+
+
+def test_the_row_of_a_value_is_that_of_the_request_and_not_of_its_part() -> None:
+    async def main() -> None:
+        model = FailsAtThirteen()
+        model.found.set()
+        batcher, _ = make(model.run, profile=THREADED, searches=Searches(model))  # type: ignore[arg-type]
+        values = [0.0] * 60
+        values[29] = values[50] = 13
+        with pytest.raises(InvalidInput) as refused:
+            await ask(batcher, rows(*values))
+        assert refused.value.field in ("x[29]", "x[50]")
+        batcher.close()
+
+    asyncio.run(main())

@@ -34,6 +34,7 @@ ROLES = {
     "f1a07417-d97a-45cb-824c-7a7467783830": "Managed Identity Operator",
     "5d977122-f97e-4b4d-a52f-6b43003ddb4d": "Azure Container Instances Contributor Role",
     "a4b10055-b0c7-44c2-b00f-c7b5b3550cf7": "Traffic Manager Contributor",
+    "ba92f5b4-2d11-453d-a403-e96b0029c9fe": "Storage Blob Data Contributor",
 }
 _SEEN = ("iris-service-insights", "iris-service-logs")
 
@@ -117,6 +118,25 @@ def test_several_copies_need_the_right_to_change_their_name() -> None:
     }
     assert "Microsoft.Network" in str(commands(plan(inputs(copies=2))))
     assert "Microsoft.Network" not in str(commands(plan(inputs())))
+
+
+def test_captured_requests_get_a_container_and_the_service_a_role_on_it_alone() -> None:
+    place = "https://iriscaptured.blob.core.windows.net/requests/iris"
+    asked = inputs(variables={"CAPTURE": place})
+    more = granted(plan(asked)) - granted(plan(inputs()))
+    assert more == {("identity runtime", "Storage Blob Data Contributor", "requests")}
+    assert "Microsoft.Storage" in str(commands(plan(asked)))
+    steps = {step.key: step for step in plan(asked)}
+    container = steps["container iriscaptured/requests"]
+    assert option(container.make[0], "--resource-group") == "iris-service-shared"
+    guard = steps["storage iriscaptured"].guard
+    assert guard is not None
+    assert guard.refuse({"nameAvailable": True}) is None
+    refused = guard.refuse({"nameAvailable": False, "message": "It is taken."})
+    assert refused is not None
+    assert "CAPTURE" in refused[0]
+    # A folder is made by nobody but the service.
+    assert granted(plan(inputs(variables={"CAPTURE": "/tmp/x"}))) == granted(plan(inputs()))
 
 
 def test_container_apps_need_a_role_of_their_own() -> None:

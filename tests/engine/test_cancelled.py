@@ -127,6 +127,7 @@ def recovery(deploys: Deploys, way: Way, patch: pytest.MonkeyPatch) -> Iterator[
     """The step `recover ENV --image IMAGE --undo` of the same job, on the same machine."""
     site = deploys.site(ended_process(), cpu=way.cpu, memory_gb=2 * way.cpu)
     context = SimpleNamespace(
+        own_names=None,
         target=site.target,
         journal=site.journal,
         environment=cast("Any", site.target)._environment,

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import numpy as np
@@ -169,11 +170,23 @@ def test_a_name_that_no_model_has_is_refused(named: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["https://a.blob.core.windows.net/c?sig=secret", "https://a.b.c", "http://a/b"]
-)
+    "place",
+    [
+        "https://acc.blob.core.windows.net/requests?sig=secret", "https://a.b.c", "http://a/b",
+        "https://acc.blob.core.windows.net.example.org:443/requests", "https://example.org/acc/req",
+        "https://acc.blob.core.windows.net/requests/folder", "HTTPS://acc.blob.core.windows.net/r",
+    ],
+)  # fmt: skip
 def test_an_address_is_a_containers_without_a_signature(place: str) -> None:
     with pytest.raises(ValueError, match=r"folder or https://ACCOUNT\.blob"):
         Settings(capture=place)
+
+
+@pytest.mark.parametrize("word", ["off", "OFF", "no", "false", "0", " none "])
+def test_what_switches_other_settings_off_is_no_folder_for_payloads(word: str) -> None:
+    assert Settings(capture=word).capture is None
+    for place in ("/tmp/off", "https://acc.blob.core.chinacloudapi.cn/requests"):
+        assert Settings(capture=place).capture == place
 
 
 def test_a_folder_keeps_days_and_gives_the_newest_lines(tmp_path: Path) -> None:
@@ -193,6 +206,9 @@ def test_a_folder_keeps_days_and_gives_the_newest_lines(tmp_path: Path) -> None:
     assert modes == {0o600}
 
 
+RUNTIME = "/subscriptions/S/resourceGroups/G/providers/Microsoft.ManagedIdentity/x/runtime"
+
+
 class Blobs(BaseHTTPRequestHandler):
     """Blob storage and the identity's endpoint, as far as their references say what is refused."""
 
@@ -200,8 +216,11 @@ class Blobs(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path.startswith("/identity"):
-            assert self.headers["X-IDENTITY-HEADER"] == "proof"
-            self._answer(200, b'{"access_token": "token"}')
+            # Without an id it would be the identity of the system, of which there is none.
+            asked = dict(parse_qsl(urlsplit(self.path).query))
+            known = asked.get("mi_res_id") == RUNTIME and asked["api-version"] == "2019-08-01"
+            known = known and self.headers["X-IDENTITY-HEADER"] == "proof"
+            self._answer(200 if known else 400, b'{"access_token": "token"}')
             return
         names = "".join(f"<Blob><Name>{name}</Name></Blob>" for name in sorted(self.blobs))
         page = f"<EnumerationResults><Blobs>{names}</Blobs><NextMarker/></EnumerationResults>"
@@ -246,6 +265,7 @@ def blobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, byte
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{address}/identity")
     monkeypatch.setenv("IDENTITY_HEADER", "proof")
+    monkeypatch.setenv("IDENTITY_RESOURCE_ID", RUNTIME)
     yield f"{address}/c", Blobs.blobs
     server.shutdown()
     thread.join()

@@ -90,6 +90,28 @@ def test_pulls_by_identity_and_keeps_it_from_the_container() -> None:
     assert configuration["identitySettings"] == [{"identity": PULL, "lifecycle": "None"}]
 
 
+@pytest.mark.parametrize(
+    ("variables", "lifecycle"),
+    [
+        ({"MODEL_URI": "https://a.blob.core.windows.net/c/m.zip#sha256=0"}, "Main"),
+        ({"MODEL_URI": "file:///m.zip, https://a.blob.core.windows.net/c/m.zip"}, "Main"),
+        ({"CAPTURE": "https://a.blob.core.windows.net/captured"}, "Main"),
+        ({"MODEL_URI": "https://a.blob.core.windows.net/c/m.zip?sig=s#sha256=0"}, "None"),
+        ({"CAPTURE": "/captured"}, "None"),
+    ],
+)
+def test_the_container_gets_the_identity_where_it_reads_or_writes_blobs(
+    variables: dict[str, str], lifecycle: str
+) -> None:
+    document = render(variables=variables)["properties"]
+    settings = document["configuration"]["identitySettings"]
+    assert settings == [{"identity": PULL, "lifecycle": lifecycle}]
+    (container,) = document["template"]["containers"]
+    told = [each for each in container["env"] if each["name"] == "IDENTITY_RESOURCE_ID"]
+    own = {"name": "IDENTITY_RESOURCE_ID", "value": PULL}
+    assert told == ([own] if lifecycle == "Main" else [])
+
+
 def test_serves_https_only_and_never_replaces_a_revision() -> None:
     configuration = render(port=9000)["properties"]["configuration"]
     assert configuration["ingress"] == {

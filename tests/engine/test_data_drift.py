@@ -26,7 +26,7 @@ from engine.serving.package.reader import read_package
 from engine.serving.reference import recorder as recording
 from engine.serving.reference.counting import Counter, Counts, count, values_of
 from engine.serving.reference.document import LEAST_ROWS, REFERENCE, Column, Reference
-from engine.serving.reference.index import chi_square, shift
+from engine.serving.reference.index import chi_square, shift, split
 from engine.serving.reference.recorder import Recorder
 from engine.serving.tensors.datatypes import Array
 from hypothesis import given, settings
@@ -35,6 +35,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import chi2, entropy
 
 from tests.engine.exposition import ask
+from tests.engine.project import ROOT
 from tests.engine.server import running
 from tests.engine.toy_models import write_classifier
 
@@ -346,3 +347,18 @@ def test_a_service_tells_of_drift(sides: Path, tmp_path: Path) -> None:
     with running(sides.parent, DRIFT="off") as server, httpx.Client(base_url=server.url) as client:
         client.post("/predict", json={"data": [[1, 2]]}).raise_for_status()
         assert "inference_drift" not in client.get("/metrics").text
+
+
+def test_a_load_test_of_the_sample_is_no_drift_and_other_flowers_are() -> None:
+    package = read_package(ROOT / "models" / "iris")
+    assert package.reference is not None
+    golden = package.golden
+    counter = Counter(package.reference, {})
+    for change, drifts in ((0, False), (2, True)):
+        sent = {"features": np.tile(golden.inputs["features"] + np.float32(change), (100, 1))}
+        answered = {name: np.concatenate([value] * 100) for name, value in golden.outputs.items()}
+        parts = split(package.reference.columns, counter.count(sent, answered))
+        found = [
+            shift(*each).shifted for each in zip(package.reference.columns, parts, strict=True)
+        ]
+        assert any(found) is drifts

@@ -21,10 +21,12 @@ from engine.deploy.diagnose import diagnose, explain
 from engine.deploy.diagnosis import looks
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.diagnosis.gather import gather
+from engine.deploy.finding import Finding
 from engine.deploy.journal import Journal
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Live, Places, Target
+from engine.deploy.targets.own_names import OwnNames
 from engine.errors import EngineError
 
 from tests.engine.evidence import IMAGE, arm_group, as_az_shows, ended
@@ -130,6 +132,7 @@ class Scene:
     target: Target
     project: Project = PROJECT
     environment: GroupEnvironment = ENVIRONMENT
+    own_names: OwnNames | None = None
     journal: Journal = field(default_factory=lambda: cast("Journal", NoRecords()))
 
 
@@ -160,6 +163,21 @@ def test_what_may_not_be_looked_at_is_named_and_is_no_fault() -> None:
     assert evidence.unseen == seen
     assert "could not be looked at: registry" in report("staging", evidence, ())
     assert gather(scene(role_assignment=FORBIDDEN)).registry is not None
+
+
+class UnboundNames:
+    """An own name that leads nowhere yet."""
+
+    def findings(self, host: str) -> list[Finding]:
+        assert host == "127.0.0.1"
+        return [Finding("certificate-dns", "api.example.org does not resolve", "make the record")]
+
+
+def test_an_own_name_is_a_finding_and_never_why_a_release_failed() -> None:
+    named = replace(LIVE, address=f"http://127.0.0.1:{free_port()}")
+    found = replace(scene(named), own_names=cast("OwnNames", UnboundNames()))
+    assert [each.code for each in gather(found).outside] == ["certificate-dns"]
+    assert gather(found, EngineError("it is not ready", "look")).outside == ()
 
 
 def test_nothing_deployed() -> None:

@@ -8,9 +8,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from engine.serving.errors import InvalidInput, MalformedBody, NotFound
+from engine.serving.errors import BodyTooLarge, InvalidInput, MalformedBody, NotFound
 from engine.serving.pages.feedback import count
-from engine.serving.reference.feedback import MOST_CLASSES, OTHERS, Feedback, numbers_for
+from engine.serving.reference.feedback import (
+    MOST_CLASSES,
+    OTHERS,
+    Feedback,
+    numbers_for,
+    wrong_ratio,
+)
+from scipy.stats import binom
 
 from tests.engine.exposition import ask
 from tests.engine.server import running
@@ -26,7 +33,8 @@ class World:
         self.now = 1000.0
         self.shared = np.zeros((2, numbers_for(remembered)))
         self.workers = [
-            Feedback(labels, remembered, self.shared, own, lambda: self.now) for own in range(2)
+            Feedback(labels, 0.8, remembered, self.shared, own, lambda: self.now)
+            for own in range(2)
         ]
 
     def known(self, window: str = "hour") -> dict[str, tuple[float, float]]:
@@ -94,6 +102,17 @@ def test_classes_beyond_the_last_share_a_place() -> None:
     assert world.known() == {"class 49": (1, 1), OTHERS: (2, 1)}
 
 
+@pytest.mark.parametrize("promised", [0.5, 0.8, 0.95, 0.99, 0.999])
+def test_a_kept_promise_raises_no_alarm_and_a_broken_one_does(promised: float) -> None:
+    for rows in (5, 20, 50, 100, 1000, 10_000):
+        told = [wrong_ratio(rows, wrong, promised) > 1 for wrong in range(rows + 1)]
+        alarms = binom.sf(told.index(True) - 1, rows, 1 - promised) if any(told) else 0.0
+        assert alarms < 1e-3, (rows, alarms)
+        if rows * (1 - promised) >= 20:
+            found = binom.sf(told.index(True) - 1, rows, min(1, 2 * (1 - promised)))
+            assert found > 0.5, (rows, found)
+
+
 def test_nothing_of_a_request_is_kept() -> None:
     world = World("left", "right")
     world.workers[0].remember("Mrs Smith", [1])
@@ -109,6 +128,11 @@ def test_nothing_of_a_request_is_kept() -> None:
         ('{"request_id": 5, "label": "left"}', InvalidInput, '"request_id" is missing'),
         ('{"request_id": "a"}', InvalidInput, '"label" is missing'),
         ('{"request_id": "a", "labels": []}', InvalidInput, "no list of 1 to 64"),
+        (
+            f'{{"label": [{"[]," * 30_000}0]}}',
+            BodyTooLarge,
+            "at most 65536, with the labels of one",
+        ),
         ('{"request_id": "a", "label": {}}', InvalidInput, "neither text nor a whole number"),
         ('{"request_id": "a", "label": "up"}', InvalidInput, "'up' of row 0 .* 'left', 'right'"),
         ('{"request_id": "a", "label": 2}', InvalidInput, "'2' of row 0"),
@@ -146,6 +170,7 @@ def test_a_service_tells_its_accuracy(tmp_path: Path) -> None:
             feedback = {"request_id": answer.headers["X-Request-Id"], "labels": labels}
             if start == 0:
                 assert told(feedback).status_code == 401
+                assert httpx.get(f"{server.url}/feedback").headers["Allow"] == "POST"
             assert told(feedback, **headers).json() == {"counted": 3}
             assert told(feedback, **headers).status_code == 404
         for number, label in enumerate(("left", "right")):
@@ -154,3 +179,6 @@ def test_a_service_tells_its_accuracy(tmp_path: Path) -> None:
             assert ask(server.url, "inference_feedback_rows", **names) == own.sum()
             accuracy = ask(server.url, "inference_feedback_accuracy_ratio", **names)
             assert accuracy == pytest.approx((answered == truth)[own].mean())
+        # 12 of 60 are wrong; of so few, 0.2 and 3.719 times the root of 0.2 * 0.8 / 60 may be.
+        wrong = ask(server.url, "inference_feedback_wrong_ratio", model="sides", window="hour")
+        assert wrong == pytest.approx(12 / 60 / 0.39205, rel=1e-4)

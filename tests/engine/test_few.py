@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Stub:
     """What reading needs of a model."""
 
     signature = SIGNATURE
+    manifest = SimpleNamespace(inputs=(SimpleNamespace(features=()),))
 
 
 def exact(body: bytes) -> Array | str:

@@ -133,16 +133,28 @@ def metric(name: str, *averages: float | None) -> dict[str, Any]:
 
 def test_azure_is_asked_for_the_newest_average() -> None:
     answer = {"value": [metric("CpuUsage", 100, 250, None), metric("MemoryUsage", 3e8, None)]}
-    assert usage(Az(answer), kind_named("aci").metrics, "id") == Usage(0.25, 3e8)  # type: ignore[arg-type]
+    assert usage(Az(answer), kind_named("aci").metrics, ["id"]) == Usage(0.25, 3e8)  # type: ignore[arg-type]
     nano = {"value": [metric("UsageNanoCores", 5e8), metric("WorkingSetBytes")]}
-    assert usage(Az(nano), kind_named("containerapps").metrics, "id") == Usage(0.5, None)  # type: ignore[arg-type]
+    assert usage(Az(nano), kind_named("containerapps").metrics, ["id"]) == Usage(0.5, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "answer", [None, {}, {"value": []}, AzError(Problem("AuthorizationFailed", 403, "no"), "az")]
 )
 def test_what_azure_does_not_say_is_unknown(answer: Any) -> None:
-    assert usage(Az(answer), kind_named("aci").metrics, "id") == Usage()  # type: ignore[arg-type]
+    assert usage(Az(answer), kind_named("aci").metrics, ["id"]) == Usage()  # type: ignore[arg-type]
+
+
+def test_of_several_copies_the_mean_of_those_that_azure_knows_is_told() -> None:
+    class Fleet:
+        def json(self, *arguments: str) -> Any:
+            cpu = {"one": 250.0, "two": 750.0, "new": None}
+            return {
+                "value": [metric("CpuUsage", cpu[arguments[arguments.index("--resource") + 1]])]
+            }
+
+    found = usage(Fleet(), kind_named("aci").metrics, ["one", "two", "new"])  # type: ignore[arg-type]
+    assert found == Usage(0.5, None)
 
 
 def test_what_is_unknown_is_a_dash() -> None:

@@ -216,6 +216,7 @@ def test_another_number_of_copies_is_a_rollout_like_any_other(world: World, copi
     live = world.target().read()
     assert live is not None
     assert world.target(copies=copies).differences(live.document, live.document) == ()
+    assert sorted(live.copies) == sorted(world.arm.led_to())
 
 
 def test_from_one_group_to_a_fleet_and_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from engine.serving.transports.bounds import (
     MOST_KEYS,
     PARSED_BYTES,
     UNLIMITED,
+    check_json,
     check_values,
 )
 from engine.serving.transports.few import json_of
@@ -615,6 +616,15 @@ def test_a_request_has_a_bounded_number_of_values_as_json(
         return
     with pytest.raises(BodyTooLarge, match="binary tensors"):
         check_values(text.encode(), signature, UNLIMITED, most)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-be"])
+def test_so_has_json_that_a_route_of_service_py_reads(encoding: str) -> None:
+    text = " " * PARSED_BYTES + json.dumps([0] * 1002)
+    check_json(text.replace(",", "").encode(encoding), 1000)
+    check_json(f"no JSON: {text}".encode(encoding), 1000)
+    with pytest.raises(BodyTooLarge, match="more than 1000 values"):
+        check_json(text.encode(encoding), 1000)
 
 
 def test_a_binary_tensor_has_a_bounded_number_of_texts() -> None:

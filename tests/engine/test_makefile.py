@@ -49,7 +49,7 @@ OPTIONS = [
     ("model", "NAME", ["-m", "engine.packaging", "--name={}"]),
     ("model", "TO", ["-m", "engine.packaging", "--to={}"]),
     ("model", "SAMPLES", ["-m", "engine.packaging", "--samples={}"]),
-    ("doctor", "IMAGE", ["-m", "engine.packaging.drift", "--image={}"]),
+    ("doctor", "IMAGE", ["-m", "engine.packaging.versions", "--image={}"]),
     ("reference", "MODEL", ["-m", "engine.drift", "record", "--model={}"]),
     ("reference", "FILE", ["-m", "engine.drift", "record", "--", "{}"]),
     ("drift", "MODEL", ["-m", "engine.drift", "compare", "--model={}"]),
@@ -62,8 +62,10 @@ OPTIONS = [
         ("compare", name, ["-m", "engine.comparing", f"--{name.lower()}={{}}"])
         for name in ("OTHER", "ENV", "MODEL", "LABEL", "METRIC", "MARGIN")
     ),
-    ("replay", "URL", ["-m", "engine.comparing.replay", "--url={}"]),
-    ("replay", "TOLERANCE", ["-m", "engine.comparing.replay", "--tolerance={}"]),
+    *(
+        ("replay", name, ["-m", "engine.comparing.replay", f"--{name.lower()}={{}}"])
+        for name in ("URL", "ENV", "TOLERANCE")
+    ),
     ("replay", "FILE", ["-m", "engine.comparing.replay", "--", "{}"]),
     ("compare", "DATA", ["-m", "engine.comparing", "--", "{}"]),
     ("profile", "MODEL", ["-m", "engine.packaging.rightsizing", "--model={}"]),

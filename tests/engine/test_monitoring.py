@@ -72,6 +72,7 @@ NAMES = {
             "Overloaded",
             "GoldenCheckFailed",
             "Drifted",
+            "AccuracyLow",
         ),
         *("Restarting", "MemoryNearLimit"),
     }

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from engine.packaging import serving_set
 from engine.packaging.options import Options
@@ -23,6 +25,7 @@ from engine.serving.inference.model import load_model
 from engine.serving.package import system
 from engine.serving.package.lock import SERVE_LOCK, Lock, read_lock
 from engine.serving.package.reader import read_package
+from engine.serving.runtimes.jobs import one_job
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -270,6 +273,14 @@ def parallel() -> dict[str, Any]:
         "stacking": StackingClassifier([("t", tree)], LogisticRegression(), cv=2),
         "search": GridSearchCV(tree, {"max_depth": [2]}, cv=2),
     }
+
+
+def test_lists_that_cannot_be_changed_hide_no_processes() -> None:
+    """Those of pandas turn what they are added to into one of them; statsmodels holds such."""
+    names = pd.MultiIndex.from_product([["a"], ["b"]], names=["x", "y"]).names
+    forest = RandomForestClassifier(n_jobs=2)
+    assert one_job(SimpleNamespace(model=forest, names=names)) == 1
+    assert forest.n_jobs == 1
 
 
 @pytest.mark.parametrize("name", parallel())

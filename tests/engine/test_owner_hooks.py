@@ -173,7 +173,7 @@ def deploy(root: Path, deploys: Deploys, digit: str) -> None:
     """What `up` does once its release is known."""
     site, target = deploys.site(), cast("Any", deploys.target())
     context = SimpleNamespace(
-        root=root, say=site.say, environment=target._environment, target=target
+        own_names=None, root=root, say=site.say, environment=target._environment, target=target
     )
     wanted = release(digit)
     document = partial(site.target.document, wanted, {})

@@ -247,6 +247,60 @@ def test_given_answers_are_compared(tmp_path: Path, to: str) -> None:
     assert "output/class, and the model gives ['label', 'probabilities']" in words
 
 
+def written_as(form: str, frame: pd.DataFrame, answers: list[Any]) -> tuple[str, str]:
+    """The suffix and content of a file with the rows and their answers."""
+    together = frame.assign(**{"output/label": answers})
+    split = {"columns": [*frame], "data": frame.to_numpy().tolist(), "outputs": {"label": answers}}
+    return {
+        "csv": ("csv", together.to_csv(index=False)),
+        "lines": ("jsonl", together.to_json(orient="records", lines=True)),
+        "records": ("json", json.dumps(together.to_dict("records"))),
+        "split": ("json", json.dumps(split)),
+    }[form]
+
+
+@pytest.mark.parametrize("to", ["as-is", "onnx"])
+@pytest.mark.parametrize("form", ["csv", "lines", "records", "split"])
+@pytest.mark.parametrize("text", [False, True], ids=["numbers", "text"])
+def test_a_wrong_answer_is_found_behind_the_rows_that_are_kept(
+    tmp_path: Path, form: str, to: str, text: bool
+) -> None:
+    few, target = numbers()
+    classes = np.array(["left", "right"])[target] if text else np.array(target)
+    estimator = LogisticRegression(C=99).fit(few, classes)
+    frame = pd.concat([few] * 20, ignore_index=True)
+    answers = estimator.predict(frame).tolist()
+    for row in (None, 150, 1199):
+        if row is not None:
+            answers[row] = next(each for each in set(answers) if each != answers[row])
+        suffix, content = written_as(form, frame, answers)
+        (tmp_path / f"s.{suffix}").write_text(content)
+        joblib.dump(estimator, tmp_path / "m.joblib")
+        case = {"source": tmp_path / "m.joblib", "samples": tmp_path / f"s.{suffix}"}
+        if row is None:
+            made(**case, folder=tmp_path / "models", to=to)
+            continue
+        words = refused(**case, folder=tmp_path / "w", to=to)
+        assert f"output/label at [{row}] is {answers[row]!r}, and the package gives " in words
+        answers = estimator.predict(frame).tolist()
+
+
+def test_a_row_of_another_length_behind_those_that_are_kept_ends_nothing(tmp_path: Path) -> None:
+    frame, target = numbers()
+    estimator = LogisticRegression(C=99).fit(frame, target)
+    rows = frame.to_numpy().tolist() * 2
+    answers = estimator.predict(frame).tolist() * 2
+    samples = {"columns": [*frame], "data": [*rows, [1.0], 7], "output/label": [*answers, 0, 0]}
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    (tmp_path / "s.json").write_text(json.dumps(samples))
+    case = {"source": tmp_path / "m.joblib", "samples": tmp_path / "s.json"}
+    made(**case, folder=tmp_path / "models")
+    samples["output/label"][100] = 1 - answers[100]
+    (tmp_path / "s.json").write_text(json.dumps(samples))
+    words = refused(**case, folder=tmp_path / "w")
+    assert f"output/label at [100] is {1 - answers[100]}, and the package gives" in words
+
+
 def test_given_labels_of_text_and_columns_of_arrays_are_compared(tmp_path: Path) -> None:
     frame = pd.DataFrame({"zip": ["01067", "02826", "80331", "10115"] * 5, "kind": KINDS})
     estimator = encoding(frame)
@@ -256,7 +310,7 @@ def test_given_labels_of_text_and_columns_of_arrays_are_compared(tmp_path: Path)
     answers[2] = "east"
     case = stored(tmp_path, estimator, columns | {"output/label": answers}, "npz")
     words = refused(**{**case, "folder": tmp_path / "w"})
-    assert "output/label at [2] is east, and scikit-learn" in words
+    assert "output/label at [2] is 'east', and scikit-learn" in words
 
 
 def placed(folder: Path, frame: pd.DataFrame, answers: list[Any], where: str) -> dict[str, Any]:
@@ -298,8 +352,8 @@ def test_answers_are_compared_wherever_a_file_holds_them(tmp_path: Path, where: 
     answers[2] = "9"
     wrong = {**placed(tmp_path, frame, answers, where), "folder": tmp_path / "w"}
     words = refused(**{**case, **wrong})
-    assert "output/label at [2] is 9, and scikit-learn" in words
-    assert "gives 8 (1 of" in words
+    assert "output/label at [2] is '9', and scikit-learn" in words
+    assert "gives '8' (1 of" in words
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "npz"])

@@ -18,7 +18,9 @@ MONITORING = ROOT / "engine" / "monitoring"
 METRIC = re.compile(r"\b(?:inference|process)_\w+")
 OF_PROMETHEUS = {"up", "ALERTS"}
 # Absent without a GPU, and without a limit on memory.
-NOT_EVERYWHERE = re.compile(r"inference_(device|drift)_\w+|inference_memory_(limit_)?bytes")
+NOT_EVERYWHERE = re.compile(
+    r"inference_(device|drift|feedback)_\w+|inference_memory_(limit_)?bytes"
+)
 SUFFIX = re.compile(r"_(bucket|sum|count)$")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -17,6 +19,7 @@ from engine.deploy.manifests import Manifest, removable
 from engine.deploy.say import Say
 from engine.errors import EngineError
 
+from . import bootstrap_world
 from .rollout_world import MemoryTarget, wanted
 
 OCI = "application/vnd.oci.image"
@@ -243,3 +246,48 @@ def test_an_image_without_its_tag_is_needed_by_what_runs_it() -> None:
     del document["tags"][names.TAG_IMAGE]
     live = type("Live", (), {"document": document, "tags": {}})()
     assert needed(target, live, []) == {"sha256:0123"}
+
+
+def test_images_that_end_https_are_pruned_like_the_services_and_kept_where_they_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repositories = {"iris-service": Repository(), "iris-service-edge": Repository()}
+    service, edges = repositories.values()
+    old, runs = service.image("old"), service.image("runs")
+    old_edge, edge = edges.image("old edge"), edges.image("edge")
+    signature, kept = edges.about(old_edge), edges.about(edge)
+    target = MemoryTarget.__new__(MemoryTarget)
+    document = wanted(f"registry.azurecr.io/iris-service@{runs}")
+    beside = {"name": "edge", "properties": {"image": f"r.azurecr.io/iris-service-edge@{edge}"}}
+    document["properties"] = {"containers": [beside]}
+    live = type("Live", (), {"document": document, "tags": {}})()
+    monkeypatch.setattr(prune, "_needed_by", lambda context: needed(target, live, []))
+    monkeypatch.setattr(prune, "environment_names", lambda root: ())
+    monkeypatch.setattr(prune, "open_contexts", lambda *given, **more: {"staging": None})
+    monkeypatch.setattr(prune, "read_project", lambda root: bootstrap_world.inputs().project)
+    registries = {name: Registry(each) for name, each in repositories.items()}
+
+    class Both:
+        def __init__(self, *given: object, **more: object) -> None:
+            pass
+
+        def json(self, *arguments: str) -> Any:
+            name = arguments[arguments.index("--name") + 1].partition("@")[0]
+            return registries[name].json(*arguments)
+
+        def change(self, *arguments: str) -> None:
+            name = arguments[arguments.index("--image") + 1].partition("@")[0]
+            registries[name].change(*arguments)
+
+    monkeypatch.setattr(prune, "Az", Both)
+    assert prune.run(argparse.Namespace(keep=0, dry_run=False), Path(), Say()) == 0
+    assert registries["iris-service"].deleted == [old]
+    assert registries["iris-service-edge"].deleted == [signature, old_edge]
+    assert kept not in capsys.readouterr().out
+
+    # Nothing goes, of either, while one cannot be read.
+    service.image("older")
+    registries["iris-service-edge"].unreadable[edge] = None
+    with pytest.raises(EngineError, match="nothing was removed"):
+        prune.run(argparse.Namespace(keep=0, dry_run=False), Path(), Say())
+    assert registries["iris-service"].deleted == [old]

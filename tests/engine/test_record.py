@@ -118,8 +118,8 @@ def test_an_answer_of_another_model_is_refused_with_its_row(tmp_path: Path) -> N
     content["outputs"]["label"][2] = "east"
     samples.write_text(json.dumps(content))
     told = refused(tmp_path / "m.joblib", tmp_path / "models", samples=samples)
-    assert "output/label at [2] is east, and scikit-learn" in told
-    assert "gives other" in told
+    assert "output/label at [2] is 'east', and scikit-learn" in told
+    assert "gives 'other'" in told
 
 
 def test_only_the_first_rows_are_kept_and_so_are_their_answers(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -376,7 +377,8 @@ def test_hooks_that_never_end_make_the_process_not_live(
     async def requests() -> None:
         served = HookedModel(
             load_model(read_package(sample_dir / "sides"), Settings()),
-            cast(Any, None),  # no request gets as far as to the queue
+            # No request gets as far as to the queue.
+            cast(Any, SimpleNamespace(close=lambda: None)),
             0.1,
             hooks_of(sample_dir, hang),
             Answers((), {}),

@@ -100,7 +100,7 @@ def free(number: int) -> dict[str, float]:
 """
 KEY = "a-key-for-the-hooks-0123"
 SETTINGS = {"API_KEYS": KEY, "REQUEST_TIMEOUT_SECONDS": "1.5", "TOKEN": "very-secret",
-            "MAX_BODY_BYTES": "50000"}  # fmt: skip
+            "MAX_BODY_BYTES": "1500000", "MAX_JSON_VALUES": "500000"}  # fmt: skip
 LIMITS = Limits(ready_seconds=30, request_seconds=10, burst_requests=20, burst_p95_ms=5000)
 ROW = np.array([[1, 0.5]], np.float32)
 
@@ -204,8 +204,10 @@ def test_routes_ask_for_the_key_and_fail_in_the_form_of_the_others(server: Serve
         large = anybody.post("/size", content=b"[" + b"1," * 40_000 + b"1]")
         assert large.status_code == 401
         with_key = {"X-API-Key": KEY, "Content-Type": "application/json"}
-        large = anybody.post("/size", headers=with_key, content=b"[" + b"1," * 40_000 + b"1]")
-        assert (large.status_code, large.json()["code"]) == (413, "too_large")
+        for count, rule in ((600_000, "MAX_JSON_VALUES"), (800_000, "MAX_BODY_BYTES")):
+            large = anybody.post("/size", headers=with_key, content=b"[" + b"1," * count + b"1]")
+            assert (large.status_code, large.json()["code"]) == (413, "too_large")
+            assert rule in large.json()["rule"]
         assert anybody.post("/size", headers=with_key, content=b"[1, 2]").json() == 2
         assert anybody.get("/free?number=4").json() == {"inverse": 0.25}
         wrong = anybody.get("/free?number=four")
@@ -214,6 +216,9 @@ def test_routes_ask_for_the_key_and_fail_in_the_form_of_the_others(server: Serve
         assert (own.status_code, own.json()) == (409, {"error": "negative", "code": "http_409"})
         failed = anybody.get("/free?number=0")
         assert (failed.status_code, failed.json()["code"]) == (500, "route_failed")
+        for path, methods in (("/about", "GET, HEAD"), ("/size", "POST")):
+            other = anybody.delete(path)
+            assert (other.status_code, other.headers["Allow"]) == (405, methods)
         document = anybody.get("/openapi.json").json()["paths"]
     assert document["/about"]["get"]["security"] == [{"ApiKey": []}, {"Bearer": []}]
     assert "security" not in document["/free"]["get"]

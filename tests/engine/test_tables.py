@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -26,6 +27,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder: Path = tmp_path_factory.mktemp("tables")
     toy_models.write_table(folder)
     toy_models.write_named(folder)
+    toy_models.write_linear(folder, "single", np.array([[2.0]]), np.array([0.0]), [])
     with (
         running(folder, MAX_QUEUE_ROWS="5") as server,
         httpx.Client(base_url=server.url) as client,
@@ -79,6 +81,19 @@ def test_records_of_a_single_input_are_put_into_the_order_of_its_columns(
     body = {"data": records(NAMED)}
     answer = tables.post("/predict/named", json=body)
     assert answer.json()["labels"] == ["high", "wide"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [[{"a": 2.5}, {"a": -1.0}], {"a": [2.5, -1.0]}, [[2.5], [-1.0]], [2.5, -1.0]],
+    ids=["records", "columns", "rows", "values"],
+)
+def test_a_table_of_one_column_is_asked_by_the_name_of_the_column(
+    tables: httpx.Client, data: object
+) -> None:
+    assert tables.post("/predict/single", json={"data": data}).json()["predictions"] == [[5], [-2]]
+    schema = documented(tables, "single")[0]["anyOf"][-1]
+    assert list(schema["items"]["properties"]) == ["a"]
 
 
 def test_the_example_is_flat_as_documented(tables: httpx.Client) -> None:

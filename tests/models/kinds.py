@@ -184,6 +184,8 @@ estimator("gradient boosting, numbers", "gradient-numbers",
 estimator("histogram gradient boosting", "histogram",
           ensemble.HistGradientBoostingClassifier(max_iter=5), CLASS)  # fmt: skip
 estimator("support vectors", "svc", svm.SVC(), CLASS)
+two_classes = pipeline.make_pipeline(preprocessing.StandardScaler(), svm.SVC())
+estimator("support vectors, two classes", "two-classes", two_classes, FLAGS[:, 0])
 estimator("linear support vectors", "linear-svc", svm.LinearSVC(), CLASS)
 estimator("support vectors, numbers", "svr", svm.SVR(), NUMBER)
 estimator("nearest neighbours", "neighbours", neighbors.KNeighborsClassifier(4), CLASS)
@@ -213,6 +215,8 @@ estimator("bagged", "bagged",
           ensemble.BaggingClassifier(linear(), 4, random_state=SEED), CLASS)  # fmt: skip
 estimator("grid search", "search",
           model_selection.GridSearchCV(linear(), {"C": [1.0, 9.0]}, cv=2), CLASS)  # fmt: skip
+early = model_selection.FixedThresholdClassifier(linear(), threshold=0.3)
+estimator("a threshold of its own", "threshold", early, FLAGS[:, 0])
 scaled = preprocessing.StandardScaler()
 estimator("scaled target", "target",
           compose.TransformedTargetRegressor(linear_model.Ridge(), transformer=scaled),
@@ -223,6 +227,9 @@ estimator("several targets, forest", "targets-forest",
 estimator("several numbers", "numbers", linear_model.Ridge(), np.stack([NUMBER, X[:, 0]], 1))
 estimator("several labels (one against the rest)", "labels",
           multiclass.OneVsRestClassifier(linear()), FLAGS)  # fmt: skip
+one_each = multiclass.OneVsOneClassifier(linear())
+estimator("one against one", "one-each", one_each, X[:, :3].argmax(axis=1))
+estimator("one against one, text classes", "one-each-text", one_each, CLASS)
 estimator("chain of classifiers", "chain",
           multioutput.ClassifierChain(linear(), random_state=SEED), FLAGS)  # fmt: skip
 words = feature_extraction.text

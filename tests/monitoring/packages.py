@@ -52,6 +52,12 @@ def wrong(service: Path, folder: Path) -> Path:
     return folder
 
 
+def without_reference(service: Path, folder: Path) -> Path:
+    """The sample, as it would be packaged without its training data."""
+    _seal(_copy(service, folder))
+    return folder
+
+
 def with_reference(service: Path, folder: Path) -> Path:
     """The sample with a reference in which the first column is far from what the tests ask."""
     package = _copy(service, folder)
@@ -71,7 +77,9 @@ def _with_code(code: str, service: Path, folder: Path) -> Path:
 
 
 def _copy(service: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(service / "models" / "iris", folder / "iris"))
+    """The sample without its reference: tests ask for one row again and again."""
+    without = shutil.ignore_patterns("reference.json")
+    return Path(shutil.copytree(service / "models" / "iris", folder / "iris", ignore=without))
 
 
 def _seal(package: Path, *more: str, **changes: str) -> None:

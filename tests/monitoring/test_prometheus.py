@@ -32,6 +32,8 @@ FAULT_SHOWN = {
     "Alerts": "wrong",
     "Distance from the training": "drifting",
     "Missing and unseen values": "drifting",
+    "Accuracy": "drifting",
+    "Wrong answers": "drifting",
 }
 # Other tests use the same CPUs, and with windows of seconds these two would tell of them.
 OF_THE_MACHINE = {"LatencyHigh", "EventLoopBlocked"}
@@ -58,6 +60,8 @@ def loaded(world: World) -> tuple[float, float]:
     """
     alerts = world.prometheus.alerts
     world.prometheus.wait("no alert", lambda: alerts(HEALTHY) <= OF_THE_MACHINE, ALERT_SECONDS)
+    # Of feedback there is no figure before the first.
+    wrongly(world)
     began = time.time()
     world.load(LOAD_SECONDS)
     return began, time.time()
@@ -178,7 +182,7 @@ def faults(world: World, loaded: tuple[float, float]) -> Iterator[World]:
             (lambda: world.predict("slow", ANY), 2),
             (lambda: world.predict("failing", FAILS), 1),
             (lambda: world.predict("crowded", ANY), 4),
-            (lambda: slowly(lambda: world.predict("drifting", 4.5)), 1),
+            (lambda: slowly(lambda: wrongly(world)), 1),
             (lambda: halt(world.processes["halting"]), 1),
         ):
             stack.enter_context(repeated(action, threads))
@@ -189,6 +193,15 @@ def slowly(action: Callable[[], object]) -> None:
     """Do it, and leave the processors to the others for a moment."""
     action()
     time.sleep(0.05)
+
+
+def wrongly(world: World) -> None:
+    """Ask what is far from the training, and say that the answer was wrong."""
+    request_id = world.predict("drifting", 4.5, KEY).headers["X-Request-Id"]
+    body = {"request_id": request_id, "label": "setosa"}
+    headers = {"X-API-Key": KEY}
+    url = f"{world.url('drifting')}/feedback"
+    httpx.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
 
 
 def halt(process: subprocess.Popen[bytes]) -> None:
@@ -255,6 +268,12 @@ def test_drift_is_told(faults: World) -> None:
     assert {each["metric"]["window"] for each in drifted} == {"hour", "day"}
 
 
+def test_wrong_answers_are_told(faults: World) -> None:
+    fires(faults, "drifting", "AccuracyLow")
+    rows = faults.prometheus.now('inference_feedback_rows{job="drifting"}')
+    assert {each["metric"]["label"] for each in rows} == {"setosa"}
+
+
 def test_a_slow_model_is_told(faults: World) -> None:
     fires(faults, "slow", "LatencyHigh")
     [compute] = faults.prometheus.now(
@@ -286,7 +305,7 @@ def test_each_fault_is_told_by_its_own_alerts_only(faults: World) -> None:
         "crowded": {"Overloaded"},
         "slow": set(),
         "halting": set(),
-        "drifting": {"Drifted"},
+        "drifting": {"Drifted", "AccuracyLow"},
         HEALTHY: set(),
     }
     firing = {job: faults.prometheus.firing(job) - OF_THE_MACHINE for job in own}

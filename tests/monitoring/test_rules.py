@@ -23,6 +23,7 @@ ALERTS = (
     "MemoryNearLimit",
     "GoldenCheckFailed",
     "Drifted",
+    "AccuracyLow",
     "ProviderFallback",
     "EventLoopBlocked",
     "DeviceMemoryNearLimit",
@@ -41,7 +42,7 @@ def test_promtool_finds_no_fault(monitoring: Path, promtool: Promtool) -> None:
     for command, file in (("config", "prometheus.yml"), ("rules", "alerts.yml")):
         done = promtool(monitoring, "check", command, "--lint-fatal", file)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 rules found" in done.stdout
+    assert "13 rules found" in done.stdout
 
 
 def test_the_rules_pass_their_tests(monitoring: Path, promtool: Promtool) -> None:

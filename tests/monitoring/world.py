@@ -32,7 +32,7 @@ FAULTY: dict[str, dict[str, str]] = {
     "fallback": {"EXECUTION_PROVIDERS": "cuda,cpu"},
     "halting": {},
     "restarting": {},
-    "drifting": {},
+    "drifting": {"FEEDBACK": "1000", "API_KEYS": KEY},
 }
 GONE = "gone"
 

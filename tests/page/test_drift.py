@@ -10,11 +10,11 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
+from tests.monitoring.packages import without_reference
 from tests.service.running import running
 
 from .asking import get, post
 from .conftest import KEY, Visit
-from .reference import with_reference
 from .test_accessibility import PHONE, faults
 
 pytestmark = pytest.mark.slow
@@ -23,12 +23,11 @@ LONG = json.dumps({"data": [[5.9, 3.0, 25.0, 1.8]] * 200})
 
 
 @pytest.fixture(scope="module")
-def drifting(
-    service_python: Path, rendered_service: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """A service with a reference that was asked for flowers which training has not seen."""
-    models = with_reference(service_python, rendered_service, tmp_path_factory.mktemp("reference"))
-    with running(service_python, rendered_service, MODELS_DIR=str(models), API_KEYS=KEY) as url:
+def drifting(service_python: Path, rendered_service: Path) -> Iterator[str]:
+    """The sample, with the reference that it is shipped with, asked for flowers that its training
+    has not seen.
+    """
+    with running(service_python, rendered_service, API_KEYS=KEY) as url:
         assert post(url, LONG, **{"X-API-Key": KEY}).status_code == 200
         yield url
 
@@ -59,10 +58,15 @@ def test_both_distributions_are_shown(drifting: str, visit: Visit, scheme: str) 
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
 
 
-def test_without_a_reference_it_says_how_to_make_one(url: str, visit: Visit) -> None:
-    page = visit(url)
-    expect(page.locator("#drift-verdict")).to_contain_text("make reference FILE=train.csv")
-    expect(page.locator("#drift")).to_be_hidden()
+def test_without_a_reference_it_says_how_to_make_one(
+    service_python: Path, rendered_service: Path, tmp_path: Path, visit: Visit
+) -> None:
+    models = str(without_reference(rendered_service, tmp_path / "models"))
+    with running(service_python, rendered_service, MODELS_DIR=models) as url:
+        page = visit(url)
+        expect(page.locator("#drift-verdict")).to_contain_text("make reference FILE=train.csv")
+        expect(page.locator("#drift")).to_be_hidden()
+        page.close()
 
 
 def test_distributions_need_the_key(drifting: str) -> None:

@@ -13,14 +13,26 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.deploy.az import Az
+from engine.deploy.bootstrap.roles import DNS
+from engine.deploy.config.project import Project
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Release
 from engine.deploy.targets.containerapps.bootstrap import ROLE
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
+from engine.deploy.targets.kind import own_names
 from engine.errors import EngineError
 
 Json = dict[str, Any]
+PROJECT = Project(
+    name="iris-service",
+    title="Iris",
+    owner="octo-org",
+    accelerator="cpu",
+    registry="irisservice",
+    region="westeurope",
+    shared_resource_group="iris-service-shared",
+)
 
 
 def main() -> int:
@@ -31,6 +43,7 @@ def main() -> int:
     az = Az(say, dry_run=request.get("dry_run", False), without=request.get("secrets", {}))
     environment = AppEnvironment.model_validate(request["environment"])
     target = ContainerApps(az, environment, Places(**request["places"]))
+    request["names"] = own_names(az, PROJECT, environment, Places(**request["places"]))
     try:
         answer = STEPS[request["step"]](target, az, request)
     except EngineError as error:
@@ -69,8 +82,17 @@ def _differences(target: ContainerApps, az: Az, request: Json) -> Any:
     return list(target.differences(live.document, _document(target, request)))
 
 
+def _names(target: ContainerApps, az: Az, request: Json) -> Any:
+    """What is left after a method of the own names: causes and fixes."""
+    found = getattr(request["names"], request["method"])(*request["arguments"])
+    return [
+        each if isinstance(each, str) else [each.code, each.cause, each.fix] for each in found or ()
+    ]
+
+
 STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
     "actions": lambda target, az, request: ROLE.actions,
+    "dns actions": lambda target, az, request: DNS.actions,
     "apply": _apply,
     "restore": _restore,
     "read": _read,
@@ -79,6 +101,7 @@ STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
         finding.cause for finding in target.findings(Release(**request["release"]))
     ],
     "candidate": lambda target, az, request: target.candidate_addresses()[0],
+    "names": _names,
     "keep": lambda target, az, request: target.keep(request["tags"]),
     "mark": lambda target, az, request: target.mark(request["tags"]),
     "stop": lambda target, az, request: target.stop(),

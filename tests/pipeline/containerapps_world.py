@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.azure_double.client import Person
 
+from .commands import run
 from .double_world import GROUP, REGION, World
 
 VERSION = "2025-07-01"
@@ -164,6 +165,11 @@ class App:
         }
         return self.apps.run(request, self.person)
 
+    def names(self, method: str, *arguments: Any) -> list[Any]:
+        """A method of the own names; findings are code, cause and fix."""
+        found: list[Any] = self.step("names", method=method, arguments=arguments)
+        return found
+
     def apply(self, *, until: str = "running", **variables: str) -> Json:
         """Apply a release with these variables and wait for it; what is live then."""
         self.settings["variables"] = {**self.settings["variables"], **variables}
@@ -205,6 +211,19 @@ class App:
             assert time.monotonic() < deadline, self.read()
             time.sleep(0.2)
         return self.read()
+
+    @property
+    def host(self) -> str:
+        """The name that Azure gave."""
+        return str(self._app()["ingress"]["fqdn"])
+
+    @property
+    def bound(self) -> dict[str, str]:
+        """The own names as `az` lists them, with their bindings."""
+        environment = self.apps.world.double.env(self.apps.world.owner)
+        command = ("az", "containerapp", "hostname", "list", "-n", self.name, "-g", GROUP)
+        listed = json.loads(run(environment, *command))
+        return {each["name"]: each["bindingType"] for each in listed}
 
     def ask(self, path: str = "/env/NAME", *, candidate: bool = False) -> tuple[int, str]:
         """A request from outside to the app, or to the revision applied last."""

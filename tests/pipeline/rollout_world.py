@@ -189,6 +189,11 @@ class RolloutWorld:
         """Start `python -m engine.deploy`, in the checkout or in another folder."""
         return self._start(stage, ("-m", "engine.deploy", *arguments), settings or {}, folder)
 
+    def replay(self, stage: str, python: Path, file: Path) -> Deployed:
+        """Ask what a stage runs for captured requests, with the packages of development."""
+        command = ("-m", "engine.comparing.replay", "--env", stage, str(file))
+        return ended(self._start(stage, command, {}, None, python))
+
     def recover(self, stage: str) -> subprocess.Popen[str]:
         """Start `recover --undo`, with the times of the driver."""
         return self._drive(stage, f"{self.server}/{SLUG}{RECOVER}", None)
@@ -209,9 +214,10 @@ class RolloutWorld:
         arguments: tuple[str, ...],
         settings: Mapping[str, str],
         folder: Path | None,
+        python: Path | None = None,
     ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [self._python, *arguments],
+            [python or self._python, *arguments],
             cwd=folder or self.service,
             env={**self.environment(stage), **settings},
             stdout=subprocess.PIPE,
@@ -343,6 +349,7 @@ class RolloutWorld:
             f"{each['method']} {each['path'].rpartition('/')[2]}"
             for each in self.double.requests()
             if each["method"] not in ("GET", "HEAD")
+            and not each["path"].endswith("/listCustomHostNameAnalysis")
             and each["host"] == "management.azure.com"
             and each["principal"].startswith("deploy-")
         ]

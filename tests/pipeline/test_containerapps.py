@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.azure_double.client import AzureDouble
+from tests.azure_double.client import AzureDouble, Person
 
 from .commands import Azure, run
 from .containerapps_world import SECRETS, T4, App, Apps, Refused
@@ -251,21 +251,8 @@ def test_a_deleted_app_is_gone(apps: Apps) -> None:
 
 
 def test_three_actions_and_the_right_to_the_identity_are_enough(apps: Apps) -> None:
-    world = apps.world
-    role = f"{world.double.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/"
-    role += "11111111-0000-4000-8000-000000000001"
-    actions = _deploy_actions(apps)
-    properties = {
-        "roleName": "apps deployer",
-        "type": "CustomRole",
-        "permissions": [{"actions": actions, "notActions": []}],
-        "assignableScopes": [world.double.subscription_id],
-    }
-    world.put(role, {"properties": properties}, version="2022-04-01")
     app = apps.app("least")
-    group = f"{world.double.subscription_id}/resourceGroups/{GROUP}"
-    operator = ("Managed Identity Operator", world.identity)
-    app.person = world.double.principal("deployer", ("apps deployer", group), operator)
+    app.person = _least(apps)
     assert app.step("findings") == []
     app.deploy()
     app.deploy(NAME="two")
@@ -294,11 +281,124 @@ def test_a_custom_domain_that_somebody_bound_stays(apps: Apps) -> None:
     app = apps.app("domain")
     app.deploy()
     domain = [{"name": "iris.example.org", "bindingType": "Disabled"}]
+    _elsewhere(apps, "iris.example.org", _proof(apps, "domain"))
     ingress = {"configuration": {"ingress": {"customDomains": domain}}}
     apps.world.finished(*apps.call("PATCH", apps.id("domain"), {"properties": ingress}))
     app.deploy(NAME="two")
     shown = apps.stored("domain")["body"]["properties"]["configuration"]["ingress"]
     assert shown["customDomains"] == domain
+
+
+@pytest.mark.exhaustive
+def test_an_own_name_is_bound_once_its_records_are_there(apps: Apps) -> None:
+    name = "api.example.org"
+    app = apps.app("named", https={"domains": [name]})
+    app.deploy()
+    proof = _proof(apps, "named")
+    records = [f"{name}. CNAME {app.host}.", f'asuid.{name}. TXT "{proof}"']
+    assert [line.partition(" (")[0] for line in app.names("plan", app.host)] == records
+
+    def left() -> tuple[str, str]:
+        ((code, cause, fix),) = app.names("make", app.host, 30)
+        assert [found[:2] for found in app.names("findings", app.host)] == [[code, cause]]
+        assert all(record in fix for record in records)
+        return code, cause
+
+    assert left() == (
+        "certificate-dns",
+        f"{name} does not resolve, and this environment is {app.host}",
+    )
+    _elsewhere(apps, name, proof, CNAME="another.example.org")
+    assert "leads to another.example.org" in left()[1]
+    _elsewhere(apps, name, "of somebody else", CNAME=app.host)
+    assert "not proven to be yours" in left()[1]
+    assert app.bound == {}
+
+    _elsewhere(apps, name, proof, CNAME=app.host)
+    ((code, _, fix),) = app.names("findings", app.host)
+    assert (code, "up staging" in fix) == ("own-name", True)
+    assert app.names("make", app.host, 30) == []
+    assert app.bound == {name: "SniEnabled"}
+    assert app.names("findings", app.host) == []
+    assert apps.world.get(f"https://{name}/env/NAME") == (200, "one")
+    changes = len(_written(apps))
+    assert app.names("make", app.host, 30) == []
+    assert len(_written(apps)) == changes
+    app.deploy(NAME="two")
+    assert apps.world.get(f"https://{name}/env/NAME") == (200, "two")
+
+    # Another app of the same place cannot have it.
+    rival = apps.app("rival", https={"domains": [name]})
+    rival.deploy()
+    ((code, cause, _),) = rival.names("make", rival.host, 30)
+    assert (code, "container app named already" in cause) == ("own-name-taken", True)
+    app.names("remove")
+    assert app.bound == {}
+    assert _certificates(apps, name) == []
+
+
+@pytest.mark.exhaustive
+def test_a_certificate_that_takes_long_is_told_and_one_that_failed_is_ordered_again(
+    apps: Apps,
+) -> None:
+    name = "slow.example.org"
+    app = apps.app("slow", https={"domains": [name]})
+    app.deploy()
+    _elsewhere(apps, name, _proof(apps, "slow"), CNAME=app.host)
+    apps.world.double.inject(point="app.certificate", where=name, code="Pending")
+    for found in (app.names("make", app.host, 1), app.names("findings", app.host)):
+        ((code, _, fix),) = found
+        assert (code, "up staging" in fix) == ("certificate-pending", True)
+    assert app.bound == {name: "Disabled"}
+    (certificate,) = _certificates(apps, name)
+    apps.world.double.remove(certificate["id"])
+    apps.world.double.inject(point="app.certificate", where=name, message="CAA forbids it")
+    ((code, cause, _),) = app.names("make", app.host, 30)
+    assert (code, cause.endswith("CAA forbids it")) == ("certificate-failed", True)
+    assert app.names("findings", app.host)[0][0] == "certificate-failed"
+    assert app.names("make", app.host, 30) == []
+    assert app.bound == {name: "SniEnabled"}
+    assert len(_certificates(apps, name)) == 1
+
+
+@pytest.mark.exhaustive
+def test_records_are_made_in_a_zone_and_those_of_somebody_else_are_left(apps: Apps) -> None:
+    world, name = apps.world, "web.zone.example"
+    zone = ("--resource-group", GROUP, "--zone-name", "zone.example")
+    az = Azure(world.double, world.double.env(world.owner))
+    made = az("network", "dns", "zone", "create", "--resource-group", GROUP, "--name", zone[-1])
+    settings = {
+        "domains": [name, "zone.example"],
+        "zone": {"name": "zone.example", "resource_group": GROUP},
+    }
+    app = apps.app("zoned", https=settings)
+    app.person = _least(apps, made["id"])
+    app.deploy()
+    record = ("network", "dns", "record-set", "cname")
+    az(*record, "set-record", *zone, "--record-set-name", "web", "--cname", "mine.example.org")
+    plan = app.names("plan", app.host)
+    assert all(line.endswith("(made in the zone zone.example)") for line in plan)
+    ((code, cause, fix),) = app.names("make", app.host, 30)
+    assert code == "dns-record-taken"
+    assert "made by somebody else: mine.example.org" in cause
+    show = (*record, "show", *zone, "--name", "web")
+    assert az(*show)["CNAMERecord"]["cname"] == "mine.example.org"
+    # The zone's own name has an A record, which CNAME records cannot be.
+    assert app.bound == {"zone.example": "SniEnabled"}
+    assert apps.world.get("https://zone.example/env/NAME")[0] == 200
+
+    command = fix.partition("remove it (az ")[2].partition(")")[0].split()
+    az(*command, "--yes")
+    assert app.names("make", app.host, 30) == []
+    assert app.bound == {name: "SniEnabled", "zone.example": "SniEnabled"}
+    assert az(*show)["CNAMERecord"]["cname"] == app.host
+    assert app.names("findings", app.host) == []
+    # A record that led elsewhere before, made by us, is corrected; then all of ours go.
+    assert app.names("make", "moved.example.org", 0) == []
+    assert az(*show)["CNAMERecord"]["cname"] == "moved.example.org"
+    app.names("remove")
+    left = [each for each in world.double.resources(made["id"]) if "/roleAssignments/" not in each]
+    assert left == [made["id"]]
 
 
 def test_a_busy_app_is_waited_for(apps: Apps) -> None:
@@ -340,9 +440,50 @@ def _docker_names(apps: Apps, name: str) -> list[str]:
     return found
 
 
-def _deploy_actions(apps: Apps) -> list[str]:
-    """What the deploy package says that it needs."""
-    return list(App(apps, "any", {}).step("actions"))
+def _least(apps: Apps, zone: str = "") -> Person:
+    """A login with no more than the roles that `bootstrap` gives, in a DNS zone too."""
+    world = apps.world
+    group = f"{world.double.subscription_id}/resourceGroups/{GROUP}"
+    roles = [(_role(apps, "actions", 1), group), ("Managed Identity Operator", world.identity)]
+    if zone:
+        roles.append((_role(apps, "dns actions", 2), zone))
+    return world.double.principal(f"deployer{len(zone)}", *roles)
+
+
+def _role(apps: Apps, step: str, number: int) -> str:
+    """A role with the actions that the deploy package says that it needs."""
+    world = apps.world
+    role = f"{world.double.subscription_id}/providers/Microsoft.Authorization/roleDefinitions/"
+    properties = {
+        "roleName": step,
+        "type": "CustomRole",
+        "permissions": [{"actions": App(apps, "any", {}).step(step), "notActions": []}],
+        "assignableScopes": [world.double.subscription_id],
+    }
+    identifier = f"{role}11111111-0000-4000-8000-00000000000{number}"
+    world.put(identifier, {"properties": properties}, version="2022-04-01")
+    return step
+
+
+def _proof(apps: Apps, name: str) -> str:
+    """What the TXT record of an own name has to say, as Azure shows it."""
+    return str(apps.stored(name)["body"]["properties"]["customDomainVerificationId"])
+
+
+def _elsewhere(apps: Apps, name: str, proof: str, **records: str) -> None:
+    """Records at another provider of DNS."""
+    given = {name: {kind: [value] for kind, value in records.items()}}
+    apps.world.double.ask("dns.elsewhere", {**given, f"asuid.{name}": {"TXT": [proof]}})
+
+
+def _certificates(apps: Apps, name: str) -> list[dict[str, Any]]:
+    _, answer, _ = apps.call("GET", f"{apps.environment}/managedCertificates")
+    return [each for each in answer["value"] if each["properties"]["subjectName"] == name]
+
+
+def _written(apps: Apps) -> list[dict[str, Any]]:
+    """The requests that changed something."""
+    return [each for each in apps.world.double.requests() if each["method"] in ("PUT", "PATCH")]
 
 
 def _gpu_environment(apps: Apps) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -51,7 +52,13 @@ rollout:
   lease_seconds: 30
   burst: {{requests: 20, p95_ms: 5000}}
 """
-ACTIONS = ("Microsoft.App/containerApps/*", "Microsoft.App/managedEnvironments/read")
+NAME = "api.example.org"
+MORE = {"staging": f"https: {{domains: [{NAME}]}}\n"}
+ACTIONS = (
+    "Microsoft.App/containerApps/*",
+    "Microsoft.App/managedEnvironments/read",
+    "Microsoft.App/managedEnvironments/managedCertificates/*",
+)
 JOIN = "Microsoft.App/managedEnvironments/join/action"
 
 Json = dict[str, Any]
@@ -175,6 +182,8 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
     first = succeeded(world.up("staging", "good"))
     assert first.address.startswith(f"https://{SLUG}-staging.")
     assert world.get(f"{first.address}/readyz")["ready"] is True
+    host = first.address.removeprefix("https://")
+    assert f"{NAME} does not resolve, and this environment is {host}" in first.err
     before = world.changes()
 
     world.double.ask("app.habits", {"word": "Degraded"})
@@ -183,6 +192,12 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
     assert world.changes() == before, "the same release again changes nothing"
     served = world.serving("staging")
 
+    # The own name's records are made, so the next deploy binds it.
+    plan = succeeded(world.deploy("staging", "plan", "staging"))
+    (proof,) = re.findall(rf'asuid\.{NAME}\. TXT "(\w+)"', plan.out)
+    assert f"{NAME}. CNAME {host}." in plan.out
+    records = {NAME: {"CNAME": [host]}, f"asuid.{NAME}": {"TXT": [proof]}}
+    world.double.ask("dns.elsewhere", records)
     world.double.ask("app.habits", {"word": "Processing", "stale_seconds": 5})
     succeeded(world.up("staging", "other"))
     world.double.ask("app.habits", {"word": "", "stale_seconds": 0})
@@ -190,6 +205,7 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
     succeeded(world.deploy("staging", "rollback", "staging"))
     assert world.serving("staging") == served, "the revision that still ran takes over"
     assert len(world.revisions("staging")) == 2
+    assert world.get(f"https://{NAME}/readyz")["ready"] is True
 
     status = succeeded(world.deploy("staging", "status", "staging"))
     assert first.address in status.out
@@ -259,6 +275,7 @@ def _checkout(rendered: Path, folder: Path) -> Path:
         old.unlink()
     for stage, start in STAGES.items():
         text = ENVIRONMENT.format(region=REGION, slug=SLUG, stage=stage, start=start)
+        text += MORE.get(stage, "")
         (service / "deploy" / "environments" / f"{stage}.yaml").write_text(text, encoding="utf-8")
     git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git, "init", "--quiet"], cwd=service, check=True)

@@ -29,6 +29,7 @@ LOG_RULES = {
     "Overloaded",
     "GoldenCheckFailed",
     "Drifted",
+    "AccuracyLow",
     "Restarting",
 }
 Change = tuple[Ran, list[str]]

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from .rollout_world import (
@@ -163,6 +164,28 @@ def test_another_digest_than_the_one_that_was_meant_is_found(world: RolloutWorld
     # No proof that the service is wrong: it may be the release of another deploy.
     found = world.deploy("bad", *verify, world.images["other"])
     failed(found, "runs .*, not ", code=COULD_NOT_ASK)
+
+
+def test_captured_requests_are_asked_again_of_an_environment(
+    world: RolloutWorld, service_python: Path, tmp_path: Path
+) -> None:
+    url, proxy = world.stand("bad").address, world.double.network()["http_proxy"]
+    body: dict[str, Any] = {"data": [[5.1, 3.5, 1.4, 0.2]]}
+    key = {"X-API-Key": KEYS[0]}
+    answer = httpx.post(f"{url}/predict", json=body, headers=key, proxy=proxy).json()
+    # As docs/models.md describes a captured row.
+    names = ("sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)")
+    outputs = {"label": answer["predictions"][0]}
+    captured = {"model": answer["model"], "request": "a-request", "row": 0, "outputs": outputs}
+    row = dict(zip(names, body["data"][0], strict=True)) | {"captured": captured}
+    file = tmp_path / "captured.jsonl"
+    file.write_text(json.dumps(row), encoding="utf-8")
+    alike = succeeded(world.replay("bad", service_python, file))
+    assert alike.out.rstrip().endswith("alike")
+    outputs["label"] = "versicolor"
+    file.write_text(json.dumps(row), encoding="utf-8")
+    different = world.replay("bad", service_python, file)
+    assert (different.code, "a-request" in different.out) == (3, True), different.err
 
 
 def test_a_first_deploy_that_fails_leaves_nothing_that_bills(world: RolloutWorld) -> None:

@@ -36,12 +36,21 @@ pytestmark = pytest.mark.slow
 STAGE, FLEET, DOMAIN = "secure", "twins", "api.example.org"
 SHARE, FOREIGN = "certificates", "foreign.example.org"
 EDGE = "aci-ml-template-test:edge"
+CERTIFICATES = (
+    "Microsoft.Storage/storageAccounts/read",
+    "Microsoft.Storage/storageAccounts/listKeys/action",
+)
 HTTPS = """\
 https:
   email: ops@example.org
   domains: [{domain}]
   authority: {authority}
 """
+ZONE, ZONE_GROUP = "example.org", "dns"
+IN_ZONE = f"  zone: {{name: {ZONE}, resource_group: {ZONE_GROUP}}}\n"
+IN_GROUP = ("--resource-group", ZONE_GROUP)
+ZONE_TYPE = "Microsoft.Network/dnsZones"
+RECORDS = tuple(f"{ZONE_TYPE}/CNAME/{action}" for action in ("read", "write", "delete"))
 SECONDS = 400
 
 
@@ -50,7 +59,7 @@ class SecureWorld(RolloutWorld):
 
     authority: Authority
     edge = ""
-    _certificates = ""
+    _certificates = _own_names = ""
 
     @property
     def account(self) -> str:
@@ -77,26 +86,33 @@ class SecureWorld(RolloutWorld):
         share = (*place, "--storage-account", account, "--name", SHARE)
         self._az("storage", "share-rm", "create", *share, "--quota", "1")
         if not self._certificates:
-            self._certificates = self._certificates_role()
+            self._certificates = self._role_for("certificates", CERTIFICATES)
+            self._az("group", "create", "--name", ZONE_GROUP, "--location", "westeurope")
+            self._az("network", "dns", "zone", "create", "--name", ZONE, *IN_GROUP)
+            self._own_names = self._role_for("own names", RECORDS)
+        zone = f"{self.double.subscription_id}/resourceGroups/{ZONE_GROUP}/providers/{ZONE_TYPE}"
         return self.double.principal(
             f"deploy-{stage}",
             ("Azure Container Instances Contributor Role", group),
             (self._role, group),
             (self._certificates, made["id"]),
+            (self._own_names, f"{zone}/{ZONE}"),
             ("Traffic Manager Contributor", group),
             ("Managed Identity Operator", self.identity),
             ("Reader", self.registry),
             ("AcrPull", self.registry),
         )
 
-    def _certificates_role(self) -> str:
+    def in_zone(self) -> dict[str, str]:
+        """The CNAME records in the zone, by their names, as `az` lists them."""
+        found = self._az("network", "dns", "record-set", "list", "--zone-name", ZONE, *IN_GROUP)
+        return {each["name"]: each["CNAMERecord"]["cname"] for each in found}
+
+    def _role_for(self, what: str, actions: tuple[str, ...]) -> str:
         role = {
-            "Name": f"{SLUG} certificates",
-            "Description": "mounts the share",
-            "Actions": [
-                "Microsoft.Storage/storageAccounts/read",
-                "Microsoft.Storage/storageAccounts/listKeys/action",
-            ],
+            "Name": f"{SLUG} {what}",
+            "Description": what,
+            "Actions": actions,
             "AssignableScopes": [self.double.subscription_id],
         }
         self._az("role", "definition", "create", "--role-definition", json.dumps(role))
@@ -167,7 +183,7 @@ def world(
         shared = f"{SLUG}-{FLEET}.trafficmanager.net"
         authority.shared[shared] = f"{SLUG}-{FLEET}-"
         stages: Stages = {
-            STAGE: {"start": 120, "more": more},
+            STAGE: {"start": 120, "more": more + IN_ZONE},
             FLEET: {"start": 120, "more": more.replace(f"[{DOMAIN}]", "[]"), "copies": 2},
         }
         try:
@@ -224,6 +240,9 @@ def test_a_group_answers_over_https_and_its_certificates_outlive_releases(
     assert closed.stdout.endswith("502")
     assert "no public port 8000" in closed.stdout
 
+    # The record of the own name is made in the zone.
+    succeeded(world.deploy(STAGE, "start", STAGE))
+    assert world.in_zone() == {DOMAIN.removesuffix(f".{ZONE}"): host}
     world.authority.aliases |= dict.fromkeys((DOMAIN, FOREIGN), str(host))
     eventually(lambda: FOREIGN in world.authority.known, 10)
     assert "ready" in through(world, DOMAIN, address, "/readyz")
@@ -266,6 +285,11 @@ def test_a_release_orders_none_and_a_replaced_key_is_found_and_deployed(
     assert serial(world, address) == own
     assert world.authority.issued() == issued
     assert not any(key in found.out + found.err + done.out + done.err for key in world.shown_keys())
+
+    # What was made in the zone, which is in another group, goes with the environment.
+    assert world.in_zone()
+    succeeded(world.deploy(STAGE, "down", STAGE, "--yes", settings=world.owner))
+    assert world.in_zone() == {}
 
 
 @pytest.mark.exhaustive

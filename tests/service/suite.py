@@ -44,4 +44,4 @@ def assert_every_model_passes(python: Path, service: Path, models: Iterable[str]
     assert done.returncode == 0, done.stdout[-6000:]
     for model in models:
         name = f"test_the_golden_samples_are_answered_as_recorded[{model}]"
-        assert f"PASSED tests/test_models.py::{name}" in done.stdout, done.stdout
+        assert f"PASSED tests/test_service.py::{name}" in done.stdout, done.stdout

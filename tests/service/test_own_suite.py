@@ -104,7 +104,7 @@ def test_a_mistake_of_the_owner_is_named_in_one_sentence(
         text = (service / path).read_text(encoding="utf-8")
         assert good in text, path
         (service / path).write_text(text.replace(good, bad, 1), encoding="utf-8")
-    printed = run_tests_of(service_python, service, "tests/test_configuration.py").stdout
+    printed = run_tests_of(service_python, service, "tests/test_service.py").stdout
     for sentence in (
         r"deploy/environments/staging\.yaml:\d+: cpu is 99(\.0)?: ",
         r"LIMIT='0': Input should be greater than 0 \(default: 10\)",
@@ -155,5 +155,6 @@ def test_training_again_gives_the_same_answers(
     run(service_python, folder, "training.train", "--models-dir", models, "--format", model_format)
     fresh, shipped = tmp_path / "models" / "iris", folder / "models" / "iris"
     assert (fresh / "golden.npz").read_bytes() == (shipped / "golden.npz").read_bytes()
+    assert (fresh / "reference.json").read_bytes() == (shipped / "reference.json").read_bytes()
     model = f"model.{model_format}"
     assert (fresh / model).read_bytes() == (shipped / model).read_bytes()

@@ -76,6 +76,7 @@ engine/deploy/bootstrap/role.py
 engine/deploy/bootstrap/roles.py
 engine/deploy/bootstrap/runner.py
 engine/deploy/bootstrap/step.py
+engine/deploy/bootstrap/storage.py
 engine/deploy/bootstrap/trust.py
 engine/deploy/bootstrap/unasked.py
 engine/deploy/commands/__init__.py
@@ -99,6 +100,7 @@ engine/deploy/commands/verify.py
 engine/deploy/commands/wanted.py
 engine/deploy/config/__init__.py
 engine/deploy/config/advice.py
+engine/deploy/config/domains.py
 engine/deploy/config/environment.py
 engine/deploy/config/faults.py
 engine/deploy/config/kinds.py
@@ -106,6 +108,7 @@ engine/deploy/config/names.py
 engine/deploy/config/project.py
 engine/deploy/config/read.py
 engine/deploy/config/rules/__init__.py
+engine/deploy/config/rules/domains.py
 engine/deploy/config/rules/gpu.py
 engine/deploy/config/rules/places.py
 engine/deploy/config/rules/rule.py
@@ -144,6 +147,7 @@ engine/deploy/monitoring/place.py
 engine/deploy/monitoring/plan.py
 engine/deploy/monitoring/queries.py
 engine/deploy/monitoring/queries/alerts/device_memory_near_limit.kql
+engine/deploy/monitoring/queries/alerts/accuracy_low.kql
 engine/deploy/monitoring/queries/alerts/drifted.kql
 engine/deploy/monitoring/queries/alerts/error_ratio_high.kql
 engine/deploy/monitoring/queries/alerts/golden_check_failed.kql
@@ -179,12 +183,11 @@ engine/deploy/rollout/guard.py
 engine/deploy/rollout/interrupted.py
 engine/deploy/rollout/marks.py
 engine/deploy/rollout/ownership.py
-engine/deploy/rollout/signs.py
 engine/deploy/rollout/run.py
+engine/deploy/rollout/signs.py
 engine/deploy/rollout/site.py
 engine/deploy/rollout/waiting.py
 engine/deploy/say.py
-engine/deploy/telemetry.py
 engine/deploy/summary.py
 engine/deploy/targets/__init__.py
 engine/deploy/targets/aci/__init__.py
@@ -205,6 +208,7 @@ engine/deploy/targets/aci/fleet/target.py
 engine/deploy/targets/aci/kind.py
 engine/deploy/targets/aci/live.py
 engine/deploy/targets/aci/members.py
+engine/deploy/targets/aci/own_names.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
@@ -220,6 +224,7 @@ engine/deploy/targets/containerapps/environment.py
 engine/deploy/targets/containerapps/evidence.py
 engine/deploy/targets/containerapps/kind.py
 engine/deploy/targets/containerapps/live.py
+engine/deploy/targets/containerapps/own_names.py
 engine/deploy/targets/containerapps/preflight.py
 engine/deploy/targets/containerapps/request.py
 engine/deploy/targets/containerapps/revisions.py
@@ -227,6 +232,8 @@ engine/deploy/targets/containerapps/rules.py
 engine/deploy/targets/containerapps/shape.py
 engine/deploy/targets/containerapps/target.py
 engine/deploy/targets/kind.py
+engine/deploy/targets/own_names.py
+engine/deploy/telemetry.py
 engine/deploy/verify.py
 engine/drift/__init__.py
 engine/drift/__main__.py
@@ -258,16 +265,17 @@ engine/ruff.toml
 engine/packaging/__init__.py
 engine/packaging/__main__.py
 engine/packaging/adapt.py
+engine/packaging/all_answers.py
 engine/packaging/amend.py
 engine/packaging/archive.py
 engine/packaging/bfloat16.py
 engine/packaging/class_outputs.py
 engine/packaging/code.py
 engine/packaging/contract.py
-engine/packaging/drift/__init__.py
-engine/packaging/drift/__main__.py
-engine/packaging/drift/compare.py
-engine/packaging/drift/sources.py
+engine/packaging/versions/__init__.py
+engine/packaging/versions/__main__.py
+engine/packaging/versions/compare.py
+engine/packaging/versions/sources.py
 engine/packaging/given_answers.py
 engine/packaging/graph.py
 engine/packaging/installed.py
@@ -364,6 +372,7 @@ engine/serving/inference/profile.py
 engine/serving/inference/queue.py
 engine/serving/inference/recording.py
 engine/serving/inference/refusals.py
+engine/serving/inference/searches.py
 engine/serving/inference/service_hooks.py
 engine/serving/lifecycle.py
 engine/serving/listening.py
@@ -493,6 +502,7 @@ engine/zizmor.yml
 load/slo.yaml
 models/iris/golden.npz
 models/iris/model.yaml
+models/iris/reference.json
 engine/monitoring/alerts.test.yml
 engine/monitoring/alerts.yml
 engine/monitoring/grafana-dashboard.json
@@ -507,8 +517,7 @@ requirements/train.in
 requirements/train.txt
 service.py
 tests/conftest.py
-tests/test_configuration.py
-tests/test_models.py
+tests/test_service.py
 training/train.py
 """
 

@@ -723,7 +723,7 @@ def test_the_owners_tests_run_beside_those_of_the_template(
     """Its other files are those of a project generated today, whose suite runs elsewhere."""
     done = subprocess.run(
         [service_python, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "tests/test_mine.py",
-         "tests/test_models.py"],
+         "tests/test_service.py"],
         cwd=from_release,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

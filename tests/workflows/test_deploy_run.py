@@ -281,7 +281,7 @@ def test_a_model_that_is_worse_than_production_stops_it(
     git(world.repository, "revert", "--no-edit", "HEAD")
     assert run.failed == {"quality", "outcome"}, run.log[-6000:]
     assert run.passed == only("production") - {"quality"}
-    assert re.search(r"accuracy +0\.82 +0\.98 +-0\.16 +-0\.22 to -0\.1 +worse", run.log)
+    assert re.search(r"accuracy +0\.8133 +0\.9733 +-0\.16 +-0\.2267 to -0\.1 +worse", run.log)
     assert "Worse by more than the margin of 0.01" in run.log
     assert "stopped at quality" in run.page()
     assert "Production was not touched." in run.page()

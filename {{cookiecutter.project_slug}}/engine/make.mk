@@ -68,7 +68,7 @@ train: $(VENV)/.train ## Train the sample model again and package it (FORMAT=onn
 	@$(BIN)/python -m training.train $(call option,--format,FORMAT)
 
 doctor: $(VENV)/.serve ## Report where training, lock, this environment and an image (IMAGE=tag) differ
-	@$(BIN)/python -m engine.packaging.drift $(call option,--image,IMAGE)
+	@$(BIN)/python -m engine.packaging.versions $(call option,--image,IMAGE)
 
 reference: $(VENV)/.train ## Record in the package how the training data is distributed (FILE=train.csv; MODEL=name)
 	@$(BIN)/python -m engine.drift record $(call option,--model,MODEL) $(call argument,FILE)
@@ -83,8 +83,8 @@ compare: $(VENV)/.dev ## Compare the models with others on labelled rows (DATA=f
 	@$(BIN)/python -m engine.comparing $(call option,--other,OTHER) $(call option,--env,ENV) $(call option,--model,MODEL) \
 		$(call option,--label,LABEL) $(call option,--metric,METRIC) $(call option,--margin,MARGIN) $(call argument,DATA)
 
-replay: $(VENV)/.dev ## Ask another release for captured requests, and compare (FILE=captured.jsonl; URL=http://127.0.0.1:8000, TOLERANCE)
-	@$(BIN)/python -m engine.comparing.replay $(call option,--url,URL) $(call option,--tolerance,TOLERANCE) $(call argument,FILE)
+replay: $(VENV)/.dev ## Ask another release for captured requests, and compare (FILE=captured.jsonl; ENV=staging, or URL=http://127.0.0.1:8000; TOLERANCE)
+	@$(BIN)/python -m engine.comparing.replay $(call option,--url,URL) $(call option,--env,ENV) $(call option,--tolerance,TOLERANCE) $(call argument,FILE)
 
 profile: $(VENV)/.train ## Measure a model and recommend a size (MODEL=name, WRITE=staging for its file)
 	@$(BIN)/python -m engine.packaging.rightsizing $(call option,--model,MODEL) $(call option,--write,WRITE)

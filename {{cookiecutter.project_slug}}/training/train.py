@@ -20,6 +20,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from engine.drift.columns import Values
+from engine.drift.record import put_reference
 from engine.packaging.package import Format, Source, add_package
 from engine.serving.errors import StartupError
 from engine.serving.package.digest import MANIFEST
@@ -27,7 +29,8 @@ from engine.serving.package.manifest import read_manifest
 
 NAME = "iris"
 VERSION = "1.0.0"
-SEED = 20
+# The golden samples are distributed like the rest: a load test with them is no drift.
+SEED = 70
 GOLDEN_SAMPLES = 30
 TARGET_OPSET = 21
 TOLERANCE = {"absolute": 1e-5, "relative": 1e-5}
@@ -55,6 +58,16 @@ def main() -> None:
     print(f"wrote {folder} ({form}), golden check passed")
     for remark in remarks:
         print(f"  note    {remark}")
+    values = Values(read_manifest(folder))
+    values.add({"features": train_x}, _answers(estimator, train_x))
+    print(put_reference(values, folder, "the training data"))
+
+
+def _answers(estimator: Any, inputs: Any) -> dict[str, Any]:
+    return {
+        "label": estimator.predict(inputs).astype(np.int64),
+        "probabilities": estimator.predict_proba(inputs).astype(np.float32),
+    }
 
 
 def _source(
@@ -100,10 +113,7 @@ def _source(
         ],
         outputs=outputs,
         golden_inputs={"features": samples},
-        golden_outputs={
-            "label": estimator.predict(samples).astype(np.int64),
-            "probabilities": estimator.predict_proba(samples).astype(np.float32),
-        },
+        golden_outputs=_answers(estimator, samples),
         training={
             "estimator": "StandardScaler, LogisticRegression",
             "data": "Iris (R. A. Fisher, 1936), the copy in scikit-learn",

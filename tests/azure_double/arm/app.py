@@ -82,6 +82,7 @@ class ArmApp:
             version,
             json.loads(json.dumps(body)),
             entry,
+            dict(request.headers),
         )
         self._admission.check(route, call)
         answer = await route.handle(call)

@@ -36,6 +36,7 @@ class Azure:
         tokens: makes and checks access tokens.
         tls: the certificate authority that clients of the double trust.
         providers: all resource providers, once they are made.
+        elsewhere: records of DNS that no zone here has: names, types, values.
     """
 
     def __init__(self, settings: Settings, tls: Authority) -> None:
@@ -51,6 +52,7 @@ class Azure:
         self.log = RequestLog()
         self.tokens = Tokens(self.principals, settings.tenant)
         self.providers: list[Provider] = []
+        self.elsewhere: dict[str, dict[str, list[str]]] = {}
         self._on_delete: dict[str, OnDelete] = {}
 
     def watch_deletion(self, types: Iterable[ResourceType]) -> None:

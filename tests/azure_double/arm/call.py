@@ -42,6 +42,7 @@ class Call:
         api_version: as sent.
         body: the parsed JSON body; {} where there was none. The handler's own copy.
         log: the entry of this call in the request log.
+        headers: names in lower case.
     """
 
     azure: Azure
@@ -53,6 +54,7 @@ class Call:
     api_version: str
     body: dict[str, Any]
     log: Entry
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def resource(self) -> Resource:
         """The resource that the call is about.

@@ -17,6 +17,7 @@ from ..settings import REGIONS
 from . import app_document, app_rules, app_schema
 from .aci_pace import Pace
 from .app_changes import Changes, document_of, require_idle
+from .app_domains import Domains
 from .app_environments import NAMESPACE, VERSIONS, Environments
 from .app_fleet import SENT, STOPPED, Fleet
 from .app_logs import TOKEN, LogStream
@@ -35,17 +36,20 @@ class App(Provider):
         self._fleet = Fleet(azure)
         self._changes = Changes(azure, self._fleet)
         self._revisions = Revisions(azure, self._fleet, self._changes)
+        self._domains = Domains(azure, self.apps, self._fleet.world.pace)
         self._stale_seconds = 0.0
         self._seen: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def types(self) -> Iterable[ResourceType]:
-        """Environments, apps, revisions."""
-        return (self._environments.type, self.apps, self._revisions.type)
+        """Environments, apps, revisions, certificates."""
+        more = (self._revisions.type, self._domains.certificates)
+        return (self._environments.type, self.apps, *more)
 
     def routes(self) -> Iterable[Route]:
         """What `az containerapp` and the deploy package call."""
         yield from self._environments.routes()
         yield from self._revisions.routes()
+        yield from self._domains.routes()
         apps = self.apps
         yield apps.put(self.put)
         yield apps.patch(self.patch)

@@ -12,7 +12,7 @@ from ..arm.azure import Azure
 from ..arm.call import Answer, Call
 from ..arm.errors import ArmError
 from ..arm.store import Resource
-from . import app_access, app_document, app_rules
+from . import app_access, app_document, app_domains, app_rules
 from .app_environments import display_name, profile_type
 from .app_fleet import SENT, STOPPED, Fleet
 
@@ -44,6 +44,7 @@ class Changes:
         new = [name] if name else []
         app_rules.check_traffic(configuration.get("ingress"), [*known, *new])
         self._check_used_secrets(existing, configuration)
+        app_domains.check(self.azure, existing, environment, configuration.get("ingress"))
         if name:
             images = app_access.Images(self.azure, self._fleet.world.engine, document)
             await images.check(properties["template"]["containers"][0])
@@ -144,6 +145,7 @@ class Changes:
                 properties["configuration"], f"{call.values['name']}.{domain}"
             ),
             "template": app_document.shown_template(properties["template"]),
+            "customDomainVerificationId": app_domains.verification_id(self.azure),
             "eventStreamEndpoint": f"https://{region}.azurecontainerapps.dev{stream}/eventstream",
         }
         body = {

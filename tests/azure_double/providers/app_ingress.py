@@ -8,6 +8,7 @@ from typing import Any
 from ..arm.store import Resource
 from ..hosts import Hosts, Unreachable
 from ..wire import Handler, Request, Response, text_response
+from .app_domains import bound
 from .app_replicas import RunningRevision
 
 Find = Callable[[str], RunningRevision | None]
@@ -36,11 +37,13 @@ class Ingress:
         return f"{name or self._app.name}.{self._domain}"
 
     def publish(self, revisions: list[str]) -> None:
-        """Have host names answered: the app's, its labels', those of revisions."""
+        """Have host names answered: the app's, its own ones, its labels', those of revisions."""
         self.withdraw()
         self._publish(self.address(), self._split)
         for name in revisions:
             self._publish(self.address(name), self._to(name))
+        for name in bound(self._app):
+            self._publish(name, self._split)
         for share in self._traffic():
             if share.get("label"):
                 host = f"{self._app.name}---{share['label']}.{self._domain}"

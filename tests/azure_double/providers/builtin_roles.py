@@ -12,6 +12,7 @@ READ_ROLES = "Microsoft.Authorization/*/read"
 READ_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups/read"
 DEPLOYMENTS = "Microsoft.Resources/deployments/*"
 REGISTRIES = "Microsoft.ContainerRegistry/registries"
+CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
@@ -60,6 +61,12 @@ ROLES = (
             "Microsoft.Authorization/roleAssignments/delete",
             "*/read",
         ),
+    ),
+    Role(
+        "Storage Blob Data Contributor",
+        "ba92f5b4-2d11-453d-a403-e96b0029c9fe",
+        tuple(f"{CONTAINERS}/{verb}" for verb in ("delete", "read", "write")),
+        data_actions=tuple(f"{CONTAINERS}/blobs/{verb}" for verb in ("delete", "read", "write")),
     ),
     Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", (f"{REGISTRIES}/pull/read",)),
     Role(

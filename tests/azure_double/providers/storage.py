@@ -1,6 +1,6 @@
-"""Microsoft.Storage: accounts, their keys and file shares, as far as containers mount them.
+"""Microsoft.Storage: accounts, their keys, file shares that containers mount, Blob containers.
 
-The specification's StorageAccount_Create, _ListKeys and FileShares_Create.
+The specification's StorageAccount_Create, _ListKeys, FileShares_Create and BlobContainers_Create.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ NAMESPACE = "Microsoft.Storage"
 ACCOUNTS = f"{NAMESPACE}/storageAccounts"
 NAME = re.compile(r"[a-z0-9]{3,24}")
 SHARE = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
+CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _ANY: frozenset[str] = frozenset()
 
 
@@ -32,14 +33,15 @@ class Storage(Provider):
         super().__init__(azure)
         self.accounts = ResourceType(NAMESPACE, "storageAccounts", _ANY)
         self.shares = ResourceType(NAMESPACE, "storageAccounts/fileServices/shares", _ANY)
+        self.containers = ResourceType(NAMESPACE, "storageAccounts/blobServices/containers", _ANY)
 
     def types(self) -> Iterable[ResourceType]:
-        """Accounts, and the shares in them."""
-        return (self.accounts, self.shares)
+        """Accounts, and the shares and containers in them."""
+        return (self.accounts, self.shares, self.containers)
 
     def routes(self) -> Iterable[Route]:
-        """What `az storage account` and `az storage share-rm` call."""
-        accounts, shares = self.accounts, self.shares
+        """What `az storage account`, `share-rm` and `container-rm` call."""
+        accounts, shares, containers = self.accounts, self.shares, self.containers
         yield accounts.put(self.put)
         yield accounts.patch(self.patch)
         yield accounts.get(show)
@@ -52,12 +54,16 @@ class Storage(Provider):
         )
         yield shares.put(self.put_share)
         yield shares.get(show)
+        yield containers.put(self.put_container)
+        yield containers.get(show)
 
     async def is_free(self, call: Call) -> Answer:
         """Whether nobody in Azure has a name yet."""
         name = str(demand(call.body, "name"))
-        taken = any(each.name == name for each in self.azure.store.list(ACCOUNTS))
-        return Answer(200, {"nameAvailable": not taken})
+        if not any(each.name == name for each in self.azure.store.list(ACCOUNTS)):
+            return Answer(200, {"nameAvailable": True})
+        message = f"The storage account named {name} is already taken."
+        return Answer(200, {"nameAvailable": False, "reason": "AlreadyExists", "message": message})
 
     async def put(self, call: Call) -> Answer:
         """Create or update; the keys stay."""
@@ -104,9 +110,16 @@ class Storage(Provider):
 
     async def put_share(self, call: Call) -> Answer:
         """Create or update."""
-        if not SHARE.fullmatch(call.values["name"]):
+        return self._put_inside(call, SHARE)
+
+    async def put_container(self, call: Call) -> Answer:
+        """Create or update."""
+        return self._put_inside(call, CONTAINER)
+
+    def _put_inside(self, call: Call, rule: re.Pattern[str]) -> Answer:
+        if not rule.fullmatch(call.values["name"]):
             raise ArmError(400, "InvalidResourceName", "The specified resource name is invalid.")
-        self.azure.store.require(call.id.partition("/fileServices/")[0])
+        self.azure.store.require(re.split("/(?:file|blob)Services/", call.id)[0])
         existing = self.azure.store.get(call.id)
         made = self.azure.store.put(call.id, {"properties": call.body.get("properties") or {}})
         return Answer(200 if existing else 201, made.shown())

@@ -17,6 +17,7 @@ from ..arm.store import Resource
 from ..profile_rules import EXTERNAL, PROFILE, TYPE, bad, check_rules, check_tags
 from ..shape import check
 from ..shared_name import CHECKING, DEGRADED, SharedName, enabled
+from .dns import Zones
 
 NAMESPACE = "Microsoft.Network"
 DOMAIN = "trafficmanager.net"
@@ -34,14 +35,16 @@ class TrafficManager(Provider):
         self.profiles = ResourceType(
             NAMESPACE, "trafficManagerProfiles", VERSIONS, on_delete=self._withdraw
         )
+        self._zones = Zones(azure)
         self._names: dict[str, SharedName] = {}
 
     def types(self) -> Iterable[ResourceType]:
-        """Profiles."""
-        return (self.profiles,)
+        """Profiles, and what DNS zones consist of."""
+        return (self.profiles, *self._zones.types())
 
     def routes(self) -> Iterable[Route]:
         """Put, patch, get, delete and list, and whether a name is free."""
+        yield from self._zones.routes()
         profiles = self.profiles
         yield profiles.put(self.put)
         yield profiles.patch(self.patch)
@@ -58,8 +61,10 @@ class TrafficManager(Provider):
         )
 
     def control(self) -> Mapping[str, ControlHandler]:
-        """``tm.lookups``: which endpoint each answer of a shared name led to, oldest first."""
-        return {"tm.lookups": self._lookups}
+        """``tm.lookups``: which endpoint each answer of a shared name led to, oldest first; and
+        those of DNS zones.
+        """
+        return {"tm.lookups": self._lookups, **self._zones.control()}
 
     async def reset(self) -> None:
         """No shared name answers any more."""

@@ -1,8 +1,8 @@
 """`python -m engine.comparing.replay FILE`: does another release answer captured requests alike?
 
 FILE holds captured requests, as `/v2/models/{name}/captured` gives them or as they lie in a folder
-or container. The service at --url is asked each of them again, and its answers are compared with
-those that were captured. The key comes from API_KEYS or LOAD_API_KEY.
+or container. The service at --url, or the one that --env runs, is asked each of them again, and its
+answers are compared with those that were captured. The key comes from API_KEYS or LOAD_API_KEY.
 Exit code 0: alike; 3: not; 1: not compared.
 """
 
@@ -26,12 +26,17 @@ with locked_packages(".venv/.dev"):
     from engine.client.refusals import json_of, refusal
     from engine.client.service import Service, TooLarge, address
     from engine.client.wire import JSON, Request
+    from engine.deploy.commands.context import open_context
+    from engine.deploy.commands.verify import deployed
+    from engine.deploy.say import default_say
     from engine.deploy.verify import key_from
     from engine.errors import EngineError
     from engine.serving.proxies import keep_local_direct
 
 ALIKE, NOT_COMPARED, DIFFERS = 0, 1, 3
 CAPTURED: Final = "captured"
+LOCAL: Final = "http://127.0.0.1:8000"
+ROOT: Final = Path(__file__).resolve().parents[2]
 SECONDS: Final = 30.0
 # Of an answer: numbers may differ by so much, and by as much for each unit of the captured one.
 TOLERANCE: Final = 1e-5
@@ -229,13 +234,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; its exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine.comparing.replay", description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="captured requests, JSON lines")
-    parser.add_argument("--url", type=address, default="http://127.0.0.1:8000")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--url", type=address, default=LOCAL, help=f"default: {LOCAL}")
+    where.add_argument("--env", metavar="ENV", help="an environment, for what it serves now")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     options = parser.parse_args(argv)
     keep_local_direct()
     try:
         rows = list(_rows(options.file))
-        with Service(options.url, key_from(os.environ), SECONDS) as service:
+        url = (
+            deployed(open_context(options.env, ROOT, default_say()))[1]
+            if options.env
+            else options.url
+        )
+        with Service(url, key_from(os.environ), SECONDS) as service:
             report = replay(rows, service, options.tolerance)
     except EngineError as error:
         print(f"error: {error.cause}; {error.fix}", file=sys.stderr)

@@ -27,18 +27,33 @@ def record(path: Path, model_name: str | None) -> str:
         StartupError: the package is not right.
     """
     values, model = read_values(path, model_name)
+    return put_reference(values, model.directory, str(path))
+
+
+def put_reference(values: Values, directory: Path, source: str) -> str:
+    """Put the reference made of these values into the package in ``directory``.
+
+    Args:
+        source: of the values, for messages.
+
+    Returns:
+        What was done, in a sentence.
+
+    Raises:
+        ScoringError: there are too few rows.
+    """
     if values.rows < FEWEST_ROWS:
         raise ScoringError(
-            f"{path}: has {values.rows} rows that the model takes; a reference needs at least "
+            f"{source}: has {values.rows} rows that the model takes; a reference needs at least "
             f"{FEWEST_ROWS}"
         )
     columns = [binned(*each) for each in zip(values.columns, values.all(), strict=True)]
     found = tuple(column for column in columns if column is not None)
     if not found:
-        raise ScoringError(f"{path}: no column of it has values that occur often enough to count")
+        raise ScoringError(f"{source}: no column of it has values that occur often enough to count")
     reference = Reference(rows=values.rows, columns=found)
     text = reference.model_dump_json(exclude_defaults=True, indent=1)
-    folder = put_file(model.directory, REFERENCE, f"{text}\n".encode())
+    folder = put_file(directory, REFERENCE, f"{text}\n".encode())
     return f"{folder / REFERENCE}: {values.rows:,} rows, {len(found)} columns"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -49,11 +50,16 @@ def check_given(given: Samples, computed: Mapping[str, Array], by: str, options:
         if wrong.any():
             at = tuple(int(axis[0]) for axis in np.nonzero(wrong))
             raise PackageError(
-                f"the samples' output/{name} at {list(at)} is {wanted[at]!s}, and {by} gives "
-                f"{got[at]!s} ({int(wrong.sum())} of {wrong.size} values differ); the columns may "
-                "have other types or another order than in training, or the answers are another "
-                "model's"
+                f"the samples' output/{name} at {list(at)} is {shown(wanted[at])}, and {by} gives "
+                f"{shown(got[at])} ({int(wrong.sum())} of {wrong.size} values differ); the "
+                "columns may have other types or another order than in training, or the answers "
+                "are another model's"
             )
+
+
+def shown(value: Any) -> str:
+    """A value as a message has it, text in quotes: "1" is not 1."""
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def close(wanted: Array, got: Array, options: Options) -> Array:

@@ -12,10 +12,12 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from engine.packaging import shipped
+from engine.packaging.all_answers import check_all
 from engine.packaging.labels import labelled
 from engine.packaging.options import Options
 from engine.packaging.replaced import keep
@@ -47,7 +49,8 @@ def package(source: str, options: Options, models_dir: Path) -> tuple[Path, list
     made, remarks = _with_code(source, options) if options.code else _read(source, options)
     if options.modules and not made.manifest.get("modules"):
         remarks.append("an ONNX file computes without Python, so --module is not in the package")
-    folder, kept = add_package(models_dir, labelled(made, options))
+    made = replace(labelled(made, options), check=partial(check_all, options=options))
+    folder, kept = add_package(models_dir, made)
     manifest = read_manifest(folder)
     remarks += kept
     if not manifest.signature.batched:

@@ -184,7 +184,7 @@ def _json_lines(path: Path) -> Samples:
 
 
 def _given(content: Any) -> Samples:
-    content, answers = _parted(content)
+    content, answers = parted(content)
     given = _inputs(content)
     rows = content.get("data", ()) if isinstance(content, dict) else content
     for name, each in answers.items():
@@ -211,8 +211,8 @@ def _parquet(path: Path) -> Samples:
     return replace(given, readings={}, exact={str(name): frame[name] for name in frame})
 
 
-def _parted(content: Any) -> tuple[Any, dict[str, Any]]:
-    """What holds the inputs, and answers beside it, by the names of outputs."""
+def parted(content: Any) -> tuple[Any, dict[str, Any]]:
+    """Of a JSON document: what holds the inputs, and answers beside it, by the names of outputs."""
     wrapped = isinstance(content, dict) and {*WRAPPERS, "columns"} & content.keys()
     if not wrapped or _is_of_pandas(content):
         return content, {}

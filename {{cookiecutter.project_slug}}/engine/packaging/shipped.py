@@ -12,7 +12,7 @@ from engine.serving.package.manifest import GOLDEN
 
 NAME = "iris"
 # Of the golden record as it is generated, and as `make train` makes it again.
-GOLDEN_SHA256 = "05334d720ee0afcd917be5dd98d39cb782c6048664dab77999f4f8164564a02a"
+GOLDEN_SHA256 = "d822c8a3d076ae0278a39fc1b98145d7829d8453f23c45c4c8c5864e2426e93c"
 
 
 def is_alone(models_dir: Path) -> bool:

@@ -24,6 +24,7 @@ from engine.packaging.onnx_source import build
 from engine.packaging.options import Options
 from engine.packaging.provenance import Provenance, here
 from engine.packaging.sklearn_calls import Table
+from engine.packaging.sklearn_columns import fitted_parts
 from engine.packaging.write import Source
 from engine.serving.errors import PackageError
 from engine.serving.reasons import reason_of
@@ -34,8 +35,11 @@ TARGET_OPSET = {"": 21, "ai.onnx.ml": 3}
 TOLERANCE = 1e-4
 REASON = "scikit-learn computes in float64, ONNX Runtime's classical operators in float32"
 PROTOBUF_TOO_NEW = 7
+TABLE = 2  # dimensions
 AS_JOBLIB = "package it as joblib (without --to onnx)"
 UNKNOWN = r"Unable to find a shape calculator for type '<class '(?:\w+\.)*(\w+)'>'"
+# Only rows between the two thresholds, which samples may lack, would show what is left out.
+THRESHOLDS = ("FixedThresholdClassifier", "TunedThresholdClassifierCV")
 # What makes ONNX files of libraries that skl2onnx does not know.
 EXPORTERS = {
     "catboost": "model.save_model(path, format='onnx')",
@@ -64,6 +68,12 @@ def converted(
             f"{type(estimator).__name__} cannot be converted to ONNX: columns {dates} are dates, "
             f"which ONNX does not have; {AS_JOBLIB}"
         )
+    for part in fitted_parts(estimator):
+        if type(part).__name__ in THRESHOLDS:
+            raise PackageError(
+                f"{type(part).__name__} cannot be converted to ONNX: skl2onnx leaves its threshold "
+                f"out; {AS_JOBLIB}"
+            )
     model = _convert(estimator, table)
     flattened(model)  # several targets
     try:
@@ -79,10 +89,7 @@ def converted(
         # The converter writes underscores into names.
         inputs[tensor["name"]] = table.arrays[described["name"]]
         tensor.update({**described, "name": tensor["name"]})
-    expected = {
-        each["name"]: golden[each["name"]].reshape(_served_shape(each, golden[each["name"]]))
-        for each in loaded.outputs
-    }
+    expected = {each["name"]: golden[each["name"]] for each in loaded.outputs}
     _check_answers(loaded, inputs, expected, options)
     if options.tolerance is None:
         options = replace(options, tolerance=TOLERANCE, tolerance_reason=REASON)
@@ -105,14 +112,17 @@ def _check_answers(
     """Compare the conversion with the estimator, whose answers are right.
 
     Raises:
-        PackageError: with the first value that differs.
+        PackageError: it cannot be run, or the first value that differs.
     """
     if options.tolerance is None:
         options = replace(options, tolerance=TOLERANCE)
     try:
         served = loaded.run(inputs)
-    except Exception:  # noqa: BLE001 - building the package says why
-        return
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
+        raise PackageError(
+            "ONNX Runtime cannot run what skl2onnx makes of it on the samples that scikit-learn "
+            f"answers: {reason_of(error)}; {AS_JOBLIB}"
+        ) from None
     for name, wanted in expected.items():
         same = wanted.shape == served[name].shape
         wrong = ~close(wanted, served[name], options) if same else np.array(True)
@@ -169,7 +179,7 @@ def _to_onnx(estimator: Any, table: Table, options: dict[str, bool]) -> Any:
             # The default is a random name, and the file would differ every time.
             name="model",
             initial_types=[(each["name"], _type(each)) for each in table.tensors],
-            options={id(estimator): options} if options else None,
+            options={id(estimator): options, id(_last(estimator)): options} if options else None,
             target_opset=TARGET_OPSET,
         )
     # The converter lists them in the order of a set; sorted, the bytes are always the same.
@@ -177,6 +187,13 @@ def _to_onnx(estimator: Any, table: Table, options: dict[str, bool]) -> Any:
     del model.opset_import[:]
     model.opset_import.extend(imports)
     return model
+
+
+def _last(estimator: Any) -> Any:
+    """What answers in the end: a pipeline does not hand the option on for its scores."""
+    if hasattr(estimator, "steps"):
+        return _last(estimator.steps[-1][1])
+    return _last(estimator.best_estimator_) if hasattr(estimator, "best_estimator_") else estimator
 
 
 def _check_protobuf() -> None:
@@ -207,11 +224,7 @@ def _matched(
         # Probabilities of all targets in one tensor, whose rows are not those of the inputs.
         count = 1
     for place, output in enumerate(outputs[:count]):
-        if (
-            golden[output["name"]].dtype.kind == "b"
-            and loaded.outputs[place]["datatype"] == "INT64"
-        ):
-            _make_booleans(loaded.file.model.graph, place)
+        _match(loaded.file.model.graph, place, loaded.outputs[place], golden[output["name"]])
     remarks = [f"the conversion has no {each['name']}: it is left out" for each in outputs[count:]]
     again = with_output_names(loaded, [each["name"] for each in outputs[:count]], path)
     for tensor, output in zip(again.outputs, outputs, strict=False):
@@ -227,20 +240,31 @@ def _matched(
     return again, remarks
 
 
-def _make_booleans(graph: onnx.GraphProto, place: int) -> None:
-    """The converter gives true and false as 1 and 0."""
+def _match(graph: onnx.GraphProto, place: int, tensor: Mapping[str, Any], golden: Array) -> None:
+    """Give an output the type and the shape of the estimator's answer.
+
+    The converter gives true and false as 1 and 0, a prediction for each row as a column, and the
+    score of two classes as a column for each, of which the second one is scikit-learn's.
+    """
+    if golden.dtype.kind == "b" and tensor["datatype"] == "INT64":
+        _append(graph, place, "Cast", to=BOOL)
+        graph.output[place].type.tensor_type.elem_type = BOOL
+    shape = tensor["shape"]
+    if golden.ndim == 1 and len(shape) == TABLE and shape[1] in (-1, 1, 2):
+        _append(graph, place, "Gather", np.array(-1), axis=1)
+    if golden.shape[1:] == (1,) and len(shape) == 1:
+        _append(graph, place, "Unsqueeze", np.array([1]))
+
+
+def _append(
+    graph: onnx.GraphProto, place: int, operator: str, operand: Array | None = None, **more: Any
+) -> None:
+    """Put an operator between the graph and one of its outputs, whose shape is inferred anew."""
     value = graph.output[place]
-    number = f"{value.name}_number"
-    rename(graph, value.name, number)
-    graph.node.append(onnx.helper.make_node("Cast", [number], [value.name], to=BOOL))
-    value.type.tensor_type.elem_type = BOOL
-
-
-def _served_shape(tensor: Mapping[str, Any], golden: Array) -> tuple[int, ...]:
-    """A column of predictions is [rows, 1] in ONNX and [rows] in scikit-learn."""
-    shape = tuple(tensor["shape"])
-    if len(shape) == 2 and golden.ndim == 1:
-        return (len(golden), 1)
-    if len(shape) == 1 and golden.ndim == 2 and golden.shape[1] == 1:
-        return (len(golden),)
-    return golden.shape
+    before, second = f"{value.name}_{operator}", f"{value.name}_{operator}_operand"
+    rename(graph, value.name, before)
+    if operand is not None:
+        graph.initializer.append(onnx.numpy_helper.from_array(operand, second))
+    given = [before] if operand is None else [before, second]
+    graph.node.append(onnx.helper.make_node(operator, given, [value.name], **more))
+    value.type.tensor_type.ClearField("shape")

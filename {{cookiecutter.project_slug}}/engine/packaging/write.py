@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from engine.packaging.contract import Pickled, read_pickled
 from engine.packaging.rows import Claim, Verdict, judge
 from engine.packaging.system import system_of
 from engine.serving.errors import PackageError
-from engine.serving.inference.model import load_model
+from engine.serving.inference.model import Model, load_model
 from engine.serving.package.digest import MANIFEST, file_sha256
 from engine.serving.package.drift import differences
 from engine.serving.package.golden import write_golden
@@ -52,7 +52,8 @@ class Source:
     elsewhere and win. ``files`` are further files by their name in the package, each a path or
     its content; ``manifest`` holds further keys of the manifest. ``verdict`` says whether requests
     may share runs, None where that was not judged yet; ``batching`` is what the person says about
-    it. ``pickled`` is what writing finds in a joblib model.
+    it. ``pickled`` is what writing finds in a joblib model. ``check`` is called with the model as
+    it is served, and raises what refuses it.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Source:
     verdict: Verdict | None = None
     batching: Batching = "auto"
     pickled: Pickled | None = None
+    check: Callable[[Model], None] | None = None
 
 
 def write_package(models_dir: Path, source: Source) -> Path:
@@ -103,7 +105,7 @@ def _write_package(models_dir: Path, source: Source) -> Path:
         if source.verdict is None:
             source = replace(source, verdict=_judged(fresh, source))
         _write_files(fresh, source)
-        _try(fresh)
+        _try(fresh, source.check)
         old = Path(scratch) / "old"
         if target.exists():
             target.rename(old)
@@ -116,12 +118,15 @@ def _write_package(models_dir: Path, source: Source) -> Path:
     return target
 
 
-def _try(folder: Path) -> None:
+def _try(folder: Path, check: Callable[[Model], None] | None) -> None:
     """Answer the golden requests here, and where Python code is loaded as in the image, too.
 
     A lock that lacks packages which the manifest names is another matter: ``package`` says so.
     """
-    manifest = load_model(read_package(folder), SETTINGS).manifest
+    model = load_model(read_package(folder), SETTINGS)
+    if check is not None:
+        check(model)
+    manifest = model.manifest
     lock = serving_lock()
     if lock is None or (manifest.format == "onnx" and manifest.code_file is None):
         return

@@ -48,13 +48,21 @@ def _origins(value: object) -> object:
     return origins
 
 
+# Nothing but the host of a storage account gets a token of the identity.
+CONTAINER = re.compile(r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z]+[a-z.]*/[a-z0-9-]{3,63}/?")
+
+
 def _store(value: object) -> object:
-    if not isinstance(value, str) or "://" not in value:
+    if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"https://[^\s/?#@]+(/[^\s/?#]+)+/?", value):
+    # What switches other settings off must not be the name of a folder for payloads.
+    if value.strip().lower() in ("0", "f", "false", "n", "no", "none", "off"):
+        return None
+    if "://" in value and not CONTAINER.fullmatch(value):
         raise ValueError(
             "must be a folder or https://ACCOUNT.blob.core.windows.net/CONTAINER, without a "
-            "signature: the container's identity writes there"
+            "folder in it and without a signature: the container's identity writes there, and is "
+            "shown to Azure only"
         )
     return value
 
@@ -275,7 +283,7 @@ class Settings(BaseSettings):
     capture: Annotated[str | None, BeforeValidator(_store)] = Field(
         None,
         description="Folder, or Blob container `https://ACCOUNT.blob.core.windows.net/CONTAINER`, "
-        "for a sample of requests and answers; empty: nothing is captured.",
+        "for a sample of requests and answers; empty or `off`: nothing is captured.",
     )
     capture_leave_out: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (),
@@ -301,6 +309,13 @@ class Settings(BaseSettings):
         description="Places of 24 bytes in which each worker remembers the classes of answered "
         "rows of each model, until `POST /feedback` says which was right; 0: none, and there is no "
         "such route.",
+    )
+    feedback_accuracy: float = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="Share of right answers, by feedback, that is promised; below it, and below "
+        "what chance gives for so few rows, the alert `AccuracyLow` speaks.",
     )
     page: bool = Field(True, description="The page at `/`; `off`: there is none, and `/` is a 404.")
     git_revision: str = Field(

@@ -5,7 +5,15 @@ It is a pure function of what was read, so it can be shown, compared and tested 
 
 from __future__ import annotations
 
-from engine.deploy.bootstrap import github, monitoring, providers, resources, roles, trust
+from engine.deploy.bootstrap import (
+    github,
+    monitoring,
+    providers,
+    resources,
+    roles,
+    storage,
+    trust,
+)
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.targets.kind import kind_of
@@ -19,6 +27,7 @@ def plan(inputs: Inputs) -> tuple[Step, ...]:
         resources.registry(inputs),
         *resources.identities(inputs),
         *monitoring.monitoring(inputs),
+        *storage.capture_steps(inputs),
         *roles.custom_roles(inputs),
         *roles.assignments(inputs),
         *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.deploy.azure_ids import one_of, same
+from engine.deploy.bootstrap import storage
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.step import Command, Found, Rule, Step, always, az
 from engine.deploy.targets.kind import kind_of
@@ -27,7 +28,8 @@ def registrations(inputs: Inputs) -> Step:
     """
     places = inputs.environments.values()
     used = (name for each in places for name in kind_of(each).providers(each))
-    wanted = list(dict.fromkeys((*used, *PROVIDERS)))
+    keeps = (storage.PROVIDER,) if storage.captured(inputs) else ()
+    wanted = list(dict.fromkeys((*used, *keeps, *PROVIDERS)))
     return Step(
         key="providers",
         what="resource providers",

@@ -13,7 +13,15 @@ from engine.deploy.config import names
 from engine.deploy.job_login import AUDIENCE
 
 PORTAL = "https://portal.azure.com/#@{tenant}/resource{group}/overview"
-_KINDS_WITH_A_LINE = ("group ", "registry", "identity ", "workspace", "insights", "apps ")
+_KINDS_WITH_A_LINE = (
+    "group ",
+    "registry",
+    "identity ",
+    "workspace",
+    "insights",
+    "apps ",
+    "storage ",
+)
 
 
 def existing(inputs: Inputs, results: Sequence[Result]) -> list[str]:

@@ -76,7 +76,7 @@ def identities(inputs: Inputs) -> tuple[Step, ...]:
     return (
         identity(
             *(inputs, "identity runtime", names.runtime_identity(project)),
-            "pulls the image when a container starts; the service itself gets nothing from it",
+            "pulls the image when a container starts, and keeps requests where CAPTURE says so",
         ),
         identity(
             *(inputs, "identity build", names.build_identity(project)),

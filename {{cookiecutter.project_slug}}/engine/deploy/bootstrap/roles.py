@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from engine.deploy.bootstrap import storage
 from engine.deploy.bootstrap.github import GATED
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.role import CustomRole, Role
@@ -23,6 +24,7 @@ from engine.deploy.bootstrap.step import (
     value_at,
 )
 from engine.deploy.config import names
+from engine.deploy.config.domains import Zone
 from engine.deploy.config.environment import Environment
 from engine.deploy.targets import kind_names
 from engine.deploy.targets.kind import kind_named, kind_of
@@ -30,6 +32,7 @@ from engine.deploy.targets.kind import kind_named, kind_of
 ACR_PULL = Role("AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d")
 ACR_DELETE = Role("AcrDelete", "c2f4ef07-c644-48eb-af81-4b1b4947fb11")
 ACR_PUSH = Role("AcrPush", "8311e382-0749-4cb8-b61a-304f252e45ec")
+BLOB_CONTRIBUTOR = Role("Storage Blob Data Contributor", "ba92f5b4-2d11-453d-a403-e96b0029c9fe")
 READER = Role("Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7")
 IDENTITY_OPERATOR = Role("Managed Identity Operator", "f1a07417-d97a-45cb-824c-7a7467783830")
 
@@ -63,13 +66,24 @@ LOGS = CustomRole(
     LOGS_ACTIONS,
     "lets a workflow send the log of a container group to the workspace",
 )
+DNS = CustomRole(
+    "role dns",
+    names.dns_role,
+    tuple(
+        f"Microsoft.Network/dnsZones/{kind}/{action}"
+        for kind in ("A", "CNAME", "TXT")
+        for action in ("read", "write", "delete")
+    ),
+    "lets a workflow make the records of own names in a DNS zone",
+)
+"""DNS Zone Contributor may also delete the zone, and change the records of its mail."""
 
 
 def own_roles() -> tuple[CustomRole, ...]:
     """All roles that a project may have made, for whichever places."""
     kinds = [kind_named(name) for name in kind_names()]
     given = [role for kind in kinds for role in (kind.deploy_role, *kind.own_roles)]
-    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS)
+    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS, DNS)
 
 
 def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
@@ -78,7 +92,8 @@ def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
     more = dict.fromkeys(role for each in used for role in kind_of(each).roles(each))
-    wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()))
+    zones = any(_zone(each) for each in used)
+    wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()), *((DNS,) if zones else ()))
     return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))
 
 
@@ -126,6 +141,10 @@ def assignments(inputs: Inputs) -> tuple[Step, ...]:
         _assignment(inputs, prune, ACR_PULL, registry, "lets the clean-up list images"),
         _assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
     ]
+    for account, name in storage.captured(inputs):
+        place = _Place(f"container {account}/{name}", storage.container_id(inputs, account, name))
+        keeps = "lets the service keep captured requests, and remove old ones"
+        steps.append(_assignment(inputs, runtime, BLOB_CONTRIBUTOR, place, keeps))
     for stage, environment in inputs.environments.items():
         group = _group(inputs, environment)
         steps += _deploy_assignments(inputs, stage, environment)
@@ -164,7 +183,23 @@ def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) ->
         _assignment(inputs, who, READER, registry, "lets the deploy read its address"),
         _assignment(inputs, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
         *_sight_assignments(inputs, who, environment),
+        *_zone_assignments(inputs, who, environment),
     ]
+
+
+def _zone(environment: Environment) -> Zone | None:
+    return environment.own_domains.zone if environment.own_domains else None
+
+
+def _zone_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:
+    zone = _zone(environment)
+    if zone is None:
+        return []
+    group = inputs.group_id(zone.resource_group)
+    place = _Place(
+        f"DNS zone {zone.name}", f"{group}/providers/Microsoft.Network/dnsZones/{zone.name}"
+    )
+    return [_assignment(inputs, who, DNS, place, "lets the deploy make records of own names")]
 
 
 def _sight_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:

@@ -24,7 +24,8 @@ from engine.deploy.rollout.signs import this_process
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places, Target
-from engine.deploy.targets.kind import kind_of
+from engine.deploy.targets.kind import kind_of, own_names
+from engine.deploy.targets.own_names import OwnNames
 from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up
 from engine.errors import EngineError
 
@@ -50,6 +51,13 @@ class Context:
     def target(self) -> Target:
         """The environment's target."""
         return kind_of(self.environment).target(self.az, self.environment, self.places)
+
+    @property
+    def own_names(self) -> OwnNames | None:
+        """What the environment's own names need; None: it has none."""
+        kind, found = kind_of(self.environment), self.places
+        places = kind.places(self.project, self.environment, found)
+        return own_names(self.az, self.project, self.environment, places)
 
     @property
     def journal(self) -> ArmJournal:

@@ -55,6 +55,9 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             say.detail(f"{resource['type']} {resource['name']}")
     for each in left:
         say.step(f"{each.what}, outside of the group; costs nothing")
+    named = [own for each in contexts.values() if (own := each.own_names) is not None]
+    for own in named:
+        say.step(f"own names {', '.join(own.domains)}, with their records that `up` made in a zone")
     if not there and not left:
         _prove_gone(az, groups)
         say.step("nothing is there")
@@ -67,6 +70,12 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     for each in left:
         remove(az, each)
+    for own in named:
+        say.step(f"giving up {', '.join(own.domains)}")
+        try:
+            own.remove()
+        except EngineError as error:
+            say.warning(f"records of own names may be left: {error.cause}; {error.fix}")
     for name in there:
         say.step(f"removing {name}; this takes some minutes")
         az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)

@@ -1,4 +1,7 @@
-"""`python -m engine.deploy prune`: remove old images with their signatures, never a needed one."""
+"""`python -m engine.deploy prune`: remove old images with their signatures, never a needed one.
+
+So it does with those of the service, and with those that end HTTPS.
+"""
 
 from __future__ import annotations
 
@@ -44,13 +47,17 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     contexts = open_contexts(environment_names(root), root, say, dry_run=options.dry_run)
     in_need = set[str]().union(*at_once(*(partial(_needed_by, each) for each in contexts.values())))
     az = Az(say, dry_run=options.dry_run)
-    repository = names.image_repository(project)
-    found = _manifests(az, project.registry, repository)
-    if found is None:
-        say.step(f"nothing to remove: {project.registry} has no images of {repository} yet")
+    found = {
+        repository: manifests
+        for repository in (names.image_repository(project), names.edge_repository(project))
+        if (manifests := _manifests(az, project.registry, repository)) is not None
+    }
+    if not found:
+        say.step(f"nothing to remove: {project.registry} has no images of {project.name} yet")
         return 0
-    for manifest in removable(found, in_need, options.keep):
-        _remove(az, say, project.registry, f"{repository}@{manifest.digest}", manifest)
+    for repository, manifests in found.items():
+        for manifest in removable(manifests, in_need, options.keep):
+            _remove(az, say, project.registry, f"{repository}@{manifest.digest}", manifest)
     say.step(
         f"kept: the {options.keep} newest images, and {len(in_need)} that environments need, each "
         "with its signatures and attestations"
@@ -70,8 +77,8 @@ def _remove(az: Az, say: Say, registry: str, image: str, manifest: Manifest) -> 
 
 
 def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[str]:
-    """The digests of an environment's images: what serves, what was kept before it, what `rollback`
-    goes back to, and what is under way. Records are given newest first.
+    """The digests of an environment's images, those that end HTTPS too: what serves, what was kept
+    before it, what `rollback` goes back to, and what is under way. Records are given newest first.
     """
     before = predecessor(target, records, live)
     wanted = [] if before is None else [before.next]
@@ -86,7 +93,7 @@ def needed(target: Target, live: Live | None, records: Sequence[Record]) -> set[
         wanted.append(live.document)
     digests = {target.tags(each).get(names.TAG_IMAGE) for each in wanted}
     # Somebody may have removed the tag.
-    digests |= {image.partition("@")[2] for each in wanted for image in images(each)}
+    digests |= {image.partition("@")[2] for each in wanted for image in images(each, edge=True)}
     return {digest for digest in digests if digest}
 
 

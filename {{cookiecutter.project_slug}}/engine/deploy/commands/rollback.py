@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.deploy import hooks, summary
 from engine.deploy.commands.context import Context, add_stage, open_context
 from engine.deploy.commands.retire import retire
-from engine.deploy.commands.up import announce
+from engine.deploy.commands.up import CERTIFICATE_SECONDS, announce
 from engine.deploy.config import names
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.outcome import AS_BEFORE, UNKNOWN
@@ -95,7 +95,7 @@ def _roll_back(options: argparse.Namespace, root: Path, say: Say) -> int:
     seconds = time.monotonic() - began
     say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
     say.summary(summary.success(stage, release, outcome, seconds))
-    announce(back.context, outcome.address)
+    announce(back.context, outcome.address, CERTIFICATE_SECONDS)
     known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
     hooks.after(hooks.AFTER_ROLLBACK, root, say, known)
     retire(back.context)

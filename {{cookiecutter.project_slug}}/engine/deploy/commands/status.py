@@ -102,10 +102,11 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
     # A service that scales to zero is not started, and billed, for a look at it.
     asleep = live.since is None
     place = Place(context.project, environment, context.places.subscription)
+    resources = [place.copy(name) for name in live.copies or (environment.name,)]
     readiness = environment.probes.readiness.path
     own, azure = at_once(
         partial(Figures) if asleep else partial(ask, live.address, readiness),
-        partial(usage, context.az, kind_of(environment).metrics, place.service),
+        partial(usage, context.az, kind_of(environment).metrics, resources),
     )
     return cells(own, azure, environment.memory_gb)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from engine.deploy import hooks, summary
 from engine.deploy.commands import bootstrap
@@ -16,8 +17,10 @@ from engine.deploy.push import Wish, push, push_edge
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
-from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
+
+CERTIFICATE_SECONDS = 300.0
+"""How long a deploy waits for a certificate of an own name; the next one goes on waiting."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,19 @@ def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
     return wanted.with_image(image.reference)
 
 
+def _lead_again(context: Context) -> None:
+    """What was restored may have been made anew, and then lost its own names."""
+    if context.own_names is None:
+        return
+    try:
+        live = context.target.read()
+    except EngineError as error:
+        context.say.warning(f"own names could not be looked at: {error.cause}; {error.fix}")
+        return
+    if live is not None and live.address is not None:
+        lead(context, live.address)
+
+
 def _deploy(wanted: Wanted, began: float) -> None:
     context, release = wanted.context, wanted.release
     context.say.step(f"deploying {release.image} to {context.environment.stage}")
@@ -102,24 +118,34 @@ def _deploy(wanted: Wanted, began: float) -> None:
             outcome = roll_out(site, wanted.document())
     except RolloutFailed as error:
         if error.restored:
+            _lead_again(context)
             known = hooks.facts(release, environment=stage, outcome="undone", cause=error.cause)
             hooks.after(hooks.AFTER_ROLLBACK, root, context.say, known)
         raise
     seconds = time.monotonic() - began
     context.say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
     context.say.summary(summary.success(stage, release, outcome, seconds))
-    announce(context, outcome.address)
+    announce(context, outcome.address, CERTIFICATE_SECONDS)
     known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
     hooks.after(hooks.AFTER_DEPLOY, root, context.say, known)
     retire(context)
 
 
-def announce(context: Context, address: str | None) -> None:
-    """The address, for people and for the next steps of a workflow."""
+def lead(context: Context, address: str, patience: float = 0.0) -> None:
+    """Let own names lead to an address; what is left to do is a warning."""
+    names = context.own_names
+    for found in names.make(urlsplit(address).hostname or "", patience) if names else ():
+        context.say.warning(f"{found.cause}; {found.fix}")
+
+
+def announce(context: Context, address: str | None, patience: float = 0.0) -> None:
+    """The address, for people and for the next steps of a workflow; own names lead to it then.
+
+    ``patience`` is how many seconds a certificate for an own name may take.
+    """
     if address is None:
         return
     write_output(url=address)
-    for record in kind_of(context.environment).records(context.environment, address):
-        context.say.step(f"the record of an own name: {record}")
+    lead(context, address, patience)
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

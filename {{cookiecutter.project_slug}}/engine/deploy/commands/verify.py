@@ -15,7 +15,7 @@ from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
 from engine.client.service import Limits, address
 from engine.deploy.azure_ids import same
-from engine.deploy.commands.context import open_context
+from engine.deploy.commands.context import Context, open_context
 from engine.deploy.config import names
 from engine.deploy.image import current_release
 from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
@@ -93,17 +93,26 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
 
 
 def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, Limits]:
-    stage = options.environment
-    context = open_context(stage, root, say)
-    live = context.target.read()
+    context = open_context(options.environment, root, say)
+    live, url = deployed(context)
+    require_image(live, options.image, options.environment)
+    return url, limits_of(context.environment.rollout)
+
+
+def deployed(context: Context) -> tuple[Live, str]:
+    """What an environment runs, and its address.
+
+    Raises:
+        EngineError: nothing is deployed, it has no address, or Azure cannot be asked.
+    """
+    live, stage = context.target.read(), context.environment.stage
     if live is None or live.address is None:
         what = "nothing is deployed" if live is None else "what is deployed has no address"
         raise EngineError(
             f"{stage}: {what}",
             f"`.venv/bin/python -m engine.deploy up {stage}`, or `doctor {stage}`",
         )
-    require_image(live, options.image, stage)
-    return live.address, limits_of(context.environment.rollout)
+    return live, live.address
 
 
 def require_image(live: Live, wanted: str | None, stage: str) -> None:
@@ -124,14 +133,16 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
             raise Replaced(f"{stage} runs {image}, not {wanted}", "deploy the one that is meant")
 
 
-def images(document: Any) -> Iterator[str]:
-    """The value of every key "image" at any depth, but for what ends HTTPS beside the service."""
+def images(document: Any, *, edge: bool = False) -> Iterator[str]:
+    """The value of every key "image" at any depth; what ends HTTPS beside the service only where
+    ``edge`` is true.
+    """
     if isinstance(document, dict):
-        if document.get("name") == names.EDGE:
+        if document.get("name") == names.EDGE and not edge:
             return
         if isinstance(document.get("image"), str):
             yield document["image"]
         document = list(document.values())
     if isinstance(document, list):
         for item in document:
-            yield from images(item)
+            yield from images(item, edge=edge)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.commands.context import Context, given_secrets
@@ -85,11 +86,22 @@ class Wanted:
             f"image:       {self.release.image or pushed}",
             f"serves now:  {self.live.state if self.live else serves}",
             f"costs:       {running(self.context.environment)}",
+            *self._names(),
             *self._steps(document),
             "document:",
             json.dumps(_shown(document), indent=2),
         ]
         return "\n".join(lines).replace(_NOT_ASKED, "<registry>")
+
+    def _names(self) -> list[str]:
+        names = self.context.own_names
+        if names is None:
+            return []
+        if not self.looked:
+            return [f"own names:   {', '.join(names.domains)}"]
+        address = self.live.address if self.live else None
+        host = (address and urlsplit(address).hostname) or "<address>"
+        return ["own names:", *(f"  {line}" for line in names.plan(host))]
 
     def _steps(self, document: Document) -> list[str]:
         target, live = self.context.target, self.live

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.kinds import (
     Email,
     GroupName,
@@ -151,6 +152,11 @@ class Environment(Section):
     probes: Probes = Probes()
     tags: Mapping[TagName, TagValue] = Field(default_factory=dict)
     rollout: Rollout = Rollout()
+
+    @property
+    def own_domains(self) -> OwnDomains | None:
+        """Own names; None: there are none."""
+        return None
 
     @property
     def settings(self) -> dict[str, str]:

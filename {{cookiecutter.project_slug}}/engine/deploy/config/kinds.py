@@ -124,11 +124,13 @@ TagName = Annotated[
     ),
 ]
 TagValue = Annotated[str, matching(r"[^\r\n]{0,256}", "must be at most 256 characters", '"1234"')]
+# The last part of a name: letters, or those of another script as DNS has them.
+_TOP = r"([A-Za-z]{2,63}|xn--[A-Za-z0-9-]{1,59})"
 # Who may be written to; whether somebody reads it only a mail can tell.
 Email = Annotated[
     str,
     matching(
-        r"[^@\s<>,;:\"()\[\]\\]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,63}",
+        rf"[^@\s<>,;:\"()\[\]\\]{{1,64}}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.{_TOP}",
         "must be one e-mail address without a name around it",
         "oncall@example.org",
     ),
@@ -136,7 +138,7 @@ Email = Annotated[
 Domain = Annotated[
     str,
     matching(
-        r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}",
+        rf"(?=[^A-Z]{{4,253}}$)([a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?\.)+{_TOP}",
         "must be a whole domain name in lower-case letters, without https:// and without *",
         "api.example.org",
     ),

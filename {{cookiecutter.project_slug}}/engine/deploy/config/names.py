@@ -78,6 +78,11 @@ def logs_role(project: Project) -> str:
     return f"{project.name} container logs"
 
 
+def dns_role(project: Project) -> str:
+    """The custom role that lets a deploy identity make records of own names in a DNS zone."""
+    return f"{project.name} own names"
+
+
 def storage_role(project: Project) -> str:
     """The custom role that lets a deploy identity mount the share with the certificates."""
     return f"{project.name} certificates"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from engine.client.failures import NotReady, Unreachable
 from engine.client.readiness import require_ready
@@ -20,6 +21,7 @@ from engine.deploy.finding import Finding
 from engine.deploy.journal import Journal
 from engine.deploy.targets.base import Live, Target
 from engine.deploy.targets.kind import kind_of
+from engine.deploy.targets.own_names import OwnNames
 from engine.errors import EngineError
 
 LOG_LINES = 200
@@ -48,6 +50,10 @@ class Scene(Protocol):
     @property
     def target(self) -> Target:
         """The environment's target."""
+
+    @property
+    def own_names(self) -> OwnNames | None:
+        """What its own names need."""
 
     @property
     def journal(self) -> Journal:
@@ -132,8 +138,10 @@ class Looks:
         """What only a client sees of the address."""
         if live is None or live.address is None or live.stopped:
             return ()
-        environment = self.scene.environment
-        return tuple(kind_of(environment).outside(environment, live.address))
+        environment, names = self.scene.environment, self.scene.own_names
+        host = urlsplit(live.address).hostname or ""
+        own, _ = self.try_to("own names", lambda: tuple(names.findings(host) if names else ()))
+        return (*(own or ()), *kind_of(environment).outside(environment, live.address))
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""

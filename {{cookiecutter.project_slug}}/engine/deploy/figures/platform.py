@@ -5,12 +5,15 @@ With what the service says of itself, it makes the cells of a table; what is not
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import same
 from engine.deploy.figures.service import Figures
+from engine.deploy.preflight import at_once
 from engine.deploy.targets.kind import Metrics
 from engine.errors import EngineError
 
@@ -19,19 +22,30 @@ _MINUTES = 10
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The newest averages; None: Azure has none yet, or this login may not see them."""
+    """The newest averages of one copy; None: Azure has none yet, or this login may not see them."""
 
     cores: float | None = None
     memory_bytes: float | None = None
 
 
-def usage(az: Az, metrics: Metrics, resource: str) -> Usage:
+def usage(az: Az, metrics: Metrics, resources: Sequence[str]) -> Usage:
     """Ask Azure; never raises, for a status must be shown whatever is wrong.
 
     Args:
         metrics: the names of the metrics there.
-        resource: the id of the group or app.
+        resources: the ids of the groups or of the app; of several, the mean of those that Azure
+            knows.
     """
+    found = at_once(*(partial(_of_one, az, metrics, each) for each in resources))
+    return Usage(_mean(each.cores for each in found), _mean(each.memory_bytes for each in found))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [each for each in values if each is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _of_one(az: Az, metrics: Metrics, resource: str) -> Usage:
     try:
         shown = az.json(
             *("monitor", "metrics", "list", "--resource", resource),

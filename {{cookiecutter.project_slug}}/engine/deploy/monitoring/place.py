@@ -32,7 +32,11 @@ class Place:
     @property
     def service(self) -> str:
         """The container group or app."""
-        return f"{self.group}/providers/{self.resource_type}/{self.name}"
+        return self.copy(self.name)
+
+    def copy(self, name: str) -> str:
+        """One container group or app of the environment, by its name."""
+        return f"{self.group}/providers/{self.resource_type}/{name}"
 
     @property
     def resource_type(self) -> str:

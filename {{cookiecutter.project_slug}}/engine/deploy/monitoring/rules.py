@@ -59,15 +59,22 @@ def log_rules(environment: Environment, objective_ms: float) -> tuple[LogRule, .
         ),
     ]
     if environment.telemetry:
-        rules.append(
+        rules += [
             LogRule(
                 "Drifted",
                 "drifted",
                 "Requests or answers are not like those of the model's training.",
                 WARNING,
                 minutes=30,
-            )
-        )
+            ),
+            LogRule(
+                "AccuracyLow",
+                "accuracy_low",
+                "By feedback, more answers are wrong than FEEDBACK_ACCURACY promises.",
+                WARNING,
+                minutes=30,
+            ),
+        ]
     if environment.gpu != "none":
         rules.append(
             LogRule(

@@ -70,7 +70,8 @@ class Live:
     people. ``settled`` is false while Azure still changes something, and then nothing else may.
     ``failure`` says why the service cannot come up as it is (it keeps crashing, its image
     cannot be pulled); None while there is hope. ``stopped``: stopped on purpose, billing nothing.
-    ``since`` is when the container started last, as ISO 8601.
+    ``since`` is when the container started last, as ISO 8601. ``copies`` are the names of its
+    resources where they are several, or have another name than the environment.
     """
 
     document: Document
@@ -83,6 +84,7 @@ class Live:
     failure: str | None = None
     restarts: int = 0
     since: str | None = None
+    copies: tuple[str, ...] = ()
 
 
 class Target(Protocol):

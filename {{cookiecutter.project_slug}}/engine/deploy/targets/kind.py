@@ -25,6 +25,7 @@ from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import LogRule, MetricRule
 from engine.deploy.targets import kind_names
 from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,11 @@ class Kind(ABC, Generic[Place]):
         """What only a client sees of an address that serves."""
         return ()
 
-    def records(self, environment: Place, address: str) -> tuple[str, ...]:
-        """Records of DNS that let own names lead to an address."""
-        return ()
+    def own_names(
+        self, az: Az, environment: Place, places: Places, zone: ZoneRecords | None
+    ) -> OwnNames | None:
+        """What own names of an environment need; None: it has none."""
+        return None
 
     def storage(self, environment: Place, subscription: str) -> tuple[str, str] | None:
         """Resource group and name of the storage account whose key a document may need."""
@@ -146,6 +149,18 @@ def kind_named(name: str) -> Kind[Any]:
 def kind_of(environment: Environment) -> Kind[Any]:
     """The kind of place that an environment runs on."""
     return kind_named(environment.target)
+
+
+def own_names(
+    az: Az, project: Project, environment: Environment, places: Places
+) -> OwnNames | None:
+    """What own names of an environment need; None: it has none."""
+    given = environment.own_domains
+    if given is None or not given.domains:
+        return None
+    mark = {"project": project.name, "environment": environment.stage}
+    zone = ZoneRecords(az, places.subscription, given.zone, mark) if given.zone else None
+    return kind_of(environment).own_names(az, environment, places, zone)
 
 
 def environment_model(content: Mapping[str, object]) -> type[Environment]:

@@ -95,10 +95,10 @@ def lines_of(
 def _columns(model: Model, inputs: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
     """The inputs as a table's columns, where the model takes one; else as they are."""
     names = column_names(model)
-    for spec in model.signature.inputs:
+    for position, spec in enumerate(model.signature.inputs):
         value = inputs[spec.name]
         if names and is_column(spec):
-            yield spec.name, value.reshape(-1)
+            yield names[position], value.reshape(-1)
         elif names:
             yield from ((name, value[:, at]) for at, name in enumerate(names))
         else:

@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol
 import orjson
 from starlette.types import ASGIApp, Message, Scope
 
-from engine.serving.answer import JSON, Header
+from engine.serving.answer import JSON, Answer, Header
+from engine.serving.errors import RequestError
 from engine.serving.fault import fault_of
-from engine.serving.http.answers import CONTINUE, SMALL, Heads
+from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,14 @@ class Output(Protocol):
 
     def write(self, *pieces: bytes | memoryview) -> None:
         """Send bytes."""
+        ...
+
+    def check_unread(self, size: int) -> None:
+        """Check that there is room for so many bytes until the client reads them.
+
+        Raises:
+            Overloaded: there is none.
+        """
         ...
 
     async def writable(self) -> None:
@@ -115,7 +124,7 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
         if not self.over:
-            self._refuse(503, "the service is shutting down and did not finish the request")
+            self._fail(503, "the service is shutting down and did not finish the request")
 
     async def _run(self) -> None:
         try:
@@ -125,14 +134,19 @@ class Exchange:
             fields = {"path": self._scope["path"], "exception": cause}
             log.error("a route failed", extra={"fields": fields})
         if not self.over:
-            self._refuse(500, "unexpected error; see the log")
+            self._fail(500, "unexpected error; see the log")
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _fail(self, status: int, reason: str) -> None:
+        body = orjson.dumps({"error": reason, "code": "route_failed"})
+        self._refuse((status, (JSON,), [body]))
+
+    def _refuse(self, answer: Answer) -> None:
         """An answer in place of the application's; where that has begun, the connection ends."""
         self.over = True
         if not self.started:
-            body = orjson.dumps({"error": reason, "code": "route_failed"})
-            head = self._output.heads.plain(status, [JSON], len(body), close=True)
+            status, headers, chunks = answer
+            body = b"".join(chunks)
+            head = self._output.heads.plain(status, headers, len(body), close=True)
             self._output.write(head + (body if self._sends_body else b""))
         self._output.answered(self, close=True)
 
@@ -175,9 +189,17 @@ class Exchange:
                 pieces += framed if more else [*framed, LAST_CHUNK]
             else:
                 pieces.append(body)
-        self.started = True
-        if sum(map(len, pieces)) <= SMALL:
+        size = sum(map(len, pieces))
+        if size <= SMALL:
             pieces = [b"".join(pieces)]
+        elif not self.started:
+            try:
+                self._output.check_unread(size)
+            except RequestError as error:
+                self._refuse(error_answer(error))
+                self._changed.set()
+                return
+        self.started = True
         self._output.write(*pieces)
         if more:
             await self._output.writable()

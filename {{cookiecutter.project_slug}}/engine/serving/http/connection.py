@@ -200,6 +200,11 @@ class Connection(asyncio.Protocol):
             self._writable = None
         self._advance()
 
+    def _count_written(self) -> None:
+        """Count what the client has not read; of less than a pause takes nobody tells the end."""
+        paused = self._writable is not None
+        self._count_unread(self._transport.get_write_buffer_size() if paused else 0)
+
     def _count_unread(self, size: int) -> None:
         self._shared.unread += size - self._unread_answers
         self._unread_answers = size
@@ -446,13 +451,13 @@ class Connection(asyncio.Protocol):
             body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
             self._transport.write(self.heads.make(answer, request, size, close=close, body=body))
         else:
-            self._check_unread(size)
+            self.check_unread(size)
             head = self.heads.make(answer, request, size, close=close)
             self._transport.writelines([head, *chunks])
-            self._count_unread(self._transport.get_write_buffer_size())
+            self._count_written()
         self._written(close=close)
 
-    def _check_unread(self, size: int) -> None:
+    def check_unread(self, size: int) -> None:
         """Raise ``Overloaded`` where an answer of so many bytes finds no room beside others."""
         unread, most = self._shared.unread, self._shared.most_unread
         if unread and unread + size > most:
@@ -470,6 +475,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(pieces[0])
         else:
             self._transport.writelines(pieces)
+            self._count_written()
 
     async def writable(self) -> None:
         """See ``Output``."""

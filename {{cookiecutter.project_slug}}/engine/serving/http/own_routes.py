@@ -30,6 +30,7 @@ from engine.serving.http.bodies import Bodies
 from engine.serving.http.routes import PREDICT, RESERVED
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.settings import Settings
+from engine.serving.transports.bounds import check_json
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Gate:
         self._lifecycle = lifecycle
         self._bodies = bodies
         self._timeout = settings.request_timeout_seconds
+        self._max_values = settings.max_json_values
 
     async def let_in(self, request: Request, *, needs_key: bool) -> Request:
         """The request with its body read.
@@ -76,6 +78,7 @@ class Gate:
             raise NotReady(f"the service is {state.value}: {self._lifecycle.reason}", retry_after=1)
         self._bodies.check_length(headers.get(b"content-length"))
         body = await self._read(request)
+        check_json(body, self._max_values)
         unread: list[Message] = [{"type": "http.request", "body": body}]
 
         async def receive() -> Message:

@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from engine.serving.inference.arrays import arrays_of, joined, size_of, views
 from engine.serving.inference.delivery import deliver, failed
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits, RequestQueue, observe
+from engine.serving.inference.searches import INCOMPLETE, Searches
 from engine.serving.request import Arrays, Request, Run
 from engine.serving.tensors.datatypes import Array
 from engine.serving.tensors.signature import Signature
@@ -41,8 +43,6 @@ THREADS_SECONDS = 60.0
 STUCK_FACTOR = 10
 # Deadlines are kept this exactly.
 LOOK_SECONDS = 0.01
-# What encoding a part gives while others are missing.
-INCOMPLETE: Final = object()
 
 
 class Observer(Protocol):
@@ -59,6 +59,13 @@ class Observer(Protocol):
 
 class RowsMixed(ValueError):
     """The outputs of a run have not one row for each row of its inputs: whose are they?"""
+
+
+@dataclass(slots=True)
+class _Searched:
+    """The outcome of a request for whose value at fault a search is worth it."""
+
+    failure: InferenceFailed
 
 
 class Lane:
@@ -101,6 +108,7 @@ class Batcher:
         on_stuck: called with the reason when a run does not end, and with None when it ended after
             all.
         name: of the model, for the log.
+        searches: for the value at which the model failed; None: there are none.
     """
 
     def __init__(
@@ -115,9 +123,11 @@ class Batcher:
         inline: bool = True,
         on_stuck: Callable[[str | None], None] = lambda reason: None,
         name: str = "the model",
+        searches: Searches | None = None,
     ) -> None:
         self._run = run
         self._name = name
+        self._searches = searches
         self._lanes = limits.lanes
         self._profile = profile
         self._executor = executor
@@ -179,6 +189,13 @@ class Batcher:
         for lane in self._running.values():
             for request in lane.requests:
                 deliver(request, error())
+        for request in self._searches.requests if self._searches is not None else ():
+            deliver(request, error())
+
+    def close(self) -> None:
+        """Release the thread of the searches."""
+        if self._searches is not None:
+            self._searches.close()
 
     def _at_once(self, rows: int) -> bool:
         """Whether nobody could share the run or would wait for it: then no queue is needed.
@@ -359,7 +376,11 @@ class Batcher:
                     incident=requests[0].request_id,
                 )
             ]
-        return [error if isinstance(error, RequestError) else failed(error, requests[0])]
+        if isinstance(error, RequestError):
+            return [error]
+        failure = failed(error, requests[0])
+        searches = self._searches is not None and self._searches.may_find(error)
+        return [_Searched(failure) if searches else failure]
 
     def _run_together(self, requests: Sequence[Request]) -> dict[str, Array]:
         outputs = self._run(joined(requests, self._first))
@@ -394,7 +415,10 @@ class Batcher:
         runs = (run,)
         for request, outcome in zip(requests, outcomes, strict=True):
             (request.whole or request).runs += runs
-            deliver(request, outcome)
+            if type(outcome) is _Searched and self._searches is not None:
+                self._searches.begin(request, outcome.failure)
+            else:
+                deliver(request, outcome)
 
     def _observe(self, run: Run) -> None:
         seconds = run.ended - run.began

@@ -133,7 +133,8 @@ class HookedModel(ServedModel):
             task.cancel()
 
     def close(self) -> None:
-        """Release the threads of the hooks."""
+        """Release the threads of the hooks as well."""
+        super().close()
         self._threads.close()
 
     def _admit(self, rows: int, size: int) -> None:

@@ -18,6 +18,7 @@ from engine.serving.inference.model import Model, load_models
 from engine.serving.inference.profile import Profile
 from engine.serving.inference.queue import Limits
 from engine.serving.inference.recording import recorded
+from engine.serving.inference.searches import Searches
 from engine.serving.inference.service_hooks import Hooks, ServiceHooks, run_start_hooks
 from engine.serving.lifecycle import Lifecycle, State
 from engine.serving.metrics.process import started
@@ -86,6 +87,7 @@ class ServedModel:
 
     def close(self) -> None:
         """Release what it runs on beside the compute threads."""
+        self._batcher.close()
 
     def _check(self, inputs: Inputs) -> int:
         return len(inputs) if isinstance(inputs, list) else self.model.signature.check(inputs)
@@ -231,7 +233,7 @@ class ModelHost:
 
         def run(inputs: Mapping[str, Array]) -> dict[str, Array]:
             try:
-                return model.answer(inputs)
+                return model.run(inputs)
             except DeviceLost as error:
                 reason = f"the device of model {model.name!r} is lost: {error}"
                 loop.call_soon_threadsafe(self._lose, reason)
@@ -303,6 +305,7 @@ class ModelHost:
             inline=model.manifest.code_file is None,
             on_stuck=partial(self.watch, model.name),
             name=model.name,
+            searches=Searches(model),
         )
         observer.watch(batcher.load)
         observer.fell_back(settings.execution_providers[0] == "cuda" and model.provider == "cpu")
@@ -329,7 +332,9 @@ class ModelHost:
             )
         labels = next((each.labels for each in model.manifest.outputs if tells_class(each)), ())
         if settings.feedback and labels:
-            self._models[model.name].feedback = observer.take_feedback(labels, settings.feedback)
+            self._models[model.name].feedback = observer.take_feedback(
+                labels, settings.feedback_accuracy, settings.feedback
+            )
         self._metrics.model(
             model.name, model.manifest.version, model.provider, model.package.digest
         )

@@ -54,7 +54,7 @@ class Model:
         return {name: canonical(value) for name, value in self._runtime.run(inputs).items()}
 
     def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """The same for inputs of a client; a value at which the model fails is refused by name.
+        """``run``, where nobody waits; a value at which the model fails is refused by name.
 
         Raises:
             InvalidInput: naming that value.
@@ -63,18 +63,21 @@ class Model:
         try:
             return self.run(inputs)
         except Exception as error:
-            refused = self._refusal(error, inputs)
+            refused = self.refusal(inputs) if self.failed_at_a_value(error) else None
             if refused is None:
                 raise
             raise refused from None
 
-    def _refusal(self, error: Exception, inputs: Mapping[str, Array]) -> InvalidInput | None:
-        """The error for the client where the runtime failed at a value of the inputs."""
+    def failed_at_a_value(self, error: BaseException) -> bool:
+        """Whether the run may have failed at a value of the inputs, which ``refusal`` finds."""
         # What a model's own code raises for a fault of the client's, it says itself.
-        if self.manifest.code_file is not None or self.provider != "cpu" or not is_of_values(error):
-            return None
-        golden, tensors = self.package.golden.inputs, self.manifest.inputs
-        return refusal(self.run, inputs, golden, tensors)
+        return self.manifest.code_file is None and self.provider == "cpu" and is_of_values(error)
+
+    def refusal(self, inputs: Mapping[str, Array], begin: int = 0) -> InvalidInput | None:
+        """The error for a client that names the value at which a run with these inputs failed; see
+        ``engine.serving.inference.refusals``.
+        """
+        return refusal(self.run, inputs, self.package.golden.inputs, self.manifest.inputs, begin)
 
     def answer_as(self, manifest: Manifest, sample: int) -> None:
         """Answers have more outputs than the model gives, and rules refuse some samples.

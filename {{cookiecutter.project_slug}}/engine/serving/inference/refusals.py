@@ -26,7 +26,7 @@ Run = Callable[[Mapping[str, Array]], Any]
 Cell = tuple[str, int]
 
 
-def is_of_values(error: Exception) -> bool:
+def is_of_values(error: BaseException) -> bool:
     """Whether a model raises such an error for what it was given."""
     library = type(error).__module__.partition(".")[0]
     return isinstance(error, (ValueError, LookupError)) or library in LIBRARIES
@@ -37,6 +37,7 @@ def refusal(
     given: Mapping[str, Array],
     golden: Mapping[str, Array],
     tensors: tuple[InputTensor, ...],
+    begin: int = 0,
 ) -> InvalidInput | None:
     """The error that names the value.
 
@@ -45,6 +46,7 @@ def refusal(
         given: inputs at which it failed.
         golden: inputs that it answers, of the same tensors.
         tensors: of the manifest.
+        begin: number of the first row in the request.
 
     Returns:
         None where no value alone is the reason, or none was found within a second of CPU time.
@@ -54,7 +56,7 @@ def refusal(
     ):
         return None
     try:
-        return _Search(run, given, golden).result(tensors)
+        return _Search(run, given, golden).result(tensors, begin)
     except _Over:
         return None
 
@@ -71,7 +73,7 @@ class _Search:
         self._right = {name: array[:1] for name, array in golden.items()}
         self._until = time.thread_time() + SECONDS
 
-    def result(self, tensors: tuple[InputTensor, ...]) -> InvalidInput | None:
+    def result(self, tensors: tuple[InputTensor, ...], begin: int) -> InvalidInput | None:
         if self._fails(self._right):
             return None
         row = self._row()
@@ -94,7 +96,7 @@ class _Search:
         return InvalidInput(
             f"{title!r} holds {written(column[row : row + 1].tolist()[0])}, which the model does "
             f"not take; send a value as in its training, such as {examples}",
-            field=f"{name}[{row}]" + (f"[{at}]" if array.ndim == MATRIX else ""),
+            field=f"{name}[{begin + row}]" + (f"[{at}]" if array.ndim == MATRIX else ""),
             rule="a value that the model takes",
         )
 

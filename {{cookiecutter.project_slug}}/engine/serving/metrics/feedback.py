@@ -15,12 +15,13 @@ LABELS = ("model", "label", "window")
 
 def collect(feedbacks: Iterable[tuple[str, Feedback]]) -> Iterator[Metric]:
     """The families of all models whose right classes somebody has said."""
-    found: list[tuple[tuple[str, ...], Accuracy]] = [
-        ((model, each.label, window), each)
-        for model, feedback in feedbacks
-        for window in WINDOWS
-        for each in feedback.accuracy(window)
-    ]
+    found: list[tuple[tuple[str, ...], Accuracy]] = []
+    wrong: list[tuple[tuple[str, ...], float]] = []
+    for model, feedback in feedbacks:
+        for window in WINDOWS:
+            if own := feedback.accuracy(window):
+                found += [((model, each.label, window), each) for each in own]
+                wrong.append(((model, window), feedback.wrong_ratio(own)))
     if not found:
         return
     yield gauge(
@@ -34,4 +35,10 @@ def collect(feedbacks: Iterable[tuple[str, Feedback]]) -> Iterator[Metric]:
         "Share of these that were answered with it.",
         LABELS,
         ((labels, each.right / each.rows) for labels, each in found),
+    )
+    yield gauge(
+        "inference_feedback_wrong_ratio",
+        "Share of wrong answers, divided by the one up to which FEEDBACK_ACCURACY is kept.",
+        ("model", "window"),
+        wrong,
     )

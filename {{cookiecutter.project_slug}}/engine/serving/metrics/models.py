@@ -74,10 +74,10 @@ class ModelMetrics:
         self.recorder = Recorder(counter, shared, own)
         return self.recorder
 
-    def take_feedback(self, labels: Sequence[str], remembered: int) -> Feedback:
+    def take_feedback(self, labels: Sequence[str], promised: float, remembered: int) -> Feedback:
         """From now on count how often the class that is answered is the right one."""
         shared, own = self._table.reserve_array(feedback_numbers(remembered))
-        self.feedback = Feedback(labels, remembered, shared, own)
+        self.feedback = Feedback(labels, promised, remembered, shared, own)
         return self.feedback
 
     def publish(self) -> None:

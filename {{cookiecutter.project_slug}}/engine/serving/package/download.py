@@ -22,6 +22,8 @@ STORAGE = "https://storage.azure.com/"
 # Azure docs: "How to use managed identities to acquire an access token", on a virtual machine and
 # on Container Instances; where IDENTITY_ENDPOINT is set (Container Apps), that one is asked.
 IMDS = "http://169.254.169.254/metadata/identity/oauth2/token"
+# The resource id of the user-assigned identity, which Container Apps want to be told.
+IDENTITY = "IDENTITY_RESOURCE_ID"
 BLOB_API = "2023-11-03"
 CHUNK = 1 << 20
 SECONDS = 60
@@ -76,7 +78,7 @@ def _open(place: str) -> addinfourl:
     token = None
     if place.startswith("runs:"):
         place, token = _mlflow(place), os.environ.get("MLFLOW_TRACKING_TOKEN")
-    elif _needs_identity(place):
+    elif needs_identity(place):
         token = identity_token()
     request = urllib.request.Request(place)  # noqa: S310 - https, http or file
     request.add_header("x-ms-version", BLOB_API)
@@ -87,8 +89,8 @@ def _open(place: str) -> addinfourl:
     return answer
 
 
-def _needs_identity(place: str) -> bool:
-    """A blob whose address carries no signature."""
+def needs_identity(place: str) -> bool:
+    """Whether an address is that of a blob, and carries no signature."""
     parts = urllib.parse.urlsplit(place)
     host = parts.hostname or ""
     signed = "sig" in urllib.parse.parse_qs(parts.query)
@@ -105,6 +107,8 @@ def identity_token() -> str:
     query = {"resource": STORAGE, "api-version": "2019-08-01" if endpoint else "2018-02-01"}
     if os.environ.get("AZURE_CLIENT_ID"):
         query["client_id"] = os.environ["AZURE_CLIENT_ID"]
+    elif os.environ.get(IDENTITY):
+        query["mi_res_id"] = os.environ[IDENTITY]
     place = f"{endpoint or IMDS}?{urllib.parse.urlencode(query)}"
     headers = {"X-IDENTITY-HEADER": header or ""} if endpoint else {"Metadata": "true"}
     request = urllib.request.Request(place, headers=headers)  # noqa: S310 - fixed by the platform

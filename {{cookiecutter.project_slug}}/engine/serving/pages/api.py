@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from http import HTTPMethod
 from typing import Any
 
 import orjson
@@ -233,10 +234,13 @@ def _add_errors(app: FastAPI) -> None:
 
 def _allowed(app: FastAPI, request: Request) -> str:
     """The methods that the path of a request has."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+    # Routers within the application, such as that of `service.py`, list no methods.
+    methods: set[str] = {
+        method
+        for method in HTTPMethod
+        for route in app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    }
     if "GET" in methods:
         methods.add("HEAD")
     return ", ".join(sorted(methods))

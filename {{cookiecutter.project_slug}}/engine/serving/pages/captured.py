@@ -18,6 +18,8 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 def add_captured(app: FastAPI, host: ModelHost, store: Store, keys: tuple[str, ...]) -> None:
     """Answer the route. Without keys it is refused: it gives what clients have sent."""
     guard = KeyGuard(keys)
+    # What is read is in memory twice.
+    reading = asyncio.Lock()
 
     @app.get("/v2/models/{name}/captured", tags=["metadata"])
     async def captured(request: Request, name: str) -> Response:
@@ -26,7 +28,8 @@ def add_captured(app: FastAPI, host: ModelHost, store: Store, keys: tuple[str, .
             raise Unauthorized("captured requests are read with an API key; set API_KEYS")
         guard.check(dict(request.scope["headers"]))
         model = host.get(name).model.name
-        lines = await asyncio.to_thread(store.read, model, MOST_BYTES)
+        async with reading:
+            lines = await asyncio.to_thread(store.read, model, MOST_BYTES)
         if lines is None:
             raise NotFound("captured requests are in the container that CAPTURE names; read there")
         headers = {"Cache-Control": "no-store"}

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from engine.serving.errors import InvalidInput, MalformedBody, NotFound, Unauthorized, quoted
+from engine.serving.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MalformedBody,
+    NotFound,
+    Unauthorized,
+    quoted,
+)
 from engine.serving.http.own_routes import OwnRoute
 from engine.serving.inference.host import ModelHost
 from engine.serving.reference.feedback import MOST_ROWS, Feedback
 
-EXAMPLE = '{"request_id": "…", "label": "…"}'
+# More than the longest names of classes take.
+MOST_BYTES: Final = 64 * 1024
+EXAMPLE: Final = '{"request_id": "…", "label": "…"}'
 
 
 def add_feedback(app: FastAPI, host: ModelHost, *, with_keys: bool) -> None:
@@ -71,6 +80,12 @@ def count(body: bytes, feedbacks: Iterable[Feedback]) -> int:
 
 
 def _read(body: bytes) -> tuple[str, list[Any]]:
+    if len(body) > MOST_BYTES:
+        raise BodyTooLarge(
+            f"the body has {len(body)} bytes; send at most {MOST_BYTES}, with the labels of one "
+            "request",
+            rule=f"at most {MOST_BYTES} bytes",
+        )
     try:
         content = orjson.loads(body)
     except ValueError:

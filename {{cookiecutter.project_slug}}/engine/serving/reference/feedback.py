@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,10 @@ MOST_CLASSES: Final = 50
 OTHERS: Final = "(others)"
 # Of a remembered row: its key, its class and when it was answered.
 FIELDS: Final = 3
+# Of a model that keeps its promise, the share of looks that call it inaccurate by chance.
+FALSE_ALARMS: Final = 1e-4
+# Fewer wrong answers never do: below, the normal approximation does not hold.
+FEWEST_WRONG: Final = 5
 # 48 bits, which a float64 holds exactly; a key is never 0, which is an empty place.
 KEY_BYTES: Final = 6
 
@@ -47,6 +52,7 @@ class Feedback:
 
     Args:
         labels: names of its classes.
+        promised: share of right answers that is promised, between 0 and 1.
         remembered: places of each worker; a row has one of them, by its key, until another row
             gets it. So looking one up costs the same however many there are.
         shared: of shape [workers, numbers_for(remembered)]; each worker writes into its own row.
@@ -57,12 +63,14 @@ class Feedback:
     def __init__(
         self,
         labels: Sequence[str],
+        promised: float,
         remembered: int,
         shared: Counts,
         own: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.labels = tuple(labels)
+        self._promised = promised
         self._numbers = {label: number for number, label in enumerate(self.labels)}
         size = remembered * FIELDS
         self._answers = shared[:, :size].reshape(len(shared), FIELDS, remembered)
@@ -130,6 +138,27 @@ class Feedback:
             labels.pop()
         found = zip(labels, rows.tolist(), right.tolist(), strict=False)
         return [Accuracy(*each) for each in found if each[1] > 0]
+
+    def wrong_ratio(self, found: Sequence[Accuracy]) -> float:
+        """Of all classes together, see the function of this name."""
+        rows = sum(each.rows for each in found)
+        return wrong_ratio(rows, rows - sum(each.right for each in found), self._promised)
+
+
+def wrong_ratio(rows: float, wrong: float, promised: float) -> float:
+    """The share of wrong answers, divided by the one up to which it is promised or chance.
+
+    Source: NIST/SEMATECH e-Handbook of Statistical Methods, 7.2.4, "Does the proportion of
+    defectives meet requirements?": the normal approximation of the binomial distribution.
+
+    Args:
+        rows: whose right class is known; at least one.
+        promised: share of right answers, between 0 and 1.
+    """
+    chance: float = (
+        NormalDist().inv_cdf(1 - FALSE_ALARMS) * (promised * (1 - promised) / rows) ** 0.5
+    )
+    return wrong / max(FEWEST_WRONG, rows * (1 - promised + chance))
 
 
 def _key(request_id: str, row: int) -> int:

@@ -31,16 +31,16 @@ def one_job(estimator: Any) -> int:
 def _parallel(estimator: Any) -> Iterator[Any]:
     """The estimator and the objects within it whose ``n_jobs`` means more than one."""
     seen: set[int] = set()
-    open_parts = [estimator]
+    open_parts: list[Any] = [estimator]
     while open_parts:
         part = open_parts.pop()
         if isinstance(part, PLAIN) or id(part) in seen:
             continue
         seen.add(id(part))
         if isinstance(part, dict):
-            open_parts += part.values()
+            open_parts.extend(part.values())
         elif isinstance(part, (list, tuple)):
-            open_parts += part
+            open_parts.extend(part)
         elif isinstance(part, np.ndarray):
             open_parts += part.reshape(-1).tolist() if part.dtype.kind == "O" else ()
         else:

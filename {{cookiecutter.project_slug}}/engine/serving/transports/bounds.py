@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ PARSED_BYTES = 1024 * 1024
 OTHER_SYMBOLS = 10_000
 PIECE_BYTES = 1024 * 1024
 UNLIMITED = sys.maxsize
+# How an object or a list begins, in each encoding that Python's reader of JSON takes.
+JSON = re.compile(rb"[\s\0\xef\xbb\xbf\xfe\xff]*+[\[{]")
 
 
 def row_limit(model: Model, max_rows: int) -> int:
@@ -91,6 +94,25 @@ def check_values(text: bytes, signature: Signature, most: int, max_values: int =
             limit = shown + OTHER_SYMBOLS
             rule = f"at most {most} rows (MAX_QUEUE_ROWS)"
             advice = f"send at most {most} rows at a time, each of {each} values"
+    _check_symbols(text, limit, f"the body has more than {shown} values or lists; {advice}", rule)
+
+
+def check_json(text: bytes, max_values: int) -> None:
+    """Check a large JSON body that is for no model in the same way.
+
+    Raises:
+        BodyTooLarge: it has more values, or more lists.
+    """
+    if len(text) > PARSED_BYTES and JSON.match(text):
+        _check_symbols(
+            text,
+            max_values,
+            f"the body has more than {max_values} values or lists; send fewer",
+            f"at most {max_values} values (MAX_JSON_VALUES)",
+        )
+
+
+def _check_symbols(text: bytes, limit: int, message: str, rule: str) -> None:
     # Each takes at least two bytes of what can be parsed.
     if len(text) <= 2 * limit:
         return
@@ -101,9 +123,7 @@ def check_values(text: bytes, signature: Signature, most: int, max_values: int =
         for start in range(0, len(data), PIECE_BYTES):
             count += int(np.count_nonzero(data[start : start + PIECE_BYTES] == symbol))
             if count > limit:
-                raise BodyTooLarge(
-                    f"the body has more than {shown} values or lists; {advice}", rule=rule
-                )
+                raise BodyTooLarge(message, rule=rule)
 
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec, field: str) -> None:

@@ -23,9 +23,9 @@ def is_column(spec: TensorSpec | InputTensor) -> bool:
 def column_names(model: Model) -> tuple[str, ...]:
     """The keys of a record; none where the model takes no table with named columns."""
     specs, features = model.signature.inputs, model.manifest.inputs[0].features
-    if all(is_column(spec) for spec in specs):
-        return tuple(spec.name for spec in specs)
-    return features if len(specs) == 1 and specs[0].shape == (-1, len(features)) else ()
+    if len(specs) == 1 and features and specs[0].shape == (-1, len(features)):
+        return features
+    return tuple(spec.name for spec in specs) if all(map(is_column, specs)) else ()
 
 
 def are_records(data: Any, model: Model) -> TypeGuard[simdjson.Array]:
@@ -51,15 +51,16 @@ def as_arrays(records: simdjson.Array, model: Model, most: int) -> simdjson.Obje
     rows = [_row(record, names, f"data[{position}]") for position, record in enumerate(records)]
     data: Any = rows
     if is_column(model.signature.inputs[0]):
-        data = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+        inputs = enumerate(model.signature.inputs)
+        data = {spec.name: [row[at] for row in rows] for at, spec in inputs}
     return parse_object(orjson.dumps({"data": data}))
 
 
 def is_one_table(data: Any, model: Model) -> TypeGuard[simdjson.Object]:
     """Whether an object holds columns, or one row, of the single input that has named columns."""
-    spec = model.signature.inputs[0]
-    is_object = isinstance(data, simdjson.Object) and spec.name not in data
-    return is_object and bool(column_names(model)) and not is_column(spec)
+    inputs, names = tuple(spec.name for spec in model.signature.inputs), column_names(model)
+    is_object = isinstance(data, simdjson.Object) and inputs[0] not in data
+    return is_object and names not in ((), inputs)
 
 
 def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Object:
@@ -75,7 +76,7 @@ def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Obj
         BodyTooLarge: more rows than allowed.
     """
     names = column_names(model)
-    _check_names(set(check_keys(data, "data", len(names))), names, "data")
+    check_names(set(check_keys(data, "data", len(names))), names, "data")
     columns = [data[name] for name in names]
     lists = [each.as_list() if isinstance(each, simdjson.Array) else [each] for each in columns]
     check_rows(len(lists[0]), most)
@@ -92,12 +93,17 @@ def from_columns(data: simdjson.Object, model: Model, most: int) -> simdjson.Obj
 def _row(record: Any, names: tuple[str, ...], field: str) -> list[Any]:
     if not isinstance(record, simdjson.Object):
         raise InvalidInput(f"{field} is no object, and the first row is one", field=field)
-    _check_names(set(check_keys(record, field, len(names))), names, field)
+    check_names(set(check_keys(record, field, len(names))), names, field)
     row = record.as_dict()
     return [row[name] for name in names]
 
 
-def _check_names(keys: set[str], names: tuple[str, ...], field: str) -> None:
+def check_names(keys: set[str], names: tuple[str, ...], field: str) -> None:
+    """Check that these are the columns of the model.
+
+    Raises:
+        InvalidInput: one is missing, or the model has no such column.
+    """
     for missing in sorted(set(names) - keys)[:1]:
         raise InvalidInput(f"{field} has no {quoted(missing)}", field=field, rule=_rule(names))
     for unknown in sorted(keys - set(names))[:1]:

@@ -11,6 +11,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -30,7 +31,7 @@ from engine.serving.transports.bounds import (
 )
 from engine.serving.transports.cells import value_of
 from engine.serving.transports.json_body import parse_object
-from engine.serving.transports.records import column_names
+from engine.serving.transports.records import check_names, column_names
 
 FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
 CSV: Final = b"text/csv"
@@ -119,12 +120,14 @@ def _split(node: Any, model: Model, most: int) -> bytes:
         )
     check_rows(len(data), most)
     columns = check_keys(node, field)["columns"] if "columns" in node else None
-    names = [str(each) for each in columns] if isinstance(columns, simdjson.Array) else []
     wanted = column_names(model)
+    # One more than the model takes is enough to find one that it does not.
+    given = islice(columns, len(wanted) + 1) if isinstance(columns, simdjson.Array) else ()
+    names = [str(each) for each in given]
     by_position = names == [str(number) for number in range(len(names))] != list(wanted)
     if not wanted or by_position:
         return _raw(data)
-    _check_once(names, f"{field}.columns")
+    _check_columns(names, wanted, f"{field}.columns")
     rows = []
     for position, row in enumerate(data):
         if not isinstance(row, simdjson.Array) or len(row) != len(names):
@@ -137,12 +140,14 @@ def _split(node: Any, model: Model, most: int) -> bytes:
     return orjson.dumps(rows)
 
 
-def _check_once(names: Sequence[str], field: str) -> None:
+def _check_columns(names: Sequence[str], wanted: tuple[str, ...], field: str) -> None:
+    """Check names before each row gets them: they would multiply the bytes of a request."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
             raise InvalidInput(f"{field} has {quoted(name)} twice", field=field, rule="once each")
         seen.add(name)
+    check_names(seen, wanted, field)
 
 
 def _by_name(node: Any, most: int) -> bytes:
@@ -185,7 +190,7 @@ def _csv(body: bytes, model: Model, most: int) -> tuple[str, bytes]:
         header, *cells = _rows_of(body.decode("utf-8-sig"), most) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedBody(f"the body is not CSV in UTF-8: {error}", rule="RFC 4180") from None
-    _check_once(header, "the header")
+    _check_columns(header, wanted, "the header")
     specs = model.signature.inputs
     types = {name: specs[at if len(specs) > 1 else 0] for at, name in enumerate(wanted)}
     records = []
@@ -196,12 +201,8 @@ def _csv(body: bytes, model: Model, most: int) -> tuple[str, bytes]:
                 field=f"row {position}",
                 rule=f"{len(header)} values",
             )
-        records.append(
-            {
-                name: value_of(cell, types[name]) if name in types else cell
-                for name, cell in zip(header, row, strict=True)
-            }
-        )
+        named = zip(header, row, strict=True)
+        records.append({name: value_of(cell, types[name]) for name, cell in named})
     if not records:
         raise InvalidInput("the CSV has no rows below its header", rule="at least one row")
     return "csv", orjson.dumps(records)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +13,6 @@ import httpx
 
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.finding import Certainty, Finding
-from engine.deploy.targets.aci.edge import host_pattern
 from engine.deploy.targets.aci.environment import GroupEnvironment
 
 MOUNT_FAILED = "FailedMountAzureFileVolume"
@@ -83,7 +80,7 @@ def order_failed(evidence: Evidence) -> Iterator[Finding]:
 
 
 def outside(environment: GroupEnvironment, address: str) -> Iterator[Finding]:
-    """What only a client sees: where own names lead, and when the certificate ends.
+    """What only a client sees: when the certificate ends.
 
     Args:
         address: ``https://`` and the name that Azure gave.
@@ -91,19 +88,6 @@ def outside(environment: GroupEnvironment, address: str) -> Iterator[Finding]:
     if environment.https is None or not address.startswith("https://"):
         return
     host = urlsplit(address).hostname or ""
-    for domain in environment.https.domains:
-        there = _led_to(domain)
-        ours = re.compile(host_pattern(environment)).fullmatch(there.name)
-        if ours or there.addresses & _led_to(host).addresses:
-            continue
-        told = ", ".join(sorted(there.addresses))
-        yield Finding(
-            "certificate-dns",
-            f"{domain} {f'leads to {told}' if told else 'does not resolve'}, and this environment "
-            f"is {host}",
-            f"make the record: {record(domain, host)}",
-            Certainty.LIKELY,
-        )
     left = time_left(address)
     if left is not None and left < _SHORTEST:
         yield Finding(
@@ -113,11 +97,6 @@ def outside(environment: GroupEnvironment, address: str) -> Iterator[Finding]:
             "--container-name edge`)",
             Certainty.LIKELY,
         )
-
-
-def record(domain: str, host: str) -> str:
-    """The record that lets an own name lead to an address, as DNS writes it."""
-    return f"{domain}. CNAME {host}."
 
 
 def time_left(address: str) -> timedelta | None:
@@ -136,23 +115,6 @@ def time_left(address: str) -> timedelta | None:
         return None
     ends = ssl.cert_time_to_seconds(str(shown["notAfter"]))
     return datetime.fromtimestamp(ends, UTC) - datetime.now(UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What DNS says of a name: where its CNAME records end, and the addresses."""
-
-    name: str = ""
-    addresses: frozenset[str] = frozenset()
-
-
-def _led_to(host: str) -> _Answer:
-    try:
-        found = socket.getaddrinfo(host, None, flags=socket.AI_CANONNAME)
-    except (OSError, UnicodeError):
-        return _Answer()
-    name = next((each[3] for each in found if each[3]), "").rstrip(".").lower()
-    return _Answer(name, frozenset(str(each[4][0]) for each in found))
 
 
 def log_lines(lines: Iterable[str]) -> tuple[str, ...]:

@@ -63,7 +63,8 @@ def containers(environment: GroupEnvironment, places: Places) -> list[dict[str, 
         "EDGE_AUTHORITY": environment.https.authority,
         "EDGE_EMAIL": environment.https.email,
         "EDGE_NAMES": host_pattern(environment),
-        "EDGE_READY": ready.path,
+        # Caddy compares the path alone.
+        "EDGE_READY": ready.path.partition("?")[0],
         "EDGE_SERVICE": f"127.0.0.1:{environment.port}",
     }
     properties = {

@@ -6,16 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.environment import Environment
-from engine.deploy.config.kinds import (
-    Absent,
-    DnsLabel,
-    Domain,
-    Email,
-    HttpsUrl,
-    Section,
-    between,
-)
+from engine.deploy.config.kinds import Absent, DnsLabel, Email, HttpsUrl, Section, between
 
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
@@ -34,16 +27,12 @@ class Dns(Section):
 
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
-Domains = Annotated[tuple[Domain, ...], Field(strict=False)]
 
 
-class Https(Section):
+class Https(OwnDomains):
     """HTTPS on port 443, by a second container in the group that orders certificates."""
 
     email: Email = Field(description="Who is written to when a certificate is about to end.")
-    domains: Domains = Field(
-        (), description="Own names, besides the address; each is a CNAME record to it."
-    )
     authority: HttpsUrl = Field(LETS_ENCRYPT, description="The directory of an ACME authority.")
 
 
@@ -76,6 +65,11 @@ class GroupEnvironment(Environment):
     container_logs: bool = Field(
         True, description="The container's log goes to the project's Log Analytics workspace."
     )
+
+    @property
+    def own_domains(self) -> OwnDomains | None:
+        """See ``Environment``."""
+        return self.https
 
     @property
     def beside(self) -> bool:

@@ -9,6 +9,7 @@ from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
+from engine.deploy.bootstrap.storage import PROVIDER
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import (
     ERROR,
@@ -23,9 +24,11 @@ from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
 from engine.deploy.targets.aci.fleet.target import Fleet
+from engine.deploy.targets.aci.own_names import GroupNames
 from engine.deploy.targets.aci.target import ContainerInstances
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.kind import Kind, Metrics
+from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 CPU = Price(0.0405, "vCPU and hour", RETAIL, "2026-08-27")
 MEMORY = Price(0.00445, "GB and hour", RETAIL, "2026-08-27")
@@ -74,14 +77,14 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         return address.replace("https://", "http://", 1) if environment.https else address
 
     def outside(self, environment: GroupEnvironment, address: str) -> Iterable[Finding]:
-        """See ``Kind``: own names and the certificate."""
+        """See ``Kind``: the certificate."""
         return certificates.outside(environment, address)
 
-    def records(self, environment: GroupEnvironment, address: str) -> tuple[str, ...]:
+    def own_names(
+        self, az: Az, environment: GroupEnvironment, places: Places, zone: ZoneRecords | None
+    ) -> OwnNames | None:
         """See ``Kind``."""
-        own = environment.https.domains if environment.https else ()
-        host = address.removeprefix("https://")
-        return tuple(certificates.record(each, host) for each in own)
+        return GroupNames(environment, environment.https, zone) if environment.https else None
 
     def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
         """See ``Kind``: of the certificates; a release with HTTPS may have to be restored although
@@ -108,8 +111,9 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
 
     def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
-        network = ("Microsoft.Network",) if environment.beside else ()
-        return (self.provider, *network, *((storage.PROVIDER,) if environment.https else ()))
+        zone = environment.https is not None and environment.https.zone is not None
+        network = ("Microsoft.Network",) if environment.beside or zone else ()
+        return (self.provider, *network, *((PROVIDER,) if environment.https else ()))
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: GroupEnvironment

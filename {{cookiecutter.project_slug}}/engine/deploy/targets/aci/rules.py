@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
+from engine.deploy.config.rules import domains
 from engine.deploy.config.rules.rule import Broken, Rule
 from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
@@ -66,11 +67,7 @@ def https(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
             "ends HTTPS in the same group",
             "take 8000; clients use 443",
         )
-    seen: set[str] = set()
-    for position, domain in enumerate(environment.https.domains):
-        if domain in seen:
-            yield Broken(("https", "domains", position), "is there twice", "remove one")
-        seen.add(domain)
+    yield from domains.broken(environment.https, apex=False)
 
 
 def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import RETAIL, Cost, Price
-from engine.deploy.bootstrap.resources import tags
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.step import Found, Rule, Step, always, az, value_at
+from engine.deploy.bootstrap.storage import PROVIDER, Account, account_step
 from engine.deploy.config import names
 from engine.deploy.targets.aci import edge
 from engine.deploy.targets.aci.environment import GroupEnvironment
 
-PROVIDER = "Microsoft.Storage"
 ROLE = CustomRole(
     "role certificates",
     names.storage_role,
@@ -27,23 +26,15 @@ def steps(inputs: Inputs, stage: str, environment: GroupEnvironment) -> tuple[St
     """The storage account of an environment, and the share in it."""
     group = environment.resource_group
     name = edge.account(inputs.account.subscription, group)
-    place = ("--resource-group", group, "--name", name)
+    account = Account(name, group, environment.region)
     share = ("--resource-group", group, "--storage-account", name, "--name", edge.SHARE)
     return (
-        Step(
-            key=f"storage {stage}",
-            what=f"storage account {name}",
-            purpose=f"keeps the certificates of {stage}, so that a release orders none anew",
-            look=az("storage", "account", "show", *place),
-            make=(
-                az(
-                    *("storage", "account", "create", *place, "--location", environment.region),
-                    *("--sku", "Standard_LRS", "--kind", "StorageV2"),
-                    *("--min-tls-version", "TLS1_2", "--https-only", "true"),
-                    *("--allow-blob-public-access", "false", *tags(inputs)),
-                ),
-            ),
-            state="provisioningState",
+        account_step(
+            inputs,
+            account,
+            f"storage {stage}",
+            f"keeps the certificates of {stage}, so that a release orders none anew",
+            Cost(PRICE.dollars, "some cents a month"),
             rules=(
                 Rule(
                     path=_takes_keys,
@@ -51,13 +42,12 @@ def steps(inputs: Inputs, stage: str, environment: GroupEnvironment) -> tuple[St
                     wrong="refuses its key, with which Container Instances mount a share",
                     repair=always(
                         az(
-                            *("storage", "account", "update", *place),
+                            *("storage", "account", "update", *account.place),
                             *("--allow-shared-key-access", "true"),
                         )
                     ),
                 ),
             ),
-            cost=Cost(PRICE.dollars, "some cents a month"),
         ),
         Step(
             key=f"share {stage}",

@@ -30,6 +30,8 @@ ROLE = CustomRole(
         "Microsoft.App/managedEnvironments/read",
         "Microsoft.App/managedEnvironments/*/read",
         "Microsoft.App/managedEnvironments/join/action",
+        "Microsoft.App/managedEnvironments/managedCertificates/write",
+        "Microsoft.App/managedEnvironments/managedCertificates/delete",
     ),
     "lets a workflow run Container Apps in environments that exist",
 )

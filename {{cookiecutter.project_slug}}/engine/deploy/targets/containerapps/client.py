@@ -129,6 +129,31 @@ class AppClient:
         """The Container Apps environment; None where there is none."""
         return self._find(environment_id)
 
+    def analysis(self, hostname: str) -> Json:
+        """What Azure sees of an own name: its records, and whether the app may have it."""
+        path = _url(f"{self._id}/listCustomHostNameAnalysis")
+        url = f"{path}&customHostname={hostname}"
+        found: Json = self._az.json("rest", "--method", "post", "--url", url)
+        return found
+
+    def certificates(self, environment_id: str) -> list[Json]:
+        """The certificates that Azure manages in a Container Apps environment."""
+        return self._list(f"{environment_id}/managedCertificates")
+
+    def order(self, certificate_id: str, location: str, hostname: str, proof: str) -> None:
+        """Ask for a certificate; ``proof`` is how the name is checked: CNAME or HTTP."""
+        body = {
+            "location": location,
+            "properties": {"subjectName": hostname, "domainControlValidation": proof},
+        }
+        url = _url(certificate_id)
+        request = ("rest", "--method", "put", "--url", url, "--body", "@-")
+        self._az.change(*request, stdin=json.dumps(body))
+
+    def forget(self, certificate_id: str) -> None:
+        """Delete a certificate."""
+        self._az.change("rest", "--method", "delete", "--url", _url(certificate_id))
+
     def put(self, body: Json, check: Check) -> None:
         """Ask for the app as the body describes it."""
         self._send("put", "", body, check)

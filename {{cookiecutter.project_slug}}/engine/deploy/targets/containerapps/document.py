@@ -24,6 +24,7 @@ from engine.deploy.targets.base import Document, Places, Release, check_image, r
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.rules import profile_of, secret_name
 from engine.errors import EngineError
+from engine.serving.package.download import IDENTITY, needs_identity
 
 API_VERSION = "2025-07-01"
 """A stable one with all that is used here; `az` 2.91 takes the same for its own commands."""
@@ -62,7 +63,7 @@ def render(
             "environmentId": places.apps_environment,
             "workloadProfileName": profile_of(environment).name,
             "configuration": _configuration(environment, places),
-            "template": _template(environment, release),
+            "template": _template(environment, release, places),
         },
     }
 
@@ -96,8 +97,13 @@ def _configuration(environment: AppEnvironment, places: Places) -> dict[str, Any
             "allowInsecure": False,
         },
         "registries": [{"server": places.registry_server, "identity": places.pull_identity}],
-        # The identity pulls the image; the code in the container has no use for it.
-        "identitySettings": [{"identity": places.pull_identity, "lifecycle": "None"}],
+        # The identity pulls the image; code in the container gets it only where it reads blobs.
+        "identitySettings": [
+            {
+                "identity": places.pull_identity,
+                "lifecycle": "Main" if _reads_blobs(environment) else "None",
+            }
+        ],
         "secrets": [
             {"name": secret_name(name), "value": None}
             for name in sorted(environment.secret_settings)
@@ -105,14 +111,21 @@ def _configuration(environment: AppEnvironment, places: Places) -> dict[str, Any
     }
 
 
-def _template(environment: AppEnvironment, release: Release) -> dict[str, Any]:
+def _reads_blobs(environment: AppEnvironment) -> bool:
+    """Whether a setting names blobs that the container's identity has to be asked for."""
+    named = {name.upper(): value for name, value in environment.settings.items()}
+    places = [*named.get("MODEL_URI", "").split(","), named.get("CAPTURE", "")]
+    return any(needs_identity(each.strip()) for each in places)
+
+
+def _template(environment: AppEnvironment, release: Release, places: Places) -> dict[str, Any]:
     """What makes a revision: a change of anything here starts a new one."""
     replicas = environment.replicas
     container = {
         "name": names.CONTAINER,
         "image": release.image,
         "resources": {"cpu": environment.cpu, "memory": f"{environment.memory_gb:g}Gi"},
-        "env": _variables(environment),
+        "env": _variables(environment, places),
         "probes": _probes(environment),
     }
     metadata = {"concurrentRequests": str(replicas.concurrent_requests)}
@@ -126,8 +139,9 @@ def _template(environment: AppEnvironment, release: Release) -> dict[str, Any]:
     }
 
 
-def _variables(environment: AppEnvironment) -> list[dict[str, str]]:
-    plain = environment.settings
+def _variables(environment: AppEnvironment, places: Places) -> list[dict[str, str]]:
+    own = {IDENTITY: places.pull_identity} if _reads_blobs(environment) else {}
+    plain = {**own, **environment.settings}
     secrets = environment.secret_settings
     variables = [{"name": name, "value": value} for name, value in plain.items()]
     variables += [{"name": name, "secretRef": secret_name(name)} for name in secrets]

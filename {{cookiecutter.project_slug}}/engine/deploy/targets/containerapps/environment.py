@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.kinds import Absent, Section, between
 
@@ -18,6 +19,15 @@ class Replicas(Section):
     concurrent_requests: Annotated[int, between(1, 10_000)] = Field(
         20, description="Requests at the same time for each copy before another one is started."
     )
+
+
+class Https(OwnDomains):
+    """Own names; the address of an app has HTTPS in any case."""
+
+    absent: ClassVar[Absent] = {
+        "email": ("Azure renews the certificates of an app by itself", "remove the line"),
+        "authority": ("Azure chooses the authority of an app's certificates", "remove the line"),
+    }
 
 
 class AppEnvironment(Environment):
@@ -45,3 +55,9 @@ class AppEnvironment(Environment):
     }
 
     replicas: Replicas = Replicas()
+    https: Https | None = Field(None, description="Own names, with certificates of Azure's.")
+
+    @property
+    def own_domains(self) -> OwnDomains | None:
+        """See ``Environment``."""
+        return self.https

@@ -13,9 +13,12 @@ from engine.deploy.config.project import Project
 from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, MetricRule
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.containerapps import bootstrap, rules
+from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.own_names import AppNames
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import Kind, Metrics
+from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 CPU = Price(0.000024, "vCPU and second", RETAIL, "2026-08-01")
 MEMORY = Price(0.000003, "GiB and second", RETAIL, "2026-08-01")
@@ -53,6 +56,21 @@ class ContainerAppsKind(Kind[AppEnvironment]):
                 f"{bootstrap.apps_environment(project, environment.stage)}"
             ),
         )
+
+    def providers(self, environment: AppEnvironment) -> tuple[str, ...]:
+        """See ``Kind``."""
+        zone = environment.https is not None and environment.https.zone is not None
+        return (self.provider, *(("Microsoft.Network",) if zone else ()))
+
+    def own_names(
+        self, az: Az, environment: AppEnvironment, places: Places, zone: ZoneRecords | None
+    ) -> OwnNames | None:
+        """See ``Kind``."""
+        if environment.https is None or places.apps_environment is None:
+            return None
+        group = environment.resource_group
+        client = AppClient(az, places.subscription, group, environment.name)
+        return AppNames(environment.https, zone, client, environment, places.apps_environment)
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: AppEnvironment

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from engine.deploy.config.project import Project
+from engine.deploy.config.rules import domains
 from engine.deploy.config.rules.rule import Broken, Rule
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 
@@ -181,6 +182,12 @@ def outside(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
         )
 
 
+def https(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
+    """Own names."""
+    if environment.https is not None:
+        yield from domains.broken(environment.https, apex=True)
+
+
 RULES = (
     Rule(("name",), name),
     Rule(("gpu",), gpu),
@@ -191,4 +198,5 @@ RULES = (
     Rule(("probes",), probes),
     Rule(("replicas",), replicas),
     Rule(("replicas", "alerts"), outside),
+    Rule(("https",), https),
 )

@@ -39,6 +39,7 @@ def fleet_live(
         failure=broken,
         restarts=sum(live.restarts for live in each),
         since=max(starts, default=None),
+        copies=tuple(lives),
     )
 
 

@@ -15,8 +15,8 @@ from engine.serving.installed import locked_packages
 
 with locked_packages(".venv/.serve"):
     from engine.deploy.docker import DockerError
-    from engine.packaging.drift.compare import Finding, Places, of_model, of_places
-    from engine.packaging.drift.sources import image_environment
+    from engine.packaging.versions.compare import Finding, Places, of_model, of_places
+    from engine.packaging.versions.sources import image_environment
     from engine.serving.environment import this_environment
     from engine.serving.errors import StartupError
     from engine.serving.package.digest import find_packages
@@ -26,7 +26,9 @@ with locked_packages(".venv/.serve"):
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the report."""
-    parser = argparse.ArgumentParser(prog="python -m engine.packaging.drift", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m engine.packaging.versions", description=__doc__
+    )
     parser.add_argument("--models-dir", type=Path, default=Path(os.getenv("MODELS_DIR", "models")))
     parser.add_argument("--lock", type=Path, default=SERVE_LOCK)
     parser.add_argument("--image", help="compare with this image as well")

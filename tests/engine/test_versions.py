@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from engine.packaging.drift import __main__ as report
-from engine.packaging.drift.compare import Places, of_model, of_places
 from engine.packaging.options import Options
 from engine.packaging.package import package
+from engine.packaging.versions import __main__ as report
+from engine.packaging.versions.compare import Places, of_model, of_places
 from engine.serving import check
 from engine.serving.environment import Environment, this_environment
 from engine.serving.package.drift import differences
