@@ -480,12 +480,20 @@ class ArmChecks:
     def __init__(self, arm: Arm) -> None:
         self._arm = arm
 
-    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+    def ready(
+        self, address: str, headers: Mapping[str, str], authority: str | None = None
+    ) -> str | None:
         if self._arm.answering(address, headers) in (BEFORE, GOOD):
             return None
         return "nothing answers"
 
-    def verify(self, address: str, headers: Mapping[str, str], wanted: Release | None) -> str:
+    def verify(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        wanted: Release | None,
+        authority: str | None = None,
+    ) -> str:
         digit = self._arm.answering(address, headers)
         if not digit:
             raise NotUp("nothing answers", "none")

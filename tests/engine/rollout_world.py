@@ -223,6 +223,9 @@ class MemoryTarget:
     def candidate_headers(self) -> Mapping[str, str]:
         return {}
 
+    def candidate_authority(self) -> None:
+        """A public one."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         self._world.operation("keep", lambda: self._tag(tags))
 
@@ -310,7 +313,9 @@ class MemoryChecks:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+    def ready(
+        self, address: str, headers: Mapping[str, str], authority: str | None = None
+    ) -> str | None:
         image = self._image()
         if image == NEVER_READY:
             raise NotUp("the model answers differently than in training", "train it again")
@@ -318,7 +323,13 @@ class MemoryChecks:
             return "nothing answers"
         return None
 
-    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
+    def verify(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        release: Release | None,
+        authority: str | None = None,
+    ) -> str:
         image = self._image()
         if image == WRONG_MODEL:
             raise EngineError("it serves other models", "build it again")

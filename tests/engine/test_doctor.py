@@ -111,6 +111,9 @@ class FakeTarget:
     def candidate_headers(self) -> dict[str, str]:
         return {}
 
+    def candidate_authority(self) -> None:
+        """A public one."""
+
     def logs(self, *, follow: bool) -> Iterator[str]:
         assert not follow
         yield from (self.written.pop(0) if self.written else "").splitlines()

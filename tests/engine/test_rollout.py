@@ -385,7 +385,9 @@ def test_signs_of_life_that_azure_refuses_do_not_matter() -> None:
     world = deployed()
 
     class Late(MemoryChecks):
-        def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+        def ready(
+            self, address: str, headers: Mapping[str, str], authority: str | None = None
+        ) -> str | None:
             early = world.log.count("sign") < 2 and world.applied
             return "starting" if early else super().ready(address, headers)
 

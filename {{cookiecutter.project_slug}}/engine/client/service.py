@@ -9,6 +9,7 @@ SSL_CERT_FILE.
 from __future__ import annotations
 
 import argparse
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Service:
     """A client of one service. The key goes into inference requests only, and into no message.
 
     ``headers`` go with every request: the Host by which clients know it where that is another than
-    the address, or what leads to one of several releases behind it.
+    the address, or what leads to one of several releases behind it. ``authority`` is the
+    certificate authority to trust, PEM, where that is the server's own; None: the public ones.
     """
 
     def __init__(
@@ -74,11 +76,15 @@ class Service:
         key: str | None,
         seconds: float,
         headers: Mapping[str, str] | None = None,
+        authority: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._key = {"X-API-Key": key} if key else {}
+        trust = ssl.create_default_context(cadata=authority) if authority else True
         try:
-            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers)
+            self._client = httpx.Client(
+                base_url=self.url, timeout=seconds, headers=headers, verify=trust
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
 

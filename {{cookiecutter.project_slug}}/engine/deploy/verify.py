@@ -61,6 +61,7 @@ def verify(
     models: Path = MODELS,
     key: str | None = None,
     headers: Mapping[str, str] | None = None,
+    authority: str | None = None,
 ) -> Report:
     """Verify what answers at an address.
 
@@ -71,7 +72,7 @@ def verify(
         progress: is called with a line at every step, and every five seconds while waiting.
         models: folder of the model packages whose golden records are asked.
         key: an API key; by default that of the environment. It is never printed.
-        headers: see ``Service``.
+        headers, authority: see ``Service``.
 
     Raises:
         VerifyError: it must not be kept; ``report`` says what passed before.
@@ -80,7 +81,7 @@ def verify(
     read_records(models)  # before anything is asked
     key = key or key_from(os.environ)
     report = Report(url)
-    with Service(url, key, limits.request_seconds, headers) as service:
+    with Service(url, key, limits.request_seconds, headers, authority) as service:
 
         def ready() -> str:
             return f"after {wait_until_ready(service, limits.ready_seconds, progress):.1f} s"

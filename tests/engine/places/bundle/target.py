@@ -130,6 +130,9 @@ class Endpoint:
         """See ``Target``."""
         return {HEADER: self._required()["tags"][APPLIED]}
 
+    def candidate_authority(self) -> None:
+        """A public one."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self._lead(self._required(), tags)

@@ -150,8 +150,10 @@ class Looks:
         # Where the release before goes on serving, the one in question has addresses of its own.
         own, _ = self.try_to(None, self.scene.target.candidate_addresses)
         headers, _ = self.try_to(None, self.scene.target.candidate_headers)
+        authority, _ = self.try_to(None, self.scene.target.candidate_authority)
+        address = (own or (live.address,))[0]
         try:
-            with Service((own or (live.address,))[0], None, LOOK_SECONDS, headers) as service:
+            with Service(address, None, LOOK_SECONDS, headers, authority) as service:
                 require_ready(service)
         except NotReady as error:
             return Readiness("not ready", error.state, error.reason)

@@ -163,9 +163,10 @@ def _prove_once(
     release = marks.release(site.target.tags(document))
 
     headers = site.asked(site.target.candidate_headers)
+    authority = site.asked(site.target.candidate_authority)
 
     def verify() -> str:
-        found = (site.checks.verify(address, headers, release) for address in addresses)
+        found = (site.checks.verify(each, headers, release, authority) for each in addresses)
         return "\n\n".join(found)
 
     report, failure = "", None

@@ -36,10 +36,12 @@ class ServiceChecks:
         self._host = kind.shared_host(environment)
         self._probed = partial(kind.probe_address, environment)
 
-    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+    def ready(
+        self, address: str, headers: Mapping[str, str], authority: str | None = None
+    ) -> str | None:
         """See ``Checks``."""
-        given = self._headers(headers)
-        with Service(self._probed(address), None, _LOOK_SECONDS, given) as service:
+        given, probed = self._headers(headers), self._probed(address)
+        with Service(probed, None, _LOOK_SECONDS, given, authority) as service:
             try:
                 require_ready(service)
             except NotReady as error:
@@ -52,29 +54,50 @@ class ServiceChecks:
                 return "its address does not answer yet"
         return None
 
-    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
+    def verify(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        release: Release | None,
+        authority: str | None = None,
+    ) -> str:
         """See ``Checks``: a release with other models than the checkout's is asked who it is.
 
         Its golden records are not here. It checked them itself before it became ready.
         """
         if release is not None and release.model_digest == models_digest(self._models):
-            check = partial(self._whole, address, self._headers(headers), release)
+            check = partial(self._whole, address, self._headers(headers), release, authority)
         else:
-            check = partial(self._identity, address, self._headers(headers), release)
+            check = partial(self._identity, address, self._headers(headers), release, authority)
         return ask_again(check, self._limits.ready_seconds, self._say.step)
 
     def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
         """With the name by which clients reach all copies, if there is one."""
         return {**({"Host": self._host} if self._host else {}), **given}
 
-    def _whole(self, address: str, headers: Mapping[str, str], release: Release) -> str:
-        told, models = self._say.detail, self._models
-        report = verify(address, release, self._limits, told, models=models, headers=headers)
+    def _whole(
+        self, address: str, headers: Mapping[str, str], release: Release, authority: str | None
+    ) -> str:
+        report = verify(
+            address,
+            release,
+            self._limits,
+            self._say.detail,
+            models=self._models,
+            headers=headers,
+            authority=authority,
+        )
         return report.markdown()
 
-    def _identity(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
+    def _identity(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        release: Release | None,
+        authority: str | None,
+    ) -> str:
         key, seconds = key_from(os.environ), self._limits.request_seconds
-        with Service(address, key, seconds, headers) as service:
+        with Service(address, key, seconds, headers, authority) as service:
             wait_until_ready(service, self._limits.ready_seconds, self._say.detail)
             found = check_release(service, release)
         self._say.detail(f"release: {found}")

@@ -56,14 +56,23 @@ def as_deploy_error(error: BaseException) -> EngineError:
 class Checks(Protocol):
     """Questions to the service itself, and about its failure."""
 
-    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
-        """One look: None when it is ready, else why it is not. ``headers`` go with each request.
+    def ready(
+        self, address: str, headers: Mapping[str, str], authority: str | None = None
+    ) -> str | None:
+        """One look: None when it is ready, else why it is not; ``headers`` and ``authority`` as
+        the target's ``candidate_headers`` and ``candidate_authority``.
 
         Raises:
             EngineError: it says that it never will be.
         """
 
-    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
+    def verify(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        release: Release | None,
+        authority: str | None = None,
+    ) -> str:
         """Verify what answers; what was found, in Markdown. None: any release.
 
         Raises:

@@ -271,6 +271,7 @@ def _obstacle(site: Site, live: Live) -> str | None:
     if not addresses:
         return f"{live.state}, without an address yet"
     headers = site.asked(site.target.candidate_headers)
-    reasons = (site.checks.ready(address, headers) for address in addresses)
+    authority = site.asked(site.target.candidate_authority)
+    reasons = (site.checks.ready(address, headers, authority) for address in addresses)
     reason = next(filter(None, reasons), None)
     return None if reason is None else f"{live.state}; {reason}"

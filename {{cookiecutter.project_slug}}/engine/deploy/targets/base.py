@@ -141,6 +141,9 @@ class Target(Protocol):
         not.
         """
 
+    def candidate_authority(self) -> str | None:
+        """The certificate authority of those addresses, PEM; None: one of the public ones."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """Make the applied release the one that serves, without restarting it, with these tags.
 

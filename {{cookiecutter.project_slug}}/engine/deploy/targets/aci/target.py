@@ -151,6 +151,9 @@ class ContainerInstances:
         """See ``Target``: the address is its own."""
         return {}
 
+    def candidate_authority(self) -> None:
+        """See ``Target``."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self.mark(tags)

@@ -19,6 +19,8 @@ from engine.deploy.targets.aks.document import Object
 from engine.deploy.targets.base import Check
 from engine.errors import EngineError
 
+Objects = list[Object]
+
 MANAGER: Final = "deploy"
 SECONDS: Final = 30.0
 PATIENCE_SECONDS: Final = 180.0
@@ -93,6 +95,11 @@ class KubeClient:
         """The header that says who asks."""
         return {"Authorization": f"Bearer {self._session()[0].token}"}
 
+    @property
+    def authority(self) -> str:
+        """That of the API server's certificate, PEM."""
+        return self._session()[0].authority
+
     def _session(self) -> tuple[Access, httpx.Client]:
         """Asked for at the first request: a plan needs none."""
         if self._known is None:
@@ -121,12 +128,12 @@ class KubeClient:
                 return None
             raise
 
-    def list(self, kind: str, labels: Mapping[str, str]) -> list[Object]:
+    def list(self, kind: str, labels: Mapping[str, str]) -> Objects:
         """All objects of a kind that have these labels, in the order of their names."""
         query = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
         return self._all(kind, query)
 
-    def events(self, kind: str, name: str) -> list[Object]:
+    def events(self, kind: str, name: str) -> Objects:
         """What happened to one object, oldest first."""
         query = {"fieldSelector": f"involvedObject.kind={kind},involvedObject.name={name}"}
         found = self._all("Event", query)
@@ -173,10 +180,11 @@ class KubeClient:
 
     def proxy_address(self, service: str) -> str:
         """Where the API server passes requests on to the ready pods of a Service."""
-        return f"{self._session()[0].server.rstrip('/')}{self._path('Service', f'http:{service}:http')}/proxy"
+        server = self._session()[0].server.rstrip("/")
+        return f"{server}{self._path('Service', f'http:{service}:http')}/proxy"
 
-    def _all(self, kind: str, query: dict[str, str]) -> list[Object]:
-        found: list[Object] = []
+    def _all(self, kind: str, query: dict[str, str]) -> Objects:
+        found: Objects = []
         page = ""
         while True:
             more = {"continue": page} if page else {}

@@ -20,12 +20,12 @@ def read_release(client: KubeClient, service: str, name: str, pods: Sequence[Obj
     """Read the Deployment of a release and that pod of it which is worst off."""
     deployment = client.get("Deployment", name)
     template = ((deployment or {}).get("spec") or {}).get("template") or {}
-    shown = next(iter((template.get("spec") or {}).get("containers") or []), {})
+    shown: _Json = next(iter((template.get("spec") or {}).get("containers") or []), {})
     worst = max(pods, key=_trouble, default=None)
     events = _events(client, worst) if worst is not None else ()
     status = _status(worst)
     conditions = ((deployment or {}).get("status") or {}).get("conditions") or []
-    state = next((each for each in conditions if each["type"] == "Available"), {})
+    state: _Json = next((each for each in conditions if each["type"] == "Available"), {})
     return Group(
         name=service,
         provisioning="Succeeded" if deployment is not None else "",

@@ -103,6 +103,10 @@ class Aks:
         """See ``Target``: the API server wants to know who asks."""
         return self._client.login
 
+    def candidate_authority(self) -> str:
+        """See ``Target``: a cluster has its own."""
+        return self._client.authority
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the live Service leads to the release that was applied last."""
         name = _tags(self._required())[APPLIED]

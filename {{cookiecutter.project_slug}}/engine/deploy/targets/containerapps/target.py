@@ -103,6 +103,9 @@ class ContainerApps:
         """See ``Target``: a revision has an address of its own."""
         return {}
 
+    def candidate_authority(self) -> None:
+        """See ``Target``."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
         app = self._required()

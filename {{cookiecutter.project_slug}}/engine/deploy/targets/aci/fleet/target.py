@@ -156,6 +156,9 @@ class Fleet:
         """See ``Target``: each group has an address of its own."""
         return {}
 
+    def candidate_authority(self) -> None:
+        """See ``Target``."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
         self._point(self._required(), tags)
