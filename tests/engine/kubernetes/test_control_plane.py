@@ -43,6 +43,11 @@ def document(rollout: str, **fields: object) -> Document:
     return documents.render(environment(**fields), RELEASE, PLACES, tags)
 
 
+def deployment(document: Document) -> documents.Object:
+    """That of the release."""
+    return next(each for each in document["items"] if each["kind"] == "Deployment")
+
+
 def client(plane: ControlPlane, who: str) -> KubeClient:
     access = Access(plane.server, plane.authority, f"token-of-{who}")
     return KubeClient(lambda: access, NAMESPACE, sleep=lambda _: None)
@@ -70,20 +75,20 @@ def test_a_deploy_may_make_all_of_a_release_and_nothing_is_left_to_change(
         if each["kind"] == "Secret":
             each["stringData"] = dict.fromkeys(each["stringData"], "v")
         asked.apply(each)
-    name = documents.deployment(wanted)["metadata"]["name"]
+    name = deployment(wanted)["metadata"]["name"]
     found = asked.get("Deployment", name)
     assert found is not None
     pods = found["spec"]["template"]["spec"]
-    own = documents.deployment(wanted)["spec"]["template"]["spec"]
+    own = deployment(wanted)["spec"]["template"]["spec"]
     assert pods["containers"][0]["image"] == RELEASE.image
     assert pods["containers"][0]["lifecycle"] == own["containers"][0]["lifecycle"]
     # Applied again it is the same object: nothing is changed on the way.
-    again = asked.apply(documents.deployment(wanted))
+    again = asked.apply(deployment(wanted))
     assert again["metadata"]["generation"] == found["metadata"]["generation"]
 
 
 def test_an_unknown_field_is_refused(control_plane: ControlPlane) -> None:
-    wanted = documents.deployment(document("typo"))
+    wanted = deployment(document("typo"))
     wanted["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(KubeError, match="readynessProbe"):
         client(control_plane, DEPLOYER).apply(wanted)
@@ -93,7 +98,7 @@ def test_a_pod_with_more_rights_than_the_namespace_allows_is_not_made(
     control_plane: ControlPlane,
 ) -> None:
     asked = client(control_plane, DEPLOYER)
-    wanted = documents.deployment(document("root"))
+    wanted = deployment(document("root"))
     wanted["spec"]["template"]["spec"]["securityContext"] = {}
     asked.apply(wanted)
     name = wanted["metadata"]["name"]

@@ -9,6 +9,7 @@ pods of one release by their label, and its annotations are the tags; one PATCH 
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -25,6 +26,10 @@ RELEASE_LABEL: Final = "deploy.service/release"
 # Annotations need no prefix, but those of others may come beside them.
 TAG_PREFIX: Final = "deploy.service/"
 CANDIDATE: Final = "-candidate"
+APPLIED: Final = "release.deploy.service/applied"
+"""The annotation by which the live Service knows the release that was applied last; no tag."""
+NONE: Final = "none"
+"""What the live Service's selector asks for before the first release is kept: no pod has it."""
 GPU: Final = "nvidia.com/gpu"
 GPU_TAINT: Final = "sku"
 # The service drains for 8 s after SIGTERM; the seconds before let clients of the Service learn
@@ -36,7 +41,12 @@ USER: Final = 10001
 
 
 def release_name(name: str, tags: Mapping[str, str]) -> str:
-    """The name of what belongs to one release: the service's, and the end of its rollout's id."""
+    """The name of what belongs to one release: the service's, and the end of its rollout's id.
+
+    As long as no rollout has begun it is a placeholder, see ``renamed``.
+    """
+    if names.TAG_ROLLOUT not in tags:
+        return f"{name}-release"
     plain = re.sub(r"[^a-z0-9]", "", tags[names.TAG_ROLLOUT].lower())
     return f"{name}-r{plain[-12:]}"
 
@@ -76,9 +86,17 @@ def of_release(document: Document) -> list[Object]:
     return list(document["items"][1:])
 
 
-def deployment(document: Document) -> Object:
-    """The Deployment of the release."""
-    return next(each for each in of_release(document) if each["kind"] == "Deployment")
+def own_name(document: Document) -> str:
+    """The name of the release; NONE where its Deployment was not there."""
+    found = (each for each in of_release(document) if each["kind"] == "Deployment")
+    return next((str(each["metadata"]["name"]) for each in found), NONE)
+
+
+def renamed(document: Document, name: str) -> Document:
+    """The same document, for a release of this name."""
+    text = json.dumps(document).replace(json.dumps(own_name(document)), json.dumps(name))
+    changed: Document = json.loads(text)
+    return changed
 
 
 def tags_of(document: Document) -> dict[str, str]:

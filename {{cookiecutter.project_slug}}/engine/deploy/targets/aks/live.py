@@ -30,20 +30,20 @@ def live_of(
     ready = int(status.get("readyReplicas") or 0)
     observed = int(status.get("observedGeneration") or 0)
     generation = int(((deployment or {}).get("metadata") or {}).get("generation") or 0)
-    settled = deployment is None or observed >= generation
+    idle = deployment is not None and wanted == 0
+    settled = deployment is None or (observed >= generation and not (idle and pods))
     restarts = max((int(each.get("restartCount") or 0) for each in _statuses(pods)), default=0)
-    stopped = deployment is not None and wanted == 0
-    running = deployment is not None and not stopped and settled and ready >= wanted
+    running = deployment is not None and not idle and settled and ready >= wanted
     why = _failure(deployment, status, pods, restarts)
     return Live(
         document=document,
         tags=tags,
         address=address,
-        state=_state(deployment, wanted, ready, pods, stopped=stopped),
+        state=_state(deployment, wanted, ready, pods),
         settled=settled,
         running=running,
-        stopped=stopped,
-        failure=None if stopped or running else why,
+        stopped=idle and not pods,
+        failure=None if idle or running else why,
         restarts=restarts,
         since=max(_starts(pods), default=None),
     )
@@ -71,13 +71,11 @@ def _waiting(pods: Sequence[Object]) -> Iterator[tuple[str, str]]:
                 yield str(condition.get("reason") or ""), str(condition.get("message") or "")
 
 
-def _state(
-    deployment: Object | None, wanted: int, ready: int, pods: Sequence[Object], *, stopped: bool
-) -> str:
+def _state(deployment: Object | None, wanted: int, ready: int, pods: Sequence[Object]) -> str:
     if deployment is None:
         return "its Deployment is not there"
-    if stopped:
-        return "stopped"
+    if wanted == 0:
+        return f"stopping: {len(pods)} pod(s) leave" if pods else "stopped"
     told = next((f" ({reason}: {message})" for reason, message in _waiting(pods)), "")
     return f"{deployment['metadata']['name']}: {ready} of {wanted} pod(s) ready{told[:300]}"
 

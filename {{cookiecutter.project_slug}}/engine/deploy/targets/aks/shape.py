@@ -14,9 +14,9 @@ from engine.deploy.config import names
 from engine.deploy.targets.aks.client import MANAGER
 from engine.deploy.targets.aks.document import (
     Object,
-    annotations_of,
     live_service,
     of_release,
+    renamed,
     tags_of,
 )
 from engine.deploy.targets.base import Document
@@ -32,9 +32,7 @@ def own_part(found: Object) -> Object:
     entries = [
         each["fieldsV1"]
         for each in found["metadata"].get("managedFields") or []
-        if each["manager"] == MANAGER
-        and each["operation"] == "Apply"
-        and not each.get("subresource")
+        if each["manager"] == MANAGER and not each.get("subresource")
     ]
     part: Object = {"apiVersion": found["apiVersion"], "kind": found["kind"]}
     for fields in entries:
@@ -77,10 +75,9 @@ def _merge(one: Object, other: Any) -> None:
             one[key] = value
 
 
-def document_of(service: Object, release: Iterable[Object], tags: Mapping[str, str]) -> Document:
-    """The document that a release was made from, with these tags."""
+def document_of(service: Object, release: Iterable[Object]) -> Document:
+    """The document that a release was made from, with the tags that it has now."""
     live = own_part(service)
-    live["metadata"]["annotations"] = annotations_of(tags)
     return {"apiVersion": "v1", "kind": "List", "items": [live, *map(own_part, release)]}
 
 
@@ -89,23 +86,25 @@ def comparable(document: Document) -> Document:
 
     Names of releases and the tags of a rollout differ between equal documents.
     """
-    release = next(
-        each["metadata"]["name"] for each in of_release(document) if each["kind"] == "Deployment"
-    )
-    service = live_service(document)
-    tags = {k: v for k, v in tags_of(document).items() if k not in names.ROLLOUT_TAGS}
-    shaped = {
-        "service": {"ports": service["spec"].get("ports")},
-        "tags": tags,
-        "objects": {each["kind"]: each for each in of_release(document)},
+    plain = renamed(document, _RELEASE)
+    return {
+        "service": {"ports": live_service(plain)["spec"].get("ports")},
+        "tags": {k: v for k, v in tags_of(plain).items() if k not in names.ROLLOUT_TAGS},
+        "objects": {each["kind"]: each for each in of_release(plain)},
     }
-    plain: Document = json.loads(json.dumps(shaped).replace(f'"{release}"', f'"{_RELEASE}"'))
-    return plain
 
 
 def differences(live: Document, wanted: Document) -> tuple[str, ...]:
-    """The properties that differ, apart from the tags of a rollout."""
-    return tuple(differing_paths(comparable(live), comparable(wanted)))
+    """The properties that differ, apart from the tags of a rollout.
+
+    How many pods there are is none where that is an autoscaler's, or while it is stopped.
+    """
+    shown, asked = comparable(live), comparable(wanted)
+    specs = [each["objects"].get("Deployment", {}).get("spec", {}) for each in (shown, asked)]
+    if not all(spec.get("replicas") for spec in specs):
+        for spec in specs:
+            spec.pop("replicas", None)
+    return tuple(differing_paths(shown, asked))
 
 
 def config_digest(document: Document) -> str:

@@ -13,12 +13,15 @@ from typing import Any, Final
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
+from engine.deploy.rollout import marks
 from engine.deploy.targets.aks import document as documents
 from engine.deploy.targets.aks import shape
 from engine.deploy.targets.aks.client import KubeClient
 from engine.deploy.targets.aks.document import (
+    APPLIED,
     CANDIDATE,
     NAME_LABEL,
+    NONE,
     RELEASE_LABEL,
     TAG_PREFIX,
     Object,
@@ -29,12 +32,6 @@ from engine.deploy.targets.aks.evidence import read_release
 from engine.deploy.targets.aks.live import live_of
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.errors import EngineError
-
-APPLIED: Final = "applied"
-"""The tag by which the live Service knows the release that was applied last; no rollout sees it."""
-
-NONE: Final = "none"
-"""What the live Service's selector asks for before the first release is kept: no pod has it."""
 
 OF_RELEASE: Final = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "Secret")
 _DEPLOY: Final = "`.venv/bin/python -m engine.deploy up ENV`"
@@ -69,31 +66,27 @@ class Aks:
         return []
 
     def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
-        """See ``Target``: everything is made beside what is there."""
-        return ()
+        """See ``Target``: all is made beside what is there, unless that holds the only GPU."""
+        one, other = (documents.tags_of(each).get(names.TAG_SECRETS) for each in (live, wanted))
+        changed = self.differences(live, wanted) or (other is not None and one != other)
+        return ("replace: true",) if self._environment.replace and changed else ()
 
     def read(self) -> Live | None:
         """See ``Target``."""
         service = self._client.get("Service", self._name)
         if service is None:
             return None
-        tags = _tags(service)
-        name = tags.pop(APPLIED, "")
+        name = _applied(service)
         objects = self._objects(name)
         deployment = next((each for each in objects if each["kind"] == "Deployment"), None)
-        document = (
-            shape.document_of(service, objects, tags)
-            if deployment is not None
-            else {"apiVersion": "v1", "kind": "List", "items": [service]}
-        )
+        document = shape.document_of(service, objects)
+        tags = documents.tags_of(document)
         return live_of(document, tags, self._address(), deployment, self._pods(name))
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
-        """See ``Target``; objects of that name are completed."""
-        service = self._client.get("Service", self._name)
-        serving = _selected(service) if service else NONE
-        self._announce(service, document, serving, check)
-        self._make(document, secrets, check)
+        """See ``Target``; the release is named after its rollout."""
+        name = documents.release_name(self._name, documents.tags_of(document))
+        self._make(documents.renamed(document, name), secrets, check)
 
     def candidate_addresses(self) -> tuple[str, ...]:
         """See ``Target``: the API server leads to the ready pods of the second Service."""
@@ -109,17 +102,15 @@ class Aks:
 
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the live Service leads to the release that was applied last."""
-        name = _tags(self._required())[APPLIED]
-        self._point(name, tags)
+        self._point(_applied(self._required()), tags)
 
     def restore(self, previous: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``: the release that served was not touched, and goes on."""
-        service = self._required()
-        name = documents.deployment(previous)["metadata"]["name"]
+        name = documents.own_name(previous)
         if self._client.get("Deployment", name) is None:
             # Nothing that serves is like it; made anew it serves at once, for nothing else would.
-            self._announce(service, previous, _selected(service), check)
             self._make(previous, secrets, check)
+        self._client.apply(documents.candidate_service(self._environment, name), check)
         self._point(name, documents.tags_of(previous))
         self._remove_all_but({name})
 
@@ -127,8 +118,7 @@ class Aks:
         """See ``Target``."""
         service = self._client.get("Service", self._name)
         if service is not None:
-            own = {APPLIED: _tags(service).get(APPLIED, "")}
-            change = {"metadata": {"annotations": _replaced(service, {**tags, **own})}}
+            change = {"metadata": {"annotations": _replaced(service, tags)}}
             self._client.merge("Service", self._name, change)
 
     def start(self) -> None:
@@ -138,15 +128,15 @@ class Aks:
     def stop(self) -> None:
         """See ``Target``: an autoscaler leaves a Deployment alone that was scaled to zero."""
         service = self._required()
-        self._remove_all_but({_tags(service).get(APPLIED, "")})
+        self._remove_all_but({_applied(service)})
         self._scale(0)
 
     def retire(self) -> tuple[str, ...]:
         """See ``Target``: Kubernetes itself lets pods answer before they end."""
         service = self._client.get("Service", self._name)
-        if service is None or _tags(service).get(names.TAG_STATE) != "kept":
+        if service is None or marks.state(documents.tags_of({"items": [service]})) != marks.KEPT:
             return ()
-        return self._remove_all_but({_tags(service).get(APPLIED, ""), _selected(service)})
+        return self._remove_all_but({_applied(service), _selected(service)})
 
     def left_running(self) -> str | None:
         """See ``Target``."""
@@ -160,7 +150,7 @@ class Aks:
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """See ``Target``: of every pod, one after the other; followed, of the first."""
-        pods = self._pods(_tags(self._required()).get(APPLIED, ""))
+        pods = self._pods(_applied(self._required()))
         for pod in pods[:1] if follow else pods:
             yield from self._client.log(pod["metadata"]["name"], names.CONTAINER, follow=follow)
 
@@ -169,7 +159,7 @@ class Aks:
         service = self._client.get("Service", self._name)
         if service is None:
             return None
-        name = _tags(service).get(APPLIED, "")
+        name = _applied(service)
         return read_release(self._client, self._name, name, self._pods(name))
 
     def billing(self) -> str:
@@ -180,23 +170,17 @@ class Aks:
             "balancer and the control plane go on costing"
         )
 
-    def _announce(
-        self, service: Object | None, document: Document, serving: str, check: Check
-    ) -> None:
-        """Let the tags say what is asked for, before it is; what serves stays."""
-        name = documents.deployment(document)["metadata"]["name"]
-        tags = {**documents.tags_of(document), APPLIED: name}
-        if service is None:
-            wanted = documents.with_tags(document, tags)
-            made = documents.live_service(wanted)
-            made["spec"]["selector"][RELEASE_LABEL] = serving
-            self._client.apply(made, check)
-            return
-        change = {"metadata": {"annotations": _replaced(service, tags)}}
-        self._client.merge("Service", self._name, change, check)
-
     def _make(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
-        name = documents.deployment(document)["metadata"]["name"]
+        """Make a release beside what serves; the tags say what is asked for, before it is."""
+        name = documents.own_name(document)
+        service = self._client.get("Service", self._name)
+        if service is None:
+            made = documents.live_service(documents.renamed(document, NONE))
+            made["metadata"]["annotations"][APPLIED] = name
+            self._client.apply(made, check)
+        else:
+            change = {**_replaced(service, documents.tags_of(document)), APPLIED: name}
+            self._client.merge("Service", self._name, {"metadata": {"annotations": change}}, check)
         for each in documents.of_release(document):
             self._client.apply(_with_values(each, secrets), check)
         self._client.apply(documents.candidate_service(self._environment, name), check)
@@ -204,13 +188,13 @@ class Aks:
     def _point(self, name: str, tags: Mapping[str, str]) -> None:
         service = self._required()
         change = {
-            "metadata": {"annotations": _replaced(service, {**tags, APPLIED: name})},
+            "metadata": {"annotations": {**_replaced(service, tags), APPLIED: name}},
             "spec": {"selector": {RELEASE_LABEL: name}},
         }
         self._client.merge("Service", self._name, change)
 
     def _scale(self, pods: int) -> None:
-        name = _tags(self._required()).get(APPLIED, "")
+        name = _applied(self._required())
         self._client.merge("Deployment", name, {"spec": {"replicas": pods}})
 
     def _remove_all_but(self, needed: set[str]) -> tuple[str, ...]:
@@ -252,8 +236,8 @@ class Aks:
         return service
 
 
-def _tags(service: Object) -> dict[str, str]:
-    return documents.tags_of({"items": [service]})
+def _applied(service: Object) -> str:
+    return str((service["metadata"].get("annotations") or {}).get(APPLIED) or "")
 
 
 def _selected(service: Object) -> str:
