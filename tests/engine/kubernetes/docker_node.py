@@ -31,7 +31,7 @@ LABEL = "io.github.aci-ml-template.test"
 TICK_SECONDS = 0.1
 BACK_OFF_SECONDS = 1.0
 """Before the first restart; twice as long before each further one. Kubelet begins with 10."""
-NO_IMAGE = 404
+NO_IMAGE, ENDED = 404, 304
 KILLED = 137
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -88,6 +88,14 @@ class DockerNode(Node):
     def docker(self, method: str, path: str, body: Any = None) -> bytes:
         """One request to the Docker engine."""
         return engine_socket.request(self._socket, method, path, body)
+
+    def end_container(self, container: str, seconds: int) -> None:
+        """SIGTERM, and SIGKILL after some seconds; nothing if it has ended."""
+        try:
+            self.docker("POST", f"/containers/{container}/stop?t={seconds}")
+        except EngineError as error:
+            if error.status != ENDED:
+                raise
 
     def log(self, namespace: str, name: str, tail: str) -> bytes:
         """What a pod's container has written, that which runs or ran last."""
@@ -218,7 +226,7 @@ class _Running:
             for probe in (live, ready) if startup.verdict else (startup,):
                 probe.look()
             if startup.verdict is False or live.verdict is False:
-                self._node.docker("POST", f"/containers/{self.container}/stop?t=1")
+                self._node.end_container(self.container, 1)
                 return KILLED, ""
             started, good = startup.verdict is True, ready.verdict is True
             self._tell({"running": {"startedAt": self._began}}, ready=good, started=started)
@@ -252,8 +260,7 @@ class _Running:
             grace = int(self.pod["spec"]["terminationGracePeriodSeconds"])
             self._at_once.wait(int(sleep.get("seconds", 0)))
             left = max(1, grace - int(sleep.get("seconds", 0)))
-            wait = 0 if self._at_once.is_set() else left
-            self._node.docker("POST", f"/containers/{self.container}/stop?t={wait}")
+            self._node.end_container(self.container, 0 if self._at_once.is_set() else left)
         self._node.docker("DELETE", f"/containers/{self.container}?force=1&v=1")
         self.container = ""
 

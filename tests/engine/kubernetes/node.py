@@ -64,7 +64,12 @@ def status_of(
         "conditions": conditions,
         "containerStatuses": [shown],
         "startTime": now(),
-        **({"podIP": address, "podIPs": [{"ip": address}]} if address else {}),
+        # Those of before would stay: a strategic merge joins lists.
+        **(
+            {"podIP": address, "podIPs": [{"$patch": "replace"}, {"ip": address}]}
+            if address
+            else {}
+        ),
     }
 
 

@@ -192,14 +192,15 @@ def test_what_crashes_is_started_again_and_what_is_unready_gets_no_request(
     target: Aks, control_plane: ControlPlane
 ) -> None:
     with asked(target) as service:
+        told(service, "/")
         service.get("/die/3")
         live = until(target, lambda live: live.restarts == 1 and live.running)
         shown = target.evidence()
         assert shown is not None and shown.containers[0].previous is not None
         assert shown.containers[0].previous.exit_code == 3
-        service.get("/sicken")
+        told(service, "/sicken")
         until(target, lambda live: live.restarts == 2 and live.running)
-        service.get("/unready")
+        told(service, "/unready")
         until(target, lambda live: not live.running)
         refused = service.get("/")
     assert live.failure is None
@@ -211,6 +212,14 @@ def test_what_crashes_is_started_again_and_what_is_unready_gets_no_request(
     while control_plane.ask("GET", path)["items"]:
         assert time.monotonic() < give_up, "a pod does not leave"
         time.sleep(0.2)
+
+
+def told(service: Service, path: str) -> None:
+    """Ask until a pod answers; a pod that has just come up gets no request for a moment."""
+    give_up = time.monotonic() + SECONDS
+    while (found := service.get(path).status_code) != 200:
+        assert time.monotonic() < give_up, found
+        time.sleep(0.1)
 
 
 def posted(service: Service, content: bytes) -> Any:

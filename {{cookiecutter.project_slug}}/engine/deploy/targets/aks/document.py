@@ -1,9 +1,10 @@
 """From configuration and release to the objects of Kubernetes. Pure.
 
 A document is a List, as ``kubectl apply`` takes it: the live Service, and what belongs to one
-release: its Deployment, its Secret, its autoscaler and its disruption budget. A release has a
-name of its own, so that its pods start beside those that serve. The live Service leads to the
-pods of one release by their label, and its annotations are the tags; one PATCH changes both.
+release: its Deployment, its Secret, its autoscaler, its disruption budget, and a Service by which
+it is verified. A release has a name of its own, so that its pods start beside those that serve.
+The live Service leads to the pods of one release by their label, and its annotations are the tags;
+one PATCH changes both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ NAME_LABEL: Final = "app.kubernetes.io/name"
 RELEASE_LABEL: Final = "deploy.service/release"
 # Annotations need no prefix, but those of others may come beside them.
 TAG_PREFIX: Final = "deploy.service/"
-CANDIDATE: Final = "-candidate"
+# Two Services may not ask for the same labels (AKS's deployment safeguards), so a pod has two that
+# name its release: the first is what the live Service asks for.
+VERIFIED_LABEL: Final = "app.kubernetes.io/instance"
 APPLIED: Final = "release.deploy.service/applied"
 """The annotation by which the live Service knows the release that was applied last; no tag."""
 NONE: Final = "none"
@@ -127,24 +130,18 @@ def secret_names(document: Document) -> tuple[str, ...]:
     return tuple(sorted(key for each in found for key in each["stringData"]))
 
 
-def candidate_service(environment: AksEnvironment, name: str) -> Object:
-    """The Service by which a release is verified before it is kept."""
-    return _service(environment, environment.name + CANDIDATE, name)
-
-
 def _live(environment: AksEnvironment, name: str, tags: Mapping[str, str]) -> Object:
-    service = _service(environment, environment.name, name)
-    service["metadata"]["annotations"] = annotations_of(tags)
-    return service
+    metadata = _metadata(environment, environment.name) | {"annotations": annotations_of(tags)}
+    return _service(metadata, _labels(environment, name))
 
 
-def _service(environment: AksEnvironment, own: str, release: str) -> Object:
+def _service(metadata: Object, selector: Mapping[str, str]) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(environment, own),
+        "metadata": metadata,
         "spec": {
-            "selector": _labels(environment, release),
+            "selector": dict(selector),
             "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
         },
     }
@@ -175,6 +172,7 @@ def _of_release(environment: AksEnvironment, release: Release, name: str) -> Ite
             "immutable": True,
             "stringData": dict.fromkeys(sorted(environment.secret_settings)),
         }
+    yield _service(metadata(), {VERIFIED_LABEL: name})
     replicas = environment.replicas
     yield {
         "apiVersion": "apps/v1",
@@ -187,7 +185,7 @@ def _of_release(environment: AksEnvironment, release: Release, name: str) -> Ite
             "progressDeadlineSeconds": environment.rollout.start_seconds,
             "revisionHistoryLimit": 1,
             "template": {
-                "metadata": {"labels": _labels(environment, name)},
+                "metadata": {"labels": _labels(environment, name) | {VERIFIED_LABEL: name}},
                 "spec": _pod(environment, release, name),
             },
         },

@@ -1,7 +1,7 @@
 """Azure Kubernetes Service: a release is a Deployment, and a rollout moves one Service.
 
 The candidate's pods start beside those that serve, and are verified through the API server's proxy
-of a second Service. To keep it is one PATCH of the live Service, with its selector and the tags.
+of a Service of their own. To keep it is one PATCH of the live Service, its selector and the tags.
 The pods before it are removed afterwards: they leave when their requests are answered.
 """
 
@@ -19,7 +19,6 @@ from engine.deploy.targets.aks import shape
 from engine.deploy.targets.aks.client import KubeClient
 from engine.deploy.targets.aks.document import (
     APPLIED,
-    CANDIDATE,
     NAME_LABEL,
     NONE,
     RELEASE_LABEL,
@@ -33,7 +32,10 @@ from engine.deploy.targets.aks.live import live_of
 from engine.deploy.targets.base import Check, Document, Live, Places, Release
 from engine.errors import EngineError
 
-OF_RELEASE: Final = ("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "Secret")
+OF_RELEASE: Final = (
+    *("HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment", "Service", "Secret"),
+)
+"""In the order in which it is removed."""
 _DEPLOY: Final = "`.venv/bin/python -m engine.deploy up ENV`"
 
 
@@ -89,8 +91,9 @@ class Aks:
         self._make(documents.renamed(document, name), secrets, check)
 
     def candidate_addresses(self) -> tuple[str, ...]:
-        """See ``Target``: the API server leads to the ready pods of the second Service."""
-        return (self._client.proxy_address(self._name + CANDIDATE),)
+        """See ``Target``: the API server leads to the ready pods of the release's own Service."""
+        name = _applied(self._required())
+        return (self._client.proxy_address(name),) if name else ()
 
     def candidate_headers(self) -> Mapping[str, str]:
         """See ``Target``: the API server wants to know who asks."""
@@ -110,7 +113,6 @@ class Aks:
         if self._client.get("Deployment", name) is None:
             # Nothing that serves is like it; made anew it serves at once, for nothing else would.
             self._make(previous, secrets, check)
-        self._client.apply(documents.candidate_service(self._environment, name), check)
         self._point(name, documents.tags_of(previous))
         self._remove_all_but({name})
 
@@ -145,8 +147,7 @@ class Aks:
     def delete(self) -> None:
         """See ``Target``: what bootstrap made stays."""
         self._remove_all_but(set())
-        for name in (self._name + CANDIDATE, self._name):
-            self._client.delete("Service", name)
+        self._client.delete("Service", self._name)
 
     def logs(self, *, follow: bool) -> Iterator[str]:
         """See ``Target``: of every pod, one after the other; followed, of the first."""
@@ -183,7 +184,6 @@ class Aks:
             self._client.merge("Service", self._name, {"metadata": {"annotations": change}}, check)
         for each in documents.of_release(document):
             self._client.apply(_with_values(each, secrets), check)
-        self._client.apply(documents.candidate_service(self._environment, name), check)
 
     def _point(self, name: str, tags: Mapping[str, str]) -> None:
         service = self._required()
@@ -202,17 +202,22 @@ class Aks:
         for kind in OF_RELEASE:
             for each in self._client.list(kind, {NAME_LABEL: self._name}):
                 name = each["metadata"]["name"]
-                if each["metadata"]["labels"].get(RELEASE_LABEL) not in needed:
+                if each["metadata"]["labels"].get(RELEASE_LABEL, name) not in {*needed, self._name}:
                     self._client.delete(kind, name)
                     removed += [name] if kind == "Deployment" else []
         return tuple(removed)
 
     def _objects(self, name: str) -> list[Object]:
         """What belongs to a release, in the order of a document."""
-        found = (self._client.get(kind, name) for kind in reversed(OF_RELEASE))
-        there = [each for each in found if each is not None]
-        order = ("Secret", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget")
-        return sorted(there, key=lambda each: order.index(each["kind"]))
+        order = (
+            "Secret",
+            "Service",
+            "Deployment",
+            "HorizontalPodAutoscaler",
+            "PodDisruptionBudget",
+        )
+        found = (self._client.get(kind, name) for kind in order) if name else ()
+        return [each for each in found if each is not None]
 
     def _pods(self, name: str) -> list[Object]:
         labels = {NAME_LABEL: self._name, RELEASE_LABEL: name}
