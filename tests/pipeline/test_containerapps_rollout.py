@@ -46,7 +46,13 @@ WAYS = {
         code=1,
     ),
 }
-STAGES = {"staging": 60, "moving": 60, "bad": 25, "first": 25, **{stage_of(name): 25 for name in WAYS}}
+STAGES = {
+    "staging": 60,
+    "moving": 60,
+    "bad": 25,
+    "first": 25,
+    **{stage_of(name): 25 for name in WAYS},
+}
 ENVIRONMENT = """\
 target: containerapps
 region: {region}

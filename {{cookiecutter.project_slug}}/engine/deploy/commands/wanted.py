@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.commands.context import Context, given_secrets
 from engine.deploy.commands.elsewhere import unfinished_elsewhere
-from engine.deploy.config.advice import warnings
 from engine.deploy.config import names
+from engine.deploy.config.advice import warnings
 from engine.deploy.finding import Finding
 from engine.deploy.preflight import (
     at_once,
