@@ -278,6 +278,7 @@ class Asking(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        """See ``Thread``."""
         while not self._over.wait(0.05):
             self.count += 1
             try:
