@@ -31,6 +31,7 @@ from .rollout_world import (
     failed,
     succeeded,
 )
+from .walking import walked
 from .ways import Way, Ways, deaths, stage_of
 
 pytestmark = pytest.mark.slow
@@ -332,6 +333,7 @@ def test_a_service_moves_to_another_place_and_back(world: AppsWorld, tmp_path: P
     rows = [line.split()[0:2] for line in shown.splitlines() if line.startswith(MOVING)]
     assert rows[:2] == [[MOVING, rows[0][1]], [MOVING, "(containerapps)"]]
     assert app in shown and group in shown
+    assert "verifying" not in shown, "both are kept"
 
     # The way back: the app serves still, so nothing of it changes; then the group goes.
     succeeded(move("--to", "containerapps"))
@@ -345,6 +347,35 @@ def test_a_service_moves_to_another_place_and_back(world: AppsWorld, tmp_path: P
     client.end()
     assert client.wrong == [], client.count
     assert client.count > 20
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("step", [BEGIN, "PUT group verifying", KEPT])
+def test_a_move_that_is_killed_goes_on_where_the_next_one_begins(
+    world: AppsWorld, tmp_path: Path, step: str
+) -> None:
+    folder = tmp_path / "service"
+    shutil.copytree(world.service, folder)
+
+    def command(name: str, *arguments: str) -> Deployed:
+        return succeeded(world.deploy(MOVING, name, MOVING, *arguments, folder=folder))
+
+    app = world.stand(MOVING).address
+    served = world.serving(MOVING)
+    process = world.start(MOVING, "move", MOVING, "--to", "aci", folder=folder)
+    steps = walked(world, MOVING, process, {step: process.kill})
+    ended(process)
+    assert steps[-1] == step, steps
+    said = command("recover", "--undo").out
+    assert f"container app {SLUG}-{MOVING} at {app} is as before the move" in said
+    assert world.serving(MOVING) == served
+    assert world.get(f"{app}/readyz")["ready"] is True
+    group = command("move", "--to", "aci").address
+    assert world.get(f"{group}/readyz")["ready"] is True
+    assert world.serves(MOVING, "good")
+    command("move", "--to", "containerapps")
+    command("move", "--finish", "--yes")
+    assert world.double.resource(world.group(MOVING)) is None
 
 
 @pytest.fixture(scope="module")

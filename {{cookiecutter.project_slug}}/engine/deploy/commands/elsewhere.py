@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from engine.deploy.commands.context import Context, azure_secrets
 from engine.deploy.finding import Finding
 from engine.deploy.journal import Record
+from engine.deploy.rollout.ownership import as_recorded
 from engine.deploy.targets import kind_names
 from engine.deploy.targets.base import Live
 from engine.deploy.targets.kind import kind_named, kind_of
@@ -33,7 +34,11 @@ def elsewhere(context: Context) -> tuple[Elsewhere, ...]:
         newest.setdefault(record.target, record)
     contexts = (_there(context, record) for record in newest.values() if _known(record))
     found = ((each, each.target.read()) for each in contexts)
-    return tuple(Elsewhere(each, live) for each, live in found if live is not None)
+    return tuple(
+        Elsewhere(each, as_recorded(each.target, each.journal, live))
+        for each, live in found
+        if live is not None
+    )
 
 
 def unfinished_elsewhere(context: Context) -> Iterator[Finding]:
