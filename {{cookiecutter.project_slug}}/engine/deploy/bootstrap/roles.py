@@ -241,6 +241,7 @@ def assignment(
     purpose: str,
     *,
     principal: str = "principalId",
+    kind: tuple[str, ...] = ("--assignee-principal-type", "ServicePrincipal"),
 ) -> Step:
     """A role of somebody, whom a step shows; ``principal`` leads to the id there."""
     name, role_id = (
@@ -262,8 +263,7 @@ def assignment(
         make=(
             az(
                 *("role", "assignment", "create", "--assignee-object-id", principal_id),
-                *("--assignee-principal-type", "ServicePrincipal"),
-                *("--role", role_id, "--scope", place.scope),
+                *(*kind, "--role", role_id, "--scope", place.scope),
             ),
         ),
         among=Among({"principalId": principal_id, "roleDefinitionId": role_id}),

@@ -1,5 +1,5 @@
-"""What a cluster needs once before a service is deployed to it: itself, its rights, and what only an
-administrator of Kubernetes may make. One cluster may hold several environments.
+"""What a cluster needs once: itself, its rights, and what only an administrator of Kubernetes may
+make. One cluster may hold several environments.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ def _of_cluster(inputs: Inputs, environment: AksEnvironment) -> Iterator[Step]:
     yield assignment(
         *(inputs, who, CLUSTER_ADMIN, scope, "lets you make namespaces and gateways"),
         principal="status.userInfo.extra.oid.0",
+        # A person, or a service principal: Azure finds out.
+        kind=(),
     )
 
 

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-import httpx
-
 from engine.deploy.az import Az, AzError
 from engine.deploy.targets.aks.access import access_of
 from engine.deploy.targets.aks.client import KubeClient, KubeError
@@ -54,7 +52,7 @@ class Kubectl:
             namespace = rest[1] if rest[0] == "--namespace" else ""
             return self._allowed(lambda: self._client(context, namespace).get(kind, name))
         except AzError as error:
-            if error.status != httpx.codes.NOT_FOUND:
+            if not error.missing:
                 raise
             return None
 
