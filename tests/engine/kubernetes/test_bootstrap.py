@@ -176,7 +176,7 @@ def test_the_route_is_what_the_gateway_api_allows(plane: ControlPlane) -> None:
     assert gateway["spec"]["gatewayClassName"] == "approuting-istio"
     backend = route["spec"]["rules"][0]["backendRefs"][0]
     assert (backend["kind"], backend["name"], backend["port"]) == ("Service", stage, 80)
-    with pytest.raises(KubeError, match="unknown field|not declared"):
+    with pytest.raises(KubeError, match=r"unknown field|not declared"):
         inside.apply({**route, "spec": {**route["spec"], "parents": []}, "metadata": {"name": "x"}})
 
 
