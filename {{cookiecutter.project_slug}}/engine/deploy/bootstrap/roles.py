@@ -142,7 +142,9 @@ def assignments(inputs: Inputs) -> tuple[Step, ...]:
         assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
     ]
     for account, name in storage.captured(inputs):
-        place = Scope(f"container {account}/{name}", storage.container_id(inputs, account, name))
+        place = RoleScope(
+            f"container {account}/{name}", storage.container_id(inputs, account, name)
+        )
         keeps = "lets the service keep captured requests, and remove old ones"
         steps.append(assignment(inputs, runtime, BLOB_CONTRIBUTOR, place, keeps))
     for stage, environment in inputs.environments.items():
@@ -161,7 +163,7 @@ def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) ->
     who = f"identity deploy {stage}"
     registry, group = _registry(inputs), _group(inputs, environment)
     runtime_name = names.runtime_identity(inputs.project)
-    runtime = Scope(f"identity {runtime_name}", inputs.identity_id(runtime_name))
+    runtime = RoleScope(f"identity {runtime_name}", inputs.identity_id(runtime_name))
     runs = f"lets the deploy run containers in {stage}"
     running = kind_of(environment).deploy_role
     more = kind_of(environment).roles(environment)
@@ -196,7 +198,7 @@ def _zone_assignments(inputs: Inputs, who: str, environment: Environment) -> lis
     if zone is None:
         return []
     group = inputs.group_id(zone.resource_group)
-    place = Scope(
+    place = RoleScope(
         f"DNS zone {zone.name}", f"{group}/providers/Microsoft.Network/dnsZones/{zone.name}"
     )
     return [assignment(inputs, who, DNS, place, "lets the deploy make records of own names")]
@@ -206,38 +208,38 @@ def _sight_assignments(inputs: Inputs, who: str, environment: Environment) -> li
     """What the deploy reads so that the service can be seen; see ``engine.deploy.telemetry``."""
     steps = []
     if environment.telemetry:
-        insights = Scope(names.insights(inputs.project), inputs.insights_id())
+        insights = RoleScope(names.insights(inputs.project), inputs.insights_id())
         purpose = "lets the deploy read where telemetry goes"
         steps.append(assignment(inputs, who, READER, insights, purpose))
     if kind_of(environment).sends_log(environment):
-        workspace = Scope(names.workspace(inputs.project), inputs.workspace_id())
+        workspace = RoleScope(names.workspace(inputs.project), inputs.workspace_id())
         purpose = "lets the deploy send the container's log there"
         steps.append(assignment(inputs, who, LOGS, workspace, purpose))
     return steps
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RoleScope:
     """Where a role holds: for people, and Azure's id."""
 
     name: str
     scope: str
 
 
-def _registry(inputs: Inputs) -> Scope:
-    return Scope(f"registry {inputs.project.registry}", inputs.registry_id())
+def _registry(inputs: Inputs) -> RoleScope:
+    return RoleScope(f"registry {inputs.project.registry}", inputs.registry_id())
 
 
-def _group(inputs: Inputs, environment: Environment) -> Scope:
+def _group(inputs: Inputs, environment: Environment) -> RoleScope:
     group = environment.resource_group
-    return Scope(f"group {group}", inputs.group_id(group))
+    return RoleScope(f"group {group}", inputs.group_id(group))
 
 
 def assignment(
     inputs: Inputs,
     who: str,
     role: Role | CustomRole,
-    place: Scope,
+    place: RoleScope,
     purpose: str,
     *,
     principal: str = "principalId",

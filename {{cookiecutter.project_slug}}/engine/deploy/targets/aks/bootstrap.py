@@ -11,7 +11,7 @@ from typing import Any, Final
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import Role
-from engine.deploy.bootstrap.roles import ACR_PULL, READER, Scope, assignment
+from engine.deploy.bootstrap.roles import ACR_PULL, READER, RoleScope, assignment
 from engine.deploy.bootstrap.step import Command, Rule, Step, always, az
 from engine.deploy.targets.aks.document import GPU_TAINT, NAME_LABEL, Object
 from engine.deploy.targets.aks.environment import AksEnvironment, Cluster
@@ -70,8 +70,8 @@ def _place(cluster: Cluster) -> tuple[str, ...]:
 
 def _of_cluster(inputs: Inputs, environment: AksEnvironment) -> Iterator[Step]:
     cluster = environment.cluster
-    scope = Scope(_key(cluster), cluster_id(inputs, cluster))
-    registry = Scope(f"registry {inputs.project.registry}", inputs.registry_id())
+    scope = RoleScope(_key(cluster), cluster_id(inputs, cluster))
+    registry = RoleScope(f"registry {inputs.project.registry}", inputs.registry_id())
     yield _cluster(inputs, environment)
     yield assignment(
         *(inputs, _key(cluster), ACR_PULL, registry, "lets the cluster's machines pull the image"),
@@ -230,8 +230,8 @@ def _objects(environment: AksEnvironment) -> Iterator[Step]:
 def _rights(inputs: Inputs, stage: str, environment: AksEnvironment) -> Iterator[Step]:
     """Of the deploy: to know the cluster, and to write in one namespace."""
     who, cluster = f"identity deploy {stage}", environment.cluster
-    whole = Scope(_key(cluster), cluster_id(inputs, cluster))
-    inside = Scope(
+    whole = RoleScope(_key(cluster), cluster_id(inputs, cluster))
+    inside = RoleScope(
         f"namespace {environment.own_namespace}",
         f"{whole.scope}/namespaces/{environment.own_namespace}",
     )
