@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
+from tests.conftest import REPOSITORY
 from tests.models import asking
 from tests.models.conftest import Packaged, Served
-from tests.service.suite import assert_every_model_passes, copied
+from tests.service.suite import assert_every_model_passes, copied, run_tests_of
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,27 @@ def test_the_tests_of_a_repository_whose_only_model_is_a_keras_net_pass(
     shutil.copytree(models / "keras", tmp_path / "models" / "keras")
     service = copied(rendered_service, tmp_path / "service", tmp_path / "models")
     assert_every_model_passes(service_python, service, ["keras"])
+
+
+@pytest.mark.exhaustive
+def test_a_keras_net_is_deployed_to_a_cluster_and_answers_as_keras(
+    models: Path, rendered_service: Path, service_python: Path, tmp_path: Path
+) -> None:
+    """From the run of MLflow to the answer: the engine's own test of a cluster, with this model.
+
+    Its golden record is what Keras answered in the notebook.
+    """
+    shutil.copytree(models / "keras", tmp_path / "models" / "keras")
+    service = copied(rendered_service, tmp_path / "service", tmp_path / "models")
+    engine = REPOSITORY / "tests" / "engine"
+    name = "test_a_model_is_deployed_and_answers_as_in_training"
+    done = run_tests_of(
+        service_python,
+        service,
+        *("-c", str(REPOSITORY / "pyproject.toml"), "--confcutdir", str(engine)),
+        f"{engine / 'kubernetes' / 'test_service.py'}::{name}",
+    )
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-6000:]
 
 
 def test_an_answer_that_keras_does_not_give_is_refused_with_its_row(

@@ -14,13 +14,15 @@ from tests.once import installed
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
-DEPLOYER, READER, NOBODY = "deployer", "reader", "nobody"
-TOKENS = {f"token-of-{name}": name for name in (DEPLOYER, READER, NOBODY)}
+DEPLOYER, READER, NOBODY, OWNER = "deployer", "reader", "nobody", "owner"
+TOKENS = {f"token-of-{name}": name for name in (DEPLOYER, READER, NOBODY, OWNER)}
 NAMESPACE = "iris-staging"
 
 
 def assigned(user: str, namespace: str) -> set[str]:
-    """The roles of these three."""
+    """The roles of these four."""
+    if user == OWNER:
+        return {"Admin"}
     if namespace != NAMESPACE:
         return set()
     return {DEPLOYER: {"Writer"}, READER: {"Reader"}}.get(user, set())

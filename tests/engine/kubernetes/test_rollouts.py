@@ -7,13 +7,19 @@ skipped. At every moment the live Service leads to a release that was verified, 
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from engine.client.failures import WrongRelease
+from engine.deploy.commands import wanted
+from engine.deploy.commands.wanted import Wanted
 from engine.deploy.config import names
 from engine.deploy.config.environment import Rollout as Limits
 from engine.deploy.journal import FAILED, KEPT, RESTORED
@@ -257,6 +263,44 @@ def test_the_next_release_serves_and_the_same_again_changes_nothing(deployed: Cl
     deployed.writes.clear()
     assert deployed.up(GOOD) == UNCHANGED
     assert deployed.writes == []
+
+
+def test_what_a_plan_prints_is_what_kubectl_finds(
+    deployed: Cluster,
+    control_plane: ControlPlane,
+    kubectl: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The official kubectl sees no difference after a deploy, and it sees another release.
+
+    Values of secrets are not printed, so the Secret is left out.
+    """
+    monkeypatch.setattr(Wanted, "lacks_edge", False)
+    monkeypatch.setattr(wanted, "running", lambda _: "nothing")
+    deployed.up(GOOD)
+    target = deployed.target()
+    config = control_plane.kubeconfig(control_plane.admin)
+    command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
+    seen = {}
+    for digit in (GOOD, BEFORE):
+        context: Any = SimpleNamespace(
+            target=target,
+            environment=environment(**FIELDS),
+            project=SimpleNamespace(name="iris"),
+            places=PLACES,
+            own_names=None,
+        )
+        printed = Wanted(context, release(digit), target.read()).plan()
+        document = json.loads(printed.partition("document:\n")[2])
+        document["items"] = [each for each in document["items"] if each["kind"] != "Secret"]
+        file = tmp_path / f"{digit}.json"
+        file.write_text(json.dumps(document), encoding="utf-8")
+        seen[digit] = subprocess.run(
+            [*command, "--field-manager", "deploy", "-f", file], capture_output=True, text=True
+        )
+    assert (seen[GOOD].returncode, seen[GOOD].stdout) == (0, ""), seen[GOOD]
+    assert seen[BEFORE].returncode == 1 and release(BEFORE).image in seen[BEFORE].stdout
 
 
 def test_another_key_is_another_release(deployed: Cluster) -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,6 +182,9 @@ def test_clients_see_no_failure_through_three_releases_one_of_them_bad(
                 with pytest.raises(RolloutFailed):
                     deploys.up(name, lines)
             deploys.up("good")
+            give_up = time.monotonic() + 10
+            while len(gateway.served) < 3 and time.monotonic() < give_up:
+                time.sleep(0.1)
         finally:
             ended.set()
             for each in clients:

@@ -9,6 +9,7 @@ person would type them: quoted, asking for the ids that are not known yet.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,8 +82,11 @@ def _typed(argument: Argument, known: Known, steps: dict[str, Step]) -> str:
         return shlex.quote(text)
     assert isinstance(argument, Output)  # noqa: S101 - a text is always known
     step = steps[argument.step]
-    query = _query(step, argument.path, known)
     look = typed(step.look, known, steps)
+    if step.look.program == "kubectl":
+        path = re.sub(r"\.(\d+)", r"[\1]", argument.path)
+        return f'"$({look.removesuffix(" --output json")} --output jsonpath={{.{path}}})"'
+    query = _query(step, argument.path, known)
     return f'"{argument.prefix.translate(_SAFE_IN_QUOTES)}$({look} --query {query} --output tsv)"'
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from engine.deploy.azure_ids import member
 from engine.deploy.bootstrap.price import FREE, Cost
@@ -34,9 +34,9 @@ Argument = str | Output
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One call of `az` or `gh`; ``body`` is for its standard input."""
+    """One call of `az`, `gh` or a tool of a kind; ``body`` is for its standard input."""
 
-    program: Literal["az", "gh"]
+    program: str
     arguments: tuple[Argument, ...]
     body: str | None = None
 

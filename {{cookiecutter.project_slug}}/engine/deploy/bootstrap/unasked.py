@@ -22,10 +22,10 @@ class Lenient:
         where: what it asks, for people: "Azure" or "GitHub".
     """
 
-    def __init__(self, tool: Tool, where: str) -> None:
+    def __init__(self, tool: Tool, where: str, *, asks: bool = True) -> None:
         self._tool = tool
         self._where = where
-        self.asks = True
+        self.asks = asks
 
     def give_up(self, cause: str) -> None:
         """Ask nothing from now on."""

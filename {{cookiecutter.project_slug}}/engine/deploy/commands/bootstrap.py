@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.deploy.az import Az
 from engine.deploy.bootstrap import facts, report, unasked
 from engine.deploy.bootstrap.inputs import Account, Inputs, Repository
+from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.runner import MADE, REPAIRED, Result, Runner
 from engine.deploy.bootstrap.unasked import Lenient
@@ -18,6 +19,7 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.read import environment_names, read_environment, read_project
 from engine.deploy.gh import Gh
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_named
 from engine.errors import EngineError, NoAccess
 
 
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     repository = _repository(options, root, gh, project, account)
     inputs = _ground(options, project, environments, account, repository)
     _introduce(say, inputs)
-    runner = Runner({"az": az, "gh": gh}, say)
+    runner = Runner({"az": az, "gh": gh, **_tools(az, environments)}, say)
     results = runner.run(plan(inputs))
     return _end(inputs, gh, runner, results, say, only=options.only is not None)
 
@@ -92,10 +94,21 @@ def _dry_run(
     inputs = _ground(options, project, environments, account or unasked.ACCOUNT, repository)
     if tools["az"].asks and tools["gh"].asks:
         _introduce(az.say, inputs)
+    for program, tool in _tools(az, environments).items():
+        tools[program] = Lenient(tool, "Azure", asks=tools["az"].asks)
     results = Runner(tools, az.say, dry_run=True).run(plan(inputs))
     changes = sum(each.outcome in (MADE, REPAIRED) for each in results)
     print(f"\n# {changes} of {len(results)} steps would change something; nothing was changed")
     return 0
+
+
+def _tools(az: Az, environments: Mapping[str, Environment]) -> dict[str, Tool]:
+    """What the kinds of places that are used call besides `az` and `gh`."""
+    by_kind: dict[str, list[Environment]] = {}
+    for environment in environments.values():
+        by_kind.setdefault(environment.target, []).append(environment)
+    used = (kind_named(name).tools(az, each) for name, each in by_kind.items())
+    return {program: tool for tools in used for program, tool in tools.items()}
 
 
 def for_one(stage: str, root: Path, say: Say) -> None:

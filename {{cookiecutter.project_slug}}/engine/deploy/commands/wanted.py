@@ -81,6 +81,8 @@ class Wanted:
             repository = f"{self.context.places.registry_server}/{self.context.project.name}"
             release = replace(release, image=f"{repository}@{_NOT_PUSHED}")
         document = target.document(release, {})
+        live = self.live
+        same = live is not None and not target.differences(live.document, document)
         lines = [
             f"environment: {self.context.environment.stage}, {target.what}",
             f"revision:    {release.revision}",
@@ -90,7 +92,8 @@ class Wanted:
             *self._names(),
             *self._steps(document),
             "document:",
-            json.dumps(_shown(document), indent=2),
+            # What is there is named as it is there: `kubectl diff` finds no difference then.
+            json.dumps(_shown(live.document if live and same else document), indent=2),
         ]
         return "\n".join(lines).replace(_NOT_ASKED, "<registry>")
 

@@ -14,6 +14,7 @@ from typing import Any, Generic
 
 from engine.deploy.az import Az
 from engine.deploy.bootstrap.inputs import Inputs
+from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.bootstrap.price import Price
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
@@ -47,7 +48,8 @@ class Kind(ABC, Generic[Place]):
         resource_type: Azure's type of what is deployed, "Microsoft.App/containerApps".
         metrics: what Azure measures of it.
         rules: what an environment file must keep.
-        deploy_role: lets a deploy run containers in a resource group.
+        deploy_role: lets a deploy run containers in a resource group; None: its bootstrap gives the
+            rights.
         prices: list prices, each with its source.
         takes_workspace: what is deployed names the Log Analytics workspace and holds its key.
         own_roles: roles of the project that `roles` may give, besides the deploy's.
@@ -58,7 +60,7 @@ class Kind(ABC, Generic[Place]):
     resource_type: str
     metrics: Metrics
     rules: tuple[Rule[Place], ...]
-    deploy_role: Role | CustomRole
+    deploy_role: Role | CustomRole | None
     prices: tuple[Price, ...]
     takes_workspace: bool = False
     own_roles: tuple[CustomRole, ...] = ()
@@ -134,6 +136,10 @@ class Kind(ABC, Generic[Place]):
     def bootstrap(self, inputs: Inputs, stage: str, environment: Place) -> tuple[Step, ...]:
         """What has to be made once in an environment's resource group."""
         return ()
+
+    def tools(self, az: Az, environments: Iterable[Place]) -> Mapping[str, Tool]:
+        """What its steps of the bootstrap call besides `az` and `gh`, by the program's name."""
+        return {}
 
     def sends_log(self, environment: Place) -> bool:
         """Whether the deploy needs the workspace and its key for the container's log."""

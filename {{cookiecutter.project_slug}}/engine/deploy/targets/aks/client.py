@@ -41,6 +41,11 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Secret": ("/api/v1", "secrets"),
     "Pod": ("/api/v1", "pods"),
     "Event": ("/api/v1", "events"),
+    "Namespace": ("/api/v1", "namespaces"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "DaemonSet": ("/apis/apps/v1", "daemonsets"),
+    "Gateway": ("/apis/gateway.networking.k8s.io/v1", "gateways"),
+    "HTTPRoute": ("/apis/gateway.networking.k8s.io/v1", "httproutes"),
 }
 
 
@@ -74,7 +79,9 @@ class KubeError(EngineError):
 
 
 class KubeClient:
-    """The objects of one namespace; ``sleep`` and ``clock`` are there for tests."""
+    """The objects of one namespace, and with an empty one those of the whole cluster; ``sleep`` and
+    ``clock`` are there for tests.
+    """
 
     def __init__(
         self,
@@ -127,6 +134,12 @@ class KubeClient:
             if error.status == MISSING and error.reason == "NotFound":
                 return None
             raise
+
+    def whoami(self) -> Object:
+        """Who asks, as the API server sees it (Kubernetes documentation, SelfSubjectReview)."""
+        kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        return self._ask("POST", path, body=kind, kind="application/json")
 
     def list(self, kind: str, labels: Mapping[str, str]) -> Objects:
         """All objects of a kind that have these labels, in the order of their names."""
@@ -196,7 +209,8 @@ class KubeClient:
 
     def _path(self, kind: str, name: str = "") -> str:
         prefix, plural = KINDS[kind]
-        path = f"{prefix}/namespaces/{self.namespace}/{plural}"
+        within = f"/namespaces/{self.namespace}" if self.namespace else ""
+        path = f"{prefix}{within}/{plural}"
         return f"{path}/{name}" if name else path
 
     def _ask(
