@@ -25,9 +25,9 @@ from engine.deploy.targets.aks.kubectl import Kubectl
 from engine.errors import EngineError
 
 from tests.engine.bootstrap_world import PretendedAzure
-from tests.engine.kubernetes import gateway_api
 from tests.engine.kubernetes.conftest import DEPLOYER, NOBODY, OWNER
 from tests.engine.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.definitions import GATEWAY_API, define
 
 STAGES = ("boot-staging", "boot-production")
 CLUSTER = {"name": "iris", "resource_group": "iris-cluster"}
@@ -112,7 +112,7 @@ def run(cloud: Cloud, found: Inputs) -> tuple[Result, ...]:
 @pytest.fixture(scope="module")
 def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The cluster, with the Gateway API."""
-    gateway_api.define(control_plane)
+    define(control_plane, GATEWAY_API)
     yield control_plane
 
 
