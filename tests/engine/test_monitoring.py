@@ -108,7 +108,7 @@ def test_a_fleet_has_the_same_alerts_without_one_that_is_bound_to_a_group() -> N
 def test_queries_of_container_groups_find_those_of_a_fleet_and_no_others() -> None:
     query = queries.query("starts", "iris")
     assert not re.search(r"ContainerGroup(_s)? ==", query)
-    [pattern] = re.findall(r'matches regex strcat\("(.+?)", service, "(.+?)"\)', query)
+    [pattern] = re.findall(r'group matches regex strcat\("(.+?)", service, "(.+?)"\)', query)
     ours = re.compile(pattern[0] + "iris" + pattern[1])
     assert isinstance(fleet := place(copies=10, name="iris").environment, GroupEnvironment)
     for colour in COLOURS:
