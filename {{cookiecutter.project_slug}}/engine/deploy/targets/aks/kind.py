@@ -31,7 +31,7 @@ class AksKind(Kind[AksEnvironment]):
 
     def target(self, az: Az, environment: AksEnvironment, places: Places) -> Target:
         """See ``Kind``; all targets of a command share one token, which is asked for once."""
-        cluster, namespace = environment.cluster, environment.own_namespace
+        cluster, namespace = environment.own_cluster, environment.own_namespace
         client = az.kept(
             (cluster.resource_group, cluster.name, namespace),
             lambda: KubeClient(lambda: access_of(az, cluster), namespace),
@@ -50,7 +50,11 @@ class AksKind(Kind[AksEnvironment]):
 
     def tools(self, az: Az, environments: Iterable[AksEnvironment]) -> Mapping[str, Tool]:
         """See ``Kind``: objects of Kubernetes."""
-        return {"kubectl": Kubectl(az, {each.cluster.name: each.cluster for each in environments})}
+        return {
+            "kubectl": Kubectl(
+                az, {each.own_cluster.name: each.own_cluster for each in environments}
+            )
+        }
 
     def metric_rules(self, environment: AksEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``: the log and the service's own metrics say it for each pod."""
@@ -62,7 +66,7 @@ class AksKind(Kind[AksEnvironment]):
 
     def unpriced(self, environment: AksEnvironment) -> str:
         """See ``Kind``."""
-        return f"what the machines of cluster {environment.cluster.name} cost"
+        return f"what the machines of cluster {environment.own_cluster.name} cost"
 
     def bill(self, environment: AksEnvironment, hour: float) -> str:
         """See ``Kind``."""

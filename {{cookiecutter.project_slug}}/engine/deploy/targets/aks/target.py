@@ -51,7 +51,7 @@ class Aks:
     tags = staticmethod(documents.tags_of)
 
     def __init__(self, environment: AksEnvironment, places: Places, client: KubeClient) -> None:
-        self.what = f"service {environment.name} in cluster {environment.cluster.name}"
+        self.what = f"service {environment.name} in cluster {environment.own_cluster.name}"
         self._environment = environment
         self._places = places
         self._name = environment.name
@@ -166,7 +166,7 @@ class Aks:
     def billing(self) -> str:
         """See ``Target``."""
         return (
-            f"the machines of cluster {self._environment.cluster.name} bill while they are there, "
+            f"the machines of cluster {self._environment.own_cluster.name} bill while they are there, "
             "with pods or without; stopped, the pods are gone, and the system pool, the load "
             "balancer and the control plane go on costing"
         )
