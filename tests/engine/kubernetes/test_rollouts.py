@@ -30,7 +30,7 @@ from engine.deploy.rollout.run import STARTED_AGAIN, UNCHANGED, UPDATED, roll_ou
 from engine.deploy.rollout.site import NotUp, RolloutFailed, Site
 from engine.deploy.rollout.waiting import wait_until_stopped
 from engine.deploy.say import Say
-from engine.deploy.targets.aks.client import Access, KubeClient
+from engine.deploy.targets.aks.client import Access, KubeClient, KubeError
 from engine.deploy.targets.aks.document import NONE, RELEASE_LABEL, VERIFIED_LABEL
 from engine.deploy.targets.aks.target import Aks
 from engine.deploy.targets.base import Release
@@ -83,6 +83,7 @@ class Cluster:
     Attributes:
         writes: the requests that changed something, as "PATCH services/iris".
         kill: ends the process after this one of them (before it: negative), counted from 1.
+        loses: the answer to every second one does not arrive.
     """
 
     def __init__(self, plane: ControlPlane) -> None:
@@ -91,6 +92,7 @@ class Cluster:
         self.clock = Clock()
         self.writes: list[str] = []
         self.kill = 0
+        self.loses = False
         self.verified: set[str] = set()
 
     def target(self, **fields: Any) -> Aks:
@@ -114,6 +116,8 @@ class Cluster:
                 cluster.watch()
                 if cluster.kill == len(cluster.writes):
                     raise Killed
+                if cluster.loses and len(cluster.writes) % 2:
+                    raise KubeError(path, 0, "ReadError", "the connection is lost")
                 return found
 
         access = Access(self.plane.server, self.plane.authority, f"token-of-{DEPLOYER}")
@@ -141,6 +145,20 @@ class Cluster:
         outcome = roll_out(site, site.target.document(release(digit), {}))
         site.target.retire()
         return outcome.kind
+
+    def plan(self, digit: str, patch: pytest.MonkeyPatch, **fields: Any) -> str:
+        """What `plan` prints of a release; costs and images of another kind aside."""
+        patch.setattr(Wanted, "lacks_edge", False)
+        patch.setattr(wanted, "running", lambda _: "nothing")
+        target = self.target(**fields)
+        context: Any = SimpleNamespace(
+            target=target,
+            environment=environment(**{**FIELDS, **fields}),
+            project=SimpleNamespace(name="iris"),
+            places=PLACES,
+            own_names=None,
+        )
+        return Wanted(context, release(digit), target.read()).plan()
 
     def selected(self) -> str:
         """The release to which the live Service leads; NONE: there is none."""
@@ -276,22 +294,12 @@ def test_what_a_plan_prints_is_what_kubectl_finds(
 
     Values of secrets are not printed, so the Secret is left out.
     """
-    monkeypatch.setattr(Wanted, "lacks_edge", False)
-    monkeypatch.setattr(wanted, "running", lambda _: "nothing")
     deployed.up(GOOD)
-    target = deployed.target()
     config = control_plane.kubeconfig(control_plane.admin)
     command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
     seen = {}
     for digit in (GOOD, BEFORE):
-        context: Any = SimpleNamespace(
-            target=target,
-            environment=environment(**FIELDS),
-            project=SimpleNamespace(name="iris"),
-            places=PLACES,
-            own_names=None,
-        )
-        printed = Wanted(context, release(digit), target.read()).plan()
+        printed = deployed.plan(digit, monkeypatch)
         document = json.loads(printed.partition("document:\n")[2])
         document["items"] = [each for each in document["items"] if each["kind"] != "Secret"]
         file = tmp_path / f"{digit}.json"
@@ -325,6 +333,15 @@ def test_a_bad_first_release_leaves_nothing(cluster: Cluster) -> None:
     assert cluster.ends() == [FAILED]
     assert cluster.target().read() is None
     assert cluster.plane.ask("GET", SERVICES)["items"] == []
+
+
+@pytest.mark.parametrize("digit", [GOOD, CRASHING])
+def test_lost_answers_change_nothing(deployed: Cluster, digit: str) -> None:
+    """Every request that changes something may be sent twice."""
+    deployed.loses = True
+    with contextlib.suppress(RolloutFailed):
+        deployed.up(digit)
+    assert deployed.serves() == (GOOD if digit == GOOD else BEFORE)
 
 
 def test_back_to_the_release_before_by_what_the_journal_has(deployed: Cluster) -> None:
@@ -458,8 +475,10 @@ def test_a_release_that_finds_no_free_gpu_is_undone_and_says_why(gpu: Cluster) -
 
 
 def test_with_replace_the_only_gpu_is_freed_first_and_the_gap_is_told(
-    gpu: Cluster, capsys: pytest.CaptureFixture[str]
+    gpu: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    planned = gpu.plan(GOOD, monkeypatch, replace=True, **GPU)
+    assert "delete and create it, for the GPU that it holds" in planned
     assert gpu.up(GOOD, replace=True, **GPU) == UPDATED
     assert "nothing answers meanwhile" in capsys.readouterr().err
     assert gpu.serves() == GOOD
