@@ -126,20 +126,29 @@ class ControlPlane:
         Raises:
             urllib.error.HTTPError: refused.
         """
-        connection = self._connection()
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.admin}", "Content-Type": kind}
         try:
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            told = answer.read()
-        except (OSError, http.client.HTTPException):
-            connection.close()
-            raise
+            answer, told = self._once(method, path, content, kind)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # A connection that nobody used for a while is closed by the server.
+            answer, told = self._once(method, path, content, kind)
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             where = f"{method} {self.server}{path}: {told[:500]!r}"
             raise urllib.error.HTTPError(where, answer.status, where, answer.headers, None)
         return json.loads(told or b"null")
+
+    def _once(
+        self, method: str, path: str, content: bytes | None, kind: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = self._connection()
+        headers = {"Authorization": f"Bearer {self.admin}", "Content-Type": kind}
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            return answer, answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
 
     def _connection(self) -> http.client.HTTPSConnection:
         """One for each thread, kept open: to trust and to greet takes longer than to ask."""

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from tests.engine.kubernetes.control_plane import ControlPlane
 
-LOOK_SECONDS = 20.0
+LOOK_SECONDS = 0.5
 """Between two looks: a load balancer learns of a change after some time."""
 SECONDS = 30
 

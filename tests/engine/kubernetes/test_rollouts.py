@@ -44,12 +44,13 @@ from tests.engine.rollout_world import Killed, MemoryJournal, World
 
 pytestmark = pytest.mark.slow
 BEFORE, GOOD, CRASHING, SLOW, WRONG_MODEL, NEVER_READY = "123456"
-BAD = {
-    "crash": (CRASHING, "keeps crashing"),
-    "slow": (SLOW, "is not ready after 60 s"),
-    "wrong model": (WRONG_MODEL, "other models"),
-    "never ready": (NEVER_READY, "answers differently"),
-}
+LONG = pytest.mark.exhaustive
+BAD = (
+    pytest.param(CRASHING, "keeps crashing", id="crash"),
+    pytest.param(WRONG_MODEL, "other models", id="wrong model"),
+    pytest.param(SLOW, "is not ready after 60 s", id="slow", marks=LONG),
+    pytest.param(NEVER_READY, "answers differently", id="never ready", marks=LONG),
+)
 FIELDS: dict[str, Any] = {"replicas": {"min": 2, "max": 2}, "secrets": ["API_KEYS"]}
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SERVICES = f"/api/v1/namespaces/{NAMESPACE}/services"
@@ -317,7 +318,7 @@ def test_another_key_is_another_release(deployed: Cluster) -> None:
     assert deployed.selected() != before and deployed.serves() == BEFORE
 
 
-@pytest.mark.parametrize(("digit", "why"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("digit", "why"), BAD)
 def test_a_bad_release_leaves_what_was_before(deployed: Cluster, digit: str, why: str) -> None:
     name = deployed.selected()
     with pytest.raises(RolloutFailed, match=why) as failed:
@@ -335,7 +336,7 @@ def test_a_bad_first_release_leaves_nothing(cluster: Cluster) -> None:
     assert cluster.plane.ask("GET", SERVICES)["items"] == []
 
 
-@pytest.mark.parametrize("digit", [GOOD, CRASHING])
+@pytest.mark.parametrize("digit", [GOOD, pytest.param(CRASHING, marks=LONG)])
 def test_lost_answers_change_nothing(deployed: Cluster, digit: str) -> None:
     """Every request that changes something may be sent twice."""
     deployed.loses = True
@@ -367,6 +368,7 @@ def test_stopped_it_is_started_by_the_same_release(cluster: Cluster, most: int) 
     assert cluster.serves() == BEFORE
 
 
+@pytest.mark.exhaustive
 def test_what_is_stopped_is_stopped_again_after_a_bad_release(deployed: Cluster) -> None:
     site = deployed.site()
     site.target.stop()
@@ -387,9 +389,6 @@ KINDS = (
     "DELETE deployments/",
 )
 ALWAYS = (("PATCH deployments/", "after", GOOD), ("keep", "after", GOOD))
-LONG = pytest.mark.exhaustive
-
-
 DEATHS = [
     pytest.param(kind, when, digit, marks=() if (kind, when, digit) in ALWAYS else LONG)
     for kind in KINDS
