@@ -47,7 +47,7 @@ def program() -> Path | None:
     flags = " ".join(["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in said.items())])
     with once(folder) as missing:
         if missing:
-            command = [
+            command: list[str | Path] = [
                 go,
                 "build",
                 "-trimpath",
@@ -174,7 +174,7 @@ class ControlPlane:
         assert found is not None
         folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
-        openssl = ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"]
+        openssl: list[str | Path] = ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"]
         subprocess.run(openssl, check=True, capture_output=True)
         (folder / "tokens.csv").write_text(f'{self.admin},admin,admin,"system:masters"\n')
         etcd = f"http://127.0.0.1:{self._etcd}"

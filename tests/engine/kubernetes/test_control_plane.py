@@ -163,7 +163,14 @@ def test_kubectl_takes_the_document_and_sees_no_difference_afterwards(
     file = tmp_path / "release.yaml"
     file.write_text(yaml.safe_dump(wanted), encoding="utf-8")
     config = control_plane.kubeconfig(control_plane.admin)
-    command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
+    command: list[str | Path] = [
+        kubectl,
+        "--kubeconfig",
+        config,
+        "diff",
+        "--server-side",
+        "--force-conflicts",
+    ]
     done = subprocess.run(
         [*command, "--field-manager", "deploy", "-f", file], capture_output=True, text=True
     )

@@ -297,7 +297,14 @@ def test_what_a_plan_prints_is_what_kubectl_finds(
     """
     deployed.up(GOOD)
     config = control_plane.kubeconfig(control_plane.admin)
-    command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
+    command: list[str | Path] = [
+        kubectl,
+        "--kubeconfig",
+        config,
+        "diff",
+        "--server-side",
+        "--force-conflicts",
+    ]
     seen = {}
     for digit in (GOOD, BEFORE):
         printed = deployed.plan(digit, monkeypatch)
@@ -357,7 +364,7 @@ def test_back_to_the_release_before_by_what_the_journal_has(deployed: Cluster) -
 
 @pytest.mark.parametrize("most", [2, 4], ids=["fixed", "with an autoscaler"])
 def test_stopped_it_is_started_by_the_same_release(cluster: Cluster, most: int) -> None:
-    fields = {"replicas": {"min": 2, "max": most}}
+    fields: dict[str, Any] = {"replicas": {"min": 2, "max": most}}
     assert cluster.up(BEFORE, **fields) == UPDATED
     site = cluster.site(**fields)
     site.target.stop()
