@@ -152,6 +152,18 @@ def test_a_token_that_is_not_valid_is_no_login(control_plane: ControlPlane) -> N
     assert refused.value.status == 401
 
 
+def test_a_token_that_has_ended_is_asked_for_again_once(control_plane: ControlPlane) -> None:
+    """A rollout may last longer than a token."""
+    tokens = iter(["token-of-somebody-else", f"token-of-{DEPLOYER}"])
+
+    def access() -> Access:
+        return Access(control_plane.server, control_plane.authority, next(tokens))
+
+    asked = KubeClient(access, NAMESPACE, sleep=lambda _: None)
+    assert asked.get("Service", "no-such-service") is None
+    assert asked.login == {"Authorization": f"Bearer token-of-{DEPLOYER}"}
+
+
 def test_kubectl_takes_the_document_and_sees_no_difference_afterwards(
     control_plane: ControlPlane, kubectl: Path, tmp_path: Path
 ) -> None:
