@@ -188,6 +188,7 @@ def test_an_authority_that_is_not_the_clusters_is_not_trusted(target: Aks) -> No
         service.get("/")
 
 
+@pytest.mark.exhaustive
 def test_what_crashes_is_started_again_and_what_is_unready_gets_no_request(
     target: Aks, control_plane: ControlPlane
 ) -> None:
