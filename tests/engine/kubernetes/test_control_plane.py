@@ -68,7 +68,7 @@ KINDS = {
 def test_a_deploy_may_make_all_of_a_release_and_nothing_is_left_to_change(
     control_plane: ControlPlane, fields: dict[str, object]
 ) -> None:
-    """Whoever has the role Writer of the namespace; every field is known to Kubernetes."""
+    """With the role Writer of the namespace; every field is known to Kubernetes."""
     asked = client(control_plane, DEPLOYER)
     wanted = document(f"r{list(KINDS.values()).index(fields)}", **fields)
     for each in wanted["items"]:
