@@ -71,7 +71,11 @@ class Aks:
         """See ``Target``: all is made beside what is there, unless that holds the only GPU."""
         one, other = (documents.tags_of(each).get(names.TAG_SECRETS) for each in (live, wanted))
         changed = self.differences(live, wanted) or (other is not None and one != other)
-        return ("replace: true",) if self._environment.replace and changed else ()
+        return (
+            ("the GPU that it holds (replace: true)",)
+            if self._environment.replace and changed
+            else ()
+        )
 
     def read(self) -> Live | None:
         """See ``Target``."""
