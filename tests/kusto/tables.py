@@ -2,7 +2,7 @@
 
 Sources: Azure Monitor's table reference (MicrosoftDocs/azure-reference-other), and for the tables
 of the integration by key the monitoring reference of Container Instances (2025-11-17) and the log
-page of Container Apps.
+page of Container Apps; Container insights sends the tables of Kubernetes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,19 @@ TABLES = {
     "_ResourceId: string)",
     "ContainerAppSystemLogs": "(TimeGenerated: datetime, Log: string, ContainerAppName: string, "
     "Reason: string, ReplicaName: string, RevisionName: string, Count: int, Type: string)",
+    "ContainerLogV2": "(TimeGenerated: datetime, Computer: string, ContainerId: string, "
+    "ContainerName: string, KubernetesMetadata: dynamic, LogLevel: string, LogMessage: dynamic, "
+    "LogSource: string, PodName: string, PodNamespace: string, _ResourceId: string)",
+    "KubePodInventory": "(TimeGenerated: datetime, ClusterId: string, ClusterName: string, "
+    "Computer: string, ContainerID: string, ContainerLastStatus: string, ContainerName: string, "
+    "ContainerRestartCount: int, ContainerStartTime: datetime, ContainerStatus: string, "
+    "ContainerStatusReason: string, ControllerKind: string, ControllerName: string, Name: string, "
+    "Namespace: string, PodCreationTimeStamp: datetime, PodRestartCount: int, PodStatus: string, "
+    "PodUid: string, _ResourceId: string)",
+    "KubeEvents": "(TimeGenerated: datetime, ClusterId: string, ClusterName: string, Computer: "
+    "string, Count: real, FirstSeen: datetime, KubeEventType: string, LastSeen: datetime, "
+    "Message: string, Name: string, Namespace: string, ObjectKind: string, Reason: string, "
+    "SourceComponent: string, _ResourceId: string)",
     "AppRequests": f"({_APP}, Id: string, Name: string, DurationMs: real, ResultCode: string, "
     "Success: bool, Url: string)",
     "AppMetrics": f"({_APP}, Name: string, Sum: real, Min: real, Max: real)",

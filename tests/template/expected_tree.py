@@ -27,6 +27,7 @@ deploy/project.yaml
 docs/architecture.md
 docs/azure-setup.md
 docs/decisions.md
+docs/kubernetes.md
 docs/models.md
 docs/reference.md
 docs/runbook.md
