@@ -47,7 +47,7 @@ def program() -> Path | None:
     flags = " ".join(["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in said.items())])
     with once(folder) as missing:
         if missing:
-            command = [
+            command: list[str | Path] = [
                 go,
                 "build",
                 "-trimpath",
@@ -126,20 +126,29 @@ class ControlPlane:
         Raises:
             urllib.error.HTTPError: refused.
         """
-        connection = self._connection()
         content = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.admin}", "Content-Type": kind}
         try:
-            connection.request(method, path, content, headers)
-            answer = connection.getresponse()
-            told = answer.read()
-        except (OSError, http.client.HTTPException):
-            connection.close()
-            raise
+            answer, told = self._once(method, path, content, kind)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # A connection that nobody used for a while is closed by the server.
+            answer, told = self._once(method, path, content, kind)
         if answer.status >= http.HTTPStatus.BAD_REQUEST:
             where = f"{method} {self.server}{path}: {told[:500]!r}"
             raise urllib.error.HTTPError(where, answer.status, where, answer.headers, None)
         return json.loads(told or b"null")
+
+    def _once(
+        self, method: str, path: str, content: bytes | None, kind: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = self._connection()
+        headers = {"Authorization": f"Bearer {self.admin}", "Content-Type": kind}
+        try:
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            return answer, answer.read()
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
 
     def _connection(self) -> http.client.HTTPSConnection:
         """One for each thread, kept open: to trust and to greet takes longer than to ask."""
@@ -165,7 +174,7 @@ class ControlPlane:
         assert found is not None
         folder = self._folder
         folder.mkdir(parents=True, exist_ok=True)
-        openssl = ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"]
+        openssl: list[str | Path] = ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"]
         subprocess.run(openssl, check=True, capture_output=True)
         (folder / "tokens.csv").write_text(f'{self.admin},admin,admin,"system:masters"\n')
         etcd = f"http://127.0.0.1:{self._etcd}"

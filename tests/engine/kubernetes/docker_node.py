@@ -314,7 +314,7 @@ class _LogServer:
 
         key, certificate = folder / "node.key", folder / "node.crt"
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=node"]
-        files = ["-keyout", key, "-out", certificate]
+        files: list[str | Path] = ["-keyout", key, "-out", certificate]
         subprocess.run([*command, *files], check=True, capture_output=True)
         trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         trust.load_cert_chain(certificate, key)

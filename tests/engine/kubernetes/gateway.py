@@ -1,4 +1,4 @@
-"""What stands before the pods: a proxy that follows the EndpointSlices of the live Service."""
+"""A load balancer of the tests: a proxy that follows the EndpointSlices of the live Service."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Registry:
     """Debian's docker-registry; use it as a context manager.
 
     Attributes:
-        server: its address, as it stands in the names of images.
+        server: its address, with which the names of its images begin.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -71,7 +71,7 @@ KINDS = {
 def test_a_deploy_may_make_all_of_a_release_and_nothing_is_left_to_change(
     control_plane: ControlPlane, fields: dict[str, object]
 ) -> None:
-    """Whoever has the role Writer of the namespace; every field is known to Kubernetes."""
+    """With the role Writer of the namespace; every field is known to Kubernetes."""
     asked = client(control_plane, DEPLOYER)
     wanted = document(f"r{list(KINDS.values()).index(fields)}", **fields)
     for each in wanted["items"]:
@@ -175,6 +175,18 @@ def test_a_token_that_is_not_valid_is_no_login(control_plane: ControlPlane) -> N
     assert refused.value.status == 401
 
 
+def test_a_token_that_has_ended_is_asked_for_again_once(control_plane: ControlPlane) -> None:
+    """A rollout may last longer than a token."""
+    tokens = iter(["token-of-somebody-else", f"token-of-{DEPLOYER}"])
+
+    def access() -> Access:
+        return Access(control_plane.server, control_plane.authority, next(tokens))
+
+    asked = KubeClient(access, NAMESPACE, sleep=lambda _: None)
+    assert asked.get("Service", "no-such-service") is None
+    assert asked.login == {"Authorization": f"Bearer token-of-{DEPLOYER}"}
+
+
 def test_kubectl_takes_the_document_and_sees_no_difference_afterwards(
     control_plane: ControlPlane, kubectl: Path, tmp_path: Path
 ) -> None:
@@ -186,7 +198,14 @@ def test_kubectl_takes_the_document_and_sees_no_difference_afterwards(
     file = tmp_path / "release.yaml"
     file.write_text(yaml.safe_dump(wanted), encoding="utf-8")
     config = control_plane.kubeconfig(control_plane.admin)
-    command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
+    command: list[str | Path] = [
+        kubectl,
+        "--kubeconfig",
+        config,
+        "diff",
+        "--server-side",
+        "--force-conflicts",
+    ]
     done = subprocess.run(
         [*command, "--field-manager", "deploy", "-f", file], capture_output=True, text=True
     )

@@ -188,6 +188,7 @@ def test_an_authority_that_is_not_the_clusters_is_not_trusted(target: Aks) -> No
         service.get("/")
 
 
+@pytest.mark.exhaustive
 def test_what_crashes_is_started_again_and_what_is_unready_gets_no_request(
     target: Aks, control_plane: ControlPlane
 ) -> None:
@@ -206,6 +207,8 @@ def test_what_crashes_is_started_again_and_what_is_unready_gets_no_request(
     assert live.failure is None
     assert refused.status_code == 503 and "no endpoints available" in refused.text
     target.stop()
+    live = until(target, lambda live: not live.settled)
+    assert not live.stopped, "its pod has some seconds to leave, and bills"
     until(target, lambda live: live.stopped)
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     give_up = time.monotonic() + SECONDS

@@ -30,7 +30,7 @@ from engine.deploy.rollout.run import STARTED_AGAIN, UNCHANGED, UPDATED, roll_ou
 from engine.deploy.rollout.site import NotUp, RolloutFailed, Site
 from engine.deploy.rollout.waiting import wait_until_stopped
 from engine.deploy.say import Say
-from engine.deploy.targets.aks.client import Access, KubeClient
+from engine.deploy.targets.aks.client import Access, KubeClient, KubeError
 from engine.deploy.targets.aks.document import NONE, RELEASE_LABEL, VERIFIED_LABEL
 from engine.deploy.targets.aks.target import Aks
 from engine.deploy.targets.base import Release
@@ -44,12 +44,13 @@ from tests.engine.rollout_world import Killed, MemoryJournal, World
 
 pytestmark = pytest.mark.slow
 BEFORE, GOOD, CRASHING, SLOW, WRONG_MODEL, NEVER_READY = "123456"
-BAD = {
-    "crash": (CRASHING, "keeps crashing"),
-    "slow": (SLOW, "is not ready after 60 s"),
-    "wrong model": (WRONG_MODEL, "other models"),
-    "never ready": (NEVER_READY, "answers differently"),
-}
+LONG = pytest.mark.exhaustive
+BAD = (
+    pytest.param(CRASHING, "keeps crashing", id="crash"),
+    pytest.param(WRONG_MODEL, "other models", id="wrong model"),
+    pytest.param(SLOW, "is not ready after 60 s", id="slow", marks=LONG),
+    pytest.param(NEVER_READY, "answers differently", id="never ready", marks=LONG),
+)
 FIELDS: dict[str, Any] = {"replicas": {"min": 2, "max": 2}, "secrets": ["API_KEYS"]}
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SERVICES = f"/api/v1/namespaces/{NAMESPACE}/services"
@@ -83,6 +84,7 @@ class Cluster:
     Attributes:
         writes: the requests that changed something, as "PATCH services/iris".
         kill: ends the process after this one of them (before it: negative), counted from 1.
+        loses: the answer to every second one does not arrive.
     """
 
     def __init__(self, plane: ControlPlane) -> None:
@@ -91,6 +93,7 @@ class Cluster:
         self.clock = Clock()
         self.writes: list[str] = []
         self.kill = 0
+        self.loses = False
         self.verified: set[str] = set()
 
     def target(self, **fields: Any) -> Aks:
@@ -114,6 +117,8 @@ class Cluster:
                 cluster.watch()
                 if cluster.kill == len(cluster.writes):
                     raise Killed
+                if cluster.loses and len(cluster.writes) % 2:
+                    raise KubeError(path, 0, "ReadError", "the connection is lost")
                 return found
 
         access = Access(self.plane.server, self.plane.authority, f"token-of-{DEPLOYER}")
@@ -141,6 +146,20 @@ class Cluster:
         outcome = roll_out(site, site.target.document(release(digit), {}))
         site.target.retire()
         return outcome.kind
+
+    def plan(self, digit: str, patch: pytest.MonkeyPatch, **fields: Any) -> str:
+        """What `plan` prints of a release; costs and images of another kind aside."""
+        patch.setattr(Wanted, "lacks_edge", False)
+        patch.setattr(wanted, "running", lambda _: "nothing")
+        target = self.target(**fields)
+        context: Any = SimpleNamespace(
+            target=target,
+            environment=environment(**{**FIELDS, **fields}),
+            project=SimpleNamespace(name="iris"),
+            places=PLACES,
+            own_names=None,
+        )
+        return Wanted(context, release(digit), target.read()).plan()
 
     def selected(self) -> str:
         """The release to which the live Service leads; NONE: there is none."""
@@ -276,22 +295,19 @@ def test_what_a_plan_prints_is_what_kubectl_finds(
 
     Values of secrets are not printed, so the Secret is left out.
     """
-    monkeypatch.setattr(Wanted, "lacks_edge", False)
-    monkeypatch.setattr(wanted, "running", lambda _: "nothing")
     deployed.up(GOOD)
-    target = deployed.target()
     config = control_plane.kubeconfig(control_plane.admin)
-    command = [kubectl, "--kubeconfig", config, "diff", "--server-side", "--force-conflicts"]
+    command: list[str | Path] = [
+        kubectl,
+        "--kubeconfig",
+        config,
+        "diff",
+        "--server-side",
+        "--force-conflicts",
+    ]
     seen = {}
     for digit in (GOOD, BEFORE):
-        context: Any = SimpleNamespace(
-            target=target,
-            environment=environment(**FIELDS),
-            project=SimpleNamespace(name="iris"),
-            places=PLACES,
-            own_names=None,
-        )
-        printed = Wanted(context, release(digit), target.read()).plan()
+        printed = deployed.plan(digit, monkeypatch)
         document = json.loads(printed.partition("document:\n")[2])
         document["items"] = [each for each in document["items"] if each["kind"] != "Secret"]
         file = tmp_path / f"{digit}.json"
@@ -309,7 +325,7 @@ def test_another_key_is_another_release(deployed: Cluster) -> None:
     assert deployed.selected() != before and deployed.serves() == BEFORE
 
 
-@pytest.mark.parametrize(("digit", "why"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("digit", "why"), BAD)
 def test_a_bad_release_leaves_what_was_before(deployed: Cluster, digit: str, why: str) -> None:
     name = deployed.selected()
     with pytest.raises(RolloutFailed, match=why) as failed:
@@ -327,6 +343,15 @@ def test_a_bad_first_release_leaves_nothing(cluster: Cluster) -> None:
     assert cluster.plane.ask("GET", SERVICES)["items"] == []
 
 
+@pytest.mark.parametrize("digit", [GOOD, pytest.param(CRASHING, marks=LONG)])
+def test_lost_answers_change_nothing(deployed: Cluster, digit: str) -> None:
+    """Every request that changes something may be sent twice."""
+    deployed.loses = True
+    with contextlib.suppress(RolloutFailed):
+        deployed.up(digit)
+    assert deployed.serves() == (GOOD if digit == GOOD else BEFORE)
+
+
 def test_back_to_the_release_before_by_what_the_journal_has(deployed: Cluster) -> None:
     deployed.up(GOOD)
     record = max(deployed.world.records.values(), key=lambda each: each.id)
@@ -339,7 +364,7 @@ def test_back_to_the_release_before_by_what_the_journal_has(deployed: Cluster) -
 
 @pytest.mark.parametrize("most", [2, 4], ids=["fixed", "with an autoscaler"])
 def test_stopped_it_is_started_by_the_same_release(cluster: Cluster, most: int) -> None:
-    fields = {"replicas": {"min": 2, "max": most}}
+    fields: dict[str, Any] = {"replicas": {"min": 2, "max": most}}
     assert cluster.up(BEFORE, **fields) == UPDATED
     site = cluster.site(**fields)
     site.target.stop()
@@ -350,6 +375,7 @@ def test_stopped_it_is_started_by_the_same_release(cluster: Cluster, most: int) 
     assert cluster.serves() == BEFORE
 
 
+@pytest.mark.exhaustive
 def test_what_is_stopped_is_stopped_again_after_a_bad_release(deployed: Cluster) -> None:
     site = deployed.site()
     site.target.stop()
@@ -370,9 +396,6 @@ KINDS = (
     "DELETE deployments/",
 )
 ALWAYS = (("PATCH deployments/", "after", GOOD), ("keep", "after", GOOD))
-LONG = pytest.mark.exhaustive
-
-
 DEATHS = [
     pytest.param(kind, when, digit, marks=() if (kind, when, digit) in ALWAYS else LONG)
     for kind in KINDS
@@ -458,8 +481,10 @@ def test_a_release_that_finds_no_free_gpu_is_undone_and_says_why(gpu: Cluster) -
 
 
 def test_with_replace_the_only_gpu_is_freed_first_and_the_gap_is_told(
-    gpu: Cluster, capsys: pytest.CaptureFixture[str]
+    gpu: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    planned = gpu.plan(GOOD, monkeypatch, replace=True, **GPU)
+    assert "delete and create it, for the GPU that it holds" in planned
     assert gpu.up(GOOD, replace=True, **GPU) == UPDATED
     assert "nothing answers meanwhile" in capsys.readouterr().err
     assert gpu.serves() == GOOD

@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.deploy.az_error import AzError, NotLoggedIn, read_problem
 from engine.deploy.job_login import job_token
@@ -45,6 +45,9 @@ _SETTINGS = {
 }
 
 
+Kept = TypeVar("Kept")
+
+
 class Az:
     """The Azure CLI. ``without`` names environment variables that `az` has no business to see;
     ``dry_run`` shows the commands of ``change`` on stdout instead of running them.
@@ -55,6 +58,7 @@ class Az:
         self.dry_run = dry_run
         self._without = frozenset(without)
         self._logins = 0
+        self._kept: dict[tuple[str, ...], Any] = {}
         self._logging_in = threading.Lock()
 
     def json(self, *arguments: str, stdin: str | None = None, limit: float = READ_SECONDS) -> Any:
@@ -126,6 +130,13 @@ class Az:
             if renewed or not self._logged_in_again(error, logins):
                 raise error
             renewed = True
+
+    def kept(self, key: tuple[str, ...], make: Callable[[], Kept]) -> Kept:
+        """What is made once with this login, such as a connection to somewhere else."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: Kept = self._kept[key]
+        return found
 
     def require_version(self) -> str:
         """The version of `az`.

@@ -44,7 +44,7 @@ def running(environment: Environment) -> str:
     kind = kind_of(environment)
     hour = kind.hour(environment)
     if hour is None:
-        return f"no price known here for a {environment.gpu}; see {CALCULATOR}"
+        return f"no price known here for {kind.unpriced(environment)}; see {CALCULATOR}"
     return kind.bill(environment, hour)
 
 

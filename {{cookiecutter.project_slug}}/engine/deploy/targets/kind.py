@@ -87,6 +87,10 @@ class Kind(ABC, Generic[Place]):
     def bill(self, environment: Place, hour: float) -> str:
         """What an environment costs while it runs, for people; ``hour`` as from ``hour``."""
 
+    def unpriced(self, environment: Place) -> str:
+        """What has no price here, where ``hour`` knows none: "a t4"."""
+        return f"a {environment.gpu}"
+
     def log_rules(self, environment: Place) -> tuple[LogRule, ...]:
         """Alerts on the log, besides those that every kind has."""
         return ()

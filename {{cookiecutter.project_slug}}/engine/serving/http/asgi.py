@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 import orjson
-from starlette.types import ASGIApp, Message, RoleScope
+from starlette.types import ASGIApp, Message, Scope
 
 from engine.serving.answer import JSON, Answer, Header
 from engine.serving.errors import RequestError
@@ -72,7 +72,7 @@ class Exchange:
     complete = False
 
     def __init__(
-        self, app: ASGIApp, scope: RoleScope, output: Output, tasks: set[asyncio.Task[None]]
+        self, app: ASGIApp, scope: Scope, output: Output, tasks: set[asyncio.Task[None]]
     ) -> None:
         self._app = app
         self._scope = scope

@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import Receive, RoleScope, Send
+from starlette.types import Receive, Scope, Send
 
 from engine.serving.capture.sample import Capture
 from engine.serving.errors import MethodNotAllowed, NotFound, RequestError, RouteFailed
@@ -252,13 +252,13 @@ class HeadAsGet:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
 
-    async def __call__(self, scope: RoleScope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if scope["type"] == "http" and scope["method"] == "HEAD" and not self._has_own(scope):
             scope = {**scope, "method": "GET"}
         await self._app(scope, receive, send)
 
-    def _has_own(self, scope: RoleScope) -> bool:
+    def _has_own(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is Match.FULL for route in self._app.routes)
 
 

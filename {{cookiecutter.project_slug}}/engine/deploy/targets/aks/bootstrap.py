@@ -40,7 +40,7 @@ _POOL = Cost(0.0, "free while nothing runs on it; then its machines")
 
 def steps(inputs: Inputs, stage: str, environment: AksEnvironment) -> tuple[Step, ...]:
     """All steps of one environment; those of the cluster come with the first one that is on it."""
-    cluster = environment.cluster
+    cluster = environment.own_cluster
     first = next(each for each, it in inputs.environments.items() if _on(it, cluster))
     return (
         *(_of_cluster(inputs, environment) if stage == first else ()),
@@ -57,7 +57,7 @@ def cluster_id(inputs: Inputs, cluster: Cluster) -> str:
 
 
 def _on(environment: object, cluster: Cluster) -> bool:
-    return isinstance(environment, AksEnvironment) and environment.cluster == cluster
+    return isinstance(environment, AksEnvironment) and environment.own_cluster == cluster
 
 
 def _key(cluster: Cluster) -> str:
@@ -69,7 +69,7 @@ def _place(cluster: Cluster) -> tuple[str, ...]:
 
 
 def _of_cluster(inputs: Inputs, environment: AksEnvironment) -> Iterator[Step]:
-    cluster = environment.cluster
+    cluster = environment.own_cluster
     scope = RoleScope(_key(cluster), cluster_id(inputs, cluster))
     registry = RoleScope(f"registry {inputs.project.registry}", inputs.registry_id())
     yield _cluster(inputs, environment)
@@ -94,7 +94,7 @@ def _of_cluster(inputs: Inputs, environment: AksEnvironment) -> Iterator[Step]:
 
 
 def _cluster(inputs: Inputs, environment: AksEnvironment) -> Step:
-    cluster = environment.cluster
+    cluster = environment.own_cluster
     place = _place(cluster)
     return Step(
         key=_key(cluster),
@@ -138,7 +138,7 @@ def _pool(environment: AksEnvironment) -> Iterator[Step]:
     """Machines with GPUs, of which there are none while nothing asks for one."""
     if environment.gpu not in GPUS:
         return
-    cluster = environment.cluster
+    cluster = environment.own_cluster
     place = (
         *("--name", environment.gpu_pool, "--cluster-name", cluster.name),
         *("--resource-group", cluster.resource_group),
@@ -175,7 +175,7 @@ def _pool(environment: AksEnvironment) -> Iterator[Step]:
 
 
 def _objects(environment: AksEnvironment) -> Iterator[Step]:
-    cluster, name = environment.cluster, environment.name
+    cluster, name = environment.own_cluster, environment.name
     within = {"namespace": environment.own_namespace, "labels": {NAME_LABEL: name}}
     namespace = {"name": environment.own_namespace, "labels": {NAME_LABEL: name, **RESTRICTED}}
     yield _object(
@@ -229,7 +229,7 @@ def _objects(environment: AksEnvironment) -> Iterator[Step]:
 
 def _rights(inputs: Inputs, stage: str, environment: AksEnvironment) -> Iterator[Step]:
     """Of the deploy: to know the cluster, and to write in one namespace."""
-    who, cluster = f"identity deploy {stage}", environment.cluster
+    who, cluster = f"identity deploy {stage}", environment.own_cluster
     whole = RoleScope(_key(cluster), cluster_id(inputs, cluster))
     inside = RoleScope(
         f"namespace {environment.own_namespace}",

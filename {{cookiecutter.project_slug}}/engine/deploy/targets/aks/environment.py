@@ -45,7 +45,9 @@ class AksEnvironment(Environment):
         "allow_retired_gpu": ("Kubernetes has GPUs: t4 and a100", "remove the line"),
     }
 
-    cluster: Cluster
+    cluster: Cluster | None = Field(
+        None, description="Default: one of its own, NAME-cluster in resource_group."
+    )
     namespace: GroupName | None = Field(None, description="Default: the environment's name.")
     replicas: Replicas = Replicas()
     host: Domain | None = Field(None, description="A name of your own that leads to the gateway.")
@@ -55,6 +57,12 @@ class AksEnvironment(Environment):
         description="With a GPU: the old release ends before the new one starts, with a gap; for "
         "a pool that has no free GPU.",
     )
+
+    @property
+    def own_cluster(self) -> Cluster:
+        """The cluster that this environment is in."""
+        given = Cluster(name=f"{self.name}-cluster", resource_group=self.resource_group)
+        return self.cluster or given
 
     @property
     def own_namespace(self) -> str:

@@ -94,6 +94,20 @@ def replace(project: Project, environment: AksEnvironment) -> Iterator[Broken]:
         )
 
 
+def warnings(environment: AksEnvironment) -> Iterator[str]:
+    """What is allowed and may surprise."""
+    if environment.replicas.max == 1:
+        yield (
+            "replicas.max is 1: while a machine of the cluster is replaced, as happens now and then, "
+            "nothing answers; with replicas: {min: 2, max: 2} one pod goes on"
+        )
+    if environment.replace:
+        yield (
+            "replace is true: at each deploy the release before ends first, and nothing answers "
+            "until the new one is ready"
+        )
+
+
 RULES = (
     Rule(("name",), name),
     Rule(("tags",), tags),

@@ -51,7 +51,7 @@ class Aks:
     tags = staticmethod(documents.tags_of)
 
     def __init__(self, environment: AksEnvironment, places: Places, client: KubeClient) -> None:
-        self.what = f"service {environment.name} in cluster {environment.cluster.name}"
+        self.what = f"service {environment.name} in cluster {environment.own_cluster.name}"
         self._environment = environment
         self._places = places
         self._name = environment.name
@@ -71,7 +71,11 @@ class Aks:
         """See ``Target``: all is made beside what is there, unless that holds the only GPU."""
         one, other = (documents.tags_of(each).get(names.TAG_SECRETS) for each in (live, wanted))
         changed = self.differences(live, wanted) or (other is not None and one != other)
-        return ("replace: true",) if self._environment.replace and changed else ()
+        return (
+            ("the GPU that it holds (replace: true)",)
+            if self._environment.replace and changed
+            else ()
+        )
 
     def read(self) -> Live | None:
         """See ``Target``."""
@@ -166,7 +170,7 @@ class Aks:
     def billing(self) -> str:
         """See ``Target``."""
         return (
-            f"the machines of cluster {self._environment.cluster.name} bill while they are there, "
+            f"the machines of cluster {self._environment.own_cluster.name} bill while they are there, "
             "with pods or without; stopped, the pods are gone, and the system pool, the load "
             "balancer and the control plane go on costing"
         )
