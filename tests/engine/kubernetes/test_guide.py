@@ -72,8 +72,7 @@ def test_the_fields_of_the_environment_file_exist() -> None:
     assert whole["target"] == "aks"
     assert more
     for fields in more:
-        # No kind of this name is registered where only the folder is there.
-        AksEnvironment.model_validate({**whole, "stage": "staging", **fields, "target": "aci"})
+        AksEnvironment.model_validate({**whole, "stage": "staging", **fields})
 
 
 def test_the_labels_in_the_guide_are_those_of_a_release() -> None:
