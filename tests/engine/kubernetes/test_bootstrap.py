@@ -97,7 +97,9 @@ def _of(found: Inputs, stage: str, environment: Any) -> tuple[Step, ...]:
 
 
 def kubectl(cloud: Cloud, found: Inputs) -> Kubectl:
-    clusters = {it.own_cluster.name: it.own_cluster for it in cast("Any", found.environments).values()}
+    clusters = {
+        it.own_cluster.name: it.own_cluster for it in cast("Any", found.environments).values()
+    }
     pauses: list[float] = []
     return Kubectl(cast("Az", cloud), clusters, sleep=pauses.append, clock=lambda: sum(pauses))
 

@@ -19,7 +19,9 @@ from tests.engine.project import ROOT
 pytestmark = pytest.mark.slow
 
 TEXT = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"(?:<!-- test: (?P<mark>[^>]+) -->\n)?^```yaml\n(?P<text>.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:<!-- test: (?P<mark>[^>]+) -->\n)?^```yaml\n(?P<text>.*?)^```$", re.M | re.S
+)
 PLURALS = {
     "Gateway": "gateways",
     "TriggerAuthentication": "triggerauthentications",
