@@ -22,7 +22,7 @@ _READS = {"GET", "HEAD", "CONNECT"}
 # Asking whether a name is free, logging in, and reading a key are POSTs that change nothing.
 _HARMLESS = (
     *("/checknameavailability", "/oauth2/v2.0/token", "/oauth2/exchange", "/oauth2/token"),
-    "/sharedkeys",
+    *("/sharedkeys", "/listclusterusercredential"),
 )
 
 

@@ -8,6 +8,7 @@ from .authorization import Authorization
 from .consumption import Consumption
 from .container_instance import ContainerInstance
 from .container_registry import ContainerRegistry
+from .container_service import ContainerService
 from .identity import Identity
 from .insights import Insights
 from .operational_insights import OperationalInsights
@@ -29,5 +30,6 @@ def classes() -> tuple[type[Provider], ...]:
         Storage,
         ContainerInstance,
         App,
+        ContainerService,
         TrafficManager,
     )

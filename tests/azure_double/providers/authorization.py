@@ -20,6 +20,8 @@ PROVIDERS = "{scope*}/providers/Microsoft.Authorization"
 _ROLE_NAME = re.compile(r"roleName eq '([^']*)'")
 _ASSIGNEE = re.compile(r"(?:principalId eq|assignedTo\()\s*'([^']*)'", re.I)
 
+_NAMESPACE = re.compile(r"(?<=/managedClusters/)([^/]+)/namespaces/[^/]+$", re.IGNORECASE)
+
 
 class Authorization(Provider):
     """Assignments take effect at once, unless the fault ``authorization.propagation`` strikes
@@ -157,7 +159,8 @@ class Authorization(Provider):
         if role is None:
             raise _no_definition(ids.name(role_id))
         scope = call.values["scope"]
-        if self.azure.store.get(scope) is None:
+        # Namespaces of a cluster are no resources, and roles hold on them all the same.
+        if self.azure.store.get(_NAMESPACE.sub(r"\1", scope)) is None:
             raise ArmError(404, "ResourceNotFound", f"The scope '{scope}' was not found.")
         self._check_principal(str(principal))
         for each in self.azure.store.list(ASSIGNMENTS):

@@ -15,6 +15,17 @@ REGISTRIES = "Microsoft.ContainerRegistry/registries"
 CONTAINERS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
+CLUSTERS = "Microsoft.ContainerService/managedClusters"
+_READ_IN_NAMESPACE = (
+    *("apps/replicasets", "events", "namespaces", "discovery.k8s.io/endpointslices"),
+    *("metrics.k8s.io/pods", "resourcequotas"),
+)
+_WRITTEN_IN_NAMESPACE = (
+    *("apps/deployments", "services", "pods", "secrets", "configmaps", "serviceaccounts"),
+    *("autoscaling/horizontalpodautoscalers", "policy/poddisruptionbudgets", "batch/jobs"),
+    *("networking.k8s.io/ingresses", "networking.k8s.io/networkpolicies"),
+)
+
 
 @dataclass(frozen=True)
 class Role:
@@ -115,6 +126,28 @@ ROLES = (
             READ_GROUPS,
             DEPLOYMENTS,
         ),
+    ),
+    Role(
+        "Azure Kubernetes Service Cluster User Role",
+        "4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
+        (f"{CLUSTERS}/listClusterUserCredential/action", f"{CLUSTERS}/read"),
+    ),
+    # As far as a deploy needs it; what the table withholds (nodes, roles, custom resources) is not
+    # here.
+    Role(
+        "Azure Kubernetes Service RBAC Writer",
+        "a7ffa36f-339b-4b5c-8bdf-e2c188b2c0eb",
+        (READ_ROLES, READ_GROUPS, DEPLOYMENTS),
+        data_actions=(
+            *(f"{CLUSTERS}/{each}/read" for each in _READ_IN_NAMESPACE),
+            *(f"{CLUSTERS}/{each}/*" for each in _WRITTEN_IN_NAMESPACE),
+        ),
+    ),
+    Role(
+        "Azure Kubernetes Service RBAC Cluster Admin",
+        "b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",
+        (READ_ROLES, READ_GROUPS, DEPLOYMENTS, f"{CLUSTERS}/listClusterUserCredential/action"),
+        data_actions=(f"{CLUSTERS}/*",),
     ),
     Role(
         "Azure Container Instances Contributor Role",

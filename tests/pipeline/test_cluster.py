@@ -1,0 +1,92 @@
+"""A cluster from nothing, with the real `az` and a real control plane of Kubernetes: `bootstrap`
+makes all of it, and the deploy identity may do what a deploy does there and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.azure_double.client import AzureDouble
+from tests.engine.kubernetes import gateway_api
+from tests.engine.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.guard import Guard
+
+from .bootstrap_world import SLUG, Bootstrap, changes, copied
+from .commands import Azure
+
+pytestmark = pytest.mark.slow
+STAGE = f"{SLUG}-staging"
+CLUSTER = f"{STAGE}-cluster"
+
+
+@pytest.fixture
+def plane(double: AzureDouble, tmp_path: Path) -> Iterator[ControlPlane]:
+    """The API server of the cluster that will be made; its webhook asks the double."""
+    if shutil.which("go") is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say("Go is not installed; it builds Kubernetes: https://go.dev/doc/install")
+
+    def principal(token: str) -> str | None:
+        found: str | None = double.ask("aks.principal", {"token": token})
+        return found
+
+    def allows(user: str, namespace: str, action: str) -> bool:
+        asked = {"principal": user, "namespace": namespace, "action": action, "name": CLUSTER}
+        return bool(double.ask("aks.allows", asked))
+
+    with Guard(principal, allows) as guard, ControlPlane(tmp_path / "plane", guard.address) as it:
+        gateway_api.define(it)
+        known = {"name": CLUSTER, "server": it.server, "authority": it.authority}
+        double.ask("aks.connect", known)
+        yield it
+
+
+@pytest.fixture
+def service(rendered_service: Path, tmp_path: Path) -> Path:
+    """The repository, with staging on a cluster and without production."""
+    folder = copied(rendered_service, tmp_path / "repository")
+    environments = folder / "deploy" / "environments"
+    (environments / "production.yaml").unlink()
+    file = environments / "staging.yaml"
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for field in ("copies", "switch", "dns", "container_logs"):
+        del content[field]
+    file.write_text(yaml.safe_dump({**content, "target": "aks"}), encoding="utf-8")
+    return folder
+
+
+def test_a_cluster_is_made_once_with_the_fewest_rights(
+    double: AzureDouble, plane: ControlPlane, service: Path, deploy_python: Path
+) -> None:
+    bootstrap = Bootstrap(double, service, deploy_python)
+    env = {**bootstrap.env(double.owner), "GH": "/nowhere/gh"}
+    dry = bootstrap("--without-github", "--dry-run", env=env)
+    assert dry.code == 0, dry.err
+    assert f"kubectl --context {CLUSTER} apply --server-side" in dry.out
+    assert changes(double) == []
+    made = bootstrap("--without-github", env=env)
+    assert made.code == 0, made.err
+    az = Azure(double, env)
+    cluster = az("aks", "show", "--name", CLUSTER, "--resource-group", STAGE)
+    assert cluster["disableLocalAccounts"] is True
+    assert cluster["aadProfile"]["enableAzureRbac"] is True
+    given = az("role", "assignment", "list", "--scope", cluster["id"])
+    names = {each["roleDefinitionName"] for each in given}
+    assert {"Reader", "Azure Kubernetes Service Cluster User Role"} < names
+    within = f"{cluster['id']}/namespaces/{STAGE}"
+    (writer,) = az("role", "assignment", "list", "--scope", within)
+    assert writer["roleDefinitionName"] == "Azure Kubernetes Service RBAC Writer"
+    route = f"/apis/gateway.networking.k8s.io/v1/namespaces/{STAGE}/httproutes/{STAGE}"
+    assert plane.ask("GET", route)["spec"]["rules"][0]["backendRefs"][0]["name"] == STAGE
+
+    before = changes(double)
+    again = bootstrap("--without-github", env=env)
+    assert again.code == 0, again.err
+    assert changes(double) == before
