@@ -12,7 +12,7 @@ import yaml
 from engine.deploy.az import Az
 from engine.deploy.bootstrap import resources
 from engine.deploy.bootstrap.inputs import Account, Inputs
-from engine.deploy.bootstrap.looks import Clock
+from engine.deploy.bootstrap.looks import Clock, Tool
 from engine.deploy.bootstrap.runner import MADE, THERE, Result, Runner
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.config.project import Project
@@ -105,7 +105,7 @@ def kubectl(cloud: Cloud, found: Inputs) -> Kubectl:
 
 
 def run(cloud: Cloud, found: Inputs) -> tuple[Result, ...]:
-    tools = {"az": cloud, "kubectl": kubectl(cloud, found)}
+    tools: dict[str, Tool] = {"az": cloud, "kubectl": kubectl(cloud, found)}
     pauses: list[float] = []
     clock = Clock(now=lambda: sum(pauses), pause=pauses.append)
     return Runner(tools, Say(), clock=clock).run(planned(found))
