@@ -231,7 +231,7 @@ def _own_secrets(context: Context) -> set[str]:
     environment = context.environment
     kind = kind_of(environment)
     logs = {LOGS_KEY} if kind.sends_log(environment) else set()
-    storage = {STORAGE_KEY} if kind.needs_edge(environment) else set()
+    storage = {STORAGE_KEY} if kind.mounts(environment) else set()
     return {*environment.secret_settings, *logs, *storage}
 
 

@@ -115,6 +115,10 @@ class Kind(ABC, Generic[Place]):
         """Resource group and name of the storage account whose key a document may need."""
         return None
 
+    def mounts(self, environment: Place) -> bool:
+        """Whether what is deployed needs the key of that account."""
+        return False
+
     def needs_edge(self, environment: Place) -> bool:
         """Whether the image that ends HTTPS runs beside the service."""
         return False
