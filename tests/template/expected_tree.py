@@ -27,6 +27,7 @@ deploy/project.yaml
 docs/architecture.md
 docs/azure-setup.md
 docs/decisions.md
+docs/front-door.json
 docs/models.md
 docs/reference.md
 docs/runbook.md
@@ -357,6 +358,7 @@ engine/serving/http/auth.py
 engine/serving/http/bodies.py
 engine/serving/http/connection.py
 engine/serving/http/cors.py
+engine/serving/http/front_door.py
 engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/own_routes.py
