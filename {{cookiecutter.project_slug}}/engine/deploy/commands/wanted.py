@@ -98,10 +98,11 @@ class Wanted:
         if names is None:
             return []
         if not self.looked:
-            return [f"own names:   {', '.join(names.domains)}"]
+            return [f"own names:   {', '.join(names.domains)}"] if names.domains else []
         address = self.live.address if self.live else None
         host = (address and urlsplit(address).hostname) or "<address>"
-        return ["own names:", *(f"  {line}" for line in names.plan(host))]
+        lines = [f"  {line}" for line in names.plan(host)]
+        return ["own names:", *lines] if lines else []
 
     def _steps(self, document: Document) -> list[str]:
         target, live = self.context.target, self.live

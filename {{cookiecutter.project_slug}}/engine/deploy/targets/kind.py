@@ -160,10 +160,8 @@ def own_names(
 ) -> OwnNames | None:
     """What own names of an environment need; None: it has none."""
     given = environment.own_domains
-    if given is None or not given.domains:
-        return None
     mark = {"project": project.name, "environment": environment.stage}
-    zone = ZoneRecords(az, places.subscription, given.zone, mark) if given.zone else None
+    zone = ZoneRecords(az, places.subscription, given.zone, mark) if given and given.zone else None
     return kind_of(environment).own_names(az, environment, places, zone)
 
 

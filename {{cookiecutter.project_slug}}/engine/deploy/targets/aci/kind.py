@@ -86,7 +86,8 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         self, az: Az, environment: GroupEnvironment, places: Places, zone: ZoneRecords | None
     ) -> OwnNames | None:
         """See ``Kind``."""
-        return GroupNames(environment, environment.https, zone) if environment.https else None
+        https = environment.https
+        return GroupNames(environment, https, zone) if https and https.domains else None
 
     def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
         """See ``Kind``; a release with a share may have to be restored although the file names none

@@ -19,7 +19,7 @@ from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, 
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.containerapps import bootstrap, rules
 from engine.deploy.targets.containerapps.client import AppClient
-from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.environment import AppEnvironment, Https
 from engine.deploy.targets.containerapps.own_names import AppNames
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import Kind, Metrics
@@ -86,12 +86,14 @@ class ContainerAppsKind(Kind[AppEnvironment]):
     def own_names(
         self, az: Az, environment: AppEnvironment, places: Places, zone: ZoneRecords | None
     ) -> OwnNames | None:
-        """See ``Kind``."""
-        if environment.https is None or places.apps_environment is None:
+        """See ``Kind``; without https in the file an app may still have names of before."""
+        if places.apps_environment is None:
             return None
         group = environment.resource_group
         client = AppClient(az, places.subscription, group, environment.name)
-        return AppNames(environment.https, zone, client, environment, places.apps_environment)
+        return AppNames(
+            environment.https or Https(), zone, client, environment, places.apps_environment
+        )
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: AppEnvironment
