@@ -131,7 +131,7 @@ def test_the_id_is_where_commands_find_it_and_probes_ask_what_is_open() -> None:
     def broken(**fields: object) -> list[tuple[int | str, ...]]:
         return [each.at for each in rules.front_door(project, environment(**fields))]
 
-    named = {"variables": {"TRUSTED_FRONT_DOOR_ID": ID}}
+    named: dict[str, object] = {"variables": {"TRUSTED_FRONT_DOOR_ID": ID}}
     assert broken(**named) == []
     assert broken(secrets=["TRUSTED_FRONT_DOOR_ID"]) == [("secrets", 0)]
     probes = {"readiness": {"path": "/ping"}}

@@ -27,7 +27,6 @@ deploy/project.yaml
 docs/architecture.md
 docs/azure-setup.md
 docs/decisions.md
-docs/front-door.json
 docs/models.md
 docs/reference.md
 docs/runbook.md
@@ -136,6 +135,7 @@ engine/deploy/figures/__init__.py
 engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/finding.py
+engine/deploy/front-door.json
 engine/deploy/gh.py
 engine/deploy/git.py
 engine/deploy/hooks.py
