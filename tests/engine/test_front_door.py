@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from engine.deploy.config.project import Project
 from engine.deploy.config.rules import settings as rules
 from engine.deploy.rollout.checks import ServiceChecks
 from engine.deploy.say import Say
+from engine.errors import EngineError
+from engine.load import __main__ as load
 from engine.serving.settings import Settings
 from pydantic import ValidationError
 
@@ -116,6 +119,21 @@ def test_commands_of_an_environment_send_its_id(
     assert front_door({}) == {}
     refused = httpx.Response(403, json={"error": "through Azure Front Door only"})
     assert isinstance(refusal("POST /predict", refused), KeyRefused)
+
+
+def test_a_load_test_of_an_environment_sends_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, str]] = []
+
+    def deployed(*_: object) -> None:
+        asked.append(front_door(os.environ))
+        raise EngineError("enough", "none")
+
+    given = environment(variables={"TRUSTED_FRONT_DOOR_ID": ID})
+    monkeypatch.setenv("TRUSTED_FRONT_DOOR_ID", "")
+    monkeypatch.setattr(load, "_deployed", deployed)
+    monkeypatch.setattr(load, "read_environment", lambda *_: (None, given))
+    assert load.main(["--url", "http://127.0.0.1:9", "--env", "staging"]) == 1
+    assert asked == [{HEADER: ID}]
 
 
 @pytest.mark.parametrize("value", ["x", ID[:-1], f"{ID} ", f"{{{ID}}}"])

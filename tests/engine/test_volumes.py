@@ -46,6 +46,7 @@ from tests.engine.test_aci_document import PLACES, RELEASE, environment
 from tests.engine.test_https import HTTPS
 
 VOLUMES = [{"share": "models", "path": "/models"}, {"share": "tables-2", "path": "/data/tables"}]
+SHARES = ("models", "tables-2")
 ACCOUNT = names.storage_account("S", "iris-service-staging")
 
 
@@ -156,9 +157,11 @@ class NoApp(Az):
     def __init__(self) -> None:
         super().__init__(Say())
         self.sent: list[tuple[str, Any]] = []
+        self.known: set[str] = set()
 
     def find(self, *arguments: str, limit: float = 0) -> Any:
-        return None
+        url = arguments[arguments.index("--url") + 1].partition("?")[0]
+        return {"name": url} if url in self.known else None
 
     def change(self, *arguments: str, stdin: str | None = None, **_: Any) -> Any:
         url = arguments[arguments.index("--url") + 1].partition("?")[0]
@@ -175,6 +178,11 @@ def test_the_key_reaches_the_environment_before_the_app_names_the_share() -> Non
     with pytest.raises(EngineError, match="cannot be read"):
         target.apply(document, apps.SECRETS, lambda: None)
     assert az.sent == []
+    # What was mounted before needs no key: a release is put back although nobody can read it now.
+    az.known = {f"{apps.PLACES.apps_environment}/storages/{share}" for share in SHARES}
+    target.restore(document, apps.SECRETS, lambda: None)
+    assert [url.rpartition("/")[2] for url, _ in az.sent] == ["iris-staging"]
+    az.sent.clear()
     target.apply(document, {**apps.SECRETS, STORAGE_KEY: "planted-key"}, lambda: None)
     urls = [url.removeprefix(str(apps.PLACES.apps_environment)) for url, _ in az.sent]
     assert urls[:2] == ["/storages/models", "/storages/tables-2"]

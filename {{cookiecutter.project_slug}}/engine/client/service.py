@@ -61,10 +61,15 @@ _UNKNOWN = (
 FRONT_DOOR = "TRUSTED_FRONT_DOOR_ID"
 
 
+def front_door_setting(settings: Mapping[str, str]) -> dict[str, str]:
+    """The setting of that name, in capitals, if it is among these."""
+    named = [value for name, value in settings.items() if name.upper() == FRONT_DOOR]
+    return {FRONT_DOOR: named[-1]} if named and named[-1] else {}
+
+
 def front_door(settings: Mapping[str, str]) -> dict[str, str]:
     """The header by which a service lets requests pass that names a Front Door in its settings."""
-    named = {name.upper(): value for name, value in settings.items()}
-    return {"X-Azure-FDID": named[FRONT_DOOR]} if named.get(FRONT_DOOR) else {}
+    return {"X-Azure-FDID": value for value in front_door_setting(settings).values()}
 
 
 class TooLarge(Exception):

@@ -137,6 +137,10 @@ class AppClient:
         request = ("rest", "--method", "put", "--url", url, "--body", "@-")
         self._az.change(*request, stdin=json.dumps({"properties": {"azureFile": file}}))
 
+    def mounted(self, environment_id: str, share: str) -> bool:
+        """Whether apps of a Container Apps environment may mount a share already."""
+        return self._find(f"{environment_id}/storages/{share}") is not None
+
     def analysis(self, hostname: str) -> Json:
         """What Azure sees of an own name: its records, and whether the app may have it."""
         path = _url(f"{self._id}/listCustomHostNameAnalysis")

@@ -200,13 +200,15 @@ class ContainerApps:
         place = document["properties"]["environmentId"]
         group = self._environment.resource_group
         account = names.storage_account(self._places.subscription, group)
+        key = secrets.get(STORAGE_KEY)
         for share in documents.shares(document):
-            if not secrets.get(STORAGE_KEY):
+            if key:
+                self._client.mount(place, share, account, key)
+            elif not self._client.mounted(place, share):
                 raise EngineError(
                     f"the key of the storage account {account} cannot be read",
                     "`.venv/bin/python -m engine.deploy bootstrap` gives the deploy its role",
                 )
-            self._client.mount(place, share, account, secrets[STORAGE_KEY])
 
     def _shown(self) -> tuple[Json, Json | None, list[Json]] | None:
         """The app, the revision that was applied last, and its replicas; None: there is no app."""
