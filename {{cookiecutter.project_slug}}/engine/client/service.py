@@ -69,7 +69,8 @@ def front_door_setting(settings: Mapping[str, str]) -> dict[str, str]:
 
 def front_door(settings: Mapping[str, str]) -> dict[str, str]:
     """The header by which a service lets requests pass that names a Front Door in its settings."""
-    return {"X-Azure-FDID": value for value in front_door_setting(settings).values()}
+    found = front_door_setting(settings)
+    return {"X-Azure-FDID": found[FRONT_DOOR]} if found else {}
 
 
 class TooLarge(Exception):
