@@ -519,7 +519,7 @@ def test_with_replace_a_bad_release_gives_the_gpu_back(gpu: Cluster) -> None:
 @pytest.mark.parametrize("kind", ["DELETE deployments/", f"DELETE services/{NAMESPACE}", "PATCH d"])
 def test_a_run_killed_in_the_gap_is_ended_by_the_next_one(gpu: Cluster, kind: str) -> None:
     """Between the end of the release that held the GPU and the start of the next."""
-    fields = {"replace": True, **GPU}
+    fields: dict[str, Any] = {"replace": True, **GPU}
     gpu.writes.clear()
     gpu.up(GOOD, **fields)
     gpu.kill = max(n for n, each in enumerate(gpu.writes, 1) if each.startswith(kind))
