@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.service import Limits, address
+from engine.client.service import Limits, address, front_door
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, open_context
 from engine.deploy.config import names
@@ -78,10 +78,11 @@ def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
     expected = _expected(root, any_revision=options.any_revision)
     if options.url:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
+        headers: dict[str, str] = {}
     else:
-        url, limits = _deployed(options, root, say)
+        url, limits, headers = _deployed(options, root, say)
     say.step(f"verifying {url}")
-    return verify(url, expected, limits, say.detail, models=root / "models")
+    return verify(url, expected, limits, say.detail, models=root / "models", headers=headers)
 
 
 def _expected(root: Path, *, any_revision: bool) -> Expected:
@@ -92,11 +93,14 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
     return ModelsOnly(release.model_digest) if any_revision else release
 
 
-def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, Limits]:
+def _deployed(
+    options: argparse.Namespace, root: Path, say: Say
+) -> tuple[str, Limits, dict[str, str]]:
     context = open_context(options.environment, root, say)
     live, url = deployed(context)
     require_image(live, options.image, options.environment)
-    return url, limits_of(context.environment.rollout)
+    environment = context.environment
+    return url, limits_of(environment.rollout), front_door(environment.variables)
 
 
 def deployed(context: Context) -> tuple[Live, str]:

@@ -78,9 +78,9 @@ class Aks:
         )
 
     def read(self) -> Live | None:
-        """See ``Target``."""
+        """See ``Target``: what is half removed is no release any more."""
         service = self._client.get("Service", self._name)
-        if service is None:
+        if service is None or not _applied(service):
             return None
         name = _applied(service)
         objects = self._objects(name)
@@ -140,6 +140,9 @@ class Aks:
     def retire(self) -> tuple[str, ...]:
         """See ``Target``: Kubernetes itself lets pods answer before they end."""
         service = self._client.get("Service", self._name)
+        if service is not None and not _applied(service):
+            self.delete()
+            return ()
         if service is None or marks.state(documents.tags_of({"items": [service]})) != marks.KEPT:
             return ()
         return self._remove_all_but({_applied(service), _selected(service)})
@@ -149,7 +152,12 @@ class Aks:
         return None
 
     def delete(self) -> None:
-        """See ``Target``: what bootstrap made stays."""
+        """See ``Target``: what bootstrap made stays. A removal that is interrupted is known by the
+        Service, which goes last and has no release then.
+        """
+        if self._client.get("Service", self._name) is not None:
+            change = {"metadata": {"annotations": {APPLIED: None}}}
+            self._client.merge("Service", self._name, change)
         self._remove_all_but(set())
         self._client.delete("Service", self._name)
 
@@ -162,7 +170,7 @@ class Aks:
     def evidence(self) -> Group | None:
         """See ``Target``."""
         service = self._client.get("Service", self._name)
-        if service is None:
+        if service is None or not _applied(service):
             return None
         name = _applied(service)
         return read_release(self._client, self._name, name, self._pods(name))
