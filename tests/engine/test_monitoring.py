@@ -77,14 +77,14 @@ NAMES = {
         *("Restarting", "MemoryNearLimit"),
     }
 }
-NAMES["containerapps"] = NAMES["aci"]
+NAMES["containerapps"] = NAMES["aks"] = NAMES["aci"]
 
 
 def metric_rules(environment: Environment) -> tuple[MetricRule, ...]:
     return kind_of(environment).metric_rules(environment)
 
 
-@pytest.mark.parametrize("target", ["aci", "containerapps"])
+@pytest.mark.parametrize("target", NAMES)
 def test_every_target_has_the_alerts_that_its_data_can_tell(target: str) -> None:
     environment = place(target).environment
     names = [each.name for each in log_rules(environment, OBJECTIVE)]
@@ -105,10 +105,20 @@ def test_a_fleet_has_the_same_alerts_without_one_that_is_bound_to_a_group() -> N
     assert any("no alert on the memory" in each for each in warnings(PROJECT, silent.environment))
 
 
+def test_memory_of_a_pod_is_what_the_service_measures_of_itself() -> None:
+    rules = {each.name: each for each in log_rules(place("aks", memory_gb=2).environment, 1)}
+    assert (rules["MemoryNearLimit"].column, rules["MemoryNearLimit"].over) == (
+        "Bytes",
+        0.9 * 2**31,
+    )
+    silent = log_rules(place("aks", telemetry=False).environment, 1)
+    assert "MemoryNearLimit" not in [each.name for each in silent]
+
+
 def test_queries_of_container_groups_find_those_of_a_fleet_and_no_others() -> None:
     query = queries.query("starts", "iris")
     assert not re.search(r"ContainerGroup(_s)? ==", query)
-    [pattern] = re.findall(r'matches regex strcat\("(.+?)", service, "(.+?)"\)', query)
+    [pattern] = re.findall(r'group matches regex strcat\("(.+?)", service, "(.+?)"\)', query)
     ours = re.compile(pattern[0] + "iris" + pattern[1])
     assert isinstance(fleet := place(copies=10, name="iris").environment, GroupEnvironment)
     for colour in COLOURS:

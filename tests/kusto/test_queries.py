@@ -23,7 +23,6 @@ pytestmark = pytest.mark.slow
 ASK = """
 import json, sys
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.aks import alerts
 from engine.deploy.targets.aks.environment import AksEnvironment
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.monitoring import queries
@@ -34,11 +33,9 @@ environments = [
     GroupEnvironment.model_validate({**fields, "target": "aci"}),
     GroupEnvironment.model_validate({**fields, "target": "aci", "copies": 2}),
     AppEnvironment.model_validate({**fields, "target": "containerapps", "gpu": "t4"}),
+    AksEnvironment.model_validate({**fields, "target": "aks"}),
 ]
 rules = {rule.query: rule.column for each in environments for rule in log_rules(each, 300.0)}
-cluster = {"name": "c", "resource_group": "c"}
-pods = AksEnvironment.model_validate({**fields, "target": "aci", "cluster": cluster})
-rules |= {rule.query: rule.column for rule in alerts.log_rules(pods)}
 written = {f"query {name}": queries.query(name, "iris-staging") for name in queries.saved()}
 written |= {f"rule {name}": queries.alert(name, "iris-staging") for name in rules}
 json.dump({"queries": written, "columns": rules}, sys.stdout)

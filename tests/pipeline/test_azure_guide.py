@@ -115,6 +115,23 @@ def test_what_the_guide_says_is_absent_is_absent_and_the_rest_is_there(
     assert missing == []
 
 
+def test_the_commands_of_the_chapter_on_kubernetes_are_there(
+    running_double: AzureDouble, checkout: Path
+) -> None:
+    chapter = checkout / "docs" / "kubernetes.md"
+    typed = [
+        line
+        for block in read_blocks(chapter)
+        for line in re.sub(r'"\$\((.*?)\)"', "VALUE", block.text.replace("\\\n", "")).splitlines()
+        if line.startswith("az ")
+    ]
+    named = [" ".join(each.split()) for each in CODE.findall(chapter.read_text(encoding="utf-8"))]
+    assert len(typed) > 3
+    assert len(named) > 3
+    az = AzHelp(running_double.env())
+    assert [command for command in {*typed, *named} if not az.knows(command)] == []
+
+
 class AzHelp:
     """Asks the real `az` what it knows; extensions do not count."""
 

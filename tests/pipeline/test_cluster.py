@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from tests.azure_double.client import AzureDouble, Person
-from tests.engine.kubernetes import gateway_api
 from tests.engine.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.definitions import GATEWAY_API, define
 from tests.engine.kubernetes.docker_node import DockerNode
 from tests.engine.kubernetes.guard import Guard
 from tests.service.containers import docker_client
@@ -45,7 +45,7 @@ def plane(double: AzureDouble, tmp_path: Path) -> Iterator[ControlPlane]:
         return bool(double.ask("aks.allows", asked))
 
     with Guard(principal, allows) as guard, ControlPlane(tmp_path / "plane", guard.address) as it:
-        gateway_api.define(it)
+        define(it, GATEWAY_API)
         known = {"name": CLUSTER, "server": it.server, "authority": it.authority}
         double.ask("aks.connect", known)
         yield it

@@ -218,6 +218,7 @@ engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
 engine/deploy/targets/aci/target.py
+engine/deploy/targets/aks/alerts.py
 engine/deploy/targets/base.py
 engine/deploy/targets/compare.py
 engine/deploy/targets/containerapps/__init__.py

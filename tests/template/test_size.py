@@ -20,7 +20,8 @@ def project(render: Render) -> Path:
 
 def test_the_owners_part_keeps_its_budgets(project: Path) -> None:
     sizes = measure(project)
-    assert sizes["outside engine/"].files <= 45
+    # 45, and the chapter on Kubernetes.
+    assert sizes["outside engine/"].files <= 46
     assert sizes["outside engine/ without tests/"].lines <= 600
     assert sizes["tests/"].lines <= 2000
 

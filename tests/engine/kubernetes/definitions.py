@@ -30,7 +30,10 @@ class Module:
 GATEWAY_API = Module(
     "sigs.k8s.io/gateway-api@v1.4.1",
     "h1:NPxFutNkKNa8UfLd2CMlEuhIPMQgDQ6DXNKG9sHbJU8=",
-    ("config/crd/standard/gateway.networking.k8s.io_gateways.yaml",),
+    tuple(
+        f"config/crd/standard/gateway.networking.k8s.io_{kind}.yaml"
+        for kind in ("gatewayclasses", "gateways", "httproutes")
+    ),
 )
 KEDA = Module(
     "github.com/kedacore/keda/v2@v2.21.0",

@@ -12,7 +12,7 @@ import yaml
 from engine.deploy.az import Az
 from engine.deploy.bootstrap import resources
 from engine.deploy.bootstrap.inputs import Account, Inputs
-from engine.deploy.bootstrap.looks import Clock
+from engine.deploy.bootstrap.looks import Clock, Tool
 from engine.deploy.bootstrap.runner import MADE, THERE, Result, Runner
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.config.project import Project
@@ -25,9 +25,9 @@ from engine.deploy.targets.aks.kubectl import Kubectl
 from engine.errors import EngineError
 
 from tests.engine.bootstrap_world import PretendedAzure
-from tests.engine.kubernetes import gateway_api
 from tests.engine.kubernetes.conftest import DEPLOYER, NOBODY, OWNER
 from tests.engine.kubernetes.control_plane import ControlPlane
+from tests.engine.kubernetes.definitions import GATEWAY_API, define
 
 STAGES = ("boot-staging", "boot-production")
 CLUSTER = {"name": "iris", "resource_group": "iris-cluster"}
@@ -105,7 +105,7 @@ def kubectl(cloud: Cloud, found: Inputs) -> Kubectl:
 
 
 def run(cloud: Cloud, found: Inputs) -> tuple[Result, ...]:
-    tools = {"az": cloud, "kubectl": kubectl(cloud, found)}
+    tools: dict[str, Tool] = {"az": cloud, "kubectl": kubectl(cloud, found)}
     pauses: list[float] = []
     clock = Clock(now=lambda: sum(pauses), pause=pauses.append)
     return Runner(tools, Say(), clock=clock).run(planned(found))
@@ -114,7 +114,7 @@ def run(cloud: Cloud, found: Inputs) -> tuple[Result, ...]:
 @pytest.fixture(scope="module")
 def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
     """The cluster, with the Gateway API."""
-    gateway_api.define(control_plane)
+    define(control_plane, GATEWAY_API)
     yield control_plane
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from engine.deploy.config import names
+from engine.deploy.monitoring import queries
 from engine.deploy.targets.aks import document as documents
 from engine.deploy.targets.aks.client import Access, KubeClient, KubeError
 from engine.deploy.targets.aks.environment import AksEnvironment
+from engine.deploy.targets.aks.rules import NAME_LENGTH
 from engine.deploy.targets.base import Document, Places, Release
 
 from tests.engine.kubernetes.conftest import DEPLOYER, NAMESPACE, NOBODY, READER
@@ -85,6 +88,26 @@ def test_a_deploy_may_make_all_of_a_release_and_nothing_is_left_to_change(
     # Applied again it is the same object: nothing is changed on the way.
     again = asked.apply(deployment(wanted))
     assert again["metadata"]["generation"] == found["metadata"]["generation"]
+
+
+@pytest.mark.parametrize("name", ["iris", "i" * NAME_LENGTH])
+def test_the_saved_queries_know_pods_by_their_names(control_plane: ControlPlane, name: str) -> None:
+    """Kubernetes gives the names, and cuts what is too long."""
+    asked = client(control_plane, DEPLOYER)
+    wanted = deployment(document("20261201001122-4f9c1a", name=name, namespace=NAMESPACE))
+    wanted["spec"]["template"]["spec"]["serviceAccountName"] = NAMESPACE
+    asked.apply(wanted)
+    pods: list[documents.Object] = []
+    for _ in range(100):
+        if pods := asked.list("Pod", {documents.NAME_LABEL: name}):
+            break
+        subprocess.run(["sleep", "0.1"], check=True)
+    [pod] = [each["metadata"]["name"] for each in pods]
+    lines = (queries.FOLDER / "lines.kql").read_text(encoding="utf-8")
+    [pattern] = re.findall(r'pod matches regex strcat\("\^", service, "(.+)"\)', lines)
+    assert re.match(name + pattern, pod)
+    assert not re.match(name + pattern, pod.replace(name, f"{name}-r2", 1))
+    assert not re.match(name + pattern, f"{name}-approuting-istio-7d9c5b8f6-x2x4z")
 
 
 def test_an_unknown_field_is_refused(control_plane: ControlPlane) -> None:

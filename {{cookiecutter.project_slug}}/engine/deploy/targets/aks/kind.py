@@ -8,8 +8,8 @@ from engine.deploy.az import Az
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.bootstrap.step import Step
-from engine.deploy.monitoring.rule import MetricRule
-from engine.deploy.targets.aks import bootstrap, rules
+from engine.deploy.monitoring.rule import LogRule, MetricRule
+from engine.deploy.targets.aks import alerts, bootstrap, preflight, rules
 from engine.deploy.targets.aks.access import access_of
 from engine.deploy.targets.aks.client import KubeClient
 from engine.deploy.targets.aks.environment import AksEnvironment
@@ -36,7 +36,7 @@ class AksKind(Kind[AksEnvironment]):
             (cluster.resource_group, cluster.name, namespace),
             lambda: KubeClient(lambda: access_of(az, cluster), namespace),
         )
-        return Aks(environment, places, client)
+        return Aks(environment, places, client, lambda: preflight.findings(az, environment))
 
     def warnings(self, environment: AksEnvironment) -> Iterable[str]:
         """See ``Kind``."""
@@ -59,6 +59,10 @@ class AksKind(Kind[AksEnvironment]):
     def metric_rules(self, environment: AksEnvironment) -> tuple[MetricRule, ...]:
         """See ``Kind``: the log and the service's own metrics say it for each pod."""
         return ()
+
+    def log_rules(self, environment: AksEnvironment) -> tuple[LogRule, ...]:
+        """See ``Kind``."""
+        return alerts.log_rules(environment)
 
     def hour(self, environment: AksEnvironment) -> float | None:
         """See ``Kind``: machines are paid, of a size that is the cluster's."""

@@ -7,7 +7,7 @@ The pods before it are removed afterwards: they leave when their requests are an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from engine.deploy.config import names
@@ -50,12 +50,19 @@ class Aks:
     secret_names = staticmethod(documents.secret_names)
     tags = staticmethod(documents.tags_of)
 
-    def __init__(self, environment: AksEnvironment, places: Places, client: KubeClient) -> None:
+    def __init__(
+        self,
+        environment: AksEnvironment,
+        places: Places,
+        client: KubeClient,
+        look: Callable[[], list[Finding]] = list,
+    ) -> None:
         self.what = f"service {environment.name} in cluster {environment.own_cluster.name}"
         self._environment = environment
         self._places = places
         self._name = environment.name
         self._client = client
+        self._look = look
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
         """See ``Target``; the document carries the digest of what was configured."""
@@ -65,7 +72,7 @@ class Aks:
 
     def findings(self, release: Release) -> list[Finding]:
         """See ``Target``."""
-        return []
+        return self._look()
 
     def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``: all is made beside what is there, unless that holds the only GPU."""
