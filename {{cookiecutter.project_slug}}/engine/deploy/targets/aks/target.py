@@ -186,7 +186,7 @@ class Aks:
         """See ``Target``."""
         return (
             f"the machines of cluster {self._environment.own_cluster.name} bill while they are "
-            "there, with pods or without; stopped, the pods are gone, and the system pool, the load "
+            "there, with pods or without; stopped, the pods are gone; the system pool, the load "
             "balancer and the control plane go on costing"
         )
 
