@@ -232,6 +232,7 @@ engine/deploy/targets/aks/evidence.py
 engine/deploy/targets/aks/kind.py
 engine/deploy/targets/aks/kubectl.py
 engine/deploy/targets/aks/live.py
+engine/deploy/targets/aks/preflight.py
 engine/deploy/targets/aks/rules.py
 engine/deploy/targets/aks/shape.py
 engine/deploy/targets/aks/target.py

@@ -59,12 +59,14 @@ class DockerNode(Node):
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         """Leave the cluster; nothing of its pods stays."""
-        super().__exit__(kind, error, _)
-        for each in self._running.values():
-            each.end(at_once=True)
-        for each in self._running.values():
-            each.thread.join()
-        self._logs.stop()
+        try:
+            super().__exit__(kind, error, _)
+        finally:
+            for each in self._running.values():
+                each.end(at_once=True)
+            for each in self._running.values():
+                each.thread.join()
+            self._logs.stop()
 
     def details(self) -> dict[str, Any]:
         """See ``Node``: where the API server asks for logs."""

@@ -352,6 +352,23 @@ def test_lost_answers_change_nothing(deployed: Cluster, digit: str) -> None:
     assert deployed.serves() == (GOOD if digit == GOOD else BEFORE)
 
 
+@pytest.mark.exhaustive
+def test_a_first_release_whose_removal_was_interrupted_is_removed(cluster: Cluster) -> None:
+    with pytest.raises(RolloutFailed):
+        cluster.up(CRASHING)
+    number = next(n for n, each in enumerate(cluster.writes, 1) if each.startswith("DELETE"))
+    cluster.writes.clear()
+    cluster.kill = -number
+    with pytest.raises(Killed):
+        cluster.up(CRASHING)
+    cluster.kill = 0
+    site = cluster.site()
+    finish_interrupted(site)
+    site.target.retire()
+    assert cluster.target().read() is None
+    assert cluster.plane.ask("GET", SERVICES)["items"] == []
+
+
 def test_back_to_the_release_before_by_what_the_journal_has(deployed: Cluster) -> None:
     deployed.up(GOOD)
     record = max(deployed.world.records.values(), key=lambda each: each.id)
@@ -496,3 +513,21 @@ def test_with_replace_a_bad_release_gives_the_gpu_back(gpu: Cluster) -> None:
         gpu.up(WRONG_MODEL, replace=True, **GPU)
     assert failed.value.restored
     assert gpu.serves() == BEFORE
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["DELETE deployments/", f"DELETE services/{NAMESPACE}", "PATCH d"])
+def test_a_run_killed_in_the_gap_is_ended_by_the_next_one(gpu: Cluster, kind: str) -> None:
+    """Between the end of the release that held the GPU and the start of the next."""
+    fields: dict[str, Any] = {"replace": True, **GPU}
+    gpu.writes.clear()
+    gpu.up(GOOD, **fields)
+    gpu.kill = max(n for n, each in enumerate(gpu.writes, 1) if each.startswith(kind))
+    gpu.writes.clear()
+    with pytest.raises(Killed):
+        gpu.up(BEFORE, **fields)
+    gpu.kill = 0
+    site = gpu.site(**fields)
+    finish_interrupted(site)
+    site.target.retire()
+    assert gpu.serves() in (GOOD, BEFORE)

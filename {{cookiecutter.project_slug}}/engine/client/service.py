@@ -97,8 +97,8 @@ class Service:
     ) -> None:
         self.url = url.rstrip("/")
         self._key = {"X-API-Key": key} if key else {}
-        trust = ssl.create_default_context(cadata=authority) if authority else True
         given = {**front_door(os.environ), **(headers or {})}
+        trust = ssl.create_default_context(cadata=authority) if authority else True
         try:
             self._client = httpx.Client(
                 base_url=self.url, timeout=seconds, headers=given, verify=trust

@@ -9,7 +9,7 @@ from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.monitoring.rule import LogRule, MetricRule
-from engine.deploy.targets.aks import alerts, bootstrap, rules
+from engine.deploy.targets.aks import alerts, bootstrap, preflight, rules
 from engine.deploy.targets.aks.access import access_of
 from engine.deploy.targets.aks.client import KubeClient
 from engine.deploy.targets.aks.environment import AksEnvironment
@@ -36,7 +36,7 @@ class AksKind(Kind[AksEnvironment]):
             (cluster.resource_group, cluster.name, namespace),
             lambda: KubeClient(lambda: access_of(az, cluster), namespace),
         )
-        return Aks(environment, places, client)
+        return Aks(environment, places, client, lambda: preflight.findings(az, environment))
 
     def warnings(self, environment: AksEnvironment) -> Iterable[str]:
         """See ``Kind``."""

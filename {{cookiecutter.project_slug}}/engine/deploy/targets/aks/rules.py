@@ -98,8 +98,8 @@ def warnings(environment: AksEnvironment) -> Iterator[str]:
     """What is allowed and may surprise."""
     if environment.replicas.max == 1:
         yield (
-            "replicas.max is 1: while a machine of the cluster is replaced, as happens now and "
-            "then, nothing answers; with replicas: {min: 2, max: 2} one pod goes on"
+            "replicas.max is 1: while a machine of the cluster is replaced, as happens, "
+            "nothing answers; with replicas: {min: 2, max: 2} one pod goes on"
         )
     if environment.replace:
         yield (

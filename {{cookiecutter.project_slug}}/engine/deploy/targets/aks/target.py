@@ -7,7 +7,7 @@ The pods before it are removed afterwards: they leave when their requests are an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from engine.deploy.config import names
@@ -50,12 +50,19 @@ class Aks:
     secret_names = staticmethod(documents.secret_names)
     tags = staticmethod(documents.tags_of)
 
-    def __init__(self, environment: AksEnvironment, places: Places, client: KubeClient) -> None:
+    def __init__(
+        self,
+        environment: AksEnvironment,
+        places: Places,
+        client: KubeClient,
+        look: Callable[[], list[Finding]] = list,
+    ) -> None:
         self.what = f"service {environment.name} in cluster {environment.own_cluster.name}"
         self._environment = environment
         self._places = places
         self._name = environment.name
         self._client = client
+        self._look = look
 
     def document(self, release: Release, tags: Mapping[str, str]) -> Document:
         """See ``Target``; the document carries the digest of what was configured."""
@@ -65,7 +72,7 @@ class Aks:
 
     def findings(self, release: Release) -> list[Finding]:
         """See ``Target``."""
-        return []
+        return self._look()
 
     def blockers(self, live: Document, wanted: Document) -> tuple[str, ...]:
         """See ``Target``: all is made beside what is there, unless that holds the only GPU."""
@@ -78,9 +85,9 @@ class Aks:
         )
 
     def read(self) -> Live | None:
-        """See ``Target``."""
+        """See ``Target``: what is half removed is no release any more."""
         service = self._client.get("Service", self._name)
-        if service is None:
+        if service is None or not _applied(service):
             return None
         name = _applied(service)
         objects = self._objects(name)
@@ -140,6 +147,9 @@ class Aks:
     def retire(self) -> tuple[str, ...]:
         """See ``Target``: Kubernetes itself lets pods answer before they end."""
         service = self._client.get("Service", self._name)
+        if service is not None and not _applied(service):
+            self.delete()
+            return ()
         if service is None or marks.state(documents.tags_of({"items": [service]})) != marks.KEPT:
             return ()
         return self._remove_all_but({_applied(service), _selected(service)})
@@ -149,7 +159,12 @@ class Aks:
         return None
 
     def delete(self) -> None:
-        """See ``Target``: what bootstrap made stays."""
+        """See ``Target``: what bootstrap made stays. A removal that is interrupted is known by the
+        Service, which goes last and has no release then.
+        """
+        if self._client.get("Service", self._name) is not None:
+            change = {"metadata": {"annotations": {APPLIED: None}}}
+            self._client.merge("Service", self._name, change)
         self._remove_all_but(set())
         self._client.delete("Service", self._name)
 
@@ -162,7 +177,7 @@ class Aks:
     def evidence(self) -> Group | None:
         """See ``Target``."""
         service = self._client.get("Service", self._name)
-        if service is None:
+        if service is None or not _applied(service):
             return None
         name = _applied(service)
         return read_release(self._client, self._name, name, self._pods(name))
@@ -171,8 +186,8 @@ class Aks:
         """See ``Target``."""
         return (
             f"the machines of cluster {self._environment.own_cluster.name} bill while they are "
-            "there, with pods or without; stopped, the pods are gone, and the system pool, the "
-            "load balancer and the control plane go on costing"
+            "there, with pods or without; stopped, the pods are gone; the system pool, the load "
+            "balancer and the control plane go on costing"
         )
 
     def _make(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
