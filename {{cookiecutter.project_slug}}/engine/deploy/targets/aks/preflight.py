@@ -107,8 +107,8 @@ def _room(pool: dict[str, Any], environment: AksEnvironment) -> Iterator[Finding
     if most is None or most >= needed:
         return
     cause = (
-        f"pool {environment.gpu_pool} has at most {most} machines, and a deploy needs {needed}: the "
-        "new pods would wait for a GPU for ever, while the old ones serve"
+        f"pool {environment.gpu_pool} has at most {most} machines, and a deploy needs {needed}: "
+        "the new pods would wait for a GPU for ever, while the old ones serve"
     )
     yield Finding(
         "gpu-pool",
