@@ -223,6 +223,9 @@ class MemoryTarget:
     def candidate_headers(self) -> Mapping[str, str]:
         return {}
 
+    def client_headers(self) -> Mapping[str, str]:
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         self._world.operation("keep", lambda: self._tag(tags))
 

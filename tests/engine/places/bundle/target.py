@@ -130,6 +130,10 @@ class Endpoint:
         """See ``Target``."""
         return {HEADER: self._required()["tags"][APPLIED]}
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self._lead(self._required(), tags)

@@ -7,7 +7,7 @@ wrong, and 4 that it could not be found out: no reason to put another release in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,11 @@ def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
     expected = _expected(root, any_revision=options.any_revision)
     if options.url:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
+        headers: Mapping[str, str] = {}
     else:
-        url, limits = _deployed(options, root, say)
+        url, limits, headers = _deployed(options, root, say)
     say.step(f"verifying {url}")
-    return verify(url, expected, limits, say.detail, models=root / "models")
+    return verify(url, expected, limits, say.detail, models=root / "models", headers=headers)
 
 
 def _expected(root: Path, *, any_revision: bool) -> Expected:
@@ -92,11 +93,13 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
     return ModelsOnly(release.model_digest) if any_revision else release
 
 
-def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[str, Limits]:
+def _deployed(
+    options: argparse.Namespace, root: Path, say: Say
+) -> tuple[str, Limits, Mapping[str, str]]:
     context = open_context(options.environment, root, say)
     live, url = deployed(context)
     require_image(live, options.image, options.environment)
-    return url, limits_of(context.environment.rollout)
+    return url, limits_of(context.environment.rollout), context.target.client_headers()
 
 
 def deployed(context: Context) -> tuple[Live, str]:

@@ -30,13 +30,14 @@ from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Azure's metric of the CPU, how many of its units are one core, and that of the memory in
-    bytes.
+    """Azure's metric of the CPU, how many of its units are one core, that of the memory, and how
+    many bytes are one of its units.
     """
 
     cpu: str
     per_core: float
     memory: str
+    memory_bytes: float = 1.0
 
 
 class Kind(ABC, Generic[Place]):
@@ -84,6 +85,14 @@ class Kind(ABC, Generic[Place]):
     @abstractmethod
     def bill(self, environment: Place, hour: float) -> str:
         """What an environment costs while it runs, for people; ``hour`` as from ``hour``."""
+
+    def resource(self, environment: Place, name: str) -> str:
+        """The end of Azure's id of what has this name, from the provider on."""
+        return f"{self.resource_type}/{name}"
+
+    def measured(self, environment: Place) -> Metrics:
+        """``metrics``, in the units that an environment has."""
+        return self.metrics
 
     def log_rules(self, environment: Place) -> tuple[LogRule, ...]:
         """Alerts on the log, besides those that every kind has."""

@@ -151,6 +151,10 @@ class ContainerInstances:
         """See ``Target``: the address is its own."""
         return {}
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self.mark(tags)

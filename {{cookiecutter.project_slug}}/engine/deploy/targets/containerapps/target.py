@@ -103,6 +103,10 @@ class ContainerApps:
         """See ``Target``: a revision has an address of its own."""
         return {}
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
         app = self._required()

@@ -156,6 +156,10 @@ class Fleet:
         """See ``Target``: each group has an address of its own."""
         return {}
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
         self._point(self._required(), tags)
