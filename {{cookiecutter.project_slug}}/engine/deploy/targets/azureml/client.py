@@ -164,7 +164,7 @@ class EndpointClient:
         self._gone(self._id, self.endpoint, f"online endpoint {self._name}")
 
     def _gone(self, path: str, look: Callable[[], Json | None], what: str) -> None:
-        self._az.change("rest", "--method", "delete", "--url", _url(path))
+        self._az.change("rest", "--method", "delete", "--url", _url(path), patience=IDLE_SECONDS)
         if not self._until(lambda: look() is None, IDLE_SECONDS):
             raise EngineError(
                 f"the {what} is still there {IDLE_SECONDS:.0f} s after its deletion was accepted",
@@ -181,7 +181,8 @@ class EndpointClient:
 
     def _change(self, method: str, path: str, body: Json, check: Check) -> None:
         request = ("rest", "--method", method, "--url", _url(path), "--body", "@-")
-        self._az.change(*request, stdin=json.dumps(body), before_retry=check)
+        content, patience = json.dumps(body), IDLE_SECONDS
+        self._az.change(*request, stdin=content, before_retry=check, patience=patience)
 
     def _until(self, done: Callable[[], bool], seconds: float) -> bool:
         give_up = self._clock() + seconds
