@@ -119,7 +119,14 @@ class EndpointArm(Arm):
         if path.endswith("/getLogs"):
             return {"content": "one\ntwo"}
         if path.endswith("/deployments"):
-            return {"value": [self._seen(f"{NAME}/deployments/{each}", self._shown(f"{NAME}/deployments/{each}")) for each in self.deployments]}
+            return {
+                "value": [
+                    self._seen(
+                        f"{NAME}/deployments/{each}", self._shown(f"{NAME}/deployments/{each}")
+                    )
+                    for each in self.deployments
+                ]
+            }
         shown = self._seen(path, self._shown(path))
         if shown is None:
             raise Refused(404, "ResourceNotFound", "There is no such thing.")

@@ -93,7 +93,8 @@ def _environment(environment: EndpointEnvironment, release: Release) -> dict[str
 
 def _probe(probe: Probe) -> dict[str, Any]:
     return {
-        "initialDelay": _duration(probe.initial_delay_seconds),
+        # No document says that Azure takes 0.
+        "initialDelay": _duration(max(1, probe.initial_delay_seconds)),
         "period": _duration(probe.period_seconds),
         "timeout": _duration(probe.timeout_seconds),
         "failureThreshold": probe.failure_threshold,

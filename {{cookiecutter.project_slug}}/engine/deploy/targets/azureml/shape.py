@@ -26,7 +26,7 @@ SECRETS_PROPERTY, FINGERPRINT_PROPERTY = "secrets", names.TAG_SECRETS
 
 _Json = Mapping[str, Any]
 _PROBE = ("initialDelay", "period", "timeout", "failureThreshold", "successThreshold")
-_DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?")
+_DURATION = re.compile(r"P(?:0D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.\d+)?S)?)?")
 # Azure changes neither while the endpoint exists.
 _FIXED = re.compile(r"location|identity\b.*|properties\.authMode")
 
@@ -144,7 +144,7 @@ def _deployment(deployment: _Json | None) -> dict[str, Any] | None:
             "readinessProbe": _probe(properties.get("readinessProbe") or {}),
             "requestSettings": {
                 **_pick(settings, ("maxConcurrentRequestsPerInstance",)),
-                "requestTimeout": _seconds(settings.get("requestTimeout")),
+                "requestTimeout": seconds(settings.get("requestTimeout")),
             },
             "scaleSettings": _pick(properties.get("scaleSettings") or {}, ("scaleType",)),
         },
@@ -153,12 +153,12 @@ def _deployment(deployment: _Json | None) -> dict[str, Any] | None:
 
 def _probe(probe: _Json) -> dict[str, Any]:
     return {
-        key: _seconds(value) if isinstance(value, str) else value
+        key: seconds(value) if isinstance(value, str) else value
         for key, value in _pick(probe, _PROBE).items()
     }
 
 
-def _seconds(duration: str | None) -> str | None:
+def seconds(duration: str | None) -> str | None:
     """A duration in seconds: Azure writes PT1M where PT60S was sent."""
     found = _DURATION.fullmatch(duration or "")
     if found is None:
