@@ -10,6 +10,7 @@ from .container_instance import ContainerInstance
 from .container_registry import ContainerRegistry
 from .identity import Identity
 from .insights import Insights
+from .machine_learning import MachineLearning
 from .operational_insights import OperationalInsights
 from .resources import Resources
 from .storage import Storage
@@ -29,5 +30,6 @@ def classes() -> tuple[type[Provider], ...]:
         Storage,
         ContainerInstance,
         App,
+        MachineLearning,
         TrafficManager,
     )
