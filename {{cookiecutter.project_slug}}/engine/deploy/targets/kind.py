@@ -51,6 +51,7 @@ class Kind(ABC, Generic[Place]):
         deploy_role: lets a deploy run containers in a resource group.
         prices: list prices, each with its source.
         takes_workspace: what is deployed names the Log Analytics workspace and holds its key.
+        has_key: the place itself asks clients for a key.
         own_roles: roles of the project that `roles` may give, besides the deploy's.
         diagnoses: rules for failures that only this kind has.
     """
@@ -62,6 +63,7 @@ class Kind(ABC, Generic[Place]):
     deploy_role: Role | CustomRole
     prices: tuple[Price, ...]
     takes_workspace: bool = False
+    has_key: bool = False
     own_roles: tuple[CustomRole, ...] = ()
     diagnoses: tuple[Callable[[Evidence], Iterable[Finding]], ...] = ()
 

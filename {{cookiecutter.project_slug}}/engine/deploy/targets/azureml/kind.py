@@ -26,6 +26,7 @@ class OnlineEndpointKind(Kind[EndpointEnvironment]):
     rules = rules.RULES
     deploy_role = bootstrap.ROLE
     prices = (sizes.HOUR,)
+    has_key = True
 
     def target(self, az: Az, environment: EndpointEnvironment, places: Places) -> Target:
         """See ``Kind``."""
