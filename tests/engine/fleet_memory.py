@@ -197,7 +197,8 @@ class FleetArm(Arm):
 
 def arm_of(kind: str, habits: Habits | None = None) -> Arm:
     """An empty Azure for one kind of place."""
-    made = {"fleet": FleetArm, "azureml": EndpointArm}.get(kind, Arm)
+    arms: dict[str, type[Arm]] = {"fleet": FleetArm, "azureml": EndpointArm}
+    made = arms.get(kind, Arm)
     return made(habits=habits or Habits())
 
 

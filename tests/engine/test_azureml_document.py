@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,7 +85,7 @@ def arm_of(deploys: Deploys) -> EndpointArm:
     return cast("EndpointArm", deploys.arm)
 
 
-def up(deploys: Deploys, digit: str, **fields: object) -> str:
+def up(deploys: Deploys, digit: str, **fields: Any) -> str:
     """Deploy a release; what was done."""
     site = deploys.site(**fields)
     kind = roll_out(site, site.target.document(release(digit), {})).kind
@@ -266,9 +267,22 @@ def test_the_release_before_bills_until_it_is_retired(deploys: Deploys) -> None:
 def test_a_third_release_needs_no_room_for_three(deploys: Deploys) -> None:
     up(deploys, BEFORE)
     up(deploys, GOOD)
-    up(deploys, BEFORE)
+    up(deploys, GOOD, instances=2)
     assert len(arm_of(deploys).deployments) == 2
-    assert is_complete(arm_of(deploys), BEFORE)
+    assert is_complete(arm_of(deploys), GOOD)
+
+
+def test_the_release_before_is_asked_with_the_key_whether_it_answers(deploys: Deploys) -> None:
+    up(deploys, BEFORE)
+    up(deploys, GOOD)
+    assert deploys.journal().records()[0].answered
+
+
+def test_a_new_secret_is_a_new_deployment(deploys: Deploys) -> None:
+    up(deploys, GOOD)
+    site = replace(deploys.site(), secrets={"API_KEYS": "another"})
+    assert roll_out(site, site.target.document(release(GOOD), {})).kind == UPDATED
+    assert "another" in arm_of(deploys).secrets()
 
 
 def test_a_stopped_endpoint_has_no_deployment_and_the_next_deploy_makes_one(
