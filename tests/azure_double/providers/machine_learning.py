@@ -132,9 +132,8 @@ class MachineLearning(Provider):
 
     async def put_workspace(self, call: Call) -> Answer:
         """Make a workspace; what it needs beside it is not looked at."""
-        sent = {
-            key: call.body[key] for key in ("location", "tags", "properties") if key in call.body
-        }
+        kept = ("location", "tags", "properties")
+        sent: dict[str, Any] = {key: call.body[key] for key in kept if key in call.body}
         made = self.azure.store.put(call.id, sent)
         made.properties["provisioningState"] = "Succeeded"
         return Answer(201, made.shown())
@@ -347,7 +346,8 @@ def _cores(deployment: Mapping[str, Any]) -> int:
     found = _SIZE.fullmatch(deployment["properties"]["instanceType"])
     if found is None:
         raise _user_error("The instance type is not supported by managed online endpoints.")
-    return math.ceil(1.2 * deployment["sku"]["capacity"]) * int(found[1])
+    instances: int = math.ceil(1.2 * deployment["sku"]["capacity"])
+    return instances * int(found[1])
 
 
 def _seconds(duration: str) -> int:
