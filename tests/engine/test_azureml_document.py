@@ -227,6 +227,11 @@ def test_the_quota_has_room_for_both_releases_with_azures_reserve() -> None:
     assert "32 cores" in " ".join(rules.warnings(environment(instances=3, cpu=4.0)))
 
 
+def test_a_release_has_the_time_that_an_instance_takes() -> None:
+    assert environment().rollout.start_seconds == 1800
+    assert environment(rollout={"lease_seconds": 60}).rollout.start_seconds == 1800
+
+
 def test_fields_of_other_kinds_are_refused_with_their_reason() -> None:
     absent = EndpointEnvironment.absent
     assert {"dns", "https", "replicas", "copies", "switch", "restart_policy"} <= set(absent)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from engine.deploy.config.environment import Environment
+from engine.deploy.config.environment import Environment, Rollout
 from engine.deploy.config.kinds import Absent, between, matching
 
 WorkspaceName = Annotated[
@@ -27,6 +27,12 @@ InstanceType = Annotated[
 ]
 
 _ENDPOINT = "an endpoint has an address of its own, with HTTPS"
+
+
+class EndpointRollout(Rollout):
+    """As everywhere; an instance alone takes some ten minutes until it runs."""
+
+    start_seconds: Annotated[int, between(10, 1800, "seconds")] = 1800
 
 
 class EndpointEnvironment(Environment):
@@ -72,6 +78,8 @@ class EndpointEnvironment(Environment):
         description="Requests at the same time that an instance gets; twice as many wait, and "
         "the others are refused with 429.",
     )
+
+    rollout: EndpointRollout = EndpointRollout()
 
     @property
     def workspace_name(self) -> str:
