@@ -252,7 +252,7 @@ GATES: Mapping[str, tuple[Job, ...]] = {
     "quality": ({"run": COMPARE},),
     "load": (
         {
-            "run": '.venv/bin/python -m engine.load --url "$URL" --out load-report',
+            "run": '.venv/bin/python -m engine.load --url "$URL" --env staging --out load-report',
             "URL": "${{ needs.staging.outputs.url }}",
         },
     ),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from engine.client.service import front_door
 from engine.deploy.az import AzError
 from engine.deploy.commands.context import Context, add_stage, open_contexts
 from engine.deploy.commands.elsewhere import Elsewhere, elsewhere
@@ -132,7 +133,8 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
 
 
 def _asked(context: Context, address: str, readiness: str) -> Figures:
-    return ask(address, readiness, headers=context.target.client_headers())
+    gateway = front_door(context.environment.variables)
+    return ask(address, readiness, {**gateway, **context.target.client_headers()})
 
 
 def _row(stage: str, live: Live | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.service import Limits, address
+from engine.client.service import Limits, address, front_door
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, open_context
 from engine.deploy.config import names
@@ -99,7 +99,9 @@ def _deployed(
     context = open_context(options.environment, root, say)
     live, url = deployed(context)
     require_image(live, options.image, options.environment)
-    return url, limits_of(context.environment.rollout), context.target.client_headers()
+    environment = context.environment
+    headers = {**front_door(environment.variables), **context.target.client_headers()}
+    return url, limits_of(environment.rollout), headers
 
 
 def deployed(context: Context) -> tuple[Live, str]:

@@ -113,8 +113,8 @@ class Figures:
 def ask(
     address: str,
     readiness: str,
-    *,
     headers: Mapping[str, str] | None = None,
+    *,
     client: httpx.Client | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
@@ -124,7 +124,7 @@ def ask(
     Args:
         address: its URL, without a slash at its end.
         readiness: the path of the readiness probe.
-        headers: what the place needs to let a request through.
+        headers: go with each request.
     """
     own = client or httpx.Client(timeout=_TIMEOUT_SECONDS, headers=headers)
     try:

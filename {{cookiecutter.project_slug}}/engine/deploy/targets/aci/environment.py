@@ -9,6 +9,7 @@ from pydantic import Field
 from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.kinds import Absent, DnsLabel, Email, HttpsUrl, Section, between
+from engine.deploy.config.volumes import Volumes
 
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
@@ -61,6 +62,9 @@ class GroupEnvironment(Environment):
     https: Https | None = Field(
         None, description="HTTPS with certificates of Let's Encrypt; without it plain HTTP."
     )
+    volumes: Volumes = Field(
+        (), description="File shares of the environment's storage account, mounted read-only."
+    )
     restart_policy: RestartPolicy = "Always"
     container_logs: bool = Field(
         True, description="The container's log goes to the project's Log Analytics workspace."
@@ -70,6 +74,11 @@ class GroupEnvironment(Environment):
     def own_domains(self) -> OwnDomains | None:
         """See ``Environment``."""
         return self.https
+
+    @property
+    def mounts(self) -> bool:
+        """Whether a container group mounts a file share."""
+        return bool(self.volumes) or self.https is not None
 
     @property
     def beside(self) -> bool:

@@ -58,6 +58,10 @@ class EndpointEnvironment(Environment):
             "an endpoint always starts a container again that has ended",
             "remove the line",
         ),
+        "volumes": (
+            "an endpoint mounts models that are registered in its workspace, and no share",
+            "remove it; put the files into the image",
+        ),
         "allow_retired_gpu": ("it concerns Container Instances only", "remove the line"),
     }
 
