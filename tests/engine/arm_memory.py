@@ -30,6 +30,8 @@ from engine.deploy.say import Say
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.target import Fleet
 from engine.deploy.targets.aci.target import ContainerInstances
+from engine.deploy.targets.azureml.environment import EndpointEnvironment
+from engine.deploy.targets.azureml.target import OnlineEndpoint
 from engine.deploy.targets.base import STORAGE_KEY, Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment
@@ -530,9 +532,11 @@ class Deploys:
         if isinstance(where, GroupEnvironment):
             fleet = Fleet(az, where, PLACES, sleep=clock.sleep, now=clock.now)
             return fleet if where.beside else ContainerInstances(az, where, PLACES, fleet)
+        if isinstance(where, EndpointEnvironment):
+            return OnlineEndpoint(az, where, PLACES, sleep=clock.sleep, clock=clock.monotonic)
+        place = (PLACES.subscription, where.resource_group, where.name)
         if not isinstance(where, AppEnvironment):
             return kind_of(where).target(az, where, PLACES)
-        place = (PLACES.subscription, where.resource_group, where.name)
         client = AppClient(az, *place, sleep=clock.sleep, clock=clock.monotonic)
         return ContainerApps(az, where, PLACES, client)
 

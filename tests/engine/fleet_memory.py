@@ -17,6 +17,7 @@ from engine.deploy.processes import Finished
 from engine.deploy.targets.aci.fleet.profile import TTL_SECONDS
 
 from tests.engine.arm_memory import Arm, Call, Habits, Json, Refused
+from tests.engine.endpoint_memory import EndpointArm
 
 NAME = "iris-staging"
 SHARED = f"http://{NAME}.trafficmanager.net:8000"
@@ -196,7 +197,9 @@ class FleetArm(Arm):
 
 def arm_of(kind: str, habits: Habits | None = None) -> Arm:
     """An empty Azure for one kind of place."""
-    return (FleetArm if kind == "fleet" else Arm)(habits=habits or Habits())
+    arms: dict[str, type[Arm]] = {"fleet": FleetArm, "azureml": EndpointArm}
+    made = arms.get(kind, Arm)
+    return made(habits=habits or Habits())
 
 
 def _name(call: Call) -> str:

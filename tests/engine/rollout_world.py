@@ -230,6 +230,9 @@ class MemoryTarget:
     def candidate_authority(self) -> None:
         """A public one."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         self._world.operation("keep", lambda: self._tag(tags))
 

@@ -177,7 +177,7 @@ def run(azure: Any, steps: tuple[Step, ...]) -> tuple[Result, ...]:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("habit", HABITS)
-@pytest.mark.parametrize("target", ["aci", "containerapps"])
+@pytest.mark.parametrize("target", ["aci", "azureml", "containerapps"])
 def test_a_bootstrap_ends_and_finds_what_it_made(target: str, habit: str) -> None:
     gpu = "t4" if target == "containerapps" else "none"
     steps = bootstrap_plan(inputs(target, gpu=gpu, github=False))
@@ -194,7 +194,7 @@ def test_a_bootstrap_ends_and_finds_what_it_made(target: str, habit: str) -> Non
 
 def test_no_look_lets_az_compare_names() -> None:
     """JMESPath compares case: `[?namespace=='Microsoft.Insights']` finds nothing on Azure."""
-    for target in ("aci", "containerapps"):
+    for target in ("aci", "azureml", "containerapps"):
         for step in bootstrap_plan(inputs(target)):
             assert not any("[?" in str(each) for each in step.look.arguments), step.what
 
@@ -282,7 +282,7 @@ class Kept:
 
 @pytest.mark.parametrize("habit", HABITS)
 @pytest.mark.parametrize("email", [[], ["oncall@example.org", "second@example.org"]])
-@pytest.mark.parametrize("target", ["aci", "containerapps"])
+@pytest.mark.parametrize("target", ["aci", "azureml", "containerapps"])
 def test_monitoring_ends_and_a_second_run_changes_nothing(
     target: str, email: list[str], habit: str
 ) -> None:

@@ -25,7 +25,7 @@ from tests.engine.project import ROOT
 
 from .bootstrap_world import PREFIX, SUBSCRIPTION, inputs
 
-TARGETS = [("aci", "none"), ("containerapps", "none"), ("containerapps", "t4")]
+TARGETS = [("aci", "none"), ("azureml", "none"), ("containerapps", "none"), ("containerapps", "t4")]
 ROLES = {
     "7f951dda-4ed3-4680-a7ca-43fe172d538d": "AcrPull",
     "8311e382-0749-4cb8-b61a-304f252e45ec": "AcrPush",

@@ -49,7 +49,8 @@ def run(azure: Any, steps: tuple[Step, ...], **options: Any) -> tuple[Result, ..
 
 
 @pytest.mark.parametrize(
-    ("target", "gpu"), [("aci", "none"), ("containerapps", "none"), ("containerapps", "t4")]
+    ("target", "gpu"),
+    [("aci", "none"), ("azureml", "none"), ("containerapps", "none"), ("containerapps", "t4")],
 )
 def test_what_is_missing_is_made_once(target: str, gpu: str) -> None:
     steps = plan(azure_only(target, gpu))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from engine.deploy.config.moving import moved
+from engine.deploy.targets.kind import environment_model
 from engine.errors import EngineError
 
 COMMON = """\
@@ -72,3 +73,12 @@ def test_the_file_of_a_new_project_can_move_but_for_its_memory() -> None:
     there = moved(text, "containerapps")
     kept = fields(text).keys() - {"copies", "switch", "dns", "container_logs"}
     assert fields(there) == {key: fields(text)[key] for key in kept} | {"target": "containerapps"}
+
+
+def test_a_file_moves_behind_an_endpoint_and_back() -> None:
+    endpoint = moved(GROUP, "azureml")
+    assert {"copies", "dns", "replicas"}.isdisjoint(fields(endpoint))
+    assert environment_model(fields(endpoint)).model_validate(
+        {"stage": "staging", **fields(endpoint)}
+    )
+    assert fields(moved(endpoint, "aci")) == fields(GROUP)

@@ -150,7 +150,7 @@ def test_a_hook_that_cannot_be_run_says_how(tmp_path: Path, how: dict[str, Any])
     assert "chmod +x deploy/hooks/before-deploy" in refused.value.fix
 
 
-KINDS = ("aci", "containerapps", "fleet")
+KINDS = ("aci", "azureml", "containerapps", "fleet")
 
 
 @pytest.fixture(params=KINDS)

@@ -237,7 +237,7 @@ WAYS = {
     "larger crash": Way(BEFORE, CRASHES, 2.0),
     "slow": Way(BEFORE, SLOW),
 }
-KINDS = ("aci", "containerapps", "fleet")
+KINDS = ("aci", "azureml", "containerapps", "fleet")
 QUICK = ("update", "crash", "larger crash", "first crash")
 """Ways of `make test`; the others are in `make test-all` too."""
 

@@ -337,7 +337,7 @@ class RolloutWorld:
         """The journal of a stage, the oldest first."""
         found = []
         for identifier in self.double.resources(self._scope(stage)):
-            if "/deployments/" in identifier.lower():
+            if "/microsoft.resources/deployments/" in identifier.lower():
                 body = self.double.resource(identifier)["body"]  # type: ignore[index]
                 if record := body["properties"]["outputs"].get("record"):
                     found.append(json.loads(record["value"]))

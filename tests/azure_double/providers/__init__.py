@@ -11,6 +11,7 @@ from .container_registry import ContainerRegistry
 from .container_service import ContainerService
 from .identity import Identity
 from .insights import Insights
+from .machine_learning import MachineLearning
 from .operational_insights import OperationalInsights
 from .resources import Resources
 from .storage import Storage
@@ -31,5 +32,6 @@ def classes() -> tuple[type[Provider], ...]:
         ContainerInstance,
         App,
         ContainerService,
+        MachineLearning,
         TrafficManager,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -101,7 +102,11 @@ class Service:
         trust = ssl.create_default_context(cadata=authority) if authority else True
         try:
             self._client = httpx.Client(
-                base_url=self.url, timeout=seconds, headers=given, verify=trust
+                base_url=self.url,
+                timeout=seconds,
+                headers=given,
+                verify=trust,
+                event_hooks={"response": [_unwrap]},
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
@@ -185,6 +190,17 @@ class Service:
             if any(word in text.lower() for word in words):
                 return Unreachable(f"{self.url}: {meaning} ({text})", fix)
         return Unreachable(f"{self.url}: {text or type(error).__name__}", _UNKNOWN)
+
+
+def _unwrap(response: httpx.Response) -> None:
+    """Give an answer the status that the service gave it, where the place in front says both.
+
+    An online endpoint of Azure Machine Learning answers 424 whenever its container does not answer
+    200, with the container's status in a header.
+    """
+    status = response.headers.get("ms-azureml-model-error-statuscode", "")
+    if response.status_code == httpx.codes.FAILED_DEPENDENCY and re.fullmatch(r"[2-5]\d\d", status):
+        response.status_code = int(status)
 
 
 def _pause(response: httpx.Response) -> float:

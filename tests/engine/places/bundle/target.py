@@ -133,6 +133,10 @@ class Endpoint:
     def candidate_authority(self) -> None:
         """A public one."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self._lead(self._required(), tags)

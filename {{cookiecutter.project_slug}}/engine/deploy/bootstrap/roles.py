@@ -224,7 +224,7 @@ class RoleScope:
     """Where a role holds: for people, and Azure's id."""
 
     name: str
-    scope: str
+    id: str
 
 
 def _registry(inputs: Inputs) -> RoleScope:
@@ -260,13 +260,13 @@ def assignment(
         purpose=purpose,
         # Names of principals would be asked from Microsoft Graph, where a login may have no rights.
         look=az(
-            *("role", "assignment", "list", "--scope", place.scope),
+            *("role", "assignment", "list", "--scope", place.id),
             *("--fill-principal-name", "false", "--fill-role-definition-name", "false"),
         ),
         make=(
             az(
                 *("role", "assignment", "create", "--assignee-object-id", principal_id),
-                *(*kind, "--role", role_id, "--scope", place.scope),
+                *(*kind, "--role", role_id, "--scope", place.id),
             ),
         ),
         among=Among({"principalId": principal_id, "roleDefinitionId": role_id}),

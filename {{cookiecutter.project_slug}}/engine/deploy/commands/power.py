@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from engine.deploy.commands import rollback
 from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_context
 from engine.deploy.commands.up import announce
+from engine.deploy.commands.verify import images
+from engine.deploy.config import names
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded, require_there
 from engine.deploy.rollout.site import Busy
@@ -49,7 +52,13 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
         EngineError: there is nothing to start, or it does not come up.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
-    if kept_release(context).stopped:
+    live = kept_release(context)
+    if live.stopped and not any(images(live.document)):
+        # Nothing is left that could start: the release is deployed again, as it was.
+        revision = live.tags[names.TAG_REVISION]
+        again = {"to": revision, "dry_run": options.dry_run, "wait": 0}
+        return rollback.run(argparse.Namespace(**vars(options) | again), root, say)
+    if live.stopped:
         say.step(f"starting {context.target.what}")
         context.target.start()
     if not options.dry_run:

@@ -126,12 +126,15 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
     resources = [place.copy(name) for name in live.copies or (environment.name,)]
     readiness = environment.probes.readiness.path
     own, azure = at_once(
-        partial(Figures)
-        if asleep
-        else partial(ask, live.address, readiness, front_door(environment.variables)),
-        partial(usage, context.az, kind_of(environment).metrics, resources),
+        partial(Figures) if asleep else partial(_asked, context, live.address, readiness),
+        partial(usage, context.az, kind_of(environment).measured(environment), resources),
     )
     return cells(own, azure, environment.memory_gb)
+
+
+def _asked(context: Context, address: str, readiness: str) -> Figures:
+    gateway = front_door(context.environment.variables)
+    return ask(address, readiness, {**gateway, **context.target.client_headers()})
 
 
 def _row(stage: str, live: Live | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ wrong, and 4 that it could not be found out: no reason to put another release in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
     expected = _expected(root, any_revision=options.any_revision)
     if options.url:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
-        headers: dict[str, str] = {}
+        headers: Mapping[str, str] = {}
     else:
         url, limits, headers = _deployed(options, root, say)
     say.step(f"verifying {url}")
@@ -95,12 +95,13 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
 
 def _deployed(
     options: argparse.Namespace, root: Path, say: Say
-) -> tuple[str, Limits, dict[str, str]]:
+) -> tuple[str, Limits, Mapping[str, str]]:
     context = open_context(options.environment, root, say)
     live, url = deployed(context)
     require_image(live, options.image, options.environment)
     environment = context.environment
-    return url, limits_of(environment.rollout), front_door(environment.variables)
+    headers = {**front_door(environment.variables), **context.target.client_headers()}
+    return url, limits_of(environment.rollout), headers
 
 
 def deployed(context: Context) -> tuple[Live, str]:

@@ -44,7 +44,8 @@ def _gpu(environment: Environment) -> Iterator[str]:
 
 
 def _settings(environment: Environment) -> Iterator[str]:
-    if KEYS not in {name.upper() for name in environment.secrets}:
+    open_to_all = not kind_of(environment).has_key
+    if open_to_all and KEYS not in {name.upper() for name in environment.secrets}:
         yield (
             f"secrets has no {KEYS}: everyone who knows the address may ask the model, at your "
             "expense"

@@ -130,10 +130,10 @@ class Environment(Section):
     """
 
     stage: str = Field(description="staging or production; the name of the file.")
-    target: TargetName = Field(description="Where it runs: aci or containerapps.")
+    target: TargetName = Field(description="Where it runs: aci, azureml or containerapps.")
     region: Region
     resource_group: ResourceGroup
-    name: GroupName = Field(description="Name of the container group or app.")
+    name: GroupName = Field(description="Name of the container group, app or endpoint.")
     gpu: Gpu = "none"
     gpu_count: Annotated[int, between(1, 4)] = 1
     cpu: Annotated[float, between(0.25, 64)] = Field(1.0, description="Virtual CPUs.")

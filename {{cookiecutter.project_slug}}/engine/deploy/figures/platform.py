@@ -54,9 +54,10 @@ def _of_one(az: Az, metrics: Metrics, resource: str) -> Usage:
         )
     except EngineError:
         return Usage()
-    cores = _newest(shown, metrics.cpu)
+    cores, memory = _newest(shown, metrics.cpu), _newest(shown, metrics.memory)
     return Usage(
-        None if cores is None else cores / metrics.per_core, _newest(shown, metrics.memory)
+        None if cores is None else cores / metrics.per_core,
+        None if memory is None else memory * metrics.memory_bytes,
     )
 
 

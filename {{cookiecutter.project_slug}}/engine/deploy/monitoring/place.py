@@ -36,7 +36,8 @@ class Place:
 
     def copy(self, name: str) -> str:
         """One container group or app of the environment, by its name."""
-        return f"{self.group}/providers/{self.resource_type}/{name}"
+        end = kind_of(self.environment).resource(self.environment, name)
+        return f"{self.group}/providers/{end}"
 
     @property
     def resource_type(self) -> str:

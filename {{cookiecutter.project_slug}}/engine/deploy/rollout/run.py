@@ -176,6 +176,6 @@ def _answers(site: Site, live: Live) -> bool:
     if live.stopped or live.failure or live.address is None:
         return False
     try:
-        return site.checks.ready(live.address, {}) is None
+        return site.checks.ready(live.address, site.target.client_headers()) is None
     except EngineError:
         return False

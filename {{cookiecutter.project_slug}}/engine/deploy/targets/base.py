@@ -144,6 +144,9 @@ class Target(Protocol):
     def candidate_authority(self) -> str | None:
         """The certificate authority of those addresses, PEM; None: one of the public ones."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        """What every request needs so that the place lets it through to the service; secret."""
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """Make the applied release the one that serves, without restarting it, with these tags.
 

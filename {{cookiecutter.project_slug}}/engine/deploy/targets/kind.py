@@ -31,13 +31,14 @@ from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Azure's metric of the CPU, how many of its units are one core, and that of the memory in
-    bytes.
+    """Azure's metric of the CPU, how many of its units are one core, that of the memory, and how
+    many bytes are one of its units.
     """
 
     cpu: str
     per_core: float
     memory: str
+    memory_bytes: float = 1.0
 
 
 class Kind(ABC, Generic[Place]):
@@ -52,6 +53,7 @@ class Kind(ABC, Generic[Place]):
             rights.
         prices: list prices, each with its source.
         takes_workspace: what is deployed names the Log Analytics workspace and holds its key.
+        has_key: the place itself asks clients for a key.
         own_roles: roles of the project that `roles` may give, besides the deploy's.
         diagnoses: rules for failures that only this kind has.
     """
@@ -63,6 +65,7 @@ class Kind(ABC, Generic[Place]):
     deploy_role: Role | CustomRole | None
     prices: tuple[Price, ...]
     takes_workspace: bool = False
+    has_key: bool = False
     own_roles: tuple[CustomRole, ...] = ()
     diagnoses: tuple[Callable[[Evidence], Iterable[Finding]], ...] = ()
 
@@ -90,6 +93,14 @@ class Kind(ABC, Generic[Place]):
     def unpriced(self, environment: Place) -> str:
         """What has no price here, where ``hour`` knows none: "a t4"."""
         return f"a {environment.gpu}"
+
+    def resource(self, environment: Place, name: str) -> str:
+        """The end of Azure's id of what has this name, from the provider on."""
+        return f"{self.resource_type}/{name}"
+
+    def measured(self, environment: Place) -> Metrics:
+        """``metrics``, in the units that an environment has."""
+        return self.metrics
 
     def log_rules(self, environment: Place) -> tuple[LogRule, ...]:
         """Alerts on the log, besides those that every kind has."""

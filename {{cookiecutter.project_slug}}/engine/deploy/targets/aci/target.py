@@ -153,6 +153,10 @@ class ContainerInstances:
     def candidate_authority(self) -> None:
         """See ``Target``."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``."""
         self.mark(tags)

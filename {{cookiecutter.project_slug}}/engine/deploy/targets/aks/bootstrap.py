@@ -233,7 +233,7 @@ def _rights(inputs: Inputs, stage: str, environment: AksEnvironment) -> Iterator
     whole = RoleScope(_key(cluster), cluster_id(inputs, cluster))
     inside = RoleScope(
         f"namespace {environment.own_namespace}",
-        f"{whole.scope}/namespaces/{environment.own_namespace}",
+        f"{whole.id}/namespaces/{environment.own_namespace}",
     )
     yield assignment(inputs, who, CLUSTER_USER, whole, "lets the deploy find the cluster")
     yield assignment(inputs, who, READER, whole, "lets the deploy see whether a release will fit")

@@ -114,6 +114,10 @@ class Aks:
         """See ``Target``: a cluster has its own."""
         return self._client.authority
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the live Service leads to the release that was applied last."""
         self._point(_applied(self._required()), tags)

@@ -108,6 +108,10 @@ class ContainerApps:
     def candidate_authority(self) -> None:
         """See ``Target``."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: all traffic to the revision that was applied last, and the tags."""
         app = self._required()

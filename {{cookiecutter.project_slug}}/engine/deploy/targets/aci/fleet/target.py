@@ -159,6 +159,10 @@ class Fleet:
     def candidate_authority(self) -> None:
         """See ``Target``."""
 
+    def client_headers(self) -> Mapping[str, str]:
+        """See ``Target``: nothing."""
+        return {}
+
     def keep(self, tags: Mapping[str, str]) -> None:
         """See ``Target``: the profile leads to what was applied last, and to nothing else."""
         self._point(self._required(), tags)

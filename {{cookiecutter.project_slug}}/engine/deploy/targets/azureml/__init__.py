@@ -1,0 +1,1 @@
+"""Azure Machine Learning: a managed online endpoint in front of one deployment for each release."""
