@@ -81,8 +81,8 @@ def _pool(pool: dict[str, Any] | None, environment: AksEnvironment) -> Iterator[
     image = _IMAGE.search(str(pool.get("nodeImageVersion") or ""))
     if image is not None and image[1] < OLDEST_IMAGE:
         cause = (
-            f"the machines of pool {name} have the image {pool['nodeImageVersion']}, whose driver is "
-            "too old for CUDA 13"
+            f"the machines of pool {name} have the image {pool['nodeImageVersion']}, whose driver "
+            "is too old for CUDA 13"
         )
         cluster = environment.own_cluster
         fix = (
