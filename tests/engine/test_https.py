@@ -15,7 +15,7 @@ from engine.deploy.az import Az
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.roles import own_roles
-from engine.deploy.commands.verify import images
+from engine.deploy.targets.base import images
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.diagnose import diagnose
 from engine.deploy.diagnosis.evidence import Evidence, Readiness

@@ -92,6 +92,7 @@ def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
     more = dict.fromkeys(role for each in used for role in kind_of(each).roles(each))
+    more |= dict.fromkeys(role for each in used for role in kind_of(each).roles_elsewhere(each))
     zones = any(_zone(each) for each in used)
     wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()), *((DNS,) if zones else ()))
     return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))
@@ -134,26 +135,28 @@ def assignments(inputs: Inputs) -> tuple[Step, ...]:
     registry = _registry(inputs)
     runtime, build, prune = "identity runtime", "identity build", "identity prune"
     steps = [
-        _assignment(inputs, runtime, ACR_PULL, registry, "lets Azure pull the image"),
-        _assignment(inputs, build, ACR_PUSH, registry, "lets the build push images"),
-        _assignment(inputs, build, READER, registry, "lets the build read its address"),
-        _assignment(inputs, prune, ACR_DELETE, registry, "lets the clean-up delete images"),
-        _assignment(inputs, prune, ACR_PULL, registry, "lets the clean-up list images"),
-        _assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
+        assignment(inputs, runtime, ACR_PULL, registry, "lets Azure pull the image"),
+        assignment(inputs, build, ACR_PUSH, registry, "lets the build push images"),
+        assignment(inputs, build, READER, registry, "lets the build read its address"),
+        assignment(inputs, prune, ACR_DELETE, registry, "lets the clean-up delete images"),
+        assignment(inputs, prune, ACR_PULL, registry, "lets the clean-up list images"),
+        assignment(inputs, prune, READER, registry, "lets the clean-up read its address"),
     ]
     for account, name in storage.captured(inputs):
-        place = _Place(f"container {account}/{name}", storage.container_id(inputs, account, name))
+        place = RoleScope(
+            f"container {account}/{name}", storage.container_id(inputs, account, name)
+        )
         keeps = "lets the service keep captured requests, and remove old ones"
-        steps.append(_assignment(inputs, runtime, BLOB_CONTRIBUTOR, place, keeps))
+        steps.append(assignment(inputs, runtime, BLOB_CONTRIBUTOR, place, keeps))
     for stage, environment in inputs.environments.items():
         group = _group(inputs, environment)
         steps += _deploy_assignments(inputs, stage, environment)
         steps.append(
-            _assignment(inputs, prune, READER, group, f"lets the clean-up see what {stage} runs")
+            assignment(inputs, prune, READER, group, f"lets the clean-up see what {stage} runs")
         )
         if stage == GATED:
             seen = f"lets the build fetch what {stage} serves, to compare models with it"
-            steps.append(_assignment(inputs, build, READER, group, seen))
+            steps.append(assignment(inputs, build, READER, group, seen))
     return tuple(steps)
 
 
@@ -161,27 +164,27 @@ def _deploy_assignments(inputs: Inputs, stage: str, environment: Environment) ->
     who = f"identity deploy {stage}"
     registry, group = _registry(inputs), _group(inputs, environment)
     runtime_name = names.runtime_identity(inputs.project)
-    runtime = _Place(f"identity {runtime_name}", inputs.identity_id(runtime_name))
+    runtime = RoleScope(f"identity {runtime_name}", inputs.identity_id(runtime_name))
     runs = f"lets the deploy run containers in {stage}"
-    running = _assignment(inputs, who, kind_of(environment).deploy_role, group, runs)
+    running = assignment(inputs, who, kind_of(environment).deploy_role, group, runs)
     more = kind_of(environment).roles(environment)
     leads = f"lets the deploy lead the shared name to containers of {stage}"
     return [
         running,
         *(
-            _assignment(
+            assignment(
                 *(inputs, who, role, group),
                 role.purpose if isinstance(role, CustomRole) else leads,
             )
             for role in more
         ),
-        _assignment(inputs, who, RECORDS, group, "lets the deploy keep its records"),
-        _assignment(
+        assignment(inputs, who, RECORDS, group, "lets the deploy keep its records"),
+        assignment(
             *(inputs, who, IDENTITY_OPERATOR, runtime),
             "lets the deploy hand the runtime identity to a container",
         ),
-        _assignment(inputs, who, READER, registry, "lets the deploy read its address"),
-        _assignment(inputs, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
+        assignment(inputs, who, READER, registry, "lets the deploy read its address"),
+        assignment(inputs, who, ACR_PULL, registry, "lets the deploy see whether an image exists"),
         *_sight_assignments(inputs, who, environment),
         *_zone_assignments(inputs, who, environment),
     ]
@@ -196,46 +199,47 @@ def _zone_assignments(inputs: Inputs, who: str, environment: Environment) -> lis
     if zone is None:
         return []
     group = inputs.group_id(zone.resource_group)
-    place = _Place(
+    place = RoleScope(
         f"DNS zone {zone.name}", f"{group}/providers/Microsoft.Network/dnsZones/{zone.name}"
     )
-    return [_assignment(inputs, who, DNS, place, "lets the deploy make records of own names")]
+    return [assignment(inputs, who, DNS, place, "lets the deploy make records of own names")]
 
 
 def _sight_assignments(inputs: Inputs, who: str, environment: Environment) -> list[Step]:
     """What the deploy reads so that the service can be seen; see ``engine.deploy.telemetry``."""
     steps = []
     if environment.telemetry:
-        insights = _Place(names.insights(inputs.project), inputs.insights_id())
+        insights = RoleScope(names.insights(inputs.project), inputs.insights_id())
         purpose = "lets the deploy read where telemetry goes"
-        steps.append(_assignment(inputs, who, READER, insights, purpose))
+        steps.append(assignment(inputs, who, READER, insights, purpose))
     if kind_of(environment).sends_log(environment):
-        workspace = _Place(names.workspace(inputs.project), inputs.workspace_id())
+        workspace = RoleScope(names.workspace(inputs.project), inputs.workspace_id())
         purpose = "lets the deploy send the container's log there"
-        steps.append(_assignment(inputs, who, LOGS, workspace, purpose))
+        steps.append(assignment(inputs, who, LOGS, workspace, purpose))
     return steps
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class RoleScope:
     """Where a role holds: for people, and Azure's id."""
 
     name: str
     scope: str
 
 
-def _registry(inputs: Inputs) -> _Place:
-    return _Place(f"registry {inputs.project.registry}", inputs.registry_id())
+def _registry(inputs: Inputs) -> RoleScope:
+    return RoleScope(f"registry {inputs.project.registry}", inputs.registry_id())
 
 
-def _group(inputs: Inputs, environment: Environment) -> _Place:
+def _group(inputs: Inputs, environment: Environment) -> RoleScope:
     group = environment.resource_group
-    return _Place(f"group {group}", inputs.group_id(group))
+    return RoleScope(f"group {group}", inputs.group_id(group))
 
 
-def _assignment(
-    inputs: Inputs, who: str, role: Role | CustomRole, place: _Place, purpose: str
+def assignment(
+    inputs: Inputs, who: str, role: Role | CustomRole, place: RoleScope, purpose: str
 ) -> Step:
+    """A role of an identity; ``who`` is the key of the step that makes the identity."""
     name, role_id = (
         (role.name(inputs.project), Output(role.key, "id"))
         if isinstance(role, CustomRole)

@@ -86,3 +86,8 @@ def dns_role(project: Project) -> str:
 def storage_role(project: Project) -> str:
     """The custom role that lets a deploy identity mount the share with the certificates."""
     return f"{project.name} certificates"
+
+
+def subnet_role(project: Project) -> str:
+    """The custom role that lets a deploy identity put container groups into a subnet."""
+    return f"{project.name} subnet"

@@ -74,7 +74,8 @@ def readiness_probe(evidence: Evidence) -> Iterator[Finding]:
 def unreachable(evidence: Evidence) -> Iterator[Finding]:
     """The container runs, no probe complains, and the address does not answer from here."""
     readiness, group = evidence.readiness, evidence.group
-    if group is not None and not group.public:
+    # Without a look at its readiness the group is meant to be private.
+    if group is not None and not group.public and readiness is not None:
         yield Finding(
             "private-address",
             "the container group has a private address: it cannot be reached from here",
