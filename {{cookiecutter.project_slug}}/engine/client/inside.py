@@ -100,7 +100,8 @@ def verdict(exit_code: int, lines: Sequence[str]) -> Report:
     try:
         content = json.loads(marked[-1].removeprefix(_MARK))
         report, error = _report(content.get("report")), content.get("error")
-        if (exit_code == PASSED) != (error is None) or not (error or report.passed):
+        good = error is None and bool(report.checks) and report.passed
+        if good != (exit_code == PASSED) or (error is None and not good):
             raise ValueError("exit code and verdict differ")
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as problem:
         said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")

@@ -17,13 +17,13 @@ from engine.deploy.az import Az, AzError
 from engine.deploy.targets.aci import document as documents
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.live import live_of
+from engine.deploy.targets.aci.network import VERIFYING_CPU, VERIFYING_MEMORY_GB
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.aci.target import file_for
 from engine.deploy.targets.base import Document, Ended, Places, images
 from engine.errors import EngineError
 
 CONTAINER = "verification"
-CPU, MEMORY_GB = 1, 1.5
 POLL_SECONDS = 3.0
 _DELETE_SECONDS = 900.0
 _LONGEST = 63 - len("-verify-123abc")
@@ -136,7 +136,7 @@ def _document(
 ) -> Document:
     """A group that runs a command once, where and as what another group runs."""
     properties = group["properties"]
-    size = {"cpu": CPU, "memoryInGB": MEMORY_GB}
+    size = {"cpu": VERIFYING_CPU, "memoryInGB": VERIFYING_MEMORY_GB}
     container = {
         "image": next(images(group)),
         "command": list(command),

@@ -38,6 +38,8 @@ GATEWAY = Price(0.045, "hour of a NAT gateway", RETAIL, "2026")
 ADDRESS = Price(0.005, "hour of a public IP address, Standard", RETAIL, "2026")
 TRAFFIC = Price(0.045, "GB through a NAT gateway", RETAIL, "2026")
 MONTH = (GATEWAY.dollars + ADDRESS.dollars) * HOURS_A_MONTH
+VERIFYING_CPU, VERIFYING_MEMORY_GB = 1, 1.5
+"""What verifies a release from inside of the subnet asks for, for a minute or two."""
 _RESERVED = 5
 """Addresses of a subnet that Azure keeps."""
 

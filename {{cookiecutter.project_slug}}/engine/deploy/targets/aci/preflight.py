@@ -11,7 +11,6 @@ from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import edge, network
 from engine.deploy.targets.aci.document import API_VERSION
 from engine.deploy.targets.aci.environment import GroupEnvironment
-from engine.deploy.targets.aci.inside import CPU as VERIFYING_CPU
 from engine.deploy.targets.base import Places
 
 
@@ -29,7 +28,7 @@ def findings(
 
 def cores(environment: GroupEnvironment) -> float:
     """Cores of one container group: of the service, and of what ends HTTPS or verifies it."""
-    more = edge.CPU if environment.https else VERIFYING_CPU if environment.network else 0
+    more = edge.CPU if environment.https else network.VERIFYING_CPU if environment.network else 0
     return environment.cpu + more
 
 
