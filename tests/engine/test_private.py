@@ -30,6 +30,8 @@ from engine.deploy.targets.aci.shape import blockers, restorable
 from engine.deploy.targets.base import Document, Ended, Live
 from engine.deploy.targets.kind import kind_of
 from engine.errors import EngineError
+from engine.load import inside as load_inside
+from engine.load.measured import Recording, Request, measure
 from pydantic import ValidationError
 
 from tests.engine import bootstrap_world
@@ -404,3 +406,24 @@ def test_nobody_waits_for_a_service_that_gave_up(
 def vars_of(check: Check) -> dict[str, object]:
     """A check as JSON has it."""
     return {name: getattr(check, name) for name in ("name", "passed", "detail", "seconds")}
+
+
+def test_the_figures_of_a_load_test_inside_arrive_and_fit_into_the_log_that_azure_keeps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = [Request(at / 10, f"kind {at % 6}", 12.3456789, "x" * 200) for at in range(5000)]
+    recording = Recording(20.0, 500.0, requests, 33.3)
+    monkeypatch.setattr(load_inside, "run", lambda *_: recording)
+    task = load_inside.Task("http://10.0.0.4:8000", 2, 1.0, 1.0, 480.0, (0.0, 0.1))
+    assert load_inside.main([task.argument()]) == 0
+    said = capsys.readouterr().out
+    assert len(said) < 16_000  # Azure docs: logs of containers that have ended
+    found = load_inside.read_measured(0, said.splitlines())
+    wanted = measure(recording)
+    assert found.failures == wanted.failures
+    assert [each.name for each in found.kinds] == [each.name for each in wanted.kinds]
+    assert found.p95_ms == pytest.approx(wanted.p95_ms, abs=0.001)
+    assert len(found.slots) == len(wanted.slots)
+    for code, lines in ((1, said.splitlines()), (0, []), (0, ["measured: {}"])):
+        with pytest.raises(EngineError, match="no figures"):
+            load_inside.read_measured(code, lines)

@@ -13,7 +13,7 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
 from engine.deploy.bootstrap.inputs import Inputs
-from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Cost, Price
+from engine.deploy.bootstrap.price import HOURS_A_MONTH, Cost, Price
 from engine.deploy.bootstrap.resources import tags
 from engine.deploy.bootstrap.role import CustomRole
 from engine.deploy.bootstrap.roles import RoleScope, assignment
@@ -34,9 +34,10 @@ ROLE = CustomRole(
     "lets a workflow put container groups into a subnet",
 )
 """Network Contributor may also change the network and everything else in it."""
-GATEWAY = Price(0.045, "hour of a NAT gateway", RETAIL, "2026")
-ADDRESS = Price(0.005, "hour of a public IP address, Standard", RETAIL, "2026")
-TRAFFIC = Price(0.045, "GB through a NAT gateway", RETAIL, "2026")
+_LISTED = "published cost estimation of azurerm_nat_gateway, c3x.dev, region eastus"
+GATEWAY = Price(0.045, "hour of a NAT gateway", _LISTED, "2026-11")
+ADDRESS = Price(0.005, "hour of a public IP address, Standard", _LISTED, "2026-11")
+TRAFFIC = Price(0.045, "GB through a NAT gateway", _LISTED, "2026-11")
 MONTH = (GATEWAY.dollars + ADDRESS.dollars) * HOURS_A_MONTH
 VERIFYING_CPU, VERIFYING_MEMORY_GB = 1, 1.5
 """What verifies a release from inside of the subnet asks for, for a minute or two."""
