@@ -285,7 +285,7 @@ def ran(az: Subscription, watch: Callable[[str], None] = lambda _: None) -> Ende
 def test_what_runs_once_has_image_identity_and_subnet_of_the_group_and_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aci_inside, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(aci_inside, "FIRST_POLL_SECONDS", 0.01)
     az = subscription()
     waiting = {"state": "Waiting"}
     az.states = [waiting, {"state": "Terminated", "exitCode": 3}]
@@ -310,7 +310,7 @@ def test_what_runs_once_has_image_identity_and_subnet_of_the_group_and_goes(
 def test_it_goes_whatever_happens_and_what_a_killed_one_left_goes_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aci_inside, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(aci_inside, "FIRST_POLL_SECONDS", 0.01)
     az = subscription()
     az.states = [{"state": "Running"}]
 

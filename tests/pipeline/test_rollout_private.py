@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from .rollout_world import (
     RolloutWorld,
     Stages,
     ended,
+    eventually,
     failed,
     succeeded,
 )
@@ -67,19 +69,39 @@ class PrivateWorld(RolloutWorld):
         return sorted(each.rpartition(kind)[2] for each in found if kind in each)
 
 
+    def asked_inside(self) -> list[dict[str, Any]]:
+        """The groups that were made to ask the service."""
+        made = self.double.requests("PUT", "*/containergroups/*-verify-*")
+        return [each["body"] for each in made]
+
+
 WORLD = PrivateWorld
 
 
-def test_a_private_environment_is_verified_refused_and_rolled_back_from_inside(
+def test_a_private_environment_is_made_and_verified_from_inside_of_its_network(
     world: PrivateWorld,
 ) -> None:
     done = succeeded(ended(world.roll_out(STAGE, "good"), SECONDS))
     assert re.fullmatch(r"http://10(\.\d+){3}:8000", done.address)
     assert "answers: as in training" in done.err
     assert "speed: 20 requests" in done.err
+    # Nobody outside of the network has asked it, and nobody can.
+    assert not world.double.requests("*", "/readyz")
     assert "knows no host" in world.get(f"{done.address}/readyz")
     assert world.groups() == [f"{SLUG}-{STAGE}"]
+    (asks,) = world.asked_inside()
+    container = asks["properties"]["containers"][0]["properties"]
+    assert "ipAddress" not in asks["properties"]
+    assert not any(key in str(container["command"]) for key in PLANTED.split(","))
+    assert [each["name"] for each in container["environmentVariables"]] == ["LOAD_API_KEY"]
 
+
+@pytest.mark.exhaustive
+def test_it_refuses_bad_releases_bears_its_load_rolls_back_and_recovers(
+    world: PrivateWorld,
+) -> None:
+    if not world.serves(STAGE, "good"):
+        succeeded(ended(world.roll_out(STAGE, "good"), SECONDS))
     refused = failed(ended(world.roll_out(STAGE, "wrong-revision"), SECONDS))
     assert f"runs revision {'0' * 12}" in refused.err
     assert world.serves(STAGE, "good")
@@ -96,13 +118,20 @@ def test_a_private_environment_is_verified_refused_and_rolled_back_from_inside(
     assert re.search(r"error_ratio +at most 0.001 +0\.0000 .* kept", loaded.out), loaded.err
     assert re.search(r"predict, 1 row +\d{2,} +0 ", loaded.out), loaded.out
 
-    # The key travelled as a secret, and nobody outside of the network was asked.
-    sent = [each for each in world.double.requests("PUT", "*/containergroups/*")]
-    asks = [each for each in sent if "-verify-" in each["path"].lower()]
-    assert len(asks) >= 4
-    bodies = [each["body"]["properties"]["containers"][0]["properties"] for each in asks]
-    assert not any(key in str(each["command"]) for each in bodies for key in PLANTED.split(","))
-    assert all("ipAddress" not in each["body"]["properties"] for each in asks)
-    assert not world.double.requests("*", "/readyz")
+    # A deploy is killed while it is verified: what verifies is left, and goes.
+    killed = world.roll_out(STAGE, "third")
+    eventually(lambda: len(world.groups()) == 2)
+    killed.kill()
+    killed.wait()
+    assert len(world.groups()) == 2
+    undone = succeeded(world.deploy(STAGE, "recover", STAGE, "--undo"))
+    assert "removed what verified" in undone.err
+    assert world.serves(STAGE, "good")
     assert world.groups() == [f"{SLUG}-{STAGE}"]
-    assert not any("public" in str(each["body"]).lower() for each in sent)
+
+    status = succeeded(world.deploy(STAGE, "status", STAGE))
+    assert back.address in status.out
+    succeeded(world.deploy(STAGE, "stop", STAGE))
+    started = succeeded(world.deploy(STAGE, "start", STAGE))
+    assert "answers: as in training" in started.err
+    assert world.deploy(STAGE, "verify", STAGE, "--any-revision").code == 0

@@ -24,7 +24,7 @@ from engine.deploy.targets.base import Document, Ended, Places, images
 from engine.errors import EngineError
 
 CONTAINER = "verification"
-POLL_SECONDS = 3.0
+FIRST_POLL_SECONDS, POLL_SECONDS = 0.5, 3.0
 _DELETE_SECONDS = 900.0
 _LONGEST = 63 - len("-verify-123abc")
 
@@ -77,6 +77,7 @@ class InsideSubnet:
         return tuple(left)
 
     def _ended(self, name: str, give_up: float, watch: Callable[[str], None]) -> Ended:
+        pause = FIRST_POLL_SECONDS
         while True:
             group = self._get(name)
             state = _state(group) if group else {}
@@ -91,7 +92,8 @@ class InsideSubnet:
             if time.monotonic() >= give_up:
                 raise EngineError(f"container group {name} did not come to its end: {said}", _FIX)
             watch(said)
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL_SECONDS)
 
     def _names(self, *, ended: bool) -> list[str]:
         """Groups that commands were run in; ``ended``: only those that have come to their end."""
