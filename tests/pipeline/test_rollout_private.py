@@ -25,7 +25,7 @@ from .rollout_world import (
     succeeded,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 STAGE = "private"
 ADDRESSES = f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.64/27"
 """Docker has each range of addresses once: other runs of these tests have other ones."""
@@ -68,7 +68,6 @@ class PrivateWorld(RolloutWorld):
         found = (each.lower() for each in self.double.resources(self._scope(STAGE)))
         return sorted(each.rpartition(kind)[2] for each in found if kind in each)
 
-
     def asked_inside(self) -> list[dict[str, Any]]:
         """The groups that were made to ask the service."""
         made = self.double.requests("PUT", "*/containergroups/*-verify-*")
@@ -96,7 +95,6 @@ def test_a_private_environment_is_made_and_verified_from_inside_of_its_network(
     assert [each["name"] for each in container["environmentVariables"]] == ["LOAD_API_KEY"]
 
 
-@pytest.mark.exhaustive
 def test_it_refuses_bad_releases_bears_its_load_rolls_back_and_recovers(
     world: PrivateWorld,
 ) -> None:

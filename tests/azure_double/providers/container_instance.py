@@ -13,7 +13,16 @@ from ..arm.call import Answer, Call
 from ..arm.errors import ArmError, not_modelled
 from ..arm.routes import ResourceType, Route
 from ..arm.store import Resource
-from . import aci_access, aci_document, aci_logs, aci_names, aci_region, aci_rules, aci_schema, networks
+from . import (
+    aci_access,
+    aci_document,
+    aci_logs,
+    aci_names,
+    aci_region,
+    aci_rules,
+    aci_schema,
+    networks,
+)
 from .aci_fleet import SENT, Fleet
 from .aci_habits import Habits
 from .aci_pace import Pace

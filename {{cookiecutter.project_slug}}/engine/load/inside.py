@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from threading import Thread
-from typing import Any
 
 from engine.client.failures import Unreachable
 from engine.client.parity import served_records
@@ -136,14 +135,6 @@ def _asked(service: Service, sample: Sample, began: float) -> Request:
     return Request(now - began, sample.kind, 1000 * (now - start), fault or "")
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(each) for each in value]
-    return round(value, 3) if isinstance(value, float) else value
-
-
 def main(arguments: list[str]) -> int:
     """The command line; its exit code."""
     keep_local_direct()
@@ -153,7 +144,7 @@ def main(arguments: list[str]) -> int:
     except (EngineError, TypeError, ValueError) as error:
         print(f"error: {error}", flush=True)
         return FAILED
-    print(_MARK + json.dumps(_rounded(asdict(measure(recording)))), flush=True)
+    print(_MARK + json.dumps(asdict(measure(recording))), flush=True)
     return RAN
 
 
