@@ -221,7 +221,9 @@ def _network(text: Any) -> ipaddress.IPv4Network:
     try:
         return ipaddress.IPv4Network(text)
     except ValueError as error:
-        raise _bad("InvalidAddressPrefixFormat", f"Address prefix {text} is invalid: {error}.")
+        raise _bad(
+            "InvalidAddressPrefixFormat", f"Address prefix {text} is invalid: {error}."
+        ) from None
 
 
 def _bad(code: str, message: str) -> ArmError:
