@@ -29,12 +29,12 @@ demo: $(VENV)/.render ## Generate a service, start it, ask it (FORMAT=onnx or jo
 	@$(BIN)/python -m scripts.demo --python="$(FIND_PYTHON)" $(call option,--format,FORMAT) \
 		$(call option,--port,PORT) $(if $(filter 0,$(value SERVE)),--stop)
 
-rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to the end, with no Azure account
+rehearse: $(VENV)/.dev $(AZURE)/.complete ## Play a deployment from bootstrap to the end, with no Azure account (PICTURE=docs/rehearsal.svg)
 	@scripts/docker_engine.sh start >/dev/null
 	@scripts/base_image.sh
 	@scripts/azure_tools.sh install
 	@scripts/proxies.sh install
-	@$(BIN)/python -m scripts.rehearse
+	@$(BIN)/python -m scripts.rehearse $(call option,--picture,PICTURE)
 
 test: $(VENV)/.dev $(if $(filter 1,$(value FAST)),,$(AZURE)/.complete) ## Test everything; FAST=1 leaves out images, deploys and README commands
 	@PYTHON="$(FIND_PYTHON)" scripts/test.sh $(if $(filter 1,$(value FAST)),fast,full)

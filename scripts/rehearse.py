@@ -2,15 +2,17 @@
 
 A repository is generated and does what its owner would do on the first day: bootstrap, push,
 staging, verify, production, a release that is broken and is put back by itself, status, rollback,
-HTTPS, a release beside the old one and the switch to it, clean-up, the end. Every command is the
-real one, with the real Azure CLI, Docker, registry and Caddy. Azure itself and GitHub are the
+HTTPS, a release beside the old one and the switch to it, another kind of place, clean-up, the end.
+`--picture FILE` draws the switch as SVG. Every command is the real one, with the real Azure CLI, Docker, registry and Caddy. Azure itself and GitHub are the
 double of tests/azure_double; Pebble issues the certificates. Nothing leaves this machine.
 What Docker prints while it builds and pushes goes to build/rehearse.log, with all the rest.
 """
 
 from __future__ import annotations
 
+import argparse
 import inspect
+import io
 import os
 import re
 import subprocess
@@ -21,6 +23,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
 
 from scripts.rendering import render
 from tests.azure_double.client import AzureDouble
@@ -38,6 +43,8 @@ NOISE = re.compile(
     r"|[\w.-]+: digest: |$"
 )
 """Lines that Docker prints while it builds and pushes."""
+_COLUMNS = 120
+_FETCHED_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 DEPLOY = (".venv/bin/python", "-m", "engine.deploy")
 BLUE, BOLD, PLAIN = "\033[34m", "\033[1m", "\033[0m"
 
@@ -54,6 +61,7 @@ class Story:
         self._chapters = chapters
         self._begun = time.monotonic()
         self._chapter = 0
+        self.shown: list[str] = []
 
     def tell(self, text: str) -> None:
         """A new chapter."""
@@ -61,7 +69,7 @@ class Story:
         seconds = round(time.monotonic() - self._begun)
         words = textwrap.fill(" ".join(text.split()), 90)
         title = f"{self._chapter} of {self._chapters} [{seconds} s] {words}"
-        print(f"\n{self._paint(BLUE + BOLD)}{title}{self._paint(PLAIN)}", flush=True)
+        self._show(f"\n{title}\n", BLUE + BOLD)
 
     def run(self, *command: str, code: int = 0, environment: dict[str, str] | None = None) -> None:
         """Run a command and show its output without ``NOISE``; in Azure's world if none is given.
@@ -69,7 +77,7 @@ class Story:
         Raises:
             SystemExit: it ended with another exit code than ``code``.
         """
-        print(f"{self._paint(BOLD)}$ {' '.join(command)}{self._paint(PLAIN)}", flush=True)
+        self._show(f"$ {' '.join(command)}\n", BOLD)
         world = environment or self._environment
         pipe, joined = subprocess.PIPE, subprocess.STDOUT
         lines = []
@@ -83,7 +91,7 @@ class Story:
                 log.write(line)
                 lines.append(line)
                 if NOISE.match(line) is None:
-                    print(line, end="", flush=True)
+                    self._show(line)
         if process.returncode != code:
             print(f"\nthe last lines of {self._log}:\n{''.join(lines[-LAST_LINES:])}", flush=True)
             raise SystemExit(f"error: exit code {process.returncode} instead of {code}")
@@ -112,8 +120,10 @@ class Story:
         """Run `python -m engine.deploy`."""
         self.run(*DEPLOY, *arguments, code=code)
 
-    def _paint(self, escape: str) -> str:
-        return escape if sys.stdout.isatty() else ""
+    def _show(self, text: str, escape: str = "") -> None:
+        painted = f"{escape}{text}{PLAIN}" if escape else text
+        self.shown.append(painted)
+        print(painted if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def generate(folder: Path) -> Path:
@@ -216,6 +226,7 @@ def day_without_a_gap(story: Story, repository: Path, double: AzureDouble) -> No
         git(repository, "commit", "--quiet", "--all", "--message", "HTTPS, and switch beside")
         push_edge(story, repository, authority)
         story.deploy("bootstrap", "--without-github")
+        story.shown.clear()
         story.tell(
             """A release is made beside the one that serves and verified at its own address; then
             one request lets the name lead to it. The first question orders the certificate."""
@@ -228,6 +239,22 @@ def day_without_a_gap(story: Story, repository: Path, double: AzureDouble) -> No
         story.deploy("status")
 
 
+def day_elsewhere(story: Story, repository: Path, double: AzureDouble) -> None:
+    """The same release on another kind of place."""
+    story.tell(
+        """Production moves to Container Apps: the file changes by one word, and the release that
+        serves is made there too. The container group serves until it is removed."""
+    )
+    path = repository / "deploy" / "environments" / "production.yaml"
+    text = path.read_text(encoding="utf-8")
+    # An app has twice as many GB as CPUs.
+    path.write_text(f"{text}# on containerapps: memory_gb: 2\n", encoding="utf-8")
+    story.deploy("move", "production", "--to", "containerapps", "--bootstrap")
+    story.run("git", "--no-pager", "diff", "--unified=0")
+    story.deploy("status")
+    story.deploy("move", "production", "--finish", "--yes")
+
+
 def last_day(story: Story, _: Path, double: AzureDouble) -> None:
     """Clean up, and leave nothing that bills."""
     story.tell("Old images go; what is deployed, and the release before it, stay.")
@@ -238,11 +265,20 @@ def last_day(story: Story, _: Path, double: AzureDouble) -> None:
     story.deploy("down", "--all", "--yes")
 
 
+def draw(lines: Sequence[str], file: Path) -> None:
+    """A picture of what a terminal showed, as SVG; nothing in it is fetched from elsewhere."""
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), color_system="standard")
+    console.print(Text.from_ansi("".join(lines)), soft_wrap=False)
+    drawing = console.export_svg(title="make rehearse", clear=False)
+    file.write_text(_FETCHED_FONT.sub("", drawing), encoding="utf-8")
+
+
 def main(arguments: Sequence[str]) -> int:
     """Play the story from beginning to end."""
-    if arguments:
-        raise SystemExit(__doc__)
-    days = (first_day, bad_day, day_without_a_gap, last_day)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", type=Path, metavar="FILE")
+    picture = parser.parse_args(arguments).picture
+    days = (first_day, bad_day, day_without_a_gap, day_elsewhere, last_day)
     chapters = sum(inspect.getsource(day).count("story.tell(") for day in days)
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("", encoding="utf-8")
@@ -261,7 +297,10 @@ def main(arguments: Sequence[str]) -> int:
             environment["DOCKER"] = docker_client()
             story = Story(repository, environment, LOG, chapters)
             for day in days:
+                story.shown.clear()
                 day(story, repository, double)
+                if picture and day is day_without_a_gap:
+                    draw(story.shown, picture)
     print("\nThat was all. The double is gone, and so is everything that it held.")
     return 0
 

@@ -512,11 +512,7 @@ class Deploys:
     def target(self, **fields: object) -> Target:
         """The target of the environment with these fields."""
         clock = self.arm.clock
-        az = Az(self.say)
-        if self.kind == "fleet":
-            where = environment("aci", **{"copies": 2, "switch": "beside", **fields})
-        else:
-            where = environment(self.kind, **fields)
+        az, where = Az(self.say), self._environment(**fields)
         if isinstance(where, GroupEnvironment):
             fleet = Fleet(az, where, PLACES, sleep=clock.sleep, now=clock.now)
             return fleet if where.beside else ContainerInstances(az, where, PLACES, fleet)
@@ -528,7 +524,12 @@ class Deploys:
 
     def journal(self) -> ArmJournal:
         """The environment's records."""
-        return ArmJournal(Az(self.say), "S", "iris-staging", "iris-staging")
+        return ArmJournal(Az(self.say), "S", self._environment())
+
+    def _environment(self, **fields: object) -> Environment:
+        if self.kind == "fleet":
+            return environment("aci", **{"copies": 2, "switch": "beside", **fields})
+        return environment(self.kind, **fields)
 
     def site(self, process: str | None = None, **fields: object) -> Site:
         """One run of a deploy; ``process`` as in ``engine.deploy.rollout.signs``."""

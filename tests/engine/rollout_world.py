@@ -157,6 +157,10 @@ class MemoryJournal:
         found = self._world.operation("journal", lambda: list(self._world.records.values()))
         return sorted(found, key=lambda record: str(record.id), reverse=True)
 
+    def elsewhere(self) -> list[Record]:
+        """A world has one kind of place."""
+        return []
+
 
 class MemoryTarget:
     """One resource whose document is flat: image, cpu, secrets, tags."""

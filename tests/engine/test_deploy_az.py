@@ -23,6 +23,7 @@ from engine.deploy.say import Say
 from engine.deploy.targets.aci.target import file_for
 from engine.errors import EngineError
 
+from tests.engine.arm_memory import environment
 from tests.engine.fake_az import FakeAz, fails, prints
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stand-ins and signals are POSIX's")
@@ -187,7 +188,7 @@ def test_a_missing_az_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def record(phase: str = STARTED) -> Record:
     return Record(
         id="20261120000000-abcdef",
-        service="a-service-name-that-is-rather-long-and-goes-on-and-on-production",
+        service="a-service-name-that-is-rather-long-and-goes-on-on-on-production",
         started="2026-11-20T00:00:00Z",
         by="me",
         owner="run",
@@ -200,7 +201,7 @@ def record(phase: str = STARTED) -> Record:
 
 def test_records_come_back_as_they_were_written(fake: FakeAz) -> None:
     fake.prepare([prints({}), prints({"properties": {"provisioningState": "Succeeded"}})])
-    journal = ArmJournal(Az(Say()), "s", "g", record().service)
+    journal = ArmJournal(Az(Say()), "s", environment("aci", name=record().service))
     journal.write(record(KEPT))
     put = fake.calls()[0]
     url = put["arguments"][put["arguments"].index("--url") + 1]

@@ -148,7 +148,7 @@ def test_a_bad_release_is_never_under_the_name_and_leaves_nothing(world: World) 
         world.deploy(CRASHES)
     assert is_complete(world.arm, BEFORE)
     assert world.groups() == ["blue-1", "blue-2"]
-    with pytest.raises(RolloutFailed, match="nothing serves, nothing bills"):
+    with pytest.raises(RolloutFailed, match="nothing serves here, and nothing bills"):
         World.deploy(fresh := empty(world), CRASHES)
     assert fresh.groups() == []
     assert fresh.arm.profile is None

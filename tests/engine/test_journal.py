@@ -18,6 +18,8 @@ from engine.deploy.journal import KEPT, SCHEMA, ArmJournal, NewerRecord, Record
 from engine.deploy.say import Say
 from engine.errors import EngineError
 
+from tests.engine.arm_memory import environment
+
 GROUP = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Resources/deployments"
 ONE = Record(
     id="20261120000000-abcdef",
@@ -76,8 +78,8 @@ def _name(arguments: tuple[str, ...]) -> str:
     return url.partition("?")[0].rpartition("/")[2]
 
 
-def journal_of(azure: Deployments, service: str = "demo") -> ArmJournal:
-    return ArmJournal(cast("Az", azure), "s", "g", service)
+def journal_of(azure: Deployments, service: str = "demo", kind: str = "aci") -> ArmJournal:
+    return ArmJournal(cast("Az", azure), "s", environment(kind, name=service, resource_group="g"))
 
 
 @pytest.fixture
@@ -203,3 +205,24 @@ def _status_of(journal: ArmJournal) -> str:
     context = SimpleNamespace(journal=journal, say=Say(), target=SimpleNamespace(read=lambda: None))
     row, _ = status._look("staging", cast("Context", context))
     return row[3]
+
+
+def test_records_of_another_kind_of_place_are_kept_apart_and_name_their_environment(
+    azure: Deployments,
+) -> None:
+    moved = replace(ONE, id="20261121000000-abcdef")
+    journal_of(azure, kind="containerapps").write(moved)
+    for kind, here, there in (("aci", ONE, moved), ("containerapps", moved, ONE)):
+        journal = journal_of(azure, kind=kind)
+        assert journal.records() == journal.all_records() == [here]
+        (found,) = journal.elsewhere()
+        assert found == there
+        where = environment(found.target, name="demo", resource_group="g")
+        assert type(where).model_validate(found.environment, strict=False) == where
+
+
+def test_a_record_of_before_moves_belongs_to_the_place_that_asks(azure: Deployments) -> None:
+    azure.rewrite(NAME, lambda content: [content.pop(key) for key in ("target", "environment")])
+    for kind in ("aci", "containerapps"):
+        assert journal_of(azure, kind=kind).records() == [ONE]
+        assert journal_of(azure, kind=kind).elsewhere() == []

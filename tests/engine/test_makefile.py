@@ -83,6 +83,7 @@ OPTIONS = [
     ("status", "ENV", ["-m", "engine.deploy", "status", "--", "{}"]),
     ("down", "ENV", ["-m", "engine.deploy", "down", "--", "{}"]),
     ("rollback", "TO", ["-m", "engine.deploy", "rollback", "--to={}", "--", "staging"]),
+    ("move", "TO", ["-m", "engine.deploy", "move", "--to={}", "--", "staging"]),
     *(
         ("update", name, ["-m", "engine.upkeep.update", f"--{name.lower()}={{}}"])
         for name in ("TEMPLATE", "TO", "CHOICE", "PATCH")
@@ -90,7 +91,7 @@ OPTIONS = [
 ]
 
 # What these targets do not work without; the value under test replaces it.
-NEEDED = {"plan": "ENV=staging", "up": "ENV=staging", "rollback": "ENV=staging"}
+NEEDED = dict.fromkeys(("plan", "up", "rollback", "move"), "ENV=staging")
 
 
 def needed(target: str, *given: str) -> list[str]:

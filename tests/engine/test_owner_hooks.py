@@ -173,12 +173,17 @@ def deploy(root: Path, deploys: Deploys, digit: str) -> None:
     """What `up` does once its release is known."""
     site, target = deploys.site(), cast("Any", deploys.target())
     context = SimpleNamespace(
-        own_names=None, root=root, say=site.say, environment=target._environment, target=target
+        own_names=None,
+        root=root,
+        say=site.say,
+        environment=target._environment,
+        target=target,
+        journal=site.journal,
     )
     wanted = release(digit)
     document = partial(site.target.document, wanted, {})
     found = SimpleNamespace(context=context, release=wanted, site=lambda: site, document=document)
-    up._deploy(cast("Wanted", found), 0.0)
+    up.deploy(cast("Wanted", found), 0.0)
 
 
 FAILING = {"fails": "exit 1", "hangs": "sleep 60", "shows a secret": f"echo {SECRET}; exit 1"}

@@ -21,6 +21,7 @@ TYPED = {
     "verify": ["staging"],
     "prune": [],
     "push": ["--allow-dirty"],
+    "move": ["staging", "--to", "containerapps"],
     "status": [],
     "monitoring": [],
     "up": ["staging", "--allow-dirty"],

@@ -7,6 +7,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,19 @@ from tests.azure_double.client import AzureDouble, Person
 from tests.service.containers import build_image, remove_image
 
 from .commands import Azure
-from .rollout_world import PLANTED, REGION, SLUG, RolloutWorld, answers, failed, succeeded
+from .rollout_world import (
+    PLANTED,
+    REGION,
+    SLUG,
+    Deployed,
+    RolloutWorld,
+    answers,
+    ended,
+    eventually,
+    failed,
+    succeeded,
+)
+from .walking import walked
 from .ways import Way, Ways, deaths, stage_of
 
 pytestmark = pytest.mark.slow
@@ -34,7 +47,13 @@ WAYS = {
         code=1,
     ),
 }
-STAGES = {"staging": 60, "bad": 25, "first": 25, **{stage_of(name): 25 for name in WAYS}}
+STAGES = {
+    "staging": 60,
+    "moving": 60,
+    "bad": 25,
+    "first": 25,
+    **{stage_of(name): 25 for name in WAYS},
+}
 ENVIRONMENT = """\
 target: containerapps
 region: {region}
@@ -52,8 +71,12 @@ rollout:
   lease_seconds: 30
   burst: {{requests: 20, p95_ms: 5000}}
 """
+MOVING = "moving"
 NAME = "api.example.org"
-MORE = {"staging": f"https: {{domains: [{NAME}]}}\n"}
+MORE = {
+    MOVING: "# on aci: container_logs: false\n",
+    "staging": f"https: {{domains: [{NAME}]}}\n",
+}
 ACTIONS = (
     "Microsoft.App/containerApps/*",
     "Microsoft.App/managedEnvironments/read",
@@ -117,7 +140,9 @@ class AppsWorld(RolloutWorld):
         return str(traffic[0]["revisionName"])
 
     def get(self, url: str) -> Any:
-        """A JSON document, as from the internet, over TLS."""
+        """A JSON document, as from the internet; over TLS where the address says it."""
+        if url.startswith("http:"):
+            return super().get(url)
         network = self.double.network()
         trust = ssl.create_default_context(cafile=network["SSL_CERT_FILE"])
         opener = urllib.request.build_opener(
@@ -150,8 +175,10 @@ class AppsWorld(RolloutWorld):
             *("--resource-group", f"{SLUG}-{stage}", "--location", REGION),
             *("--logs-destination", "none"),
         )
+        groups = [("Azure Container Instances Contributor Role", group)] if stage == MOVING else []
         return self.double.principal(
             f"deploy-{stage}",
+            *groups,
             (name, group),
             (self._role, group),
             ("Managed Identity Operator", self.identity),
@@ -238,6 +265,117 @@ def test_a_bad_release_never_serves(world: AppsWorld, image: str, cause: str) ->
 def test_a_first_release_that_fails_leaves_no_app(world: AppsWorld) -> None:
     failed(world.up("first", "crash"), "no such model", "nothing bills")
     assert world.stored("first") is None
+
+
+class Asking(threading.Thread):
+    """A client that asks one address again and again, each time over a new connection."""
+
+    def __init__(self, world: AppsWorld, address: str) -> None:
+        super().__init__(daemon=True)
+        self.count = 0
+        self.wrong: list[str] = []
+        self._world = world
+        self._address = address
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """See ``Thread``."""
+        while not self._over.wait(0.05):
+            self.count += 1
+            try:
+                assert self._world.get(self._address)["ready"] is True
+            except (OSError, AssertionError) as error:
+                self.wrong.append(repr(error))
+
+    def end(self) -> None:
+        """Stop asking."""
+        self._over.set()
+        self.join()
+
+
+def test_a_service_moves_to_another_place_and_back(world: AppsWorld, tmp_path: Path) -> None:
+    folder = tmp_path / "service"
+    shutil.copytree(world.service, folder)
+    file = folder / "deploy" / "environments" / f"{MOVING}.yaml"
+    written = file.read_text()
+
+    def move(*arguments: str) -> Deployed:
+        return world.deploy(MOVING, "move", MOVING, *arguments, folder=folder)
+
+    app = succeeded(world.up(MOVING, "good")).address
+    served = world.serving(MOVING)
+    client = Asking(world, f"{app}/readyz")
+    client.start()
+
+    # What Azure refuses is as it was, in the file too.
+    refusal = {"status": 409, "code": "ContainerGroupQuotaReached"}
+    world.double.inject(where=f"PUT */containergroups/{SLUG}-{MOVING}*", times=9, **refusal)
+    refused = failed(move("--to", "aci"), "quota .* is used up", "nothing serves here")
+    assert f"container app {SLUG}-{MOVING} at {app} is as before the move" in refused.err
+    world.double.clear_faults()
+    assert file.read_text() == written, refused.err
+
+    # Killed when the group was asked for: the app serves, and `recover` says so.
+    process = world.start(MOVING, "move", MOVING, "--to", "aci", folder=folder)
+    eventually(lambda: world.double.resource(world.group(MOVING)) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    process.kill()
+    ended(process)
+    assert "target: aci" in file.read_text()
+    recovered = succeeded(world.deploy(MOVING, "recover", MOVING, "--undo", folder=folder))
+    assert f"nothing is deployed; container app {SLUG}-{MOVING} at {app} is as" in recovered.out
+    assert world.serving(MOVING) == served
+
+    group = succeeded(move("--to", "aci")).address
+    assert world.get(f"{group}/readyz")["ready"] is True
+    assert "# on containerapps: replicas: {min: 1, max: 1}" in file.read_text()
+    shown = succeeded(world.deploy(MOVING, "status", MOVING, folder=folder)).out
+    rows = [line.split()[0:2] for line in shown.splitlines() if line.startswith(MOVING)]
+    assert rows[:2] == [[MOVING, rows[0][1]], [MOVING, "(containerapps)"]]
+    assert app in shown and group in shown
+    assert "verifying" not in shown, "both are kept"
+
+    # The way back: the app serves still, so nothing of it changes; then the group goes.
+    succeeded(move("--to", "containerapps"))
+    assert file.read_text() == written
+    assert world.serving(MOVING) == served
+    failed(move("--finish"), "would be removed")
+    assert world.get(f"{group}/readyz")["ready"] is True
+    succeeded(move("--finish", "--yes"))
+    assert world.double.resource(world.group(MOVING)) is None
+    assert "nothing is left" in succeeded(move("--finish", "--yes")).err
+    client.end()
+    assert client.wrong == [], client.count
+    assert client.count > 20
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("step", [BEGIN, "PUT group verifying", KEPT])
+def test_a_move_that_is_killed_goes_on_where_the_next_one_begins(
+    world: AppsWorld, tmp_path: Path, step: str
+) -> None:
+    folder = tmp_path / "service"
+    shutil.copytree(world.service, folder)
+
+    def command(name: str, *arguments: str) -> Deployed:
+        return succeeded(world.deploy(MOVING, name, MOVING, *arguments, folder=folder))
+
+    app = world.stand(MOVING).address
+    served = world.serving(MOVING)
+    process = world.start(MOVING, "move", MOVING, "--to", "aci", folder=folder)
+    steps = walked(world, MOVING, process, {step: process.kill})
+    ended(process)
+    assert steps[-1] == step, steps
+    said = command("recover", "--undo").out
+    assert f"container app {SLUG}-{MOVING} at {app} is as before the move" in said
+    assert world.serving(MOVING) == served
+    assert world.get(f"{app}/readyz")["ready"] is True
+    group = command("move", "--to", "aci").address
+    assert world.get(f"{group}/readyz")["ready"] is True
+    assert world.serves(MOVING, "good")
+    command("move", "--to", "containerapps")
+    command("move", "--finish", "--yes")
+    assert world.double.resource(world.group(MOVING)) is None
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help serve check test lint format train model doctor profile reference drift score compare \
 	replay image run-image load monitor \
-	alerts plan up status rollback down env-given lock lint-ci audit update clean
+	alerts plan up status rollback move down env-given lock lint-ci audit update clean
 
 # PYTHON, else the Python of the image where it is installed, else any from 3.11 on.
 FIND_PYTHON = $${PYTHON:-$$(for each in python$$(cat .python-version) python3 python; do \
@@ -109,6 +109,9 @@ status: $(VENV)/.deploy ## Show what runs and how it does (ENV, or all)
 rollback: env-given $(VENV)/.deploy ## Bring back the release before (ENV; TO=revision for another one)
 	@$(BIN)/python -m engine.deploy rollback $(call option,--to,TO) $(call argument,ENV)
 
+move: env-given $(VENV)/.deploy ## Deploy what serves to another kind of place (ENV, TO=containerapps; NEW=1 makes what it needs first), or with FINISH=1 YES=1 remove it where it was
+	@$(BIN)/python -m engine.deploy move $(call option,--to,TO) $(if $(filter 1,$(value FINISH)),--finish) $(if $(filter 1,$(value NEW)),--bootstrap) $(if $(filter 1,$(value YES)),--yes) $(call argument,ENV)
+
 down: $(VENV)/.deploy ## Show what would be removed (ENV, or ALL=1); with YES=1 remove it, and prove that nothing bills
 	@$(BIN)/python -m engine.deploy down $(if $(filter 1,$(value ALL)),--all) $(if $(filter 1,$(value YES)),--yes) $(call argument,ENV)
 
@@ -172,10 +175,10 @@ help: ## List the commands
 		/^[a-z][^ ]*:.*## / { printf "  %-15s  %s\n", $$1, $$2 }' \
 		engine/make.mk $(filter-out engine/make.mk,$(MAKEFILE_LIST))
 
-# `plan`, `up` and `rollback` need an environment; the answer is in make's words.
+# `plan`, `up`, `rollback` and `move` need an environment; the answer is in make's words.
 env-given:
 	@$(if $(filter ENV,$(GIVEN)),test -n "$$ENV",false) || { \
-		echo 'error: name the environment: make $(firstword $(filter plan up rollback,$(MAKECMDGOALS))) ENV=staging' >&2; exit 2; }
+		echo 'error: name the environment: make $(firstword $(filter plan up rollback move,$(MAKECMDGOALS))) ENV=staging' >&2; exit 2; }
 
 # The locks agree with each other, so one environment grows from serving to development.
 $(BIN)/python:

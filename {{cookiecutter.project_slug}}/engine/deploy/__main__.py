@@ -24,6 +24,7 @@ with locked_packages(".venv/.deploy"):
         load,
         logs,
         monitoring,
+        move,
         plan,
         power,
         prune,
@@ -42,7 +43,7 @@ with locked_packages(".venv/.deploy"):
 
 ROOT = Path(__file__).resolve().parents[2]
 STOPPED = 130
-MADE = ("plan", "up", "rollback")
+MADE = ("plan", "up", "rollback", "move")
 """Commands that have a target of the same name in the Makefile."""
 
 
@@ -86,6 +87,9 @@ COMMANDS = {
     "logs": Command("the service's log", logs.add_arguments, logs.run),
     "recover": Command(
         "finish or undo a rollout that was interrupted", recover.add_arguments, recover.run
+    ),
+    "move": Command(
+        "the release that serves, on another kind of place", move.add_arguments, move.run
     ),
     "rollback": Command("an earlier release again", rollback.add_arguments, rollback.run),
     "stop": Command("stop the service, and its bill", power.add_arguments, power.stop),

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from engine.deploy.az import Az
 from engine.deploy.azure_ids import one_of, same
+from engine.deploy.config.environment import Environment
 from engine.deploy.targets.base import Document
 from engine.errors import EngineError
 
@@ -44,7 +45,9 @@ class Record:
     ``owner`` is the run that works on it now, ``process`` says where that run is (see
     ``engine.deploy.rollout.signs``), ``by`` says it for people. ``answered`` and ``stopped`` are
     about the previous release: it was ready before the rollout began, or stopped on purpose.
-    ``reason`` says why the rollout ended as it did.
+    ``reason`` says why the rollout ended as it did. ``target`` and ``environment`` are the kind of
+    place it was on and the content of its environment file; without them it was written before
+    environments could move, and belongs to the kind that asks.
     """
 
     id: str
@@ -60,6 +63,8 @@ class Record:
     stopped: bool = False
     reason: str = ""
     ended: str = ""
+    target: str = field(default="", compare=False)
+    environment: Mapping[str, Any] = field(default_factory=dict, compare=False)
     more: Mapping[str, Any] = field(default_factory=dict)
     """Keys that this version does not know; they are written back as they were read."""
 
@@ -112,13 +117,14 @@ class NewerRecord(EngineError):
 
 
 class ArmJournal:
-    """The journal in a resource group of Azure."""
+    """The journal in a resource group of Azure, of the kind of place that an environment is on."""
 
-    def __init__(self, az: Az, subscription: str, resource_group: str, service: str) -> None:
+    def __init__(self, az: Az, subscription: str, environment: Environment) -> None:
         self._az = az
-        self._service = service
+        self._environment = environment
+        self._service = environment.name
         self._root = (
-            f"/subscriptions/{subscription}/resourcegroups/{resource_group}"
+            f"/subscriptions/{subscription}/resourcegroups/{environment.resource_group}"
             "/providers/Microsoft.Resources/deployments"
         )
 
@@ -128,7 +134,10 @@ class ArmJournal:
         Raises:
             EngineError: Azure refused, or was not done in time.
         """
-        known = asdict(record)
+        place = self._environment
+        known = asdict(
+            replace(record, target=place.target, environment=place.model_dump(mode="json"))
+        )
         content = {**known.pop("more"), **known, "schema": SCHEMA}
         request = self._put(self._name(record.id), _OUTPUT, content)
         give_up = time.monotonic() + _WRITE_SECONDS
@@ -158,7 +167,11 @@ class ArmJournal:
 
     def records(self) -> list[Record]:
         """See ``Journal``."""
-        return self._read_all()[0]
+        return [each for each in self._read_all()[0] if self._here(each)]
+
+    def elsewhere(self) -> list[Record]:
+        """Those of rollouts on other kinds of places, the newest first."""
+        return [each for each in self._read_all()[0] if not self._here(each)]
 
     def all_records(self) -> list[Record]:
         """The same, where overlooking a record would do harm.
@@ -173,7 +186,10 @@ class ArmJournal:
                 "if no deploy is running, look at it under Deployments of the resource group in "
                 "the portal, and delete it if nothing needs its release any more",
             )
-        return records
+        return [each for each in records if self._here(each)]
+
+    def _here(self, record: Record) -> bool:
+        return record.target in ("", self._environment.target)
 
     def _read_all(self) -> tuple[list[Record], list[str]]:
         """The records of the service, the newest first, and the names of those that are unreadable.

@@ -64,10 +64,7 @@ class Context:
     @property
     def journal(self) -> ArmJournal:
         """The records of the environment's rollouts."""
-        environment = self.environment
-        return ArmJournal(
-            self.az, self.places.subscription, environment.resource_group, environment.name
-        )
+        return ArmJournal(self.az, self.places.subscription, self.environment)
 
     def inspect(self) -> tuple[Context, Inputs]:
         """Look at what has to be there; the context with the places that were found."""

@@ -29,7 +29,7 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
         EngineError: there is nothing to stop, or a rollout is under way.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
-    if _look(context).stopped:
+    if kept_release(context).stopped:
         say.step(f"{context.target.what} is stopped already")
         return 0
     say.step(f"stopping {context.target.what}")
@@ -51,7 +51,7 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
         EngineError: there is nothing to start, or it does not come up.
     """
     context = open_context(options.environment, root, say, dry_run=options.dry_run)
-    if _look(context).stopped:
+    if kept_release(context).stopped:
         say.step(f"starting {context.target.what}")
         context.target.start()
     if not options.dry_run:
@@ -63,7 +63,13 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
     return 0
 
 
-def _look(context: Context) -> Live:
+def kept_release(context: Context) -> Live:
+    """What serves, or was stopped on purpose.
+
+    Raises:
+        EngineError: there is nothing.
+        Busy: a rollout has no end.
+    """
     live = as_recorded(context.target, context.journal, require_there(context.site(())))
     under_way = marks.rollout(live.tags) if marks.state(live.tags) != marks.KEPT else None
     record = context.journal.read(under_way) if under_way else None

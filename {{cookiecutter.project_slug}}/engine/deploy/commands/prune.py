@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.deploy.az import Az, AzError
 from engine.deploy.commands.context import Context, add_dry_run, open_contexts
+from engine.deploy.commands.elsewhere import elsewhere
 from engine.deploy.commands.rollback import predecessor
 from engine.deploy.config import names
 from engine.deploy.config.read import environment_names, read_project
@@ -126,7 +127,11 @@ def _content(az: Az, registry: str, repository: str, listed: Mapping[str, Any]) 
 
 
 def _needed_by(context: Context) -> set[str]:
-    return needed(context.target, context.target.read(), context.journal.all_records())
+    here = needed(context.target, context.target.read(), context.journal.all_records())
+    for each in elsewhere(context):
+        there = each.context
+        here |= needed(there.target, each.live, there.journal.all_records())
+    return here
 
 
 def _told(manifest: Manifest) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.elsewhere import elsewhere
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.up import announce
 from engine.deploy.config import names
@@ -96,7 +97,8 @@ def _secret_names(context: Context, records: list[Record], live: Live | None) ->
 
 
 def _serving(context: Context, live: Live | None) -> str:
+    others = "".join(f"; {each.words()} is as before the move" for each in elsewhere(context))
     if live is None:
-        return context.target.left_running() or "nothing is deployed"
+        return (context.target.left_running() or "nothing is deployed") + others
     revision = context.target.tags(live.document).get(names.TAG_REVISION, "an unknown revision")
-    return f"{'stopped' if live.stopped else 'serving'}: {revision}"
+    return f"{'stopped' if live.stopped else 'serving'}: {revision}{others}"

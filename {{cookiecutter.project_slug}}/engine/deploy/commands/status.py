@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.deploy.az import AzError
 from engine.deploy.commands.context import Context, add_stage, open_contexts
+from engine.deploy.commands.elsewhere import Elsewhere, elsewhere
 from engine.deploy.config import names
 from engine.deploy.config.read import environment_names
 from engine.deploy.figures.platform import HEAD, cells, usage
@@ -41,7 +42,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """
     stages = (options.environment,) if options.environment else environment_names(root)
     contexts = open_contexts(stages, root, say)
-    seen = at_once(*(partial(_look, stage, context) for stage, context in contexts.items()))
+    looks = (partial(_look_everywhere, *each) for each in contexts.items())
+    seen = [row for rows in at_once(*looks) for row in rows]
     _print([_HEAD, *(row for row, _ in seen)])
     figures = [(row[0], *cells) for row, cells in seen if cells]
     if figures:
@@ -67,6 +69,24 @@ def age(since: str | None, now: datetime) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def _look_everywhere(stage: str, context: Context) -> list[tuple[tuple[str, ...], ...]]:
+    """What runs, and below it what is left where the environment was before a move."""
+    here, others = at_once(partial(_look, stage, context), partial(_others, context))
+    places = ((f"{stage} ({each.context.environment.target})", each) for each in others)
+    return [
+        here,
+        *((_row(name, each.live), _figures(each.context, each.live)) for name, each in places),
+    ]
+
+
+def _others(context: Context) -> tuple[Elsewhere, ...]:
+    try:
+        return elsewhere(context)
+    except (AzError, NewerRecord):
+        # The row of the environment says it.
+        return ()
 
 
 def _look(stage: str, context: Context) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from engine.deploy import hooks, summary
 from engine.deploy.commands import bootstrap
 from engine.deploy.commands.context import Context, add_stage, open_context
+from engine.deploy.commands.elsewhere import tell
 from engine.deploy.commands.retire import retire
 from engine.deploy.commands.wanted import Wanted, look
 from engine.deploy.outcome import AS_BEFORE, NEW, write_output
@@ -68,8 +69,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         if options.dry_run:
             print(wanted.plan())
             return 0
-        wanted = _pushed(wanted, allow_dirty=dirty)
-        _deploy(wanted, began)
+        wanted = pushed(wanted, allow_dirty=dirty)
+        deploy(wanted, began)
     except EngineError as error:
         release = wanted.release if wanted else None
         seconds = time.monotonic() - began
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     return 0
 
 
-def _pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
+def pushed(wanted: Wanted, *, allow_dirty: bool) -> Wanted:
     """With an image in the registry: this commit's is pushed if it is not there."""
     context = wanted.context
     wish = Wish(allow_dirty=allow_dirty)
@@ -107,7 +108,12 @@ def _lead_again(context: Context) -> None:
         lead(context, live.address)
 
 
-def _deploy(wanted: Wanted, began: float) -> None:
+def deploy(wanted: Wanted, began: float) -> None:
+    """Roll it out and tell the owner's hooks; ``began`` is of ``time.monotonic``.
+
+    Raises:
+        EngineError: it was not deployed; the message says why, and what serves now.
+    """
     context, release = wanted.context, wanted.release
     context.say.step(f"deploying {release.image} to {context.environment.stage}")
     stage, root = context.environment.stage, context.root
@@ -121,6 +127,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
             _lead_again(context)
             known = hooks.facts(release, environment=stage, outcome="undone", cause=error.cause)
             hooks.after(hooks.AFTER_ROLLBACK, root, context.say, known)
+        tell(context)
         raise
     seconds = time.monotonic() - began
     context.say.step(f"{stage}: {summary.words(outcome.kind)}, after {seconds:.0f} s")
@@ -129,6 +136,7 @@ def _deploy(wanted: Wanted, began: float) -> None:
     known = hooks.facts(release, environment=stage, outcome=outcome.kind, url=outcome.address)
     hooks.after(hooks.AFTER_DEPLOY, root, context.say, known)
     retire(context)
+    tell(context)
 
 
 def lead(context: Context, address: str, patience: float = 0.0) -> None:

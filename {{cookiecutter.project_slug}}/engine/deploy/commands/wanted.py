@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.commands.context import Context, given_secrets
+from engine.deploy.commands.elsewhere import unfinished_elsewhere
+from engine.deploy.config import names
 from engine.deploy.config.advice import warnings
-from engine.deploy.config.names import runtime_identity
 from engine.deploy.finding import Finding
 from engine.deploy.preflight import (
     at_once,
@@ -94,14 +95,14 @@ class Wanted:
         return "\n".join(lines).replace(_NOT_ASKED, "<registry>")
 
     def _names(self) -> list[str]:
-        names = self.context.own_names
-        if names is None:
+        own = self.context.own_names
+        if own is None:
             return []
         if not self.looked:
-            return [f"own names:   {', '.join(names.domains)}"]
+            return [f"own names:   {', '.join(own.domains)}"]
         address = self.live.address if self.live else None
         host = (address and urlsplit(address).hostname) or "<address>"
-        return ["own names:", *(f"  {line}" for line in names.plan(host))]
+        return ["own names:", *(f"  {line}" for line in own.plan(host))]
 
     def _steps(self, document: Document) -> list[str]:
         target, live = self.context.target, self.live
@@ -119,35 +120,44 @@ class Wanted:
 
 
 def look(
-    context: Context, image: str | None, *, allow_dirty: bool, edge: str | None = None
+    context: Context,
+    image: str | None,
+    *,
+    allow_dirty: bool = False,
+    edge: str | None = None,
+    release: Release | None = None,
 ) -> Wanted:
-    """Find everything that prevents a deploy, before anything is changed.
+    """Find everything that prevents a deploy, before anything is changed; ``release`` is the one to
+    deploy, with the digest of its image, by default this checkout's.
 
     Raises:
         EngineError: this checkout is no release, or there are findings; it lists them all.
     """
-    release = _checkout(context, allow_dirty=allow_dirty)
+    wanted = release or _checkout(context, allow_dirty=allow_dirty)
     context, inputs = context.inspect()
-    findings = list(inputs.findings)
+    findings = [*inputs.findings, *unfinished_elsewhere(context)]
     live = None
     if inputs.places is not None:
+        if release is not None:
+            repository = names.image_repository(context.project)
+            image = f"{inputs.places.registry_server}/{repository}@{release.image}"
         more, live, (reference, about_image), edge = at_once(
-            lambda: context.target.findings(release),
+            lambda: context.target.findings(wanted),
             lambda: context.target.read(),
-            lambda: _image(context, image, release.revision),
-            lambda: edge or _edge(context, release.revision),
+            lambda: _image(context, image, wanted.revision),
+            lambda: edge or _edge(context, wanted.revision),
         )
         context = _with_edge(context, edge)
         if image is not None:
             findings += _no_edge(context, edge)
         findings += [*more, *about_image]
-        release = replace(release, image=reference)
-    names = _secret_names(context, live, None)
-    known = context.secrets(names)
-    findings += context.secret_findings(_own_secrets(context), names, known)
+        wanted = replace(wanted, image=reference)
+    secrets = _secret_names(context, live, None)
+    known = context.secrets(secrets)
+    findings += context.secret_findings(_own_secrets(context), secrets, known)
     findings += refused_secrets(context.environment, known)
     require(findings, context.say.warning)
-    return Wanted(context, release, live)
+    return Wanted(context, wanted, live)
 
 
 def local(context: Context, image: str | None) -> Wanted:
@@ -166,7 +176,7 @@ def local(context: Context, image: str | None) -> Wanted:
     places = Places(
         subscription=subscription,
         registry_server=image.partition("/")[0] if image else _NOT_ASKED,
-        pull_identity=f"<identity {runtime_identity(context.project)}>",
+        pull_identity=f"<identity {names.runtime_identity(context.project)}>",
         workspace="<workspace>",
     )
     places = kind_of(context.environment).places(context.project, context.environment, places)
@@ -219,11 +229,11 @@ def _no_edge(context: Context, edge: str | None) -> list[Finding]:
 
 def _secret_names(context: Context, live: Live | None, document: Document | None) -> set[str]:
     """All secrets that the release and the one before it may need."""
-    names = set(_own_secrets(context))
+    found = set(_own_secrets(context))
     for each in (live.document if live else None, document):
         if each is not None:
-            names |= set(context.target.secret_names(each))
-    return names
+            found |= set(context.target.secret_names(each))
+    return found
 
 
 def _own_secrets(context: Context) -> set[str]:

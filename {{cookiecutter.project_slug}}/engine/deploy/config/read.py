@@ -77,13 +77,13 @@ def read_environment(stage: str, root: Path) -> tuple[Project, Environment]:
         raise EngineError(
             f"there is no environment {stage!r}",
             f"name one of: {', '.join(stages)} (the files in {ENVIRONMENTS}); or make it: "
-            f"sed 's/staging/{stage}/g' {_file('staging')} > {_file(stage)}",
+            f"sed 's/staging/{stage}/g' {environment_file('staging')} > {environment_file(stage)}",
         )
     project = _project(root)
     environment = _environment(stage, root)
     broken = _broken(project, environment)
     if "resource_group" not in environment.faulty:
-        others = {other: _file(other) for other in stages if other != stage}
+        others = {other: environment_file(other) for other in stages if other != stage}
         contents = {other: read_source(root, file).data for other, file in others.items()}
         broken += places.neighbours(environment.content, contents)
     across = [fault_of_rule(item, environment.source, environment.content) for item in broken]
@@ -108,7 +108,8 @@ def environment_names(root: Path) -> tuple[str, ...]:
     return tuple(sorted(stages, key=lambda stage: (stage == "production", stage)))
 
 
-def _file(stage: str) -> str:
+def environment_file(stage: str) -> str:
+    """The file of an environment, below the repository's root."""
     return f"{ENVIRONMENTS}/{stage}.yaml"
 
 
@@ -117,7 +118,7 @@ def _project(root: Path) -> _Checked[Project]:
 
 
 def _environment(stage: str, root: Path) -> _Checked[Environment]:
-    source = read_source(root, _file(stage))
+    source = read_source(root, environment_file(stage))
     stand_ins = {**_ENVIRONMENT_STAND_INS, "target": kind_names()[0], "stage": stage}
     return _checked(environment_model(source.data), source, stand_ins)
 

@@ -77,7 +77,7 @@ def _put_back(site: Site, record: Record, live: Live | None, *, applied: bool) -
             site.say.step(f"deleting {site.target.what}: it was the first release")
             remove(site, live, partial(require_record, site, record), site.patience())
             require_record(site, record)
-        left = site.target.left_running() or "nothing serves, nothing bills"
+        left = site.target.left_running() or "nothing serves here, and nothing bills"
         return FAILED, f"{DELETED}: {left}"
     if live is not None and marks.rollout(live.tags) != record.id and not applied:
         return FAILED, UNTOUCHED
