@@ -127,6 +127,8 @@ def test_it_refuses_bad_releases_bears_its_load_rolls_back_and_recovers(
     assert world.serves(STAGE, "good")
     assert world.groups() == [f"{SLUG}-{STAGE}"]
 
+    healthy = world.deploy(STAGE, "doctor", STAGE)
+    assert f"{STAGE} is healthy" in healthy.out, healthy.out
     status = succeeded(world.deploy(STAGE, "status", STAGE))
     assert back.address in status.out
     succeeded(world.deploy(STAGE, "stop", STAGE))
