@@ -135,6 +135,7 @@ def test_what_a_subnet_does_not_allow(world: NetworkWorld) -> None:
     assert "subnets/join/action" in answer["error"]["message"]
 
 
+@pytest.mark.exhaustive
 def test_without_a_nat_gateway_nothing_is_pulled(world: NetworkWorld) -> None:
     closed = world.make_subnet("closed", 16, *DELEGATED)
     world.double.ask("aci.pace", {"provisioning": 3})
