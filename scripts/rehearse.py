@@ -5,8 +5,8 @@ staging, verify, production, a release that is broken and is put back by itself,
 HTTPS, a release beside the old one and the switch to it, another kind of place, clean-up, the end.
 `--picture FILE` draws the switch as SVG. Every command is the real one, with the real Azure CLI,
 Docker, registry and Caddy. Azure itself and GitHub are the double of tests/azure_double; Pebble
-issues the certificates. Nothing leaves this machine.
-What Docker prints while it builds and pushes goes to build/rehearse.log, with all the rest.
+issues the certificates. Nothing leaves this machine. What Docker prints while it builds and pushes
+goes to build/rehearse.log, with all the rest.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from engine.deploy.say import Say
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet.target import Fleet
 from engine.deploy.targets.aci.target import ContainerInstances
-from engine.deploy.targets.base import Places, Release, Target
+from engine.deploy.targets.base import STORAGE_KEY, Places, Release, Target
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment
 from engine.deploy.targets.containerapps.target import ContainerApps
@@ -146,6 +146,7 @@ class Habits:
     no_view_seconds: float = 0
     list_outputs: bool = True
     busy_seconds: float = 0
+    updates_shares: bool = True
 
 
 @dataclass
@@ -303,6 +304,9 @@ class Arm:
             assert not str(call.body).count("None") or SECRET in str(call.body)
             if self.group is not None and _size(self.group) != _size(call.body):
                 raise Refused(400, "InvalidContainerGroup", "you must delete it first")
+            mounts = self.group is not None and self.group["properties"].get("volumes")
+            if mounts and not self.habits.updates_shares:
+                raise Refused(400, "UpdateNotSupported", "a group with a share is not updated")
             self.group, self.put_at = copy.deepcopy(call.body), self.clock.seconds
         elif call.method == "delete":
             self.group, self.put_at = None, -1e9
@@ -319,6 +323,8 @@ class Arm:
         digit = _digit(container["image"])
         for variable in container["environmentVariables"]:
             variable.pop("secureValue", None)
+        for volume in properties.get("volumes") or []:
+            del volume["azureFile"]["storageAccountKey"]
         properties["provisioningState"] = "Succeeded"
         properties["ipAddress"]["fqdn"] = "iris-staging.example"
         if age < START_SECONDS + self.habits.pull_seconds:
@@ -544,7 +550,7 @@ class Deploys:
             guard=Guard(self.say),
             by="tester",
             process=process,
-            secrets={"API_KEYS": SECRET},
+            secrets={"API_KEYS": SECRET, STORAGE_KEY: SECRET},
             clock=self.arm.clock,
             owner=f"run-{self.count}",
         )

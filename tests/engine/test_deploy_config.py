@@ -711,6 +711,24 @@ def test_a_warning_is_given(given: dict[str, object], says: str) -> None:
     assert says in advice(**{"secrets": ["API_KEYS"], **given})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("CAPTURE", "/tmp/captured", True),
+        ("capture", "off", False),
+        ("CAPTURE", "https://irisdata.blob.core.windows.net/captured", False),
+        ("FEEDBACK", "100000", True),
+        ("FEEDBACK", "0", False),
+    ],
+)
+def test_what_is_read_with_a_key_only_is_told_where_there_is_none(
+    name: str, value: str, *, says: bool
+) -> None:
+    words = f"variables.{name} is set and secrets has no API_KEYS"
+    assert (words in advice(secrets=[], variables={name: value})) == says
+    assert words not in advice(secrets=["API_KEYS"], variables={name: value})
+
+
 def test_sizes_at_the_edge_need_no_request() -> None:
     assert "support request" not in advice(cpu=4, memory_gb=16)
 

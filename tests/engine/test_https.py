@@ -15,6 +15,7 @@ from engine.deploy.az import Az
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.roles import own_roles
+from engine.deploy.config import names
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.diagnose import diagnose
 from engine.deploy.diagnosis.evidence import Evidence, Readiness
@@ -41,7 +42,7 @@ PLACES = Places("S", SERVER, IDENTITY, workspace=WORKSPACE, edge=EDGE)
 HTTPS: dict[str, Any] = {"email": "ops@example.org", "domains": ["api.example.org"]}
 HOST = "iris-service-staging.abc123.westeurope.azurecontainer.io"
 ADDRESS = f"https://{HOST}"
-ACCOUNT = edge.account("S", "iris-service-staging")
+ACCOUNT = names.storage_account("S", "iris-service-staging")
 
 
 def environment(**fields: object) -> GroupEnvironment:
@@ -242,7 +243,7 @@ def test_bootstrap_makes_account_share_and_role_where_https_is_asked_for() -> No
     assert not keys() - keys(https=HTTPS)
     assert sum("certificates on group" in key for key in more) == 2
     steps = {step.key: step for step in plan(bootstrap_world.inputs(https=HTTPS))}
-    name = edge.account(bootstrap_world.SUBSCRIPTION, "iris-service-staging")
+    name = names.storage_account(bootstrap_world.SUBSCRIPTION, "iris-service-staging")
     assert re.fullmatch("[a-z0-9]{24}", name)
     assert name in steps["storage staging"].make[0].arguments
     assert "role certificates" in {role.key for role in own_roles()}
@@ -282,7 +283,7 @@ def test_a_share_that_cannot_be_mounted_is_named_with_its_fix() -> None:
     message = "Failed to mount Azure File Volume."
     shown["properties"]["instanceView"] = {"events": [{**event, "message": message}]}
     (found,) = diagnose(group(**shown))
-    assert found.code == "certificate-storage"
+    assert found.code == "file-share"
     assert "key replaced" in found.fix
     assert "cannot be mounted" in str(live_of(shown).failure)
 

@@ -73,6 +73,7 @@ OPTIONS = [
     ("run-image", "TAG", ["-m", "engine.deploy.image", "run", "--tag={}"]),
     ("run-image", "PORT", ["-m", "engine.deploy.image", "run", "--port={}"]),
     ("load", "URL", ["-m", "engine.load", "--url={}", "--seconds", "20"]),
+    ("load", "ENV", ["-m", "engine.load", "--env={}", "--seconds", "20"]),
     ("load", "USERS", ["-m", "engine.load", "--users={}", "--seconds", "20"]),
     ("load", "SECONDS", ["-m", "engine.load", "--seconds", "20", "--seconds={}"]),
     ("monitor", "LISTEN", [None, None, "--web.listen-address={}"]),

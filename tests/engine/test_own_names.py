@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import socket
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +15,7 @@ from engine.deploy.az import Az, AzError
 from engine.deploy.az_error import Problem
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.roles import own_roles
+from engine.deploy.commands import down
 from engine.deploy.config.rules import domains
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Places
@@ -43,7 +47,12 @@ class ZoneAz:
     def find(self, *arguments: str) -> Any:
         if self.refusal:
             raise self.refusal
-        return self.sets.get(self._path(arguments))
+        path = self._path(arguments)
+        if "/" not in path:
+            found = {name: each for name, each in self.sets.items() if name.startswith(f"{path}/")}
+            listed = [{"name": name.partition("/")[2], **each} for name, each in found.items()]
+            return {"value": listed}
+        return self.sets.get(path)
 
     def change(self, *arguments: str, stdin: str | None = None) -> None:
         path, method = self._path(arguments), arguments[arguments.index("--method") + 1]
@@ -139,6 +148,49 @@ def test_without_the_role_the_deploy_stays_and_the_way_out_is_told(az: ZoneAz) -
     assert "engine.deploy bootstrap" in found.fix
 
 
+def test_a_name_that_the_file_has_no_more_loses_the_record_that_was_made_here(az: ZoneAz) -> None:
+    az.has("CNAME/old", MINE, CNAMERecord={"cname": HOST})
+    az.has("CNAME/theirs", {}, CNAMERecord={"cname": HOST})
+    names = named(az)
+    assert names.made() == ("old.example.org",)
+    assert "old.example.org (not in the file any more: given up)" in list(names.plan(HOST))
+    assert list(names.make(HOST, 0)) == []
+    assert set(az.sets) == {"CNAME/theirs", "CNAME/api"}
+    az.has("CNAME/old", MINE, CNAMERecord={"cname": HOST})
+    names.remove()
+    assert set(az.sets) == {"CNAME/theirs"}
+
+
+class NothingThere:
+    """`az` in a subscription without resource groups."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def find(self, *arguments: str) -> None:
+        return None
+
+    def json(self, *arguments: str) -> list[object]:
+        return []
+
+
+def test_down_removes_the_records_although_somebody_removed_the_group(
+    az: ZoneAz, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = SimpleNamespace(read=lambda: None)
+    context = SimpleNamespace(own_names=named(az), environment=environment(), target=target)
+    monkeypatch.setattr(down, "open_contexts", lambda *_, **__: {"staging": context})
+    monkeypatch.setattr(down, "_left_behind", lambda *_, **__: [])
+    monkeypatch.setattr(down, "Az", NothingThere)
+    options = argparse.Namespace(environment="staging", all=False, yes=True, dry_run=False)
+    az.has("CNAME/api", MINE, CNAMERecord={"cname": HOST})
+    assert down.run(options, Path(), Say()) == 0
+    assert az.sets == {}
+    assert NAME in "".join(capfd.readouterr())
+    assert down.run(options, Path(), Say()) == 0
+    assert "nothing is there" in "".join(capfd.readouterr())
+
+
 def test_a_name_that_leads_elsewhere_is_told_with_the_record_to_make(
     az: ZoneAz, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,10 +269,10 @@ class Apps(AppClient):
         """It is."""
 
 
-def of_app(apps: Apps) -> AppNames:
+def of_app(apps: Apps, *domains: str) -> AppNames:
     """The own names of an app; a certificate is looked at each second."""
     seconds = itertools.count()
-    given = Https(domains=(NAME,))
+    given = Https(domains=domains)
     return AppNames(
         *(given, None, apps, app_environment(), "/apps"),
         sleep=lambda _: None,
@@ -255,8 +307,8 @@ def test_an_app_takes_no_name_before_its_records_lead_to_it(
 ) -> None:
     apps = Apps()
     apps.seen = seen
-    (found,) = of_app(apps).make(HOST, 9)
-    assert found == next(of_app(apps).findings(HOST))
+    (found,) = of_app(apps, NAME).make(HOST, 9)
+    assert found == next(of_app(apps, NAME).findings(HOST))
     assert found.code == code
     assert cause in found.cause
     if code == "certificate-dns":
@@ -274,29 +326,42 @@ def test_a_name_is_added_bound_and_given_up_beside_those_of_others(
 ) -> None:
     apps = Apps()
     apps.seen, apps.states = seen, ["Pending", "Pending", "Succeeded"]
-    assert [each.code for each in of_app(apps).findings(HOST)] == ["own-name"]
-    assert list(of_app(apps).make(HOST, 9)) == []
+    assert [each.code for each in of_app(apps, NAME).findings(HOST)] == ["own-name"]
+    assert list(of_app(apps, NAME).make(HOST, 9)) == []
     assert apps.ordered == [proof]
     ours = {"name": NAME, "bindingType": "SniEnabled", "certificateId": apps.kept[0]["id"]}
     theirs = {"name": "theirs.example", "bindingType": "Disabled"}
     assert apps.domains == [theirs, ours]
-    assert list(of_app(apps).findings(HOST)) == list(of_app(apps).make(HOST, 9)) == []
+    assert list(of_app(apps, NAME).findings(HOST)) == list(of_app(apps, NAME).make(HOST, 9)) == []
     assert apps.ordered == [proof]
-    of_app(apps).remove()
+    of_app(apps, NAME).remove()
     assert (apps.domains, apps.kept) == ([theirs], [])
+
+
+def test_a_name_that_the_file_has_no_more_is_unbound_and_that_of_somebody_else_stays() -> None:
+    apps = Apps()
+    apps.seen = {"cNameRecords": [HOST]}
+    theirs = {"name": "their.example", "bindingType": "SniEnabled", "certificateId": "/their"}
+    apps.domains = [theirs]
+    assert list(of_app(apps, NAME).make(HOST, 9)) == []
+    assert len(apps.domains) == 2
+    assert list(of_app(apps).plan(HOST)) == [f"{NAME} (not in the file any more: given up)"]
+    assert list(of_app(apps).make(HOST, 9)) == []
+    assert (apps.domains, apps.kept) == ([theirs], [])
+    assert list(of_app(apps).plan(HOST)) == []
 
 
 def test_a_certificate_that_is_not_there_yet_is_waited_for_and_a_failed_one_ordered_anew() -> None:
     apps = Apps()
     apps.seen, apps.states = {"cNameRecords": [HOST]}, ["Pending"]
-    for found in (of_app(apps).make(HOST, 9), of_app(apps).findings(HOST)):
+    for found in (of_app(apps, NAME).make(HOST, 9), of_app(apps, NAME).findings(HOST)):
         assert [each.code for each in found] == ["certificate-pending"]
     apps.states = ["Failed"]
-    (failed,) = of_app(apps).findings(HOST)
+    (failed,) = of_app(apps, NAME).findings(HOST)
     assert (failed.code, failed.cause.endswith("no CAA")) == ("certificate-failed", True)
-    assert [each.code for each in of_app(apps).make(HOST, 9)] == ["certificate-failed"]
+    assert [each.code for each in of_app(apps, NAME).make(HOST, 9)] == ["certificate-failed"]
     apps.states = ["Succeeded"]
-    assert list(of_app(apps).make(HOST, 9)) == []
+    assert list(of_app(apps, NAME).make(HOST, 9)) == []
     assert len(apps.ordered) == 2
 
 

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 from engine.deploy import hooks
 from engine.deploy.commands import up
 from engine.deploy.commands.context import given_secrets
 from engine.deploy.commands.wanted import Wanted
+from engine.deploy.finding import Finding
 from engine.deploy.rollout.run import roll_out
 from engine.deploy.rollout.site import RolloutFailed
 from engine.deploy.say import Say
@@ -169,11 +171,11 @@ def deploys(
     return found
 
 
-def deploy(root: Path, deploys: Deploys, digit: str) -> None:
+def deploy(root: Path, deploys: Deploys, digit: str, names: object = None) -> None:
     """What `up` does once its release is known."""
     site, target = deploys.site(), cast("Any", deploys.target())
     context = SimpleNamespace(
-        own_names=None,
+        own_names=names,
         root=root,
         say=site.say,
         environment=target._environment,
@@ -245,3 +247,24 @@ def test_a_release_that_is_undone_runs_the_hook_after_a_rollback(
     assert (shown["DEPLOY_OUTCOME"], shown["DEPLOY_REVISION"]) == ("undone", CRASHES * 40)
     assert "serves again" in shown["DEPLOY_CAUSE"] or "keeps" in shown["DEPLOY_CAUSE"]
     assert not (tmp_path / "after-deploy.env").exists()
+
+
+class Names:
+    """Own names that note where they are led."""
+
+    def __init__(self) -> None:
+        self.led: list[str] = []
+
+    def make(self, host: str, patience: float) -> list[Finding]:
+        self.led.append(host)
+        return [Finding("own-name", "api.example.org is not bound", "run `up` again")]
+
+
+def test_own_names_lead_again_to_what_was_restored_which_may_have_been_made_anew(
+    tmp_path: Path, deploys: Deploys, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names, live = Names(), cast("Any", deploys.target()).read()
+    with pytest.raises(RolloutFailed):
+        deploy(tmp_path, deploys, CRASHES, names)
+    assert names.led == [urlsplit(live.address).hostname]
+    assert "api.example.org is not bound; run `up` again" in "".join(capfd.readouterr())

@@ -362,7 +362,10 @@ class Service:
 
 
 def checks(service: Service) -> InsideChecks:
-    return InsideChecks(service, service, environment(), Say(), lambda error: error)  # type: ignore[arg-type]
+    variables = {"TRUSTED_FRONT_DOOR_ID": "the-door"}
+    return InsideChecks(
+        service, service, environment(variables=variables), Say(), lambda error: error
+    )  # type: ignore[arg-type]
 
 
 def test_the_checks_ask_for_the_release_again_without_proof_and_give_the_key_as_a_secret(
@@ -382,7 +385,10 @@ def test_the_checks_ask_for_the_release_again_without_proof_and_give_the_key_as_
         RELEASE.model_digest,
     )
     assert task.limits.ready_seconds == 600
-    assert service.secrets[0] == {"LOAD_API_KEY": "the-key-of-clients"}
+    assert service.secrets[0] == {
+        "LOAD_API_KEY": "the-key-of-clients",
+        "TRUSTED_FRONT_DOOR_ID": "the-door",
+    }
     assert "the-key" not in " ".join(service.commands[0])
 
 

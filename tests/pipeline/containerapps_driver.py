@@ -100,6 +100,11 @@ STEPS: dict[str, Callable[[ContainerApps, Az, Json], Any]] = {
     "findings": lambda target, az, request: [
         finding.cause for finding in target.findings(Release(**request["release"]))
     ],
+    "events": lambda target, az, request: [
+        [event.name, event.message]
+        for container in getattr(target.evidence(), "containers", ())
+        for event in container.events
+    ],
     "candidate": lambda target, az, request: target.candidate_addresses()[0],
     "names": _names,
     "keep": lambda target, az, request: target.keep(request["tags"]),

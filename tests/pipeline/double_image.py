@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 
 BASE = "python:3.13-slim-trixie"
-TAG = "azure-double-probe:1"
+TAG = "azure-double-probe:2"
 """Counts up when the server changes: the image is built once and stays."""
 
 DOCKERFILE = f"""\
@@ -18,7 +18,7 @@ ENTRYPOINT ["python", "-u", "/server.py"]
 """
 
 SERVER = '''\
-"""GET /env/NAME, /alive, /ready, /die/CODE, /eat (memory), /sicken, /unready; LIFE ends it soon."""
+"""GET /env/NAME, /file/PATH, /alive, /ready, /die/CODE, /eat, /sicken, /unready; LIFE ends it."""
 import http.server, os, signal, sys, time
 
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -39,6 +39,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             state["alive" if verb == "sicken" else "ready"] = 500
         self.send_response(state.get(verb, 200))
         body = os.environ.get(word, "") if verb == "env" else str(os.getpid())
+        if verb == "file":
+            body = open("/" + word).read()
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())

@@ -16,13 +16,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 GROUP = f"{SLUG}-staging"
 
 
-def test_the_share_is_made_once_and_its_key_let_in_again(
+def test_the_shares_are_made_once_and_its_key_let_in_again(
     double: AzureDouble, rendered_service: Path, deploy_python: Path, tmp_path: Path
 ) -> None:
     service = copied(rendered_service, tmp_path)
     with (service / "deploy" / "environments" / "staging.yaml").open("a") as file:
         zone = "{name: example.org, resource_group: dns}"
         file.write(f"https: {{email: ops@example.org, domains: [a.example.org], zone: {zone}}}\n")
+        file.write("volumes: [{share: models, path: /models}]\n")
     bootstrap = Bootstrap(double, service, deploy_python)
     env = {**bootstrap.env(double.owner), "GH": "/nowhere/gh"}
     az = Azure(double, env)
@@ -38,6 +39,7 @@ def test_the_share_is_made_once_and_its_key_let_in_again(
     assert account["minimumTlsVersion"] == "TLS1_2"
     share = ("--resource-group", GROUP, "--storage-account", account["name"])
     assert az("storage", "share-rm", "show", *share, "--name", "certificates")["shareQuota"] == 1
+    assert az("storage", "share-rm", "show", *share, "--name", "models")["shareQuota"] == 100
 
     before = changes(double)
     again = bootstrap("--without-github", env=env)

@@ -20,6 +20,7 @@ from tests.azure_double.client import AzureDouble, Person
 from .commands import Azure, run
 from .containerapps_world import SECRETS, T4, App, Apps, Refused
 from .double_world import GROUP, REGION, World, eventually
+from .shares import Share
 
 pytestmark = pytest.mark.slow
 
@@ -531,3 +532,21 @@ def _by_hand(apps: Apps) -> dict[str, Any]:
             "template": {"containers": [container], "scale": {"minReplicas": 1}},
         },
     }
+
+
+def test_a_revision_reads_its_share_and_a_key_that_opens_nothing_is_an_event(apps: Apps) -> None:
+    world = apps.world
+    share = Share(Azure(world.double, world.double.env(world.owner)), world.double, GROUP, "models")
+    share.write("words", "of the share")
+    app = apps.app("mounts", volumes=[{"share": "models", "path": "/models"}])
+    key = app.secrets["edge-storage-key"] = share.keys[0]
+    app.deploy()
+    assert app.ask("/file/models/words") == (200, "of the share")
+    assert app.step("differences", tags=apps.rollout()) == []
+    assert key not in apps.said + apps.arguments
+    # Nobody reaches a release whose share cannot be mounted; the one before answers.
+    share.replace_keys()
+    app.settings["variables"] = {"NAME": "two"}
+    app.step("apply", tags=apps.rollout())
+    eventually(lambda: "FailedMount" in {name for name, _ in app.step("events")})
+    assert app.ask() == (200, "one")

@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +64,7 @@ gpu: none
 cpu: 1
 memory_gb: 2
 replicas: {{min: 1, max: 1}}
-variables: {{LOG_LEVEL: "info"}}
+variables: {{LOG_LEVEL: "info", TRUSTED_FRONT_DOOR_ID: "0a1b2c3d-0000-4000-8000-00000000000f"}}
 secrets: [API_KEYS]
 telemetry: false
 rollout:
@@ -236,6 +237,10 @@ def test_a_life_in_staging(world: AppsWorld) -> None:
 
     status = succeeded(world.deploy("staging", "status", "staging"))
     assert first.address in status.out
+    # The service answers its Front Door and the commands; its figures are among what they ask.
+    assert re.search(r"staging +yes +[\d.]+ ", status.out), status.out
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        world.get(f"{first.address}/metrics")
     logs = succeeded(world.deploy("staging", "logs", "staging"))
     assert "ready" in logs.out
     succeeded(world.deploy("staging", "stop", "staging"))

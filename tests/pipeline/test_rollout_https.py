@@ -269,7 +269,7 @@ def test_a_release_orders_none_and_a_replaced_key_is_found_and_deployed(
     events = world.events
     eventually(lambda: "FailedMountAzureFileVolume" in events(STAGE), 60)
     found = world.deploy(STAGE, "doctor", STAGE)
-    assert "Azure cannot mount the share that keeps the certificates (certain)" in found.out
+    assert "Azure cannot mount a file share of this environment (certain)" in found.out
     assert f"engine.deploy up {STAGE}" in found.out
     done = succeeded(ended(world.roll_out(STAGE, "other"), SECONDS))
     assert serial(world, address) == own

@@ -78,6 +78,7 @@ engine/deploy/bootstrap/resources.py
 engine/deploy/bootstrap/role.py
 engine/deploy/bootstrap/roles.py
 engine/deploy/bootstrap/runner.py
+engine/deploy/bootstrap/shares.py
 engine/deploy/bootstrap/step.py
 engine/deploy/bootstrap/storage.py
 engine/deploy/bootstrap/trust.py
@@ -118,6 +119,7 @@ engine/deploy/config/rules/places.py
 engine/deploy/config/rules/rule.py
 engine/deploy/config/rules/settings.py
 engine/deploy/config/source.py
+engine/deploy/config/volumes.py
 engine/deploy/diagnose.py
 engine/deploy/diagnosis/__init__.py
 engine/deploy/diagnosis/container.py
@@ -130,12 +132,14 @@ engine/deploy/diagnosis/network.py
 engine/deploy/diagnosis/platform.py
 engine/deploy/diagnosis/progress.py
 engine/deploy/diagnosis/sentences.py
+engine/deploy/diagnosis/shares.py
 engine/deploy/diagnosis/words.py
 engine/deploy/docker.py
 engine/deploy/figures/__init__.py
 engine/deploy/figures/platform.py
 engine/deploy/figures/service.py
 engine/deploy/finding.py
+engine/deploy/front-door.json
 engine/deploy/gh.py
 engine/deploy/git.py
 engine/deploy/hooks.py
@@ -219,7 +223,6 @@ engine/deploy/targets/aci/own_names.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
 engine/deploy/targets/aci/shape.py
-engine/deploy/targets/aci/storage.py
 engine/deploy/targets/aci/target.py
 engine/deploy/targets/base.py
 engine/deploy/targets/compare.py
@@ -363,6 +366,7 @@ engine/serving/http/auth.py
 engine/serving/http/bodies.py
 engine/serving/http/connection.py
 engine/serving/http/cors.py
+engine/serving/http/front_door.py
 engine/serving/http/inference.py
 engine/serving/http/known.py
 engine/serving/http/own_routes.py

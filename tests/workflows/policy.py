@@ -254,7 +254,7 @@ GATES: Mapping[str, tuple[Job, ...]] = {
     "staging": ({"if": "steps.up.outputs.private", "run": LOAD_INSIDE},),
     "load": (
         {
-            "run": '.venv/bin/python -m engine.load --url "$URL" --out load-report',
+            "run": '.venv/bin/python -m engine.load --url "$URL" --env staging --out load-report',
             "URL": "${{ needs.staging.outputs.url }}",
             # Where staging is private, its own job does the same from inside.
             "if": "${{ !needs.staging.outputs.private }}",

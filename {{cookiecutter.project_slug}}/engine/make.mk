@@ -55,8 +55,8 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-load: $(VENV)/.dev ## Load test; starts the service itself unless URL=https://... (USERS, SECONDS)
-	@$(BIN)/python -m engine.load $(call option,--url,URL) $(call option,--users,USERS) --seconds 20 $(call option,--seconds,SECONDS)
+load: $(VENV)/.dev ## Load test; starts the service itself unless URL=https://... (ENV, USERS, SECONDS)
+	@$(BIN)/python -m engine.load $(call option,--url,URL) $(call option,--env,ENV) $(call option,--users,USERS) --seconds 20 $(call option,--seconds,SECONDS)
 
 ##@ Model
 

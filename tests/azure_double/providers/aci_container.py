@@ -48,7 +48,7 @@ class Surroundings:
 @dataclass(frozen=True)
 class Plan:
     """One container of a document. ``environment`` has the secret values in it; ``mounts`` are
-    paths by names of volumes.
+    names of volumes, with a path and whether it may only be read.
     """
 
     group: str
@@ -57,7 +57,7 @@ class Plan:
     restart_policy: str
     liveness: Mapping[str, Any] | None
     readiness: Mapping[str, Any] | None
-    mounts: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
 
 
 @dataclass

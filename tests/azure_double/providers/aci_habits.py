@@ -28,6 +28,8 @@ class Habits:
         patch: tags are "replaced" or "merged", the group also "restarts", or the PATCH is
             "refused" (azure-rest-api-specs issue 29821).
         delete_while_creating: "taken" or "refused" (docs: ContainerGroupTransitioning).
+        update_with_share: of a group that mounts one: "taken" or "refused" (azure-docs pull request
+            89738 says that it might not work).
         stale_seconds: after a change a GET shows for so long what was there before.
         first_state, first_seconds: after an update the state is shown so for so long, with the
             containers of before.
@@ -38,6 +40,7 @@ class Habits:
     takes_shown: bool = False
     patch: str = "replaced"
     delete_while_creating: str = "taken"
+    update_with_share: str = "taken"
     stale_seconds: float = 0
     first_state: str = "Accepted"
     first_seconds: float = 0
@@ -100,6 +103,17 @@ class Habits:
     def undressed(self, sent: Json) -> Json:
         """A body without the members of ``dressed``, where Azure ignores them."""
         return _without(sent) if self.takes_shown else sent
+
+    def check_update(self, sent: Json) -> None:
+        """Refuse the update of a group that was made of this document.
+
+        Raises:
+            ArmError: 400, if that is the habit.
+        """
+        if self.update_with_share == "refused" and sent["properties"].get("volumes"):
+            raise ArmError(
+                400, "UpdateNotSupported", "A container group with a file share is not updated."
+            )
 
     def check_patch(self) -> None:
         """Refuse a PATCH of tags.

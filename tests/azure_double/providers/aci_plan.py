@@ -35,7 +35,10 @@ def _plan(identifier: str, policy: str, container: dict[str, Any]) -> Plan:
         ports=tuple(sorted(ports)),
         labels={GROUP_LABEL: ids.key(identifier)},
     )
-    mounts = {each["name"]: each["mountPath"] for each in properties.get("volumeMounts") or []}
+    mounts = {
+        each["name"]: (each["mountPath"], bool(each.get("readOnly")))
+        for each in properties.get("volumeMounts") or []
+    }
     return Plan(identifier, container["name"], spec, policy, liveness, readiness, mounts)
 
 

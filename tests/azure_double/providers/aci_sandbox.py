@@ -49,16 +49,21 @@ class Sandbox:
     ip: str = ""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def binds(self, mounts: Mapping[str, str]) -> tuple[str, ...] | None:
-        """Docker's notation for mounts (paths by names of volumes); None: one is refused."""
+    async def binds(self, mounts: Mapping[str, tuple[str, bool]]) -> tuple[str, ...] | None:
+        """Docker's notation for mounts; None: one is refused.
+
+        Args:
+            mounts: names of volumes, with a path and whether it may only be read.
+        """
         found = []
-        for name, path in mounts.items():
+        for name, (path, read_only) in mounts.items():
             mounted = self.volumes[name]["azureFile"]
             volume = await self.share(mounted) if self.share else None
             if volume is None:
                 self.events.add(MOUNT_FAILED, MOUNT_FAILED_MESSAGE, warning=True)
                 return None
-            found.append(f"{volume}:{path}")
+            mode = ":ro" if read_only or mounted.get("readOnly") else ""
+            found.append(f"{volume}:{path}{mode}")
         return tuple(found)
 
     async def join(self, image: str) -> str:

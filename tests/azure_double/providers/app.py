@@ -43,7 +43,7 @@ class App(Provider):
     def types(self) -> Iterable[ResourceType]:
         """Environments, apps, revisions, certificates."""
         more = (self._revisions.type, self._domains.certificates)
-        return (self._environments.type, self.apps, *more)
+        return (self._environments.type, self._environments.storages, self.apps, *more)
 
     def routes(self) -> Iterable[Route]:
         """What `az containerapp` and the deploy package call."""
@@ -80,6 +80,7 @@ class App(Provider):
         self._fleet.world.pace.stop_grace = 0
         apps = self.azure.store.list(self.apps.name)
         await asyncio.gather(*(self._end(app) for app in apps))
+        await self._fleet.docker.forget_shares()
         self._fleet.world.pace.change(vars(Pace()))
         self._fleet.word, self._stale_seconds = "", 0.0
         self._seen.clear()

@@ -36,6 +36,7 @@ class Changes:
         properties = document["properties"]
         kind = profile_type(environment, properties.get("workloadProfileName"))
         app_rules.check(call.values["name"], document, kind)
+        app_rules.check_volumes(environment, self.azure, document)
         app_access.check_identities(call, document)
         app_access.check_registries(document)
         name = self._new_revision(call.values["name"], existing, document)

@@ -44,6 +44,7 @@ class Environments:
     def __init__(self, azure: Azure) -> None:
         self.azure = azure
         self.type = ResourceType(NAMESPACE, "managedEnvironments", VERSIONS)
+        self.storages = ResourceType(NAMESPACE, "managedEnvironments/storages", VERSIONS)
 
     def routes(self) -> Iterable[Route]:
         """What `az containerapp env` calls."""
@@ -53,6 +54,8 @@ class Environments:
         yield self.type.delete(self.delete)
         yield self.type.list(lister(self.type.name))
         yield self.type.list_all(lister(self.type.name))
+        yield self.storages.put(self.put_storage)
+        yield self.storages.get(show)
         yield self.type.below(
             "GET", "workloadProfileStates", self.states, "workloadProfileStates/read"
         )
@@ -133,6 +136,17 @@ class Environments:
             await self.azure.remove(call.id)
 
         return call.long_running(work, status=202)
+
+    async def put_storage(self, call: Call) -> Answer:
+        """What apps of the environment may mount; the key is never shown."""
+        app_schema.check(call.body, "ManagedEnvironmentStorage")
+        self.azure.store.require(call.id.rpartition("/storages/")[0])
+        file = dict((call.body.get("properties") or {}).get("azureFile") or {})
+        if not file.get("accountKey") or not file.get("accountName") or not file.get("shareName"):
+            raise not_modelled("a storage that is no Azure Files share with a key")
+        key = {"accountKey": file.pop("accountKey")}
+        made = self.azure.store.put(call.id, {"properties": {"azureFile": file}}, key)
+        return Answer(200, made.shown())
 
     async def states(self, call: Call) -> Answer:
         """The profiles of one environment and how many nodes each has."""
@@ -221,6 +235,11 @@ def profile_type(environment: Resource, name: str | None) -> str:
 def environment_of(app: Resource) -> str:
     """The key of the environment that an app is in."""
     return ids.key(app.properties.get("environmentId") or "")
+
+
+def storage_id(app: Resource, name: str) -> str:
+    """The identifier of a storage of the environment that an app is in."""
+    return f"{app.properties['environmentId']}/storages/{name}"
 
 
 def default_domain(identifier: str, region: str) -> str:

@@ -13,8 +13,10 @@ from .aci_events import now
 from .aci_pace import Pace
 from .app_access import Images
 from .app_document import environment_of, shown_template
+from .app_environments import storage_id
 from .app_ingress import Ingress
 from .app_replicas import Replica, RunningRevision, World
+from .storage import may_mount
 
 SENT = "sent"
 """Where an app's document, with its secrets, lies in its hidden values."""
@@ -36,7 +38,8 @@ class Fleet:
         self.word = ""
         self._running: dict[str, RunningRevision] = {}
         self._ingresses: dict[str, Ingress] = {}
-        self.world = World(DockerRun(azure.settings.run_id).engine, azure.faults, Pace())
+        self.docker = DockerRun(azure.settings.run_id)
+        self.world = World(self.docker.engine, azure.faults, Pace())
 
     def revisions(self, app: Resource) -> list[Resource]:
         """All revisions of an app, the oldest first."""
@@ -77,10 +80,29 @@ class Fleet:
             environment=environment_of(template, configuration.get("secrets") or []),
             pull=Images(self._azure, self.world.engine, document).pull,
             world=self.world,
+            volumes=self._volumes(app, template),
+            share=self._share,
         )
         self._running[ids.key(revision.id)] = running
         running.begin()
         return running
+
+    def _volumes(self, app: Resource, template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """What a template mounts, as a container group says it; the storage has the key."""
+        found = {}
+        for volume in template.get("volumes") or []:
+            storage = self._azure.store.require(storage_id(app, volume["storageName"]))
+            file = storage.properties["azureFile"] | storage.hidden
+            share = {"storageAccountName": file["accountName"], "shareName": file["shareName"]}
+            share |= {"storageAccountKey": file["accountKey"]}
+            read_only = file["accessMode"] == "ReadOnly"
+            found[volume["name"]] = {"azureFile": {**share, "readOnly": read_only}}
+        return found
+
+    async def _share(self, volume: dict[str, Any]) -> str | None:
+        if not may_mount(self._azure, volume):
+            return None
+        return await self.docker.share(volume["storageAccountName"].lower(), volume["shareName"])
 
     async def end(self, revision: Resource) -> None:
         """End the replicas of a revision."""

@@ -14,6 +14,7 @@ from ..wire import Request, Response, json_response
 from .aci_container import Container
 from .aci_events import State, now
 from .app_fleet import REVISIONS, Fleet
+from .app_replicas import RunningRevision
 
 TOKEN = "log-token"
 """Where the token of `getAuthToken` lies in an app's hidden values."""
@@ -74,8 +75,22 @@ class LogStream:
                     "ReplicaName": replica.name,
                     "EventSource": "ContainerAppController",
                 }
-                for event in _happened(replica.container):
+                for event in [*_happened(replica.container), *_refused(running)]:
                     yield json.dumps({**event, **about})
+
+
+def _refused(running: RunningRevision | None) -> list[dict[str, Any]]:
+    """The shares that could not be mounted, as Kubernetes calls it."""
+    return [
+        {
+            "TimeStamp": event["lastTimestamp"],
+            "Type": event["type"],
+            "Reason": "FailedMount",
+            "Msg": f"MountVolume.SetUp failed for volume: {event['message']}",
+            "Count": event["count"],
+        }
+        for event in (running.mounting.shown() if running else [])
+    ]
 
 
 def _happened(container: Container) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ from ..forward import forward
 from ..hosts import Unreachable
 from ..wire import Request, Response, text_response
 from .aci_container import Container, Plan, Surroundings
-from .aci_events import now
+from .aci_events import Events, now
 from .aci_pace import Pace
+from .aci_sandbox import Sandbox
 
 LABEL = "azure-double.revision"
 COOLDOWN_SECONDS = 300
@@ -59,6 +60,8 @@ class RunningRevision:
         port: where its container listens; 0 without an ingress.
         environment: variables of its container, the values of secrets in place.
         pull: fetches its image.
+        volumes: what it mounts, as a container group says it, by name.
+        share: gives Docker's volume of one of them; None: it cannot be mounted.
     """
 
     id: str
@@ -68,8 +71,11 @@ class RunningRevision:
     environment: dict[str, str]
     pull: Callable[[str], Awaitable[None]]
     world: World
+    volumes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    share: Callable[[dict[str, Any]], Awaitable[str | None]] | None = None
     replicas: list[Replica] = field(default_factory=list)
     restarts: int = 0
+    mounting: Events = field(default_factory=Events)
     _last_request: float = field(default_factory=time.monotonic)
     _in_flight: int = 0
     _made: int = 0
@@ -156,7 +162,14 @@ class RunningRevision:
             self._made += 1
             digest = hashlib.sha256(f"{self.id} {self._made}".encode()).hexdigest()
             name = f"{self.name}-{digest[:10]}-{digest[10:15]}"
-            container = Container(self._plan(name), self._surroundings())
+            plan = self._plan(name)
+            sandbox = Sandbox(
+                self.world.engine,
+                *(plan.spec.ports, plan.spec.labels, self.volumes, self.share),
+                several=False,
+                events=self.mounting,
+            )
+            container = Container(plan, self._surroundings(), sandbox)
             self.replicas.append(Replica(name, now(), container))
             container.begin()
 
@@ -205,6 +218,10 @@ class RunningRevision:
             restart_policy="Always",
             liveness=probes.get("Liveness"),
             readiness=probes.get("Readiness"),
+            mounts={
+                each["volumeName"]: (each["mountPath"], False)
+                for each in container.get("volumeMounts") or []
+            },
         )
 
     def _surroundings(self) -> Surroundings:

@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..arm.azure import Azure
 from ..arm.errors import ArmError, not_modelled
+from ..arm.store import Resource
 
 NAME = re.compile(r"(?=.{2,32}$)[a-z]([a-z0-9]|-(?!-))*[a-z0-9]")
 SECRET_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -70,6 +72,32 @@ def check(name: str, app: dict[str, Any], profile_type: str) -> None:
     _check_resources(containers[0], profile_type)
     _check_probes(containers[0])
     _check_scale(template.get("scale") or {})
+
+
+def check_volumes(environment: Resource, azure: Azure, app: dict[str, Any]) -> None:
+    """What a template mounts is a storage of its environment.
+
+    Raises:
+        ArmError: 400.
+    """
+    template = app["properties"].get("template") or {}
+    volumes = template.get("volumes") or []
+    for volume in volumes:
+        if volume.get("storageType") != "AzureFile":
+            raise not_modelled("a volume that is no AzureFile")
+        if azure.store.get(f"{environment.id}/storages/{volume.get('storageName')}") is None:
+            raise refuse(
+                "ManagedEnvironmentStorageNotFound",
+                f"The environment '{environment.name}' has no storage of the name "
+                f"'{volume.get('storageName')}'.",
+            )
+    names = {each["name"] for each in volumes}
+    for mount in template["containers"][0].get("volumeMounts") or []:
+        if mount["volumeName"] not in names:
+            raise refuse(
+                "ContainerAppVolumeMountNotFound",
+                f"The volume mount '{mount['volumeName']}' has no volume of that name.",
+            )
 
 
 def check_traffic(ingress: dict[str, Any] | None, revisions: Iterable[str]) -> None:

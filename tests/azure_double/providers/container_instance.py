@@ -109,6 +109,7 @@ class ContainerInstance(Provider):
         aci_logs.check(self.azure, name, call.body["properties"])
         if existing:
             self._fleet.require_idle(existing)
+            self.habits.check_update(existing.hidden[SENT])
             state = self._fleet.state(existing)
             aci_document.check_update(name, existing.hidden[SENT], call.body, state)
         aci_region.require_room(call, existing, self.cores)

@@ -41,7 +41,7 @@ class Zones:
         return (self.zones, *self.sets.values())
 
     def routes(self) -> Iterable[Route]:
-        """Zones and record sets: put, get and delete."""
+        """Zones and record sets: put, get, list and delete."""
         yield self.zones.put(self.put_zone)
         yield self.zones.get(show)
         yield self.zones.list(lister(ZONES))
@@ -50,6 +50,7 @@ class Zones:
         for each in self.sets.values():
             yield each.put(self.put)
             yield each.get(show)
+            yield each.list(lister(each.name))
             yield each.delete(self.delete)
 
     def control(self) -> Mapping[str, ControlHandler]:

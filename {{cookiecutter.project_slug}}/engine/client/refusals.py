@@ -28,6 +28,11 @@ _REFUSED = (
 _MEANINGS: Mapping[int, tuple[type[VerifyError], str, str]] = {
     400: _REFUSED,
     401: (KeyRefused, "", "set API_KEYS or LOAD_API_KEY to a key of this environment"),
+    403: (
+        KeyRefused,
+        "",
+        "set TRUSTED_FRONT_DOOR_ID to the one of this environment",
+    ),
     404: (WrongRelease, "", "deploy the release that holds this model"),
     415: _REFUSED,
     422: _REFUSED,

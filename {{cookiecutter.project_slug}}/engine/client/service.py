@@ -9,6 +9,7 @@ SSL_CERT_FILE.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,6 +58,21 @@ _UNKNOWN = (
 )
 
 
+FRONT_DOOR = "TRUSTED_FRONT_DOOR_ID"
+
+
+def front_door_setting(settings: Mapping[str, str]) -> dict[str, str]:
+    """The setting of that name, in capitals, if it is among these."""
+    named = [value for name, value in settings.items() if name.upper() == FRONT_DOOR]
+    return {FRONT_DOOR: named[-1]} if named and named[-1] else {}
+
+
+def front_door(settings: Mapping[str, str]) -> dict[str, str]:
+    """The header by which a service lets requests pass that names a Front Door in its settings."""
+    found = front_door_setting(settings)
+    return {"X-Azure-FDID": found[FRONT_DOOR]} if found else {}
+
+
 class TooLarge(Exception):
     """The request has more bytes or rows than the service takes; a smaller one may pass."""
 
@@ -65,7 +81,8 @@ class Service:
     """A client of one service. The key goes into inference requests only, and into no message.
 
     ``headers`` go with every request: the Host by which clients know it where that is another than
-    the address, or what leads to one of several releases behind it.
+    the address, or what leads to one of several releases behind it. So does the header of the Front
+    Door that this process's environment names.
     """
 
     def __init__(
@@ -77,8 +94,9 @@ class Service:
     ) -> None:
         self.url = url.rstrip("/")
         self._key = {"X-API-Key": key} if key else {}
+        given = {**front_door(os.environ), **(headers or {})}
         try:
-            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers)
+            self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=given)
         except (httpx.InvalidURL, ValueError) as error:
             raise Unreachable(f"{url}: {error}", "check the address and the proxy") from None
 

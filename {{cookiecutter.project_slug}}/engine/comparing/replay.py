@@ -24,7 +24,7 @@ with locked_packages(".venv/.dev"):
     import orjson
 
     from engine.client.refusals import json_of, refusal
-    from engine.client.service import Service, TooLarge, address
+    from engine.client.service import Service, TooLarge, address, front_door
     from engine.client.wire import JSON, Request
     from engine.deploy.commands.context import open_context
     from engine.deploy.commands.verify import deployed
@@ -242,12 +242,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_local_direct()
     try:
         rows = list(_rows(options.file))
-        url = (
-            deployed(open_context(options.env, ROOT, default_say()))[1]
-            if options.env
-            else options.url
-        )
-        with Service(url, key_from(os.environ), SECONDS) as service:
+        url, headers = options.url, {}
+        if options.env:
+            context = open_context(options.env, ROOT, default_say())
+            url, headers = deployed(context)[1], front_door(context.environment.variables)
+        with Service(url, key_from(os.environ), SECONDS, headers) as service:
             report = replay(rows, service, options.tolerance)
     except EngineError as error:
         print(f"error: {error.cause}; {error.fix}", file=sys.stderr)

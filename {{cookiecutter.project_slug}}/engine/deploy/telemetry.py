@@ -30,7 +30,7 @@ def looked_up(environment: Environment) -> frozenset[str]:
 class TelemetrySecrets:
     """Reads the values, each once. They are never shown from then on.
 
-    ``storage`` is resource group and name of the storage account of an environment with HTTPS.
+    ``storage`` is resource group and name of the storage account whose shares are mounted.
     """
 
     def __init__(self, az: Az, project: Project, storage: tuple[str, str] | None = None) -> None:
@@ -90,7 +90,7 @@ def absent(project: Project, wanted: Iterable[str], known: Iterable[str]) -> lis
     what = {
         CONNECTION: (f"Application Insights {names.insights(project)}", "telemetry: false"),
         LOGS_KEY: (f"the key of the workspace {names.workspace(project)}", "container_logs: false"),
-        STORAGE_KEY: ("the key of the storage account for certificates", "no https"),
+        STORAGE_KEY: ("the key of the environment's storage account", "no https and no volumes"),
     }
     return [
         Finding(

@@ -19,7 +19,8 @@ from engine.serving.installed import locked_packages
 with locked_packages(".venv/.dev"):
     from engine.client.parity import read_records
     from engine.client.readiness import wait_until_ready
-    from engine.client.service import Service, address
+    from engine.client.service import Service, address, front_door_setting
+    from engine.deploy.config.read import read_environment
     from engine.deploy.say import Say, default_say
     from engine.deploy.verify import key_from
     from engine.errors import ConfigError, EngineError
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     say = default_say()
     say.hide([key_from(os.environ) or ""])
     try:
+        if options.env:
+            _, environment = read_environment(options.env, ROOT)
+            # Locust asks in a process of its own.
+            os.environ.update(front_door_setting(environment.variables))
         slo = read_slo(options.slo, options.users, options.seconds)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
@@ -95,6 +100,9 @@ def _judged(url: str, slo: Slo, out: Path | None, unquiet: str | None) -> report
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.load", description=__doc__)
     parser.add_argument("--url", type=address, help="a running service; default: start one here")
+    parser.add_argument(
+        "--env", metavar="ENV", help="the environment that it is, if it has a gateway"
+    )
     parser.add_argument("--slo", type=Path, default=ROOT / "load" / "slo.yaml", metavar="FILE")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the report there")
     parser.add_argument("--users", type=_at_least_one, help="instead of those of the file")

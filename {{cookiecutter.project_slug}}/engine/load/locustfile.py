@@ -19,7 +19,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from engine.client.parity import read_records, served_records
-from engine.client.service import Service
+from engine.client.service import Service, front_door
 from engine.client.wire import LENGTH
 from engine.deploy.verify import key_from
 from engine.load.proxy import proxy_arguments
@@ -107,7 +107,7 @@ def _options(parser: LocustArgumentParser) -> None:
 def _prepare(environment: Environment, **_: Any) -> None:
     """All users share the samples, which may be large."""
     key = key_from(os.environ)
-    Caller.key = {"X-API-Key": key} if key else {}
+    Caller.key = {**({"X-API-Key": key} if key else {}), **front_door(os.environ)}
     options: Any = environment.parsed_options
     models = Path(os.environ.get("MODELS_DIR", "models"))
     host = environment.host or options.host

@@ -81,6 +81,13 @@ class Unauthorized(RequestError):
     code = "unauthorized"
 
 
+class Forbidden(RequestError):
+    """The request did not come the way that is trusted."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(RequestError):
     """No such route, model or version."""
 

@@ -23,6 +23,7 @@ import uvicorn
 
 from engine.serving.errors import StartupError
 from engine.serving.http.connection import Connection, Shared, sweep
+from engine.serving.http.front_door import FrontDoor
 from engine.serving.listening import BACKLOG, accept_all, listen, turn_away
 from engine.serving.metrics.shared_table import SharedTable
 from engine.serving.service import Service
@@ -75,6 +76,7 @@ class Server(uvicorn.Server):
             idle_seconds=settings.keep_alive_seconds,
             most_unread=settings.max_answers_bytes,
             origins=self._service.origins,
+            front_door=FrontDoor(settings.trusted_front_door_id),
             connections=self.server_state.connections,
             tasks=self.server_state.tasks,
         )

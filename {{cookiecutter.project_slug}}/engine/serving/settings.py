@@ -19,6 +19,7 @@ MIN_KEY_LENGTH = 16
 # Secrets, or places for some: faults name them without their values.
 HIDDEN = (
     "api_keys",
+    "trusted_front_door_id",
     "model_uri",
     "applicationinsights_connection_string",
     "otel_exporter_otlp_endpoint",
@@ -67,6 +68,16 @@ def _store(value: object) -> object:
     return value
 
 
+def _front_door(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(
+        r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value
+    ):
+        raise ValueError(
+            "must be the frontDoorId of a profile, such as 01234567-89ab-cdef-0123-456789abcdef"
+        )
+    return value.lower() if isinstance(value, str) else value
+
+
 def _keys(value: object) -> object:
     keys = _split(value)
     if isinstance(keys, tuple):
@@ -113,6 +124,12 @@ class Settings(BaseSettings):
         repr=False,
         description="Accepted API keys, comma separated, each of at least "
         f"{MIN_KEY_LENGTH} characters. Empty: inference is open.",
+    )
+    trusted_front_door_id: Annotated[str | None, BeforeValidator(_front_door)] = Field(
+        None,
+        repr=False,
+        description="`frontDoorId` of the Azure Front Door in front: requests without it in "
+        "`X-Azure-FDID` get a 403, probes aside. Empty: all are answered.",
     )
     max_body_bytes: int = Field(
         16 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, in bytes."

@@ -83,7 +83,8 @@ def own_roles() -> tuple[CustomRole, ...]:
     """All roles that a project may have made, for whichever places."""
     kinds = [kind_named(name) for name in kind_names()]
     given = [role for kind in kinds for role in (kind.deploy_role, *kind.own_roles)]
-    return (RECORDS, *(each for each in given if isinstance(each, CustomRole)), LOGS, DNS)
+    own = dict.fromkeys(each for each in given if isinstance(each, CustomRole))
+    return (RECORDS, *own, LOGS, DNS)
 
 
 def custom_roles(inputs: Inputs) -> tuple[Step, ...]:

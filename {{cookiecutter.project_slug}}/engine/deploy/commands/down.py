@@ -17,6 +17,7 @@ from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import budget_of, remove, saved_queries
 from engine.deploy.say import Say
+from engine.deploy.targets.own_names import OwnNames
 from engine.errors import EngineError
 
 _DELETE_SECONDS = 3600.0
@@ -55,10 +56,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             say.detail(f"{resource['type']} {resource['name']}")
     for each in left:
         say.step(f"{each.what}, outside of the group; costs nothing")
-    named = [own for each in contexts.values() if (own := each.own_names) is not None]
-    for own in named:
-        say.step(f"own names {', '.join(own.domains)}, with their records that `up` made in a zone")
-    if not there and not left:
+    named = _own_names(contexts.values(), say)
+    for _, names in named:
+        say.step(f"own names {', '.join(names)}, with their records that `up` made in a zone")
+    if not there and not left and not named:
         _prove_gone(az, groups)
         say.step("nothing is there")
         return 0
@@ -70,8 +71,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
         )
     for each in left:
         remove(az, each)
-    for own in named:
-        say.step(f"giving up {', '.join(own.domains)}")
+    for own, names in named:
+        say.step(f"giving up {', '.join(names)}")
         try:
             own.remove()
         except EngineError as error:
@@ -123,6 +124,18 @@ def _left_behind(contexts: Iterable[Context], *, queries: bool) -> list[Resource
         place = Place(each.project, each.environment, each.places.subscription)
         found += [budget] if (budget := budget_of(each.az, place)) else []
         found += saved_queries(each.az, place) if queries else []
+    return found
+
+
+def _own_names(contexts: Iterable[Context], say: Say) -> list[tuple[OwnNames, tuple[str, ...]]]:
+    """What `up` bound or made in a zone, which may be in another group: it outlives this one."""
+    found = []
+    for own in (each.own_names for each in contexts):
+        try:
+            if own is not None and (made := own.made()):
+                found.append((own, made))
+        except EngineError as error:
+            say.warning(f"records of own names may be left: {error.cause}; {error.fix}")
     return found
 
 

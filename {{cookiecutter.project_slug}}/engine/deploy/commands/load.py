@@ -10,6 +10,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.client.service import front_door_setting
 from engine.deploy.commands.context import add_stage, open_context
 from engine.deploy.commands.verify import deployed
 from engine.deploy.say import Say
@@ -54,7 +55,11 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     key = key_from(os.environ)
     most = slo.before_seconds + slo.run_seconds + _BEGIN_SECONDS
     command = (*COMMAND, task.argument())
-    ended = inside.run(command, {"LOAD_API_KEY": key} if key else {}, most, say.detail)
+    secrets = {
+        **({"LOAD_API_KEY": key} if key else {}),
+        **front_door_setting(context.environment.variables),
+    }
+    ended = inside.run(command, secrets, most, say.detail)
     measured = read_measured(ended.exit_code, ended.lines)
     found = report.Run(url, started, slo, measured, judge(slo, measured))
     print(report.text(found))

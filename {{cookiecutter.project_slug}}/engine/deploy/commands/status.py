@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from engine.client.service import front_door
 from engine.deploy.az import AzError
 from engine.deploy.commands.context import Context, add_stage, open_contexts
 from engine.deploy.commands.elsewhere import Elsewhere, elsewhere
@@ -126,7 +127,9 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
     resources = [place.copy(name) for name in live.copies or (environment.name,)]
     readiness = environment.probes.readiness.path
     own, azure = at_once(
-        partial(Figures) if asleep else partial(ask, live.address, readiness),
+        partial(Figures)
+        if asleep
+        else partial(ask, live.address, readiness, front_door(environment.variables)),
         partial(usage, context.az, kind_of(environment).metrics, resources),
     )
     return cells(own, azure, environment.memory_gb)

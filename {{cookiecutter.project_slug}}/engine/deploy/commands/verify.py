@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
-from engine.client.service import Limits, address
+from engine.client.service import Limits, address, front_door
 from engine.deploy.azure_ids import same
 from engine.deploy.commands.context import Context, open_context
 from engine.deploy.config import names
@@ -76,13 +76,15 @@ def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
     expected = _expected(root, any_revision=options.any_revision)
     if options.url:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
+        headers: dict[str, str] = {}
     else:
         context, url = _deployed(options, root, say)
         if (checks := context.inside_checks) is not None:
             return checks.report(url, expected.revision, expected.model_digest)
         limits = limits_of(context.environment.rollout)
+        headers = front_door(context.environment.variables)
     say.step(f"verifying {url}")
-    return verify(url, expected, limits, say.detail, models=root / "models")
+    return verify(url, expected, limits, say.detail, models=root / "models", headers=headers)
 
 
 def _expected(root: Path, *, any_revision: bool) -> Expected:

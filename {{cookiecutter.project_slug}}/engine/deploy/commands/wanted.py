@@ -99,10 +99,11 @@ class Wanted:
         if own is None:
             return []
         if not self.looked:
-            return [f"own names:   {', '.join(own.domains)}"]
+            return [f"own names:   {', '.join(own.domains)}"] if own.domains else []
         address = self.live.address if self.live else None
         host = (address and urlsplit(address).hostname) or "<address>"
-        return ["own names:", *(f"  {line}" for line in own.plan(host))]
+        lines = [f"  {line}" for line in own.plan(host)]
+        return ["own names:", *lines] if lines else []
 
     def _steps(self, document: Document) -> list[str]:
         target, live = self.context.target, self.live
@@ -241,7 +242,7 @@ def _own_secrets(context: Context) -> set[str]:
     environment = context.environment
     kind = kind_of(environment)
     logs = {LOGS_KEY} if kind.sends_log(environment) else set()
-    storage = {STORAGE_KEY} if kind.needs_edge(environment) else set()
+    storage = {STORAGE_KEY} if kind.mounts(environment) else set()
     return {*environment.secret_settings, *logs, *storage}
 
 

@@ -13,6 +13,12 @@ from engine.deploy.config.rules.settings import KEYS
 from engine.deploy.targets.kind import kind_of
 from engine.serving.settings import Settings
 
+_OPEN = {
+    "CAPTURE": "captured requests in a folder are read with a key only",
+    "FEEDBACK": "POST /feedback always asks for one, so no feedback can be given",
+}
+"""Settings that are of little use without keys."""
+_OFF = frozenset({"0", "f", "false", "n", "no", "none", "off"})
 _SECRETIVE = re.compile(
     r"(?i).*(password|passwd|secret|token|credential|connection_?string|_key)s?$"
 )
@@ -43,6 +49,11 @@ def _settings(environment: Environment) -> Iterator[str]:
             f"secrets has no {KEYS}: everyone who knows the address may ask the model, at your "
             "expense"
         )
+        yield from (
+            f"variables.{name} is set and secrets has no {KEYS}: {what}"
+            for name, what in _OPEN.items()
+            if _is_on(environment, name)
+        )
     known = [name.upper() for name in Settings.model_fields]
     for name in environment.variables:
         field = field_name(("variables", name))
@@ -51,6 +62,12 @@ def _settings(environment: Environment) -> Iterator[str]:
         near = suggestion(name, known)
         if near and near != name.upper():
             yield f"{field} is no setting of the service: did you mean {near}?"
+
+
+def _is_on(environment: Environment, name: str) -> bool:
+    given = {each.upper(): value for each, value in environment.variables.items()}
+    value = given.get(name, "off").strip().lower()
+    return value not in _OFF and "://" not in value  # a container is read by its own roles
 
 
 def _probes(environment: Environment) -> Iterator[str]:

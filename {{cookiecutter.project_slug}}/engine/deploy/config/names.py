@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from engine.deploy.config.project import Project
 
 CONTAINER = "service"
@@ -84,10 +86,16 @@ def dns_role(project: Project) -> str:
 
 
 def storage_role(project: Project) -> str:
-    """The custom role that lets a deploy identity mount the share with the certificates."""
+    """The custom role that lets a deploy identity mount file shares."""
     return f"{project.name} certificates"
 
 
 def subnet_role(project: Project) -> str:
     """The custom role that lets a deploy identity put container groups into a subnet."""
     return f"{project.name} subnet"
+
+
+def storage_account(subscription: str, resource_group: str) -> str:
+    """The storage account of an environment: unique in Azure, 24 lower-case letters and digits."""
+    text = f"{subscription}/{resource_group}".lower()
+    return "edge" + hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -113,6 +113,7 @@ class Figures:
 def ask(
     address: str,
     readiness: str,
+    headers: Mapping[str, str] | None = None,
     *,
     client: httpx.Client | None = None,
     sleep: Callable[[float], None] = time.sleep,
@@ -123,8 +124,9 @@ def ask(
     Args:
         address: its URL, without a slash at its end.
         readiness: the path of the readiness probe.
+        headers: go with each request.
     """
-    own = client or httpx.Client(timeout=_TIMEOUT_SECONDS)
+    own = client or httpx.Client(timeout=_TIMEOUT_SECONDS, headers=headers)
     try:
         ready = _ready(own, address + readiness)
         if ready is None:

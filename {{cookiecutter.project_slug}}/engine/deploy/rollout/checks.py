@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.client.failures import NotReady, Unreachable
 from engine.client.identity import check_release
 from engine.client.readiness import require_ready, wait_until_ready
-from engine.client.service import Service
+from engine.client.service import Service, front_door
 from engine.deploy.config.environment import Environment
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Release
@@ -34,6 +34,7 @@ class ServiceChecks:
         self._explain = explain
         kind = kind_of(environment)
         self._host = kind.shared_host(environment)
+        self._front_door = front_door(environment.variables)
         self._probed = partial(kind.probe_address, environment)
 
     def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
@@ -64,8 +65,8 @@ class ServiceChecks:
         return ask_again(check, self._limits.ready_seconds, self._say.step)
 
     def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
-        """With the name by which clients reach all copies, if there is one."""
-        return {**({"Host": self._host} if self._host else {}), **given}
+        """With the name by which clients reach all copies, and the Front Door that they come by."""
+        return {**({"Host": self._host} if self._host else {}), **self._front_door, **given}
 
     def _whole(self, address: str, headers: Mapping[str, str], release: Release) -> str:
         told, models = self._say.detail, self._models

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from engine.client.failures import Report
 from engine.client.inside import COMMAND, Task, verdict
-from engine.client.service import Limits
+from engine.client.service import Limits, front_door_setting
 from engine.deploy.config.environment import Environment
 from engine.deploy.diagnosis.words import GAVE_UP, complaints
 from engine.deploy.rollout.site import NotUp
@@ -75,7 +75,10 @@ class InsideChecks:
         self._say.step(f"a container in the network of {self._environment.stage} asks {task.url}")
         key = key_from(os.environ)
         most = limits.ready_seconds + self._environment.rollout.verify_seconds + BEGIN_SECONDS / 2
-        secrets = {_KEY: key} if key else {}
+        secrets = {
+            **({_KEY: key} if key else {}),
+            **front_door_setting(self._environment.variables),
+        }
         ended = self._inside.run(
             (*COMMAND, task.argument()), secrets, most, _Watch(self._target, self._say).look
         )

@@ -33,7 +33,7 @@ LOGS_KEY = "log-analytics-key"
 
 
 STORAGE_KEY = "edge-storage-key"
-"""Likewise that of the storage account with the certificates."""
+"""Likewise that of the storage account whose shares are mounted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,10 @@ class Kind(ABC, Generic[Place]):
         """Resource group and name of the storage account whose key a document may need."""
         return None
 
+    def mounts(self, environment: Place) -> bool:
+        """Whether what is deployed needs the key of that account."""
+        return False
+
     def needs_edge(self, environment: Place) -> bool:
         """Whether the image that ends HTTPS runs beside the service."""
         return False
@@ -172,10 +176,8 @@ def own_names(
 ) -> OwnNames | None:
     """What own names of an environment need; None: it has none."""
     given = environment.own_domains
-    if given is None or not given.domains:
-        return None
     mark = {"project": project.name, "environment": environment.stage}
-    zone = ZoneRecords(az, places.subscription, given.zone, mark) if given.zone else None
+    zone = ZoneRecords(az, places.subscription, given.zone, mark) if given and given.zone else None
     return kind_of(environment).own_names(az, environment, places, zone)
 
 

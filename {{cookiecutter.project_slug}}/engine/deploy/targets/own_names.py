@@ -6,6 +6,7 @@ is made here has a mark in its metadata. A record without this mark is never cha
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from abc import ABC, abstractmethod
@@ -90,6 +91,18 @@ class ZoneRecords:
             url = self._at(record)
             self._az.change("rest", "--method", "delete", "--url", url, "--headers", etag)
 
+    def named(self) -> tuple[str, ...]:
+        """The names that a record made here leads somewhere, whether a file has them or not."""
+        found = []
+        for kind in ("A", "CNAME"):
+            url: str | None = f"{self._url}/{kind}?api-version={API_VERSION}"
+            while url:
+                page = self._az.find("rest", "--method", "get", "--url", url) or {}
+                found += [str(each["name"]) for each in page.get("value") or [] if self._ours(each)]
+                url = page.get("nextLink")
+        whole = self.zone.name
+        return tuple(whole if name == "@" else f"{name}.{whole}" for name in found)
+
     def _taken(self, record: Record, found: Json) -> Finding:
         command = (
             f"az network dns record-set {record.kind.lower()} delete --resource-group "
@@ -157,6 +170,18 @@ class OwnNames(ABC):
     def unbind(self, domain: str) -> None:
         """Undo ``bind``."""
 
+    def bound(self) -> tuple[str, ...]:
+        """The names that ``bind`` bound, whether the file has them or not."""
+        return ()
+
+    def made(self) -> tuple[str, ...]:
+        """The names that a deploy of this environment made, whether the file has them or not.
+
+        Raises:
+            AzError: Azure refused.
+        """
+        return tuple(dict.fromkeys((*(self._zone.named() if self._zone else ()), *self.bound())))
+
     def in_zone(self, domain: str) -> bool:
         """Whether the records of a name are made here."""
         return self._zone is not None and self._zone.zone.covers(domain)
@@ -168,16 +193,31 @@ class OwnNames(ABC):
             if self._zone is not None and self.in_zone(domain):
                 who = f"made in the zone {self._zone.zone.name}"
             yield from (f"{record} ({who})" for record in self.records(domain, host))
+        with contextlib.suppress(EngineError):  # `up` says it
+            for domain in self._dropped():
+                yield f"{domain} (not in the file any more: given up)"
 
     def make(self, host: str, patience: float) -> Iterator[Finding]:
-        """Make what can be made; what is left. ``patience``: seconds for a certificate."""
+        """Make what can be made; what is left. ``patience``: seconds for a certificate.
+
+        A name that is not in the file any more is given up.
+        """
+        told = False
         for domain in self.domains:
             try:
                 found = self._make_records(domain, host) or self.bind(domain, host, patience)
             except EngineError as error:
                 found = Finding("own-name", f"{domain} is not ready: {error.cause}", error.fix)
             if found is not None:
+                told = True
                 yield found
+        try:
+            for domain in self._dropped():
+                self._undo(domain)
+        except EngineError as error:
+            if not told:
+                cause = f"a name that is not in the file any more may be left: {error.cause}"
+                yield Finding("own-name", cause, error.fix, Certainty.POSSIBLE)
 
     def findings(self, host: str) -> Iterator[Finding]:
         """What is wrong; changes nothing."""
@@ -196,11 +236,17 @@ class OwnNames(ABC):
         Raises:
             AzError: Azure refused.
         """
-        for domain in self.domains:
-            self.unbind(domain)
-            if self._zone is not None and self.in_zone(domain):
-                for record in self.records(domain, ""):
-                    self._zone.remove(record)
+        for domain in dict.fromkeys((*self.domains, *self.made())):
+            self._undo(domain)
+
+    def _dropped(self) -> list[str]:
+        return [each for each in self.made() if each not in self.domains]
+
+    def _undo(self, domain: str) -> None:
+        self.unbind(domain)
+        if self._zone is not None and self.in_zone(domain):
+            for record in self.records(domain, ""):
+                self._zone.remove(record)
 
     def _make_records(self, domain: str, host: str) -> Finding | None:
         if self._zone is None or not self.in_zone(domain):

@@ -27,6 +27,7 @@ from engine.serving.fault import fault_of
 from engine.serving.http.answers import CONTINUE, SMALL, Heads, error_answer
 from engine.serving.http.asgi import Exchange
 from engine.serving.http.cors import PREFLIGHT, Origins
+from engine.serving.http.front_door import FrontDoor
 from engine.serving.http.inference import Inference
 from engine.serving.http.known import Known, KnownHeads
 from engine.serving.http.parser import Head, Parser, Stage
@@ -61,6 +62,7 @@ class Shared:
         idle_seconds: how long a connection may be idle between two requests.
         most_unread: bytes of answers that are kept until clients read them.
         origins: of pages that may ask.
+        front_door: through which requests have to come, and the answer to others.
         state: of the application's lifespan.
         unread: bytes of answers that are kept at present.
     """
@@ -74,6 +76,7 @@ class Shared:
     idle_seconds: float
     most_unread: int
     origins: Origins = field(default_factory=lambda: Origins(()))
+    front_door: FrontDoor = field(default_factory=lambda: FrontDoor(None))
     state: dict[str, Any] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -304,11 +307,13 @@ class Connection(asyncio.Protocol):
         """The head is there: the request gets its turn, or a place behind others."""
         path = without_slash(_decoded(head.path))
         route = route_of(path)
-        if head.method == "OPTIONS" and self._shared.origins and _is_preflight(head):
+        refused = self._shared.front_door.refuses(path, head.headers)
+        if refused or (head.method == "OPTIONS" and self._shared.origins and _is_preflight(head)):
             route = None
         message: Request | Exchange
         if route is None:
-            message = self._exchange(head, path)
+            app = self._shared.front_door if refused else self._shared.app
+            message = self._exchange(head, path, app)
         else:
             message = self._inference.begin(route, dict(head.headers), self)
             message.method = head.method
@@ -321,7 +326,7 @@ class Connection(asyncio.Protocol):
         else:
             self._waiting.append(message)
 
-    def _exchange(self, head: Head, path: str) -> Exchange:
+    def _exchange(self, head: Head, path: str, app: ASGIApp) -> Exchange:
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -337,7 +342,7 @@ class Connection(asyncio.Protocol):
             "server": self._transport.get_extra_info("sockname"),
             "state": dict(self._shared.state),
         }
-        return Exchange(self._shared.app, scope, self, self._shared.tasks)
+        return Exchange(app, scope, self, self._shared.tasks)
 
     def body(self, piece: bytes) -> None:
         """A piece of the body."""

@@ -20,6 +20,8 @@ RESERVED: Final = (
 )  # fmt: skip
 # Paths that clients really use are shorter; others would fill the memory of routes with text.
 LONGEST_KNOWN_PATH: Final = 256
+PROBES: Final = frozenset(("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"))
+"""What a platform, and what ends HTTPS beside the service, asks by itself."""
 
 
 @dataclass(frozen=True, slots=True)

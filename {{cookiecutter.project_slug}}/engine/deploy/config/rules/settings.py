@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from engine.client.service import FRONT_DOOR
+from engine.client.service import front_door as named
 from engine.deploy.config import names
 from engine.deploy.config.environment import CONNECTION, Environment
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules.rule import Broken, Rule, field_name
+from engine.serving.http.routes import PROBES
 from engine.serving.settings import Settings
 
 RESERVED = {
@@ -100,6 +103,27 @@ def telemetry(project: Project, environment: Environment) -> Iterator[Broken]:
         )
 
 
+def front_door(project: Project, environment: Environment) -> Iterator[Broken]:
+    """The id of a Front Door is where each command finds it; probes ask what is open then."""
+    for at, name in _all_names(environment):
+        if name.upper() == FRONT_DOOR and at[0] == "secrets":
+            yield Broken(
+                at,
+                "is sent by every command that asks the service, and so has to be readable here",
+                "write it under variables; with API_KEYS, who knows it still needs a key",
+            )
+    if not named(environment.variables):
+        return
+    probes = {"liveness": environment.probes.liveness, "readiness": environment.probes.readiness}
+    for kind, probe in probes.items():
+        if probe.path.partition("?")[0] not in PROBES:
+            yield Broken(
+                ("probes", kind, "path"),
+                f"{FRONT_DOOR} leaves only {', '.join(sorted(PROBES))} open for probes",
+                "take one of these",
+            )
+
+
 def once(project: Project, environment: Environment) -> Iterator[Broken]:
     """No name twice, whatever its case: the service reads variables without regard to it."""
     seen: dict[str, str] = {}
@@ -153,6 +177,7 @@ RULES = (
     Rule(("variables",), values),
     Rule(("variables", "secrets"), reserved),
     Rule(("variables", "secrets"), once),
+    Rule(("variables", "secrets", "probes"), front_door),
     Rule(("variables", "secrets", "telemetry"), telemetry),
     Rule(("secrets",), github_secrets),
     Rule(("tags",), tags),

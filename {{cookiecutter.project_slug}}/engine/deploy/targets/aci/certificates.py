@@ -1,4 +1,4 @@
-"""What is wrong with HTTPS: the share, the authority, a name that leads elsewhere, an old one."""
+"""What is wrong with HTTPS: the authority, a name that leads elsewhere, an old one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from engine.deploy.diagnosis import shares
 from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.targets.aci.environment import GroupEnvironment
 
-MOUNT_FAILED = "FailedMountAzureFileVolume"
-"""Azure's event of a group whose share cannot be mounted."""
 _ASK_SECONDS = 15.0
 _SHORTEST = timedelta(days=2)
 """Caddy renews when a third of the time is left, which is days before."""
@@ -45,26 +44,6 @@ _TOLD = (
         "the container that ends HTTPS has to run as root, which engine/edge/Dockerfile says",
     ),
 )
-
-
-def storage_refused(evidence: Evidence) -> Iterator[Finding]:
-    """Azure cannot mount the share."""
-    seen = (
-        [event for event in evidence.group.events if event.name == MOUNT_FAILED]
-        if (evidence.group)
-        else []
-    )
-    if seen or any(MOUNT_FAILED in text or "Azure File Volume" in text for text in evidence.texts):
-        yield Finding(
-            "certificate-storage",
-            "Azure cannot mount the share that keeps the certificates",
-            f"was the key replaced? `.venv/bin/python -m engine.deploy up {evidence.stage}` "
-            "deploys the new one. Is the share missing? `.venv/bin/python -m engine.deploy "
-            "bootstrap` makes it. Else a policy or firewall forbids the account's key",
-            Certainty.CERTAIN,
-            tuple(str(event) for event in seen[-1:]),
-            explains=_EXPLAINS,
-        )
 
 
 def order_failed(evidence: Evidence) -> Iterator[Finding]:
@@ -122,4 +101,4 @@ def log_lines(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for line in lines if '"level":"error"' in line or "ERROR" in line)
 
 
-RULES = (storage_refused, order_failed)
+RULES = (shares.refused, order_failed)

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.config.environment import Probe
+from engine.deploy.config.volumes import CERTIFICATES
 from engine.deploy.targets.aci import edge, network
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import (
@@ -68,7 +69,7 @@ def render(
                 {"name": names.CONTAINER, "properties": _container(environment, release)},
                 *edge.containers(environment, places),
             ],
-            **edge.volumes(environment, places),
+            **_volumes(environment, places),
             **_diagnostics(environment, places),
         },
     }
@@ -120,6 +121,10 @@ def _container(environment: GroupEnvironment, release: Release) -> dict[str, Any
         "ports": [_port(environment)],
         "environmentVariables": _variables(environment),
         "resources": {"requests": requests, "limits": copy.deepcopy(requests)},
+        "volumeMounts": [
+            {"name": each.share, "mountPath": each.path, "readOnly": True}
+            for each in environment.volumes
+        ],
         "livenessProbe": _probe(environment.probes.liveness, environment.port),
         "readinessProbe": _probe(environment.probes.readiness, environment.port),
     }
@@ -163,6 +168,17 @@ def _probe(probe: Probe, port: int) -> dict[str, Any]:
         "failureThreshold": probe.failure_threshold,
         "successThreshold": 1,
     }
+
+
+def _volumes(environment: GroupEnvironment, places: Places) -> dict[str, Any]:
+    """The shares that are mounted, as a property of the group; the key of each is a secret."""
+    account = names.storage_account(places.subscription, environment.resource_group)
+    place = {"storageAccountName": account, "storageAccountKey": None}
+    shares = [{"shareName": each.share, "readOnly": True} for each in environment.volumes]
+    if environment.https:
+        shares.append({"shareName": CERTIFICATES})
+    listed = [{"name": each["shareName"], "azureFile": {**each, **place}} for each in shares]
+    return {"volumes": listed} if listed else {}
 
 
 def _diagnostics(environment: GroupEnvironment, places: Places) -> dict[str, Any]:

@@ -8,30 +8,23 @@ made. The image is made of ``engine/edge``.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from engine.deploy.config import names
 from engine.deploy.config.environment import Probe
+from engine.deploy.config.volumes import CERTIFICATES
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places, check_image
 from engine.errors import EngineError
 
-SHARE = "certificates"
 HTTP, HTTPS, ASK = 80, 443, 9080
 PORTS = [{"port": port, "protocol": "TCP"} for port in (HTTP, HTTPS)]
 CPU, MEMORY_GB = 0.1, 0.2
 """What it asks for besides the service; it has used 57 MB. Its limit is what the service asks for,
 so a burst of handshakes takes what is idle."""
 _MOST_MEMORY_GB = 0.5
-_VOLUME, _FOLDER = "certificates", "/data"
+_FOLDER = "/data"
 _TRAFFIC_MANAGER = "trafficmanager.net"
-
-
-def account(subscription: str, resource_group: str) -> str:
-    """The storage account's name: unique in all of Azure, 24 lower-case letters and digits."""
-    text = f"{subscription}/{resource_group}".lower()
-    return "edge" + hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def host_pattern(environment: GroupEnvironment) -> str:
@@ -75,18 +68,6 @@ def containers(environment: GroupEnvironment, places: Places) -> list[dict[str, 
             "requests": {"cpu": CPU, "memoryInGB": MEMORY_GB},
             "limits": {"cpu": environment.cpu, "memoryInGB": _MOST_MEMORY_GB},
         },
-        "volumeMounts": [{"name": _VOLUME, "mountPath": _FOLDER}],
+        "volumeMounts": [{"name": CERTIFICATES, "mountPath": _FOLDER}],
     }
     return [{"name": names.EDGE, "properties": properties}]
-
-
-def volumes(environment: GroupEnvironment, places: Places) -> dict[str, Any]:
-    """The share with the certificates, as a property of the group; its key is a secret."""
-    if environment.https is None:
-        return {}
-    share = {
-        "shareName": SHARE,
-        "storageAccountName": account(places.subscription, environment.resource_group),
-        "storageAccountKey": None,
-    }
-    return {"volumes": [{"name": _VOLUME, "azureFile": share}]}

@@ -18,6 +18,7 @@ from engine.deploy.config.kinds import (
     SubnetId,
     between,
 )
+from engine.deploy.config.volumes import Volumes
 
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
@@ -84,6 +85,9 @@ class GroupEnvironment(Environment):
     network: Network | None = Field(
         None, description="A private address in a subnet; without it a public one."
     )
+    volumes: Volumes = Field(
+        (), description="File shares of the environment's storage account, mounted read-only."
+    )
     restart_policy: RestartPolicy = "Always"
     container_logs: bool = Field(
         True, description="The container's log goes to the project's Log Analytics workspace."
@@ -93,6 +97,11 @@ class GroupEnvironment(Environment):
     def own_domains(self) -> OwnDomains | None:
         """See ``Environment``."""
         return self.https
+
+    @property
+    def mounts(self) -> bool:
+        """Whether a container group mounts a file share."""
+        return bool(self.volumes) or self.https is not None
 
     @property
     def beside(self) -> bool:

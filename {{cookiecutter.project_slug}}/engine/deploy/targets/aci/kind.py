@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.deploy.az import Az
+from engine.deploy.bootstrap import shares
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
 from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
 from engine.deploy.bootstrap.storage import PROVIDER
+from engine.deploy.config import names
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import (
     ERROR,
@@ -19,7 +21,7 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import certificates, diagnosis, edge, network, rules, storage
+from engine.deploy.targets.aci import certificates, diagnosis, edge, network, rules
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
@@ -62,11 +64,11 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
     )
     prices = (
-        *(CPU, MEMORY, ENDPOINT, QUESTIONS, storage.PRICE),
+        *(CPU, MEMORY, ENDPOINT, QUESTIONS, shares.PRICE),
         *(network.GATEWAY, network.ADDRESS, network.TRAFFIC),
     )
     takes_workspace = True
-    own_roles = (storage.ROLE, network.ROLE)
+    own_roles = (shares.ROLE, network.ROLE)
     diagnoses = (*diagnosis.RULES, *certificates.RULES)
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
@@ -88,14 +90,19 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         self, az: Az, environment: GroupEnvironment, places: Places, zone: ZoneRecords | None
     ) -> OwnNames | None:
         """See ``Kind``."""
-        return GroupNames(environment, environment.https, zone) if environment.https else None
+        https = environment.https
+        return GroupNames(environment, https, zone) if https and https.domains else None
 
     def storage(self, environment: GroupEnvironment, subscription: str) -> tuple[str, str] | None:
-        """See ``Kind``: of the certificates; a release with HTTPS may have to be restored although
-        the file asks for none any more.
+        """See ``Kind``; a release with a share may have to be restored although the file names none
+        any more.
         """
         group = environment.resource_group
-        return group, edge.account(subscription, group)
+        return group, names.storage_account(subscription, group)
+
+    def mounts(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.mounts
 
     def needs_edge(self, environment: GroupEnvironment) -> bool:
         """See ``Kind``."""
@@ -111,7 +118,7 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
     def roles(self, environment: GroupEnvironment) -> tuple[Role | CustomRole, ...]:
         """See ``Kind``."""
         switches = (SWITCHES,) if environment.beside else ()
-        return (*switches, storage.ROLE) if environment.https else switches
+        return (*switches, shares.ROLE) if environment.mounts else switches
 
     def roles_elsewhere(self, environment: GroupEnvironment) -> tuple[CustomRole, ...]:
         """See ``Kind``: on the subnet."""
@@ -130,14 +137,17 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         zone = environment.https is not None and environment.https.zone is not None
         named = environment.beside or zone or environment.network is not None
         networks = (network.PROVIDER,) if named else ()
-        return (self.provider, *networks, *((PROVIDER,) if environment.https else ()))
+        return (self.provider, *networks, *((PROVIDER,) if environment.mounts else ()))
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: GroupEnvironment
     ) -> tuple[Step, ...]:
         """See ``Kind``."""
-        shares = storage.steps(inputs, stage, environment) if environment.https else ()
-        return (*shares, *network.steps(inputs, stage, environment))
+        certificates = environment.https is not None
+        mounted = shares.steps(
+            inputs, stage, environment, environment.volumes, certificates=certificates
+        )
+        return (*mounted, *network.steps(inputs, stage, environment))
 
     def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.deploy.config import names
+from engine.deploy.diagnosis.shares import MOUNT_FAILED
 from engine.deploy.targets.aci import edge
-from engine.deploy.targets.aci.certificates import MOUNT_FAILED
 from engine.deploy.targets.aci.shape import restorable
 from engine.deploy.targets.base import Live
 
@@ -51,10 +51,10 @@ def _view(properties: _Json, name: str) -> _Json:
 
 
 def _edge_failure(properties: _Json) -> str | None:
-    """Why HTTPS does not come up although the service may."""
+    """Why a share, or HTTPS, does not come up although the service may."""
     for event in (properties.get("instanceView") or {}).get("events") or []:
         if event.get("name") == MOUNT_FAILED and int(event.get("count") or 1) >= _PULLS:
-            return f"the share with the certificates cannot be mounted: {event.get('message')}"
+            return f"a file share cannot be mounted: {event.get('message')}"
     if not any(each["name"] == names.EDGE for each in properties["containers"]):
         return None
     failure = _failure(_view(properties, names.EDGE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from engine.deploy.config import volumes as shares
 from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules import domains
@@ -70,6 +71,11 @@ def https(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     yield from domains.broken(environment.https, apex=False)
 
 
+def volumes(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
+    """File shares that are mounted."""
+    yield from shares.broken(environment.volumes)
+
+
 def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """The label of the address is the group's name unless one is given."""
     if environment.network is None and re.fullmatch(DNS_LABEL, environment.dns_label) is None:
@@ -113,6 +119,7 @@ RULES = (
     Rule(("cpu", "memory_gb"), size),
     Rule(("port",), port),
     Rule(("port", "https"), https),
+    Rule(("volumes",), volumes),
     Rule(("name", "dns", "network"), label),
     Rule(("network", "https", "copies", "switch", "dns", "alerts"), network.rules),
 )
@@ -145,6 +152,11 @@ def warnings(environment: GroupEnvironment) -> Iterator[str]:
         yield (
             "https is not set: requests, answers and API keys travel readable over http; write "
             "https: {email: you@example.org}, which docs/azure-setup.md explains"
+        )
+    if environment.volumes:
+        yield (
+            "volumes are set: Microsoft documents shares for containers that run as root, and the "
+            "service does not; a release that cannot read its files is not kept"
         )
     if environment.port < 1024:
         yield (

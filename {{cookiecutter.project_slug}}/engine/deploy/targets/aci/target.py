@@ -20,7 +20,7 @@ from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
-from engine.deploy.targets.aci import edge, network
+from engine.deploy.targets.aci import network
 from engine.deploy.targets.aci.certificates import log_lines
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
@@ -106,7 +106,7 @@ class ContainerInstances:
         """See ``Target``."""
         group = self._get()
         found = findings(self._az, self._environment, self._places, group)
-        storage = edge.account(self._places.subscription, self._environment.resource_group)
+        storage = names.storage_account(self._places.subscription, self._environment.resource_group)
         lost = unrestorable(group, self._places.workspace, storage) if group else ()
         if lost:
             found.append(

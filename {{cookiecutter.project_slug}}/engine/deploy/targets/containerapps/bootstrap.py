@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.deploy.bootstrap import shares
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import Cost
 from engine.deploy.bootstrap.role import CustomRole
@@ -30,6 +31,7 @@ ROLE = CustomRole(
         "Microsoft.App/managedEnvironments/read",
         "Microsoft.App/managedEnvironments/*/read",
         "Microsoft.App/managedEnvironments/join/action",
+        "Microsoft.App/managedEnvironments/storages/write",
         "Microsoft.App/managedEnvironments/managedCertificates/write",
         "Microsoft.App/managedEnvironments/managedCertificates/delete",
     ),
@@ -42,9 +44,10 @@ _NOTHING_WHILE_EMPTY = Cost(0.0, "free; its apps are billed while they run")
 def steps(inputs: Inputs, stage: str, environment: AppEnvironment) -> tuple[Step, ...]:
     """The Container Apps environment of one environment, and its machines."""
     where = _environment(inputs, stage, environment)
+    mounted = shares.steps(inputs, stage, environment, environment.volumes)
     if profile_of(environment).type == CONSUMPTION:
-        return (where,)
-    return (where, _profile(inputs, stage, environment))
+        return (where, *mounted)
+    return (where, _profile(inputs, stage, environment), *mounted)
 
 
 def _environment(inputs: Inputs, stage: str, environment: AppEnvironment) -> Step:

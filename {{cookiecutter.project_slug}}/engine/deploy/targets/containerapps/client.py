@@ -129,6 +129,18 @@ class AppClient:
         """The Container Apps environment; None where there is none."""
         return self._find(environment_id)
 
+    def mount(self, environment_id: str, share: str, account: str, key: str) -> None:
+        """Let apps of a Container Apps environment mount a share, read-only."""
+        place = {"accountName": account, "accountKey": key}
+        file = {**place, "shareName": share, "accessMode": "ReadOnly"}
+        url = _url(f"{environment_id}/storages/{share}")
+        request = ("rest", "--method", "put", "--url", url, "--body", "@-")
+        self._az.change(*request, stdin=json.dumps({"properties": {"azureFile": file}}))
+
+    def mounted(self, environment_id: str, share: str) -> bool:
+        """Whether apps of a Container Apps environment may mount a share already."""
+        return self._find(f"{environment_id}/storages/{share}") is not None
+
     def analysis(self, hostname: str) -> Json:
         """What Azure sees of an own name: its records, and whether the app may have it."""
         path = _url(f"{self._id}/listCustomHostNameAnalysis")

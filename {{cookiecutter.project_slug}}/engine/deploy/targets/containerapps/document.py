@@ -78,6 +78,12 @@ def secret_variables(document: Document) -> dict[str, str]:
     }
 
 
+def shares(document: Document) -> tuple[str, ...]:
+    """The file shares that a document mounts."""
+    listed = document["properties"]["template"].get("volumes") or []
+    return tuple(str(each["storageName"]) for each in listed)
+
+
 def with_tags(document: Document, tags: Mapping[str, str]) -> Document:
     """The same document with exactly these tags."""
     return {**copy.deepcopy(document), "tags": dict(tags)}
@@ -121,13 +127,18 @@ def _reads_blobs(environment: AppEnvironment) -> bool:
 def _template(environment: AppEnvironment, release: Release, places: Places) -> dict[str, Any]:
     """What makes a revision: a change of anything here starts a new one."""
     replicas = environment.replicas
-    container = {
+    container: dict[str, Any] = {
         "name": names.CONTAINER,
         "image": release.image,
         "resources": {"cpu": environment.cpu, "memory": f"{environment.memory_gb:g}Gi"},
         "env": _variables(environment, places),
         "probes": _probes(environment),
     }
+    volumes = environment.volumes
+    if volumes:
+        container["volumeMounts"] = [
+            {"volumeName": each.share, "mountPath": each.path} for each in volumes
+        ]
     metadata = {"concurrentRequests": str(replicas.concurrent_requests)}
     return {
         "containers": [container],
@@ -136,7 +147,13 @@ def _template(environment: AppEnvironment, release: Release, places: Places) -> 
             "maxReplicas": replicas.max,
             "rules": [{"name": HTTP_RULE, "http": {"metadata": metadata}}],
         },
+        **({"volumes": [_volume(each.share) for each in volumes]} if volumes else {}),
     }
+
+
+def _volume(share: str) -> dict[str, str]:
+    """A share; the storage of the Container Apps environment has its name too."""
+    return {"name": share, "storageName": share, "storageType": "AzureFile"}
 
 
 def _variables(environment: AppEnvironment, places: Places) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.environment import Environment
 from engine.deploy.config.kinds import Absent, Section, between
+from engine.deploy.config.volumes import Volumes
 
 
 class Replicas(Section):
@@ -61,6 +62,9 @@ class AppEnvironment(Environment):
 
     replicas: Replicas = Replicas()
     https: Https | None = Field(None, description="Own names, with certificates of Azure's.")
+    volumes: Volumes = Field(
+        (), description="File shares of the environment's storage account, mounted read-only."
+    )
 
     @property
     def own_domains(self) -> OwnDomains | None:

@@ -6,15 +6,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from engine.deploy.az import Az
+from engine.deploy.bootstrap import shares
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.price import HOURS_A_MONTH, RETAIL, Price
+from engine.deploy.bootstrap.role import CustomRole, Role
 from engine.deploy.bootstrap.step import Step
+from engine.deploy.bootstrap.storage import PROVIDER
+from engine.deploy.config import names
 from engine.deploy.config.project import Project
+from engine.deploy.diagnosis.shares import refused
 from engine.deploy.monitoring.rule import ERROR, MEMORY_SHARE, STARTS, WARNING, MetricRule
 from engine.deploy.targets.base import Places, Target
 from engine.deploy.targets.containerapps import bootstrap, rules
 from engine.deploy.targets.containerapps.client import AppClient
-from engine.deploy.targets.containerapps.environment import AppEnvironment
+from engine.deploy.targets.containerapps.environment import AppEnvironment, Https
 from engine.deploy.targets.containerapps.own_names import AppNames
 from engine.deploy.targets.containerapps.target import ContainerApps
 from engine.deploy.targets.kind import Kind, Metrics
@@ -36,7 +41,9 @@ class ContainerAppsKind(Kind[AppEnvironment]):
     metrics = Metrics("UsageNanoCores", 1e9, "WorkingSetBytes")
     rules = rules.RULES
     deploy_role = bootstrap.ROLE
-    prices = (CPU, MEMORY, *GPUS.values())
+    prices = (CPU, MEMORY, *GPUS.values(), shares.PRICE)
+    own_roles = (shares.ROLE,)
+    diagnoses = (refused,)
 
     def target(self, az: Az, environment: AppEnvironment, places: Places) -> Target:
         """See ``Kind``."""
@@ -60,17 +67,33 @@ class ContainerAppsKind(Kind[AppEnvironment]):
     def providers(self, environment: AppEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
         zone = environment.https is not None and environment.https.zone is not None
-        return (self.provider, *(("Microsoft.Network",) if zone else ()))
+        storage = (PROVIDER,) if environment.volumes else ()
+        return (self.provider, *(("Microsoft.Network",) if zone else ()), *storage)
+
+    def storage(self, environment: AppEnvironment, subscription: str) -> tuple[str, str] | None:
+        """See ``Kind``; as for container groups."""
+        group = environment.resource_group
+        return group, names.storage_account(subscription, group)
+
+    def mounts(self, environment: AppEnvironment) -> bool:
+        """See ``Kind``."""
+        return bool(environment.volumes)
+
+    def roles(self, environment: AppEnvironment) -> tuple[Role | CustomRole, ...]:
+        """See ``Kind``."""
+        return (shares.ROLE,) if environment.volumes else ()
 
     def own_names(
         self, az: Az, environment: AppEnvironment, places: Places, zone: ZoneRecords | None
     ) -> OwnNames | None:
-        """See ``Kind``."""
-        if environment.https is None or places.apps_environment is None:
+        """See ``Kind``; without https in the file an app may still have names of before."""
+        if places.apps_environment is None:
             return None
         group = environment.resource_group
         client = AppClient(az, places.subscription, group, environment.name)
-        return AppNames(environment.https, zone, client, environment, places.apps_environment)
+        return AppNames(
+            environment.https or Https(), zone, client, environment, places.apps_environment
+        )
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: AppEnvironment

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 
+from engine.deploy.azure_ids import same
 from engine.deploy.config.environment import Environment
 from engine.deploy.finding import Certainty, Finding
 from engine.deploy.targets.containerapps.client import AppClient, Json
@@ -75,6 +76,11 @@ class AppNames(OwnNames):
         shown = {"name": domain, "bindingType": _ENABLED, "certificateId": certificate["id"]}
         self._write(domain, shown)
         return None
+
+    def bound(self) -> tuple[str, ...]:
+        """See ``OwnNames``: by the name of the certificate; one of another is somebody else's."""
+        own = ((str(each["name"]).lower(), each.get("certificateId")) for each in self._domains())
+        return tuple(name for name, used in own if same(used, self._own_id(name)))
 
     def unbind(self, domain: str) -> None:
         """See ``OwnNames``: the name is free for another app, and what was ordered here is gone."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from engine.deploy.config import volumes as shares
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules import domains
 from engine.deploy.config.rules.rule import Broken, Rule
@@ -188,6 +189,11 @@ def https(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
         yield from domains.broken(environment.https, apex=True)
 
 
+def volumes(project: Project, environment: AppEnvironment) -> Iterator[Broken]:
+    """File shares that are mounted."""
+    yield from shares.broken(environment.volumes)
+
+
 RULES = (
     Rule(("name",), name),
     Rule(("gpu",), gpu),
@@ -199,4 +205,5 @@ RULES = (
     Rule(("replicas",), replicas),
     Rule(("replicas", "alerts"), outside),
     Rule(("https",), https),
+    Rule(("volumes",), volumes),
 )

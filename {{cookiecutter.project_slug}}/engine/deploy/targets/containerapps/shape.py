@@ -19,6 +19,8 @@ REVISION_TAG = "revision"
 
 _Json = Mapping[str, Any]
 _INGRESS = ("external", "targetPort", "transport", "allowInsecure")
+_VOLUME = ("name", "storageName", "storageType")
+_MOUNT = ("volumeName", "mountPath")
 _PROBE = (
     "type",
     "initialDelaySeconds",
@@ -161,6 +163,7 @@ def _template(template: _Json, ending: str) -> dict[str, Any]:
     return {
         "containers": [_container(each, ending) for each in template.get("containers") or []],
         "scale": _pick(scale, ("minReplicas", "maxReplicas")) | {"rules": rules},
+        **_listed(template, "volumes", _VOLUME),
     }
 
 
@@ -173,7 +176,14 @@ def _container(container: _Json, ending: str) -> dict[str, Any]:
         "probes": sorted(
             (_probe(each) for each in container.get("probes") or []), key=lambda each: each["type"]
         ),
+        **_listed(container, "volumeMounts", _MOUNT),
     }
+
+
+def _listed(source: _Json, name: str, keys: Iterable[str]) -> dict[str, Any]:
+    """A member that is left out where it says nothing."""
+    listed = [_pick(each, keys) for each in source.get(name) or []]
+    return {name: listed} if listed else {}
 
 
 def _resources(resources: _Json) -> dict[str, Any]:

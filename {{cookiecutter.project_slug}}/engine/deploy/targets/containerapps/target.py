@@ -14,7 +14,7 @@ from engine.deploy.az import Az
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
-from engine.deploy.targets.base import Check, Document, Live, Places, Release
+from engine.deploy.targets.base import STORAGE_KEY, Check, Document, Live, Places, Release
 from engine.deploy.targets.containerapps import document as documents
 from engine.deploy.targets.containerapps import request as requests
 from engine.deploy.targets.containerapps import shape
@@ -61,7 +61,8 @@ class ContainerApps:
 
     def secret_names(self, document: Document) -> tuple[str, ...]:
         """See ``Target``."""
-        return tuple(sorted(documents.secret_variables(document)))
+        storage = (STORAGE_KEY,) if documents.shares(document) else ()
+        return (*sorted(documents.secret_variables(document)), *storage)
 
     def tags(self, document: Document) -> dict[str, str]:
         """See ``Target``."""
@@ -78,6 +79,7 @@ class ContainerApps:
 
     def apply(self, document: Document, secrets: Mapping[str, str], check: Check) -> None:
         """See ``Target``; a revision that still runs and is just like the document is taken."""
+        self._mount(document, secrets)
         app = self._client.app()
         if app is None:
             name = requests.revision_for(self._name, document["tags"])
@@ -123,6 +125,7 @@ class ContainerApps:
         if app is None:
             self.apply(previous, secrets, check)
             return
+        self._mount(previous, secrets)
         revisions = Revisions(self._client, app)
         equal = revisions.equal(revisions.everything(), previous)
         if equal:
@@ -191,6 +194,21 @@ class ContainerApps:
             f"{self.what} (profile {profile.type}, {self._environment.cpu:g} vCPU, "
             f"{self._environment.memory_gb:g} GB each) bills {when}"
         )
+
+    def _mount(self, document: Document, secrets: Mapping[str, str]) -> None:
+        """Give the Container Apps environment the key of the shares that a document mounts."""
+        place = document["properties"]["environmentId"]
+        group = self._environment.resource_group
+        account = names.storage_account(self._places.subscription, group)
+        key = secrets.get(STORAGE_KEY)
+        for share in documents.shares(document):
+            if key:
+                self._client.mount(place, share, account, key)
+            elif not self._client.mounted(place, share):
+                raise EngineError(
+                    f"the key of the storage account {account} cannot be read",
+                    "`.venv/bin/python -m engine.deploy bootstrap` gives the deploy its role",
+                )
 
     def _shown(self) -> tuple[Json, Json | None, list[Json]] | None:
         """The app, the revision that was applied last, and its replicas; None: there is no app."""
