@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from pathlib import Path
@@ -26,6 +27,8 @@ class DockerRun:
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._shares: set[str] = set()
+        self._networks: dict[str, str] = {}
+        self._making = asyncio.Lock()
         self.engine = Engine({RUN: run_id})
 
     async def begin(self) -> None:
@@ -35,6 +38,7 @@ class DockerRun:
             if _lives(labels.get(OWNER, "")):
                 continue
             await self._remove_containers(labels[RUN])
+            await self._remove_networks(labels[RUN])
             if labels.get(REGISTRY):
                 await self.engine.forget_images(labels[REGISTRY] + "/")
             await self.engine.unmark(mark["Name"])
@@ -44,6 +48,7 @@ class DockerRun:
         """Remove all that carries the run's label, and the mark."""
         await self._remove_containers(self._run_id)
         await self.forget_shares()
+        await self.forget_networks()
         await self.engine.unmark(self._name("run"))
 
     async def share(self, account: str, share: str) -> str:
@@ -59,6 +64,20 @@ class DockerRun:
         for what in self._shares:
             await self.engine.unmark(self._name(what))
         self._shares.clear()
+
+    async def network(self, subnet: str, prefix: str) -> str:
+        """The network that is a subnet; made when something is in it for the first time."""
+        async with self._making:
+            if subnet not in self._networks:
+                name = self._name(f"net-{len(self._networks)}")
+                await self.engine.make_network(name, prefix)
+                self._networks[subnet] = name
+            return self._networks[subnet]
+
+    async def forget_networks(self) -> None:
+        """Remove all networks; nothing may be in one any more."""
+        await self._remove_networks(self._run_id)
+        self._networks.clear()
 
     async def remember_registry(self, login_server: str) -> None:
         """Images will be named after this server; their names go when it does."""
@@ -76,6 +95,10 @@ class DockerRun:
     async def _remove_containers(self, run_id: str) -> None:
         for container in await self.engine.containers({RUN: run_id}):
             await self.engine.remove(container["Id"])
+
+    async def _remove_networks(self, run_id: str) -> None:
+        for name in await self.engine.networks({RUN: run_id}):
+            await self.engine.remove_network(name)
 
     def _name(self, what: str) -> str:
         return f"azure-double-{self._run_id}-{what}"

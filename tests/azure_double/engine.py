@@ -29,7 +29,8 @@ NOT_FOUND = 404
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """A container to be made. ``memory`` is in GiB; ``ports`` are the ones it listens on;
-    ``network`` is a container whose network it joins; ``binds`` are "volume:path".
+    ``network`` is a container whose network it joins; ``bridge`` is a network of Docker's in which
+    it has the address ``ip``; ``binds`` are "volume:path".
     """
 
     image: str
@@ -40,6 +41,8 @@ class ContainerSpec:
     ports: tuple[int, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
+    bridge: str = ""
+    ip: str = ""
     binds: tuple[str, ...] = ()
 
 
@@ -98,6 +101,9 @@ class Engine:
             "ExposedPorts": {} if spec.network else {f"{port}/tcp": {} for port in spec.ports},
             "HostConfig": await self._limits(spec),
         }
+        if spec.bridge:
+            fixed = {"IPAMConfig": {"IPv4Address": spec.ip}}
+            body["NetworkingConfig"] = {"EndpointsConfig": {spec.bridge: fixed}}
         if spec.command:  # ACI's command replaces the image's entry point as well
             body |= {"Entrypoint": list(spec.command), "Cmd": []}
         answer = await self._json("POST", "/containers/create", body)
@@ -139,7 +145,7 @@ class Engine:
             started=state["StartedAt"],
             finished=state["FinishedAt"],
             addresses=_addresses(seen["NetworkSettings"]["Ports"] or {}),
-            ip=seen["NetworkSettings"].get("IPAddress") or "",
+            ip=seen["NetworkSettings"].get("IPAddress") or _bridge_ip(seen),
         )
 
     async def ended(self, container: str) -> None:
@@ -192,6 +198,26 @@ class Engine:
         """Remove a volume made by ``mark``."""
         await self._forgiving("DELETE", f"/volumes/{name}?force=1")
 
+    async def make_network(self, name: str, prefix: str) -> None:
+        """Make a network that leads nowhere else, with these addresses."""
+        body = {
+            "Name": name,
+            "Internal": True,
+            "Labels": self._labels,
+            "IPAM": {"Config": [{"Subnet": prefix}]},
+        }
+        await self._json("POST", "/networks/create", body)
+
+    async def networks(self, labels: Mapping[str, str]) -> list[str]:
+        """The names of the networks that carry these labels."""
+        query = urlencode({"filters": _label_filter(labels)})
+        found = await self._json("GET", f"/networks?{query}")
+        return [str(each["Name"]) for each in found]
+
+    async def remove_network(self, name: str) -> None:
+        """Remove a network; no container may be in it any more."""
+        await self._forgiving("DELETE", f"/networks/{name}")
+
     async def forget_images(self, prefix: str) -> None:
         """Remove every name of an image that begins with ``prefix``; layers may stay in use."""
         for image in await self._json("GET", "/images/json"):
@@ -236,7 +262,14 @@ class Engine:
 def _network(spec: ContainerSpec) -> dict[str, Any]:
     if spec.network:
         return {"NetworkMode": f"container:{spec.network}"}
+    if spec.bridge:
+        return {"NetworkMode": spec.bridge}
     return {"PortBindings": {f"{port}/tcp": [{"HostIp": "127.0.0.1"}] for port in spec.ports}}
+
+
+def _bridge_ip(seen: Mapping[str, Any]) -> str:
+    joined = (seen["NetworkSettings"].get("Networks") or {}).values()
+    return next((each["IPAddress"] for each in joined if each.get("IPAddress")), "")
 
 
 def _addresses(ports: Mapping[str, Any]) -> dict[int, tuple[str, int]]:

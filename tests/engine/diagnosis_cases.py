@@ -29,6 +29,14 @@ PULLING = {
     "state": "Waiting",
     "detailStatus": f'ImagePullBackOff: Back-off pulling image "{IMAGE}"',
 }
+
+
+def not_pulled(why: str) -> dict[str, Any]:
+    """A container whose image cannot be fetched."""
+    said = f'Failed to pull image "{IMAGE}": Get "https://r/v2/": dial tcp: {why}'
+    return {"current": PULLING, "events": [event("Failed", said, count=4)]}
+
+
 TIMED_OUT = "Subscription deployment didn't reach a successful provisioning state after '00:30:00'."
 LIVENESS = event(
     "Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 500", count=3
@@ -280,6 +288,18 @@ CASES: list[tuple[str, Evidence, str, str]] = [
         seen(readiness=SILENT, group=arm_group(address="Private")),
         "private-address",
         "cannot be reached from here",
+    ),
+    (
+        "no NAT gateway",
+        seen(group=arm_group(address="Private", **not_pulled("i/o timeout"))),
+        "subnet-nat",
+        "the registry is not reached",
+    ),
+    (
+        "no DNS in a subnet",
+        seen(group=arm_group(address="Private", **not_pulled("lookup r: no such host"))),
+        "subnet-dns",
+        "does not resolve",
     ),
     # the platform
     (
@@ -554,6 +574,10 @@ NEAR_MISSES: list[tuple[str, Evidence]] = [
     ("unreachable", seen(readiness=SILENT, group=arm_group(current=BACKING_OFF))),
     ("unreachable", seen(readiness=SILENT, group=arm_group(events=[READINESS]))),
     ("private-address", seen(readiness=SILENT)),
+    ("private-address", seen(group=arm_group(address="Private"))),
+    ("subnet-nat", seen(group=arm_group(**not_pulled("i/o timeout")))),
+    ("subnet-nat", seen(group=arm_group(address="Private", events=[PULL_REFUSED]))),
+    ("subnet-dns", seen(group=arm_group(address="Private", **not_pulled("i/o timeout")))),
     ("quota", seen(QUOTA.format("P100Cores"), code="ContainerGroupQuotaReached")),
     ("quota", seen("Quota exceeded for something else", code="QuotaExceeded")),
     ("gpu-quota", seen(QUOTA.format("StandardCores"), code="ContainerGroupQuotaReached")),

@@ -15,7 +15,6 @@ from engine.deploy.az import Az
 from engine.deploy.bootstrap.costs import running
 from engine.deploy.bootstrap.plan import plan
 from engine.deploy.bootstrap.roles import own_roles
-from engine.deploy.commands.verify import images
 from engine.deploy.config import names
 from engine.deploy.config.rules.rule import Broken
 from engine.deploy.diagnose import diagnose
@@ -28,7 +27,7 @@ from engine.deploy.targets.aci.evidence import read_group
 from engine.deploy.targets.aci.fleet.profile import document as profile_document
 from engine.deploy.targets.aci.live import live_of
 from engine.deploy.targets.aci.shape import blockers, differences, restorable, unrestorable
-from engine.deploy.targets.base import STORAGE_KEY, Document, Places
+from engine.deploy.targets.base import STORAGE_KEY, Document, Places, images
 from engine.deploy.targets.kind import kind_of
 from engine.deploy.telemetry import TelemetrySecrets, looked_up
 from engine.errors import EngineError

@@ -157,7 +157,8 @@ def test_what_serves_is_told_where_the_cancelled_step_restored_it(
 ) -> None:
     """That step wrote that it is unknown, when it began, and nothing later."""
     site = site_of(deployed())
-    context = SimpleNamespace(target=site.target, journal=site.journal, site=lambda _: site)
+    found = {"target": site.target, "journal": site.journal, "inside": None}
+    context = SimpleNamespace(**found, site=lambda _: site)
     monkeypatch.setattr("engine.deploy.commands.recover.open_context", lambda *_: context)
     outputs = tmp_path / "outputs"
     monkeypatch.setenv("GITHUB_OUTPUT", str(outputs))

@@ -143,7 +143,7 @@ class RolloutWorld:
         self.registry, self.server = made["id"], made["loginServer"]
         self.identity = az.identity(SHARED, f"{SLUG}-runtime")["id"]
         double.principal(f"{SLUG}-runtime", ("AcrPull", self.registry))
-        self._role = self._records_role()
+        self._role = self._role_for("rollout records", RECORDS)
         run(self.owner, "az", "acr", "login", "--name", REGISTRY)
         self.images = Images(self, image)
 
@@ -395,12 +395,12 @@ class RolloutWorld:
         inside = self.double.ask("aci.group", {"id": self.group(stage)})
         return [each["docker"] for each in inside]
 
-    def _records_role(self) -> str:
-        """A role of the project's own, as `bootstrap` makes it."""
+    def _role_for(self, what: str, actions: tuple[str, ...]) -> str:
+        """A role of the project's own, as `bootstrap` makes it; its name."""
         role = {
-            "Name": f"{SLUG} rollout records",
-            "Description": "keeps the records of rollouts",
-            "Actions": RECORDS,
+            "Name": f"{SLUG} {what}",
+            "Description": what,
+            "Actions": actions,
             "AssignableScopes": [self.double.subscription_id],
         }
         self._az("role", "definition", "create", "--role-definition", json.dumps(role))

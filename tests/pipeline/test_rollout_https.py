@@ -108,16 +108,6 @@ class SecureWorld(RolloutWorld):
         found = self._az("network", "dns", "record-set", "list", "--zone-name", ZONE, *IN_GROUP)
         return {each["name"]: each["CNAMERecord"]["cname"] for each in found}
 
-    def _role_for(self, what: str, actions: tuple[str, ...]) -> str:
-        role = {
-            "Name": f"{SLUG} {what}",
-            "Description": what,
-            "Actions": actions,
-            "AssignableScopes": [self.double.subscription_id],
-        }
-        self._az("role", "definition", "create", "--role-definition", json.dumps(role))
-        return str(role["Name"])
-
     def _places(self, stage: str) -> dict[str, str]:
         if not self.edge:
             name = f"{self.server}/{SLUG}-edge:1"

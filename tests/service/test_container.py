@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from .containers import HARDENED, Container, docker, image_config, running
+from .containers import HARDENED, Container, docker, docker_client, image_config, running
 from .traffic import BODY, CLOSED, HalfSent, Load
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,36 @@ def test_it_answers_as_in_training(container: Container, rendered_service: Path)
     for name, values in expected.items():
         assert served[name]["shape"] == list(values.shape)
         np.testing.assert_allclose(served[name]["data"], values.ravel(), rtol=1e-5, atol=1e-5)
+
+
+def test_its_image_verifies_another_copy_and_loads_it(cpu_image: str, container: Container) -> None:
+    """So does a container in a subnet, where only its own network reaches a service."""
+    digest = image_config(cpu_image)["Labels"]["org.openinference.model.digest"]
+    limits = {"ready_seconds": 20, "burst_requests": 20, "burst_p95_ms": 5000}
+    task: dict[str, Any] = {"url": "http://127.0.0.1:8000", "limits": limits}
+    for wanted, outcome in ((digest, '"kind": "WrongRelease"'), ("", "")):
+        task |= {"model_digest": wanted or digest, "revision": None if not wanted else "0" * 40}
+        code, said = _inside(container, cpu_image, "engine.client", task)
+        assert code == (1 if wanted else 0), said
+        verdict = said.splitlines()[-1]
+        assert verdict.startswith("verdict: {")
+        assert outcome in verdict
+    assert "as in training: iris (" in verdict
+    load = {"url": task["url"], "users": 2, "ramp_seconds": 0, "before_seconds": 0.5}
+    load |= {"run_seconds": 1, "think": [0.01, 0.02]}
+    code, said = _inside(container, cpu_image, "engine.load.inside", load)
+    assert code == 0, said
+    measured = json.loads(said.splitlines()[-1].removeprefix("measured: "))
+    assert measured["requests"] > 10
+    assert measured["failed"] == 0, measured["failures"]
+
+
+def _inside(container: Container, image: str, module: str, task: dict[str, Any]) -> tuple[int, str]:
+    """Run a module of the image in the network of a container: exit code and output."""
+    place = ("--rm", "--network", f"container:{container.name}", *HARDENED)
+    command = [docker_client(), "run", *place, image, "python", "-m", module, json.dumps(task)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_its_metadata_and_its_labels_agree(cpu_image: str, container: Container) -> None:

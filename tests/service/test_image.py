@@ -59,7 +59,10 @@ def test_it_holds_the_service_and_nothing_else_of_the_repository(cpu_image: str)
     files = in_image(cpu_image, "ls", "-A", "/service").split()
     assert files == ["answers", "engine", "models", "pyproject.toml", "service.py"]
     files = in_image(cpu_image, "ls", "-A", "/service/engine").split()
-    assert files == ["__init__.py", "__pycache__", "serving"]
+    assert files == ["__init__.py", "__pycache__", "client", "errors.py", "load", "serving"]
+    files = in_image(cpu_image, "ls", "-A", "/service/engine/load").split()
+    used = ["__init__.py", "__pycache__", "inside.py", "measured.py", "samples.py"]
+    assert files == used
 
 
 def test_it_runs_as_a_user_that_is_not_root(cpu_image: str) -> None:

@@ -38,13 +38,16 @@ engine/actions/prepare/action.yml
 engine/VERSION
 engine/__init__.py
 engine/client/__init__.py
+engine/client/__main__.py
 engine/client/burst.py
 engine/client/failures.py
 engine/client/identity.py
+engine/client/inside.py
 engine/client/parity.py
 engine/client/readiness.py
 engine/client/refusals.py
 engine/client/service.py
+engine/client/verification.py
 engine/client/wire.py
 engine/comparing/__init__.py
 engine/comparing/__main__.py
@@ -88,6 +91,7 @@ engine/deploy/commands/context.py
 engine/deploy/commands/doctor.py
 engine/deploy/commands/down.py
 engine/deploy/commands/elsewhere.py
+engine/deploy/commands/load.py
 engine/deploy/commands/logs.py
 engine/deploy/commands/monitoring.py
 engine/deploy/commands/move.py
@@ -188,6 +192,7 @@ engine/deploy/rollout/applying.py
 engine/deploy/rollout/checks.py
 engine/deploy/rollout/ending.py
 engine/deploy/rollout/guard.py
+engine/deploy/rollout/inside.py
 engine/deploy/rollout/interrupted.py
 engine/deploy/rollout/marks.py
 engine/deploy/rollout/ownership.py
@@ -213,9 +218,11 @@ engine/deploy/targets/aci/fleet/preflight.py
 engine/deploy/targets/aci/fleet/profile.py
 engine/deploy/targets/aci/fleet/rules.py
 engine/deploy/targets/aci/fleet/target.py
+engine/deploy/targets/aci/inside.py
 engine/deploy/targets/aci/kind.py
 engine/deploy/targets/aci/live.py
 engine/deploy/targets/aci/members.py
+engine/deploy/targets/aci/network.py
 engine/deploy/targets/aci/own_names.py
 engine/deploy/targets/aci/preflight.py
 engine/deploy/targets/aci/rules.py
@@ -283,6 +290,7 @@ engine/errors.py
 engine/load/__init__.py
 engine/load/__main__.py
 engine/load/chart.py
+engine/load/inside.py
 engine/load/local.py
 engine/load/locustfile.py
 engine/load/measured.py

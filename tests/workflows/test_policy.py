@@ -114,6 +114,8 @@ PLANTED: list[tuple[Callable[[Workflow], list[str]], str, str]] = [
     (policy.promotion, "severity-cutoff: high", "severity-cutoff: critical"),
     (policy.promotion, 'push --built service:candidate --expect-id "$IMAGE_ID"', "push"),
     (policy.promotion, "${{ needs.staging.outputs.url }}", "http://127.0.0.1"),
+    (policy.promotion, "if: ${{ !needs.staging.outputs.private }}", "if: false"),
+    (policy.promotion, "if: steps.up.outputs.private", "if: false"),
 ]
 
 

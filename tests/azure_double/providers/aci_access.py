@@ -11,6 +11,7 @@ from ..arm.call import Call
 from ..arm.errors import ArmError, not_modelled
 from ..engine import Engine
 from ..registry import pulls
+from . import networks
 
 ASSIGN = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
 
@@ -83,6 +84,9 @@ def puller(
     """What fetches the images of a group, with the roles that its identity has at that moment."""
 
     async def pull(image: str) -> None:
+        if not networks.way_out(azure, document):
+            server = pulls.server_of(image)
+            raise pulls.PullRefused(f'Get "https://{server}/v2/": dial tcp: i/o timeout')
         principal = _principal(azure, document, image)
         if principal is None:
             raise pulls.PullRefused("unauthorized: authentication required")

@@ -34,6 +34,7 @@ class Surroundings:
         pace: how fast time goes.
         pull: fetches its image, or raises `PullRefused`.
         share: gives Docker's volume of an ``azureFile``; None: it cannot be mounted.
+        place: gives Docker's network and the address in it, of a group in a subnet.
     """
 
     engine: Engine
@@ -41,6 +42,7 @@ class Surroundings:
     pace: Pace
     pull: Callable[[str], Awaitable[None]]
     share: Callable[[dict[str, Any]], Awaitable[str | None]] | None = None
+    place: Callable[[], Awaitable[tuple[str, str]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,9 @@ class Container:
     async def _start(self, binds: tuple[str, ...]) -> None:
         engine, spec = self.around.engine, self.plan.spec
         network = await self.sandbox.join(spec.image) if self.sandbox else ""
-        making = asyncio.ensure_future(engine.create(replace(spec, network=network, binds=binds)))
+        bridge, ip = await self.around.place() if self.around.place else ("", "")
+        placed = replace(spec, network=network, bridge=bridge, ip=ip, binds=binds)
+        making = asyncio.ensure_future(engine.create(placed))
         try:
             self.docker = await asyncio.shield(making)
         except asyncio.CancelledError:
@@ -218,6 +222,8 @@ class Container:
         await engine.start(self.docker)
         seen = await engine.state(self.docker)
         shared = self.sandbox.addresses if self.sandbox and network else seen.addresses
+        if bridge:
+            shared = {port: (seen.ip, port) for port in spec.ports}
         self.addresses = {port: shared[port] for port in spec.ports if port in shared}
         self.state = running(from_docker(seen.started))
         self.events.add("Started", "Started container")

@@ -87,6 +87,7 @@ def check_gpu(resource: Resource) -> None:
 def _fixed(properties: dict[str, Any]) -> Iterator[Any]:
     """What cannot change while a group exists, in comparable form."""
     yield properties["osType"]
+    yield [each["id"].lower() for each in properties.get("subnetIds") or []]
     yield properties.get("restartPolicy", "Always")
     for container in properties["containers"]:
         requests = container["properties"]["resources"]["requests"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from ..arm import ids
@@ -12,7 +13,7 @@ from ..arm.azure import Azure
 from ..arm.errors import ArmError
 from ..arm.store import Resource
 from ..dockerrun import DockerRun
-from . import aci_access, aci_document
+from . import aci_access, aci_document, networks
 from .aci_container import Surroundings
 from .aci_group import Group
 from .aci_pace import Pace
@@ -134,7 +135,17 @@ class Fleet:
 
     def _surroundings(self, resource: Resource) -> Surroundings:
         pull = aci_access.puller(self._azure, self.docker.engine, resource.hidden[SENT])
-        return Surroundings(self.docker.engine, self._azure.faults, self.pace, pull, self._share)
+        around = Surroundings(self.docker.engine, self._azure.faults, self.pace, pull, self._share)
+        subnet = networks.subnet_of(self._azure, resource.hidden[SENT])
+        if subnet is None:
+            return around
+        prefix = subnet.properties["addressPrefix"]
+
+        async def place() -> tuple[str, str]:
+            bridge = await self.docker.network(ids.key(subnet.id), prefix)
+            return bridge, str(resource.hidden[networks.PRIVATE_IP])
+
+        return replace(around, place=place)
 
     async def _share(self, volume: dict[str, Any]) -> str | None:
         if not may_mount(self._azure, volume):
@@ -152,4 +163,6 @@ class Fleet:
 
 def _hosts(resource: Resource) -> list[str]:
     address = resource.properties.get("ipAddress") or {}
+    if address.get("type") == "Private":
+        return []  # nobody outside of its subnet reaches it
     return [address[key] for key in ("fqdn", "ip") if address.get(key)]

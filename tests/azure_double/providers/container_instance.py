@@ -13,7 +13,16 @@ from ..arm.call import Answer, Call
 from ..arm.errors import ArmError, not_modelled
 from ..arm.routes import ResourceType, Route
 from ..arm.store import Resource
-from . import aci_access, aci_document, aci_logs, aci_names, aci_region, aci_rules, aci_schema
+from . import (
+    aci_access,
+    aci_document,
+    aci_logs,
+    aci_names,
+    aci_region,
+    aci_rules,
+    aci_schema,
+    networks,
+)
 from .aci_fleet import SENT, Fleet
 from .aci_habits import Habits
 from .aci_pace import Pace
@@ -83,6 +92,7 @@ class ContainerInstance(Provider):
         groups = self.azure.store.list(self.groups.name)
         await asyncio.gather(*(self._end(group) for group in groups))
         await self._fleet.docker.forget_shares()
+        await self._fleet.docker.forget_networks()
         self._fleet.pace, self.cores = Pace(), aci_region.DEFAULT_CORES
         self.habits = Habits()
 
@@ -103,9 +113,10 @@ class ContainerInstance(Provider):
             state = self._fleet.state(existing)
             aci_document.check_update(name, existing.hidden[SENT], call.body, state)
         aci_region.require_room(call, existing, self.cores)
+        private = networks.check_subnet(call)
         host = aci_region.free_host(call)
         aci_access.check_image(self.azure, name, call.body)
-        return self._deploy(call, existing, host)
+        return self._deploy(call, existing, host, private)
 
     async def patch(self, call: Call) -> Answer:
         """Change the tags: all that Azure lets be changed in part. See `Habits.patch`."""
@@ -159,7 +170,8 @@ class ContainerInstance(Provider):
         if self._fleet.state(resource) in ("Running", "Pending"):
             return Answer(204)
         run = self._fleet.starting(resource)
-        if address := resource.properties.get("ipAddress"):
+        address = resource.properties.get("ipAddress")
+        if address and not resource.hidden.get(networks.PRIVATE_IP):
             address["ip"] = aci_names.free_address(self.azure.store.list(self.groups.name))
         return call.long_running(run, status=202, location=resource.body["location"])
 
@@ -193,17 +205,20 @@ class ContainerInstance(Provider):
         listed = aci_region.usages(self.azure, call.values["location"], self.cores)
         return Answer(200, {"value": listed})
 
-    def _deploy(self, call: Call, existing: Resource | None, host: str | None) -> Answer:
+    def _deploy(
+        self, call: Call, existing: Resource | None, host: str | None, private: str | None
+    ) -> Answer:
         before = self._fleet.shown(existing) if existing else None
         self.habits.changed(ids.key(call.id), before, update=True)
         body = aci_document.shown(call.body, self.azure)
         if address := body["properties"].get("ipAddress"):
             old = (existing.properties.get("ipAddress") or {}).get("ip") if existing else None
             others = self.azure.store.list(self.groups.name)
-            address["ip"] = old or aci_names.free_address(others)
+            address["ip"] = private or old or aci_names.free_address(others)
             if host:
                 address["fqdn"] = host
-        resource = self.azure.store.put(call.id, body, {SENT: copy.deepcopy(call.body)})
+        hidden = {SENT: copy.deepcopy(call.body), networks.PRIVATE_IP: private}
+        resource = self.azure.store.put(call.id, body, hidden)
         work = self._fleet.starting(resource, existing)
         return call.long_running(
             work,

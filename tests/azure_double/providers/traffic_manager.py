@@ -18,6 +18,7 @@ from ..profile_rules import EXTERNAL, PROFILE, TYPE, bad, check_rules, check_tag
 from ..shape import check
 from ..shared_name import CHECKING, DEGRADED, SharedName, enabled
 from .dns import Zones
+from .networks import Networks
 
 NAMESPACE = "Microsoft.Network"
 DOMAIN = "trafficmanager.net"
@@ -36,15 +37,17 @@ class TrafficManager(Provider):
             NAMESPACE, "trafficManagerProfiles", VERSIONS, on_delete=self._withdraw
         )
         self._zones = Zones(azure)
+        self._networks = Networks(azure)
         self._names: dict[str, SharedName] = {}
 
     def types(self) -> Iterable[ResourceType]:
-        """Profiles, and what DNS zones consist of."""
-        return (self.profiles, *self._zones.types())
+        """Profiles, and what DNS zones and networks consist of."""
+        return (self.profiles, *self._zones.types(), *self._networks.types())
 
     def routes(self) -> Iterable[Route]:
         """Put, patch, get, delete and list, and whether a name is free."""
         yield from self._zones.routes()
+        yield from self._networks.routes()
         profiles = self.profiles
         yield profiles.put(self.put)
         yield profiles.patch(self.patch)

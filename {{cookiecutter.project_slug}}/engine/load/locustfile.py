@@ -20,17 +20,15 @@ from locust.env import Environment
 
 from engine.client.parity import read_records, served_records
 from engine.client.service import Service, front_door
-from engine.client.wire import LENGTH, Unreadable
+from engine.client.wire import LENGTH
 from engine.deploy.verify import key_from
 from engine.load.proxy import proxy_arguments
 from engine.load.recorder import Recorder
 from engine.load.samples import Sample, prepare
 from engine.load.slo import THINK_SECONDS
-from engine.serving.errors import PackageError
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 30.0
-SHOWN_CHARACTERS = 150
 
 
 class Caller(FastHttpUser):
@@ -96,15 +94,8 @@ def _fault(sample: Sample, response: Any) -> str | None:
     """Why the answer is none that a client could use; None if it is right."""
     if response.status_code == 0:
         return f"no answer: {response.error}"
-    if response.status_code != sample.status:
-        text = " ".join((response.text or "").split())[:SHOWN_CHARACTERS]
-        return f"status {response.status_code} instead of {sample.status}: {text}"
-    try:
-        if sample.check is not None:
-            sample.check(response.content, response.headers.get(LENGTH))
-    except (PackageError, Unreadable, ValueError) as error:
-        return f"wrong answer: {error}"
-    return None
+    length = response.headers.get(LENGTH)
+    return sample.fault(response.status_code, response.content or b"", length)
 
 
 def _options(parser: LocustArgumentParser) -> None:

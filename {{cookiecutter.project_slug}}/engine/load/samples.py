@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from engine.client import wire
 from engine.client.parity import Record, rows_per_request
 from engine.client.service import MEBIBYTE, Limits
+from engine.serving.errors import PackageError
 from engine.serving.package.golden import Golden, compare
 from engine.serving.tensors.datatypes import Array
 
 PREPARED = 32
 PREPARED_BYTES = 32 * MEBIBYTE
 LARGEST_BATCH = 16
+SHOWN_CHARACTERS = 150
 ON_PURPOSE = "refused on purpose"
 
 Check = Callable[[bytes, str | None], None]
@@ -32,6 +34,18 @@ class Sample:
     request: wire.Request
     status: int = 200
     check: Check | None = None
+
+    def fault(self, status: int, body: bytes, length: str | None) -> str | None:
+        """Why an answer is none that a client could use; None if it is right."""
+        if status != self.status:
+            text = " ".join(body.decode(errors="replace").split())[:SHOWN_CHARACTERS]
+            return f"status {status} instead of {self.status}: {text}"
+        try:
+            if self.check is not None:
+                self.check(body, length)
+        except (PackageError, wire.Unreadable, ValueError) as error:
+            return f"wrong answer: {error}"
+        return None
 
 
 def single_rows(record: Record, rng: random.Random) -> list[Sample]:

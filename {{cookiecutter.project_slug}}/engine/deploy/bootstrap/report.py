@@ -26,7 +26,8 @@ _KINDS_WITH_A_LINE = (
 
 def existing(inputs: Inputs, results: Sequence[Result]) -> list[str]:
     """Lines: what exists and what it costs by being there."""
-    listed = [each.step for each in results if each.step.key.startswith(_KINDS_WITH_A_LINE)]
+    steps = [each.step for each in results]
+    listed = [each for each in steps if each.key.startswith(_KINDS_WITH_A_LINE) or each.cost.month]
     # The roles of an identity begin with its name, too; they are counted.
     listed = [step for step in listed if ": " not in step.key]
     width = max(len(step.what) for step in listed)

@@ -93,6 +93,7 @@ def custom_roles(inputs: Inputs) -> tuple[Step, ...]:
     running = dict.fromkeys(kind_of(each).deploy_role for each in used)
     logs = any(kind_of(each).sends_log(each) for each in used)
     more = dict.fromkeys(role for each in used for role in kind_of(each).roles(each))
+    more |= dict.fromkeys(role for each in used for role in kind_of(each).roles_elsewhere(each))
     zones = any(_zone(each) for each in used)
     wanted = (RECORDS, *running, *more, *((LOGS,) if logs else ()), *((DNS,) if zones else ()))
     return tuple(_custom(inputs, each) for each in wanted if isinstance(each, CustomRole))

@@ -11,12 +11,12 @@ from pathlib import Path
 from engine.deploy.az_error import AzError
 from engine.deploy.baseline import ARCHIVE, IMAGE, Baseline
 from engine.deploy.commands.context import Context, add_stage, open_context
-from engine.deploy.commands.verify import images
 from engine.deploy.config import names
 from engine.deploy.docker import DockerError, client, docker_run
 from engine.deploy.journal import KEPT
 from engine.deploy.push import log_in
 from engine.deploy.say import Say
+from engine.deploy.targets.base import images
 from engine.errors import EngineError
 from engine.load.slo import Quality, read_slo
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.deploy.az import Az
-from engine.deploy.config.environment import Environment
+from engine.deploy.config.environment import Environment, Rollout
 from engine.deploy.config.project import Project
 from engine.deploy.config.read import read_environment
 from engine.deploy.diagnose import explain
@@ -20,10 +20,12 @@ from engine.deploy.journal import ArmJournal
 from engine.deploy.preflight import Inputs, inspect, secret_findings, subscription
 from engine.deploy.rollout.checks import ServiceChecks
 from engine.deploy.rollout.guard import Guard
+from engine.deploy.rollout.inside import InsideChecks
+from engine.deploy.rollout.inside import seconds as inside_seconds
 from engine.deploy.rollout.signs import this_process
 from engine.deploy.rollout.site import Site
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.base import Inside, Places, Target
 from engine.deploy.targets.kind import kind_of, own_names
 from engine.deploy.targets.own_names import OwnNames
 from engine.deploy.telemetry import TelemetrySecrets, absent, looked_up
@@ -70,14 +72,35 @@ class Context:
         inputs = inspect(self.az, self.project, self.environment, self.places.subscription)
         return replace(self, places=inputs.places or self.places), inputs
 
+    @property
+    def inside_checks(self) -> InsideChecks | None:
+        """Checks of what only its own network reaches; None: everybody reaches it."""
+        inside = self.inside
+        if inside is None:
+            return None
+        return InsideChecks(inside, self.target, self.environment, self.say, self._explain)
+
+    @property
+    def inside(self) -> Inside | None:
+        """See ``Kind.inside``."""
+        kind = kind_of(self.environment)
+        return kind.inside(self.az, self.environment, self.places)
+
+    def _limits(self) -> Rollout:
+        limits = self.environment.rollout
+        if self.inside is None:
+            return limits
+        return limits.model_copy(update={"verify_seconds": inside_seconds(self.environment)})
+
     def site(self, secret_names: Iterable[str]) -> Site:
         """Everything for a rollout; ``secret_names`` are those that it may need."""
         return Site(
             service=self.environment.name,
             target=self.target,
             journal=self.journal,
-            checks=ServiceChecks(self.environment, self.root, self.say, self._explain),
-            limits=self.environment.rollout,
+            checks=self.inside_checks
+            or ServiceChecks(self.environment, self.root, self.say, self._explain),
+            limits=self._limits(),
             say=self.say,
             guard=Guard(self.say),
             by=who(),

@@ -16,6 +16,7 @@ from engine.deploy.rollout.site import Busy
 from engine.deploy.rollout.waiting import wait_until_ready, wait_until_stopped
 from engine.deploy.say import Say
 from engine.deploy.targets.base import Live
+from engine.deploy.targets.kind import kind_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +39,9 @@ def stop(options: argparse.Namespace, root: Path, say: Say) -> int:
     context.target.stop()
     if not options.dry_run:
         wait_until_stopped(context.site(()))
+    environment = context.environment
     say.step(
-        "stopped, so it bills nothing; again: "
+        f"stopped, so it bills nothing{kind_of(environment).bills_on(environment)}; again: "
         f"`.venv/bin/python -m engine.deploy start {options.environment}`"
     )
     return 0
@@ -62,7 +64,11 @@ def start(options: argparse.Namespace, root: Path, say: Say) -> int:
         say.step(f"starting {context.target.what}")
         context.target.start()
     if not options.dry_run:
-        announce(context, wait_until_ready(context.site(())).address)
+        live = wait_until_ready(context.site(()))
+        if context.inside is not None and live.address is not None:
+            # Nobody has asked it yet: its network lets nobody in.
+            context.site(()).checks.verify(live.address, {}, None)
+        announce(context, live.address)
     return 0
 
 

@@ -15,14 +15,13 @@ from engine.deploy.az import Az, AzError
 from engine.deploy.commands.context import Context, add_dry_run, open_contexts
 from engine.deploy.commands.elsewhere import elsewhere
 from engine.deploy.commands.rollback import predecessor
-from engine.deploy.commands.verify import images
 from engine.deploy.config import names
 from engine.deploy.config.read import environment_names, read_project
 from engine.deploy.journal import KEPT, Record
 from engine.deploy.manifests import Manifest, removable
 from engine.deploy.preflight import at_once
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Live, Target
+from engine.deploy.targets.base import Live, Target, images
 from engine.errors import EngineError
 
 KEEP = 5

@@ -55,6 +55,8 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     """
     stage = options.environment
     context = open_context(stage, root, say)
+    if (inside := context.inside) is not None and (left := inside.clear()):
+        say.step(f"removed what verified: {', '.join(left)}")
     live = context.target.read()
     if live is not None:
         live = as_recorded(context.target, context.journal, live)

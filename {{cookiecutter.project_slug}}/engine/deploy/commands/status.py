@@ -120,8 +120,9 @@ def _figures(context: Context, live: Live | None) -> tuple[str, ...]:
     if live is None or live.stopped or live.address is None:
         return ()
     environment = context.environment
-    # A service that scales to zero is not started, and billed, for a look at it.
-    asleep = live.since is None
+    # A service that scales to zero is not started, and billed, for a look at it; nobody here
+    # reaches a private address.
+    asleep = live.since is None or context.inside is not None
     place = Place(context.project, environment, context.places.subscription)
     resources = [place.copy(name) for name in live.copies or (environment.name,)]
     readiness = environment.probes.readiness.path

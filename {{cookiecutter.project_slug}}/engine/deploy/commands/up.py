@@ -153,7 +153,7 @@ def announce(context: Context, address: str | None, patience: float = 0.0) -> No
     """
     if address is None:
         return
-    write_output(url=address)
+    write_output(url=address, **({"private": "true"} if context.inside is not None else {}))
     lead(context, address, patience)
     context.say.step(f"{context.environment.stage} answers at")
     print(address)

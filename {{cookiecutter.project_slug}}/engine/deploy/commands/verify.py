@@ -7,9 +7,8 @@ wrong, and 4 that it could not be found out: no reason to put another release in
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from engine.client.failures import Replaced, Report, VerifyError, WrongRelease
 from engine.client.identity import Expected, ModelsOnly
@@ -20,7 +19,7 @@ from engine.deploy.config import names
 from engine.deploy.image import current_release
 from engine.deploy.outcome import RIGHT, UNPROVED, WRONG, write_output
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Live
+from engine.deploy.targets.base import Live, images
 from engine.deploy.verify import ask_again, limits_of, verify
 from engine.errors import ConfigError, EngineError
 from engine.serving.errors import PackageError
@@ -80,7 +79,12 @@ def _verified(options: argparse.Namespace, root: Path, say: Say) -> Report:
         url, limits = options.url, Limits(ready_seconds=URL_READY_SECONDS)
         headers: Mapping[str, str] = {}
     else:
-        url, limits, headers = _deployed(options, root, say)
+        context, url = _deployed(options, root, say)
+        if (checks := context.inside_checks) is not None:
+            return checks.report(url, expected.revision, expected.model_digest)
+        limits = limits_of(context.environment.rollout)
+        given = context.target.client_headers()
+        headers = {**front_door(context.environment.variables), **given}
     say.step(f"verifying {url}")
     return verify(url, expected, limits, say.detail, models=root / "models", headers=headers)
 
@@ -93,15 +97,11 @@ def _expected(root: Path, *, any_revision: bool) -> Expected:
     return ModelsOnly(release.model_digest) if any_revision else release
 
 
-def _deployed(
-    options: argparse.Namespace, root: Path, say: Say
-) -> tuple[str, Limits, Mapping[str, str]]:
+def _deployed(options: argparse.Namespace, root: Path, say: Say) -> tuple[Context, str]:
     context = open_context(options.environment, root, say)
     live, url = deployed(context)
     require_image(live, options.image, options.environment)
-    environment = context.environment
-    headers = {**front_door(environment.variables), **context.target.client_headers()}
-    return url, limits_of(environment.rollout), headers
+    return context, url
 
 
 def deployed(context: Context) -> tuple[Live, str]:
@@ -136,18 +136,3 @@ def require_image(live: Live, wanted: str | None, stage: str) -> None:
             )
         if wanted is not None and not same(image, wanted):
             raise Replaced(f"{stage} runs {image}, not {wanted}", "deploy the one that is meant")
-
-
-def images(document: Any, *, edge: bool = False) -> Iterator[str]:
-    """The value of every key "image" at any depth; what ends HTTPS beside the service only where
-    ``edge`` is true.
-    """
-    if isinstance(document, dict):
-        if document.get("name") == names.EDGE and not edge:
-            return
-        if isinstance(document.get("image"), str):
-            yield document["image"]
-        document = list(document.values())
-    if isinstance(document, list):
-        for item in document:
-            yield from images(item, edge=edge)

@@ -6,6 +6,7 @@ limits are those of Microsoft's pages on naming rules, tags, and each service's 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -143,6 +144,31 @@ Domain = Annotated[
         "api.example.org",
     ),
 ]
+SubnetId = Annotated[
+    str,
+    matching(
+        r"(?i)/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Network"
+        r"/virtualNetworks/[^/]+/subnets/[^/]+",
+        "must be Azure's whole id of a subnet",
+        "/subscriptions/ID/resourceGroups/GROUP/providers/Microsoft.Network/virtualNetworks/NAME/"
+        "subnets/NAME",
+    ),
+]
+
+
+def _range(value: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value)
+    except ValueError:
+        network = None
+    if network is None or not network.is_private or not 8 <= network.prefixlen <= 27:
+        raise refuse(
+            "must be a range of private IPv4 addresses, from /8 to /27", "write 10.20.0.0/24"
+        )
+    return value
+
+
+PrivateRange = Annotated[str, AfterValidator(_range)]
 HttpsUrl = Annotated[
     str, matching(r"https://[!-~]+", "must begin with https://", "https://acme.example.org/dir")
 ]

@@ -90,6 +90,11 @@ def storage_role(project: Project) -> str:
     return f"{project.name} certificates"
 
 
+def subnet_role(project: Project) -> str:
+    """The custom role that lets a deploy identity put container groups into a subnet."""
+    return f"{project.name} subnet"
+
+
 def storage_account(subscription: str, resource_group: str) -> str:
     """The storage account of an environment: unique in Azure, 24 lower-case letters and digits."""
     text = f"{subscription}/{resource_group}".lower()

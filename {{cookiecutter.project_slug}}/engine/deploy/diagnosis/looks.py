@@ -145,7 +145,7 @@ class Looks:
 
     def readiness(self, live: Live | None) -> Readiness | None:
         """One look at the service itself."""
-        if live is None or live.address is None or live.stopped:
+        if live is None or live.address is None or live.stopped or self._private():
             return None
         # Where the release before goes on serving, the one in question has addresses of its own.
         own, _ = self.try_to(None, self.scene.target.candidate_addresses)
@@ -160,3 +160,8 @@ class Looks:
         except Unreachable as error:
             return Readiness("unreachable", detail=error.cause)
         return Readiness("ready")
+
+    def _private(self) -> bool:
+        """Whether nobody here reaches the service, which is as configured."""
+        environment = self.scene.environment
+        return kind_of(environment).private(environment)

@@ -74,7 +74,9 @@ def readiness_probe(evidence: Evidence) -> Iterator[Finding]:
 def unreachable(evidence: Evidence) -> Iterator[Finding]:
     """The container runs, no probe complains, and the address does not answer from here."""
     readiness, group = evidence.readiness, evidence.group
-    if group is not None and not group.public:
+    # What is meant to be private is not asked from here.
+    silent = readiness is not None and readiness.kind == "unreachable"
+    if silent and group is not None and not group.public:
         yield Finding(
             "private-address",
             "the container group has a private address: it cannot be reached from here",

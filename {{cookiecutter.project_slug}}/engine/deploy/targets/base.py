@@ -11,7 +11,7 @@ document. Every document says the same of a release: its tags, and an image that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -192,6 +192,40 @@ class Target(Protocol):
         """What of this environment costs money while it is there, in words."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that ran to its end: its exit code, and what it printed, the end of it."""
+
+    exit_code: int
+    lines: tuple[str, ...]
+
+
+class Inside(Protocol):
+    """Runs commands in the network of an environment, in containers that are removed afterwards."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        secrets: Mapping[str, str],
+        seconds: float,
+        watch: Callable[[str], None],
+    ) -> Ended:
+        """Run a command of the image that was applied last.
+
+        Args:
+            command: anyone who may look at the environment can read it.
+            secrets: variables that nobody can read.
+            seconds: how long it may take, the pull of the image included.
+            watch: is called with the state now and then; raises to give up.
+
+        Raises:
+            EngineError: Azure refused, it cannot run, or it took too long.
+        """
+
+    def clear(self) -> tuple[str, ...]:
+        """Remove what commands that were killed have left; the names."""
+
+
 _BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.:-]*/[a-z0-9][a-z0-9._/-]*@sha256:[0-9a-f]{64}")
 
 
@@ -222,3 +256,18 @@ def check_image(image: str, server: str) -> None:
             "push it there (`.venv/bin/python -m engine.deploy push`): the identity of the "
             "service may pull from that registry only",
         )
+
+
+def images(document: Any, *, edge: bool = False) -> Iterator[str]:
+    """The value of every key "image" at any depth; what ends HTTPS beside the service only where
+    ``edge`` is true.
+    """
+    if isinstance(document, dict):
+        if document.get("name") == names.EDGE and not edge:
+            return
+        if isinstance(document.get("image"), str):
+            yield document["image"]
+        document = list(document.values())
+    if isinstance(document, list):
+        for item in document:
+            yield from images(item, edge=edge)

@@ -25,7 +25,7 @@ from engine.deploy.diagnosis.evidence import Evidence
 from engine.deploy.finding import Finding
 from engine.deploy.monitoring.rule import LogRule, MetricRule
 from engine.deploy.targets import kind_names
-from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.base import Inside, Places, Target
 from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
 
@@ -102,6 +102,10 @@ class Kind(ABC, Generic[Place]):
         """``metrics``, in the units that an environment has."""
         return self.metrics
 
+    def bills_on(self, environment: Place) -> str:
+        """What bills on although the service is stopped, as the end of a sentence."""
+        return ""
+
     def log_rules(self, environment: Place) -> tuple[LogRule, ...]:
         """Alerts on the log, besides those that every kind has."""
         return ()
@@ -143,6 +147,18 @@ class Kind(ABC, Generic[Place]):
     def roles(self, environment: Place) -> tuple[Role | CustomRole, ...]:
         """What lets a deploy do more than run containers."""
         return ()
+
+    def roles_elsewhere(self, environment: Place) -> tuple[CustomRole, ...]:
+        """Roles that ``bootstrap`` gives a deploy outside of the environment's resource group."""
+        return ()
+
+    def private(self, environment: Place) -> bool:
+        """Whether only its own network reaches the service."""
+        return False
+
+    def inside(self, az: Az, environment: Place, places: Places) -> Inside | None:
+        """What asks a service that only its network reaches; None: everybody reaches it."""
+        return None
 
     def providers(self, environment: Place) -> tuple[str, ...]:
         """The resource providers for which a subscription has to be registered."""

@@ -14,6 +14,10 @@ from engine.deploy.finding import Certainty, Finding
 LARGEST_GB = 15
 DEFAULT_PORT = 8000
 PORT_MISMATCH = "port-mismatch"
+_NOT_REACHED = re.compile(
+    r"pull image.*(i/o timeout|no such host|connection timed out|context deadline exceeded)",
+    re.IGNORECASE | re.DOTALL,
+)
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 
 
@@ -92,4 +96,27 @@ def _others(what: str, ports: tuple[int, ...], port: int) -> list[str]:
     return [f"{what} means port {', '.join(map(str, ports))}"]
 
 
-RULES = (too_large, gpu_retired, port_mismatch)
+def no_way_out(evidence: Evidence) -> Iterator[Finding]:
+    """A group in a subnet does not reach its registry: no NAT gateway, or names do not resolve."""
+    if evidence.group is None or evidence.group.public:
+        return
+    said = first(evidence, _NOT_REACHED)
+    if not said:
+        return
+    names_fail = "no such host" in said[0].lower()
+    yield Finding(
+        "subnet-dns" if names_fail else "subnet-nat",
+        "from the subnet of the container group the registry's name does not resolve"
+        if names_fail
+        else "from the subnet of the container group the registry is not reached",
+        "container groups ask Azure's own DNS and not that of your network; a private endpoint of "
+        "the registry needs its private DNS zone linked to the network"
+        if names_fail
+        else "give the subnet a NAT gateway: `.venv/bin/python -m engine.deploy bootstrap` does "
+        "so, or `az network vnet subnet update --nat-gateway NAME`; is there a firewall?",
+        evidence=said,
+        explains=PULL_CODES,
+    )
+
+
+RULES = (too_large, gpu_retired, port_mismatch, no_way_out)

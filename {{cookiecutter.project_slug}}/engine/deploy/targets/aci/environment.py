@@ -8,7 +8,16 @@ from pydantic import Field
 
 from engine.deploy.config.domains import OwnDomains
 from engine.deploy.config.environment import Environment
-from engine.deploy.config.kinds import Absent, DnsLabel, Email, HttpsUrl, Section, between
+from engine.deploy.config.kinds import (
+    Absent,
+    DnsLabel,
+    Email,
+    HttpsUrl,
+    PrivateRange,
+    Section,
+    SubnetId,
+    between,
+)
 from engine.deploy.config.volumes import Volumes
 
 Reuse = Literal["Unsecure", "TenantReuse", "SubscriptionReuse", "ResourceGroupReuse", "Noreuse"]
@@ -37,6 +46,17 @@ class Https(OwnDomains):
     authority: HttpsUrl = Field(LETS_ENCRYPT, description="The directory of an ACME authority.")
 
 
+class Network(Section):
+    """A subnet for the container group: it has a private address then, and no other."""
+
+    subnet: SubnetId | None = Field(
+        None, description="Azure's id of a subnet; default: bootstrap makes a network with one."
+    )
+    addresses: PrivateRange = Field(
+        "10.20.0.0/24", description="Of the network that bootstrap makes."
+    )
+
+
 class GroupEnvironment(Environment):
     """An environment on Azure Container Instances."""
 
@@ -61,6 +81,9 @@ class GroupEnvironment(Environment):
     dns: Dns = Dns()
     https: Https | None = Field(
         None, description="HTTPS with certificates of Let's Encrypt; without it plain HTTP."
+    )
+    network: Network | None = Field(
+        None, description="A private address in a subnet; without it a public one."
     )
     volumes: Volumes = Field(
         (), description="File shares of the environment's storage account, mounted read-only."

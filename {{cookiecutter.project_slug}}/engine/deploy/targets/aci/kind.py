@@ -21,14 +21,15 @@ from engine.deploy.monitoring.rule import (
     LogRule,
     MetricRule,
 )
-from engine.deploy.targets.aci import certificates, diagnosis, edge, rules
+from engine.deploy.targets.aci import certificates, diagnosis, edge, network, rules
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.fleet import rules as fleet_rules
 from engine.deploy.targets.aci.fleet.profile import shared_host
 from engine.deploy.targets.aci.fleet.target import Fleet
+from engine.deploy.targets.aci.inside import InsideSubnet
 from engine.deploy.targets.aci.own_names import GroupNames
 from engine.deploy.targets.aci.target import ContainerInstances
-from engine.deploy.targets.base import Places, Target
+from engine.deploy.targets.base import Inside, Places, Target
 from engine.deploy.targets.kind import Kind, Metrics
 from engine.deploy.targets.own_names import OwnNames, ZoneRecords
 
@@ -62,9 +63,12 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
     deploy_role = Role(
         "Azure Container Instances Contributor Role", "5d977122-f97e-4b4d-a52f-6b43003ddb4d"
     )
-    prices = (CPU, MEMORY, ENDPOINT, QUESTIONS, shares.PRICE)
+    prices = (
+        *(CPU, MEMORY, ENDPOINT, QUESTIONS, shares.PRICE),
+        *(network.GATEWAY, network.ADDRESS, network.TRAFFIC),
+    )
     takes_workspace = True
-    own_roles = (shares.ROLE,)
+    own_roles = (shares.ROLE, network.ROLE)
     diagnoses = (*diagnosis.RULES, *certificates.RULES)
 
     def target(self, az: Az, environment: GroupEnvironment, places: Places) -> Target:
@@ -116,24 +120,42 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         switches = (SWITCHES,) if environment.beside else ()
         return (*switches, shares.ROLE) if environment.mounts else switches
 
+    def roles_elsewhere(self, environment: GroupEnvironment) -> tuple[CustomRole, ...]:
+        """See ``Kind``: on the subnet."""
+        return (network.ROLE,) if environment.network else ()
+
+    def private(self, environment: GroupEnvironment) -> bool:
+        """See ``Kind``."""
+        return environment.network is not None
+
+    def inside(self, az: Az, environment: GroupEnvironment, places: Places) -> Inside | None:
+        """See ``Kind``."""
+        return InsideSubnet(az, environment, places) if environment.network else None
+
     def providers(self, environment: GroupEnvironment) -> tuple[str, ...]:
         """See ``Kind``."""
         zone = environment.https is not None and environment.https.zone is not None
-        network = ("Microsoft.Network",) if environment.beside or zone else ()
-        return (self.provider, *network, *((PROVIDER,) if environment.mounts else ()))
+        named = environment.beside or zone or environment.network is not None
+        networks = (network.PROVIDER,) if named else ()
+        return (self.provider, *networks, *((PROVIDER,) if environment.mounts else ()))
 
     def bootstrap(
         self, inputs: Inputs, stage: str, environment: GroupEnvironment
     ) -> tuple[Step, ...]:
         """See ``Kind``."""
         certificates = environment.https is not None
-        return shares.steps(
+        mounted = shares.steps(
             inputs, stage, environment, environment.volumes, certificates=certificates
         )
+        return (*mounted, *network.steps(inputs, stage, environment))
 
     def warnings(self, environment: GroupEnvironment) -> Iterable[str]:
         """See ``Kind``."""
         return (*rules.warnings(environment), *fleet_rules.warnings(environment))
+
+    def bills_on(self, environment: GroupEnvironment) -> str:
+        """See ``Kind``."""
+        return network.bills_on(environment)
 
     def log_rules(self, environment: GroupEnvironment) -> tuple[LogRule, ...]:
         """See ``Kind``: Azure has no metric of restarts here, binds an alert on the memory to one
@@ -172,7 +194,10 @@ class ContainerInstancesKind(Kind[GroupEnvironment]):
         edges = _edge_hour(environment) * environment.copies * HOURS_A_MONTH
         secure = f", of which HTTPS is ${edges:.2f}" if environment.https else ""
         if not environment.beside:
-            return f"about ${hour:.3f} an hour, ${month:.0f} a month when it never stops{secure}"
+            return (
+                f"about ${hour:.3f} an hour, ${month:.0f} a month when it never stops{secure}"
+                f"{network.bill(environment)}"
+            )
         named = environment.copies * ENDPOINT.dollars
         return (
             f"about ${all_copies:.3f} an hour for {environment.copies} group(s), "

@@ -8,7 +8,7 @@ from typing import Any
 from engine.deploy.az import Az, AzError
 from engine.deploy.azure_ids import same
 from engine.deploy.finding import Finding
-from engine.deploy.targets.aci import edge
+from engine.deploy.targets.aci import edge, network
 from engine.deploy.targets.aci.document import API_VERSION
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.base import Places
@@ -20,14 +20,16 @@ def findings(
     """Is the label free, and does the region's quota leave room? ``group`` is what is there now."""
     mine = group["properties"] if group else {}
     return [
-        *_label(environment, mine),
+        *([] if environment.network else _label(environment, mine)),
+        *network.findings(az, environment, places.subscription),
         *quota(az, environment, places, cores(environment), _cores(mine)),
     ]
 
 
 def cores(environment: GroupEnvironment) -> float:
-    """Cores of one container group: of the service, and of what ends HTTPS."""
-    return environment.cpu + (edge.CPU if environment.https else 0)
+    """Cores of one container group: of the service, and of what ends HTTPS or verifies it."""
+    more = edge.CPU if environment.https else network.VERIFYING_CPU if environment.network else 0
+    return environment.cpu + more
 
 
 def _label(environment: GroupEnvironment, mine: dict[str, Any]) -> list[Finding]:

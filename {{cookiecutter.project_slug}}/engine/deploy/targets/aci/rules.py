@@ -14,7 +14,7 @@ from engine.deploy.config.kinds import DNS_LABEL
 from engine.deploy.config.project import Project
 from engine.deploy.config.rules import domains
 from engine.deploy.config.rules.rule import Broken, Rule
-from engine.deploy.targets.aci import edge
+from engine.deploy.targets.aci import edge, network
 from engine.deploy.targets.aci.environment import GroupEnvironment
 
 MOST_CPU, MOST_MEMORY_GB = 31, 240
@@ -78,7 +78,7 @@ def volumes(project: Project, environment: GroupEnvironment) -> Iterator[Broken]
 
 def label(project: Project, environment: GroupEnvironment) -> Iterator[Broken]:
     """The label of the address is the group's name unless one is given."""
-    if re.fullmatch(DNS_LABEL, environment.dns_label) is None:
+    if environment.network is None and re.fullmatch(DNS_LABEL, environment.dns_label) is None:
         yield Broken(
             ("name",),
             "is the label of the address too: 5 to 63 characters, the first one a letter",
@@ -120,7 +120,8 @@ RULES = (
     Rule(("port",), port),
     Rule(("port", "https"), https),
     Rule(("volumes",), volumes),
-    Rule(("name", "dns"), label),
+    Rule(("name", "dns", "network"), label),
+    Rule(("network", "https", "copies", "switch", "dns", "alerts"), network.rules),
 )
 
 
@@ -147,7 +148,7 @@ def warnings(environment: GroupEnvironment) -> Iterator[str]:
             f"gpu is {environment.gpu}, retired on Container Instances: the request is sent, for "
             "allow_retired_gpu is true, and Azure is expected to answer ServiceUnavailable"
         )
-    if environment.https is None:
+    if environment.https is None and environment.network is None:
         yield (
             "https is not set: requests, answers and API keys travel readable over http; write "
             "https: {email: you@example.org}, which docs/azure-setup.md explains"

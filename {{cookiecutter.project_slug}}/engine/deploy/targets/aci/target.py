@@ -20,6 +20,7 @@ from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
 from engine.deploy.targets.aci import document as documents
+from engine.deploy.targets.aci import network
 from engine.deploy.targets.aci.certificates import log_lines
 from engine.deploy.targets.aci.environment import GroupEnvironment
 from engine.deploy.targets.aci.evidence import read_group
@@ -207,7 +208,8 @@ class ContainerInstances:
     def billing(self) -> str:
         """See ``Target``."""
         size = f"{self._environment.cpu:g} vCPU, {self._environment.memory_gb:g} GB"
-        return f"{self.what} ({size}) bills by the second while it is not stopped"
+        more = network.bills_on(self._environment)
+        return f"{self.what} ({size}) bills by the second while it is not stopped{more}"
 
     def _get(self) -> Document | None:
         found: Document | None = self._az.find("rest", "--method", "get", "--url", self._url)

@@ -52,6 +52,11 @@ class AppEnvironment(Environment):
             "Container Apps always verifies a release beside the old one",
             "remove the line",
         ),
+        "network": (
+            "the network of an app is that of its Container Apps environment, chosen when that is "
+            "made",
+            "write target: aci for a private address, or remove the line",
+        ),
         "allow_retired_gpu": ("Container Apps has GPUs: t4 and a100", "remove the line"),
     }
 
