@@ -8,14 +8,13 @@ from pathlib import Path
 from engine.deploy.commands import rollback
 from engine.deploy.commands.context import Context, add_dry_run, add_stage, open_context
 from engine.deploy.commands.up import announce
-from engine.deploy.commands.verify import images
 from engine.deploy.config import names
 from engine.deploy.rollout import marks
 from engine.deploy.rollout.ownership import as_recorded, require_there
 from engine.deploy.rollout.site import Busy
 from engine.deploy.rollout.waiting import wait_until_ready, wait_until_stopped
 from engine.deploy.say import Say
-from engine.deploy.targets.base import Live
+from engine.deploy.targets.base import Live, images
 from engine.deploy.targets.kind import kind_of
 
 

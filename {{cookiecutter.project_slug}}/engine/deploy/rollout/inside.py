@@ -47,11 +47,19 @@ class InsideChecks:
         self._say = say
         self._explain = explain
 
-    def ready(self, address: str, headers: Mapping[str, str]) -> str | None:
+    def ready(
+        self, address: str, headers: Mapping[str, str], authority: str | None = None
+    ) -> str | None:
         """See ``Checks``: what verifies it waits until it is ready."""
         return None
 
-    def verify(self, address: str, headers: Mapping[str, str], release: Release | None) -> str:
+    def verify(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        release: Release | None,
+        authority: str | None = None,
+    ) -> str:
         """See ``Checks``."""
         revision, digest = (release.revision, release.model_digest) if release else (None, None)
         return self.report(address, revision, digest).markdown()
