@@ -176,6 +176,7 @@ def deploy(root: Path, deploys: Deploys, digit: str, names: object = None) -> No
     site, target = deploys.site(), cast("Any", deploys.target())
     context = SimpleNamespace(
         own_names=names,
+        inside=None,
         root=root,
         say=site.say,
         environment=target._environment,
