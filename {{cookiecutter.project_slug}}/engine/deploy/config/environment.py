@@ -130,7 +130,7 @@ class Environment(Section):
     """
 
     stage: str = Field(description="staging or production; the name of the file.")
-    target: TargetName = Field(description="Where it runs: aci, azureml or containerapps.")
+    target: TargetName = Field(description="Where it runs: aci, aks, azureml or containerapps.")
     region: Region
     resource_group: ResourceGroup
     name: GroupName = Field(description="Name of the container group, app or endpoint.")
