@@ -89,10 +89,12 @@ def test_the_guide_leads_from_nothing_to_a_service_and_back(
 
 
 def test_a_block_is_left_out_only_for_a_reason(checkout: Path) -> None:
-    blocks = read_blocks(checkout / GUIDE)
-    left_out = [block for block in blocks if block.left_out]
-    assert len(left_out) < len(blocks) / 2
-    for block in left_out:
+    """Most of the first day is typed; the chapters after it have tests of their own."""
+    guide = checkout / GUIDE
+    first_day = guide.read_text(encoding="utf-8").partition("## Several copies")[0]
+    numbered = [block for block in read_blocks(guide) if block.text in first_day]
+    assert len([block for block in numbered if block.left_out]) < len(numbered) / 2
+    for block in [block for block in read_blocks(guide) if block.left_out]:
         assert re.match(
             r"installs|opens|makes|asks|the (key|name|answer)|there is no", block.left_out
         )

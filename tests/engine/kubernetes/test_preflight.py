@@ -84,5 +84,15 @@ def test_a_pool_that_cannot_take_a_deploy_is_refused(pool: Any, words: str) -> N
     assert re.search(words, found)
 
 
+def test_the_gpus_of_a_machine_are_counted() -> None:
+    four = POOL | {"vmSize": "Standard_NC64as_T4_v3", "maxCount": 1}
+    assert told(CLUSTER, four, gpu="t4", replicas={"max": 2}) == []
+    assert told(CLUSTER, four, gpu="t4", gpu_count=2) == []
+    (found,) = told(CLUSTER, four, gpu="t4", replicas={"max": 3})
+    assert "at most 1 machines, and a deploy needs 2" in found
+    (found,) = told(CLUSTER, POOL, gpu="t4", gpu_count=2)
+    assert "gpu_count is 2, and a machine of pool gpu, a Standard_NC4as_T4_v3, has 1" in found
+
+
 def test_one_gpu_is_enough_for_who_accepts_a_gap() -> None:
     assert told(CLUSTER, POOL | {"maxCount": 1}, gpu="t4", replace=True) == []

@@ -18,6 +18,13 @@ FAMILIES: Final = {
     "t4": re.compile(r"Standard_NC\d+as_T4_v3", re.IGNORECASE),
     "a100": re.compile(r"Standard_N[CD]\d+\w*_A100_v4", re.IGNORECASE),
 }
+MORE_THAN_ONE: Final = (
+    (re.compile(r"Standard_NC64as_T4_v3", re.IGNORECASE), 4),
+    (re.compile(r"Standard_NC48\w*_A100_v4", re.IGNORECASE), 2),
+    (re.compile(r"Standard_NC96\w*_A100_v4", re.IGNORECASE), 4),
+    (re.compile(r"Standard_ND96\w*_A100_v4", re.IGNORECASE), 8),
+)
+"""Machines with several GPUs (Microsoft's pages on sizes); others of these families have one."""
 GRID: Final = re.compile(r"Standard_N[VC]\w*_A10_v[45]", re.IGNORECASE)
 """Their driver is NVIDIA's GRID 570, which has no CUDA 13 (Azure/aks-gpu, issues 154 and 189)."""
 OLDEST_IMAGE: Final = "202601.13"
@@ -101,14 +108,21 @@ def _pool(pool: dict[str, Any] | None, environment: AksEnvironment) -> Iterator[
 
 def _room(pool: dict[str, Any], environment: AksEnvironment) -> Iterator[Finding]:
     """A release is made beside the one that serves, so both need their GPUs at the same time."""
+    name, wanted = environment.gpu_pool, environment.gpu_count
+    size = str(pool.get("vmSize") or "")
+    each = next((gpus for pattern, gpus in MORE_THAN_ONE if pattern.fullmatch(size)), 1)
+    if wanted > each:
+        cause = f"gpu_count is {wanted}, and a machine of pool {name}, a {size}, has {each}"
+        yield Finding("gpu-pool", cause, f"write gpu_count: {each}, or name another pool")
+        return
     most = pool.get("maxCount") if pool.get("enableAutoScaling") else pool.get("count")
-    releases = 1 if environment.replace else 2
-    needed = releases * environment.replicas.max * environment.gpu_count
+    pods = environment.replicas.max * (1 if environment.replace else 2)
+    needed = -(-pods // (each // wanted))
     if most is None or most >= needed:
         return
     cause = (
-        f"pool {environment.gpu_pool} has at most {most} machines, and a deploy needs {needed}: "
-        "the new pods would wait for a GPU for ever, while the old ones serve"
+        f"pool {name} has at most {most} machines, and a deploy needs {needed}: the new pods would "
+        "wait for a GPU for ever, while the old ones serve"
     )
     yield Finding(
         "gpu-pool",
