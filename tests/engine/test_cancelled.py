@@ -128,6 +128,7 @@ def recovery(deploys: Deploys, way: Way, patch: pytest.MonkeyPatch) -> Iterator[
     site = deploys.site(ended_process(), cpu=way.cpu, memory_gb=2 * way.cpu)
     context = SimpleNamespace(
         own_names=None,
+        inside=None,
         target=site.target,
         journal=site.journal,
         environment=cast("Any", site.target)._environment,
