@@ -18,6 +18,7 @@ from engine.deploy.bootstrap.roles import own_roles
 from engine.deploy.commands import down
 from engine.deploy.config.rules import domains
 from engine.deploy.say import Say
+from engine.deploy.targets.aks.environment import AksEnvironment
 from engine.deploy.targets.base import Places
 from engine.deploy.targets.containerapps.client import AppClient
 from engine.deploy.targets.containerapps.environment import AppEnvironment, Https
@@ -189,6 +190,30 @@ def test_down_removes_the_records_although_somebody_removed_the_group(
     assert NAME in "".join(capfd.readouterr())
     assert down.run(options, Path(), Say()) == 0
     assert "nothing is there" in "".join(capfd.readouterr())
+
+
+def test_down_removes_what_is_in_a_cluster_of_another_group(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It would run, and bill, although the environment's own group is gone."""
+    there = ["service"]
+    target = SimpleNamespace(
+        what="service iris", read=lambda: there or None, billing=lambda: "x", delete=there.clear
+    )
+    content = {"stage": "staging", "target": "aks", "region": "westeurope", "name": "iris"}
+    content["resource_group"] = "iris"
+    for group, gone in (("iris", False), ("shared", True)):
+        there[:] = ["service"]
+        cluster = {"name": "big", "resource_group": group}
+        where = AksEnvironment.model_validate({**content, "cluster": cluster})
+        context = SimpleNamespace(own_names=None, environment=where, target=target)
+        monkeypatch.setattr(down, "open_contexts", lambda *_, c=context, **__: {"staging": c})
+        monkeypatch.setattr(down, "_left_behind", lambda *_, **__: [])
+        monkeypatch.setattr(down, "Az", NothingThere)
+        options = argparse.Namespace(environment="staging", all=False, yes=True, dry_run=False)
+        assert down.run(options, Path(), Say()) == 0
+        assert (there == []) is gone
+    assert "removing service iris" in "".join(capfd.readouterr())
 
 
 def test_a_name_that_leads_elsewhere_is_told_with_the_record_to_make(

@@ -8,8 +8,11 @@ from typing import Any, cast
 import pytest
 from engine.deploy.az import Az
 from engine.deploy.az_error import AzError, Problem
+from engine.deploy.targets.aks.client import Access, KubeClient
 from engine.deploy.targets.aks.environment import AksEnvironment
 from engine.deploy.targets.aks.preflight import findings
+from engine.deploy.targets.aks.target import Aks
+from engine.deploy.targets.base import Places
 
 CLUSTER = {"aadProfile": {"enableAzureRbac": True}, "powerState": {"code": "Running"}}
 POOL = {
@@ -92,6 +95,20 @@ def test_the_gpus_of_a_machine_are_counted() -> None:
     assert "at most 1 machines, and a deploy needs 2" in found
     (found,) = told(CLUSTER, POOL, gpu="t4", gpu_count=2)
     assert "gpu_count is 2, and a machine of pool gpu, a Standard_NC4as_T4_v3, has 1" in found
+
+
+def test_a_cluster_that_is_not_there_holds_nothing() -> None:
+    """So the plan says that bootstrap makes it, and no command ends with an error of az."""
+
+    def access() -> Access:
+        raise AzError(Problem("ResourceNotFound", 404, "no cluster"), "az aks get-credentials")
+
+    environment = AksEnvironment.model_validate(
+        {"stage": "staging", "target": "aks", "region": "westeurope", "name": "iris"}
+        | {"resource_group": "iris"}
+    )
+    client = KubeClient(access, environment.own_namespace)
+    assert Aks(environment, Places("s", "r", "i"), client).read() is None
 
 
 def test_one_gpu_is_enough_for_who_accepts_a_gap() -> None:

@@ -17,6 +17,7 @@ from engine.deploy.monitoring.documents import Resource
 from engine.deploy.monitoring.place import Place
 from engine.deploy.monitoring.plan import budget_of, remove, saved_queries
 from engine.deploy.say import Say
+from engine.deploy.targets.kind import kind_of
 from engine.deploy.targets.own_names import OwnNames
 from engine.errors import EngineError
 
@@ -59,7 +60,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
     named = _own_names(contexts.values(), say)
     for _, names in named:
         say.step(f"own names {', '.join(names)}, with their records that `up` made in a zone")
-    if not there and not left and not named:
+    apart = [each for each in contexts.values() if _apart(each)]
+    for held in apart:
+        say.step(f"{held.target.what}, outside of the group")
+    if not there and not left and not named and not apart:
         _prove_gone(az, groups)
         say.step("nothing is there")
         return 0
@@ -77,6 +81,10 @@ def run(options: argparse.Namespace, root: Path, say: Say) -> int:
             own.remove()
         except EngineError as error:
             say.warning(f"records of own names may be left: {error.cause}; {error.fix}")
+    for held in apart:
+        say.step(f"removing {held.target.what}")
+        if not options.dry_run:
+            held.target.delete()
     for name in there:
         say.step(f"removing {name}; this takes some minutes")
         az.change("group", "delete", "--name", name, "--yes", limit=_DELETE_SECONDS)
@@ -137,6 +145,12 @@ def _own_names(contexts: Iterable[Context], say: Say) -> list[tuple[OwnNames, tu
         except EngineError as error:
             say.warning(f"records of own names may be left: {error.cause}; {error.fix}")
     return found
+
+
+def _apart(context: Context) -> bool:
+    """What runs is somewhere else than in the resource group."""
+    kind = kind_of(context.environment)
+    return kind.apart(context.environment) and context.target.read() is not None
 
 
 def _bill(context: Context) -> str:

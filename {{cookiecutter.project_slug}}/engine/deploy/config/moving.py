@@ -41,7 +41,7 @@ def moved(text: str, to: str) -> str:
 
 
 def _target(text: str) -> tuple[tuple[int, int], str]:
-    """Where the name of the kind stands in the file, and which it is."""
+    """Where the name of the kind is in the file, and which it is."""
     value = next(value for key, value in _mapping(text).value if key.value == "target")
     return (value.start_mark.index, value.end_mark.index), str(value.value)
 

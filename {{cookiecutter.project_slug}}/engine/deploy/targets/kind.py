@@ -90,6 +90,10 @@ class Kind(ABC, Generic[Place]):
     def bill(self, environment: Place, hour: float) -> str:
         """What an environment costs while it runs, for people; ``hour`` as from ``hour``."""
 
+    def apart(self, environment: Place) -> bool:
+        """What is deployed is not in the environment's resource group, and does not go with it."""
+        return False
+
     def unpriced(self, environment: Place) -> str:
         """What has no price here, where ``hour`` knows none: "a t4"."""
         return f"a {environment.gpu}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from engine.deploy.az import Az
+from engine.deploy.azure_ids import same
 from engine.deploy.bootstrap.inputs import Inputs
 from engine.deploy.bootstrap.looks import Tool
 from engine.deploy.bootstrap.step import Step
@@ -67,6 +68,10 @@ class AksKind(Kind[AksEnvironment]):
     def hour(self, environment: AksEnvironment) -> float | None:
         """See ``Kind``: machines are paid, of a size that is the cluster's."""
         return None
+
+    def apart(self, environment: AksEnvironment) -> bool:
+        """See ``Kind``: where the cluster is shared."""
+        return not same(environment.own_cluster.resource_group, environment.resource_group)
 
     def unpriced(self, environment: AksEnvironment) -> str:
         """See ``Kind``."""

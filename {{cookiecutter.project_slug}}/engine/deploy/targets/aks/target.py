@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from engine.deploy.az_error import AzError
 from engine.deploy.config import names
 from engine.deploy.diagnosis.evidence import Group
 from engine.deploy.finding import Finding
@@ -85,8 +86,15 @@ class Aks:
         )
 
     def read(self) -> Live | None:
-        """See ``Target``: what is half removed is no release any more."""
-        service = self._client.get("Service", self._name)
+        """See ``Target``: what is half removed is no release any more, and a cluster that is not
+        there holds none.
+        """
+        try:
+            service = self._client.get("Service", self._name)
+        except AzError as error:
+            if not error.missing:
+                raise
+            return None
         if service is None or not _applied(service):
             return None
         name = _applied(service)
