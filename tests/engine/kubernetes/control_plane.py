@@ -47,17 +47,37 @@ def program() -> Path | None:
     flags = " ".join(["-s", "-w", *(f"-X {package}.{key}={value}" for key, value in said.items())])
     with once(folder) as missing:
         if missing:
-            command: list[str | Path] = [
-                go,
-                "build",
-                "-trimpath",
-                f"-ldflags={flags}",
-                "-o",
-                folder / "kubeplane",
-                ".",
-            ]
-            subprocess.run(command, cwd=SOURCE, check=True, env=os.environ | {"CGO_ENABLED": "0"})
+            known = _sources(go, folder)
+            command = [go, "build", "-mod=mod", "-trimpath", f"-ldflags={flags}", "-o"]
+            subprocess.run(
+                [*command, folder / "kubeplane", "."],
+                cwd=folder,
+                check=True,
+                env=os.environ | {"CGO_ENABLED": "0"},
+            )
+            assert _hashes(folder) <= known, "a module was used whose hash nobody had named"
     return folder / "kubeplane"
+
+
+def _sources(go: str, folder: Path) -> set[str]:
+    """Lay out what is built; the hashes of all modules that may be used.
+
+    Those of Kubernetes are here, and name its own list for the modules that it uses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("main.go", "go.mod", "go.sum"):
+        shutil.copy(SOURCE / name, folder / name)
+    ask = [go, "mod", "download", "-json", f"k8s.io/kubernetes@v{VERSION}"]
+    done = subprocess.run(ask, cwd=folder, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert f"k8s.io/kubernetes v{VERSION} {found['Sum']}" in _hashes(folder)
+    known = _hashes(folder) | _hashes(Path(found["Dir"]))
+    (folder / "go.sum").write_text("\n".join(sorted(known)) + "\n", encoding="utf-8")
+    return known
+
+
+def _hashes(folder: Path) -> set[str]:
+    return set((folder / "go.sum").read_text(encoding="utf-8").splitlines())
 
 
 def free_ports(count: int) -> list[int]:
