@@ -26,7 +26,7 @@ from ..arm.store import Resource
 NAMESPACE = "Microsoft.ContainerService"
 VERSIONS = frozenset({"2026-06-01"})
 AUDIENCE = "6dae42f8-4368-4678-94ff-3960e28e3630"
-"""The application that stands for all API servers (Microsoft's page on kubelogin)."""
+"""The application of all API servers (Microsoft's page on kubelogin)."""
 MAKING_SECONDS = 1.0
 """Five to ten minutes in Azure."""
 
